@@ -1,0 +1,38 @@
+"""Bytes, seconds and FLOPs as numbers that print well. They are plain ints and floats everywhere else."""
+
+from __future__ import annotations
+
+__all__ = ["Bytes", "Flops", "Seconds"]
+
+
+def _scaled(value: float, step: float, names: tuple[str, ...]) -> str:
+    for name in names[:-1]:
+        if abs(value) < step:
+            return f"{value:.3g} {name}" if value != int(value) else f"{int(value)} {name}"
+        value /= step
+    return f"{value:.3g} {names[-1]}"
+
+
+class Bytes(int):
+    """A size; prints in powers of 1024: `str(Bytes(26214400)) == "25 MiB"`."""
+
+    def __str__(self) -> str:
+        return _scaled(float(self), 1024.0, ("B", "KiB", "MiB", "GiB", "TiB"))
+
+
+class Flops(int):
+    """A count of floating-point operations; prints in powers of 1000."""
+
+    def __str__(self) -> str:
+        return _scaled(float(self), 1000.0, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"))
+
+
+class Seconds(float):
+    """A duration; prints in the unit that leaves one to three digits before the point."""
+
+    def __str__(self) -> str:
+        value = float(self)
+        for limit, scale, name in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "min")):
+            if abs(value) < limit:
+                return f"{value * scale:.3g} {name}"
+        return f"{value / 3600:.3g} h"
