@@ -1,0 +1,55 @@
+"""A plan: every key of `[plan]`, chosen. Only data; planner, verify, runtime and report are its interpreters.
+
+A plan says how a model is split (degrees, stages, shares), when a stage works (schedule, microbatch), what is kept
+(zero, offload, recompute) and how gradients are synchronised. It knows neither the model nor the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plait.sharding.mesh_shape import MeshShape
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One complete choice. `microbatch` counts sequences, `stages` layers a stage, `bucket_bytes` bytes."""
+
+    data: int = 1
+    tensor: int = 1
+    pipeline: int = 1
+    context: int = 1
+    expert: int = 1
+    microbatch: int = 1
+    schedule: str = "1f1b"
+    virtual_stages: int = 1
+    stages: tuple[int, ...]
+    tensor_shares: tuple[float, ...] = (1,)
+    data_shares: tuple[float, ...] = (1,)
+    zero: int = 0
+    offload: str = "none"
+    sequence_parallel: bool = False
+    recompute: str = "none"
+    synchronisation: str = "all-reduce"
+    compression: str = "none"
+    local_steps: int = 1
+    staleness: int = 0
+    servers: int = 0
+    gradient_precision: str = "fp32"
+    bucket_bytes: int = 25 * 2**20
+
+    @property
+    def mesh(self) -> MeshShape:
+        """The arrangement of ranks that this plan needs."""
+        return MeshShape(pipeline=self.pipeline, data=self.data, tensor=self.tensor)
+
+    @property
+    def ranks(self) -> int:
+        """How many ranks the plan occupies."""
+        return self.mesh.ranks
+
+    def microbatches(self, global_batch: int) -> int:
+        """Microbatches of one rank in one step, for a global batch of that many sequences."""
+        return global_batch // (self.data * self.microbatch)

@@ -1,0 +1,82 @@
+"""Which slice of a dim a rank owns: units shared as evenly as they go, without padding.
+
+    13 heads on 3 ranks      5 / 4 / 4
+    2 kv heads on 4 ranks    0 / 0 / 1 / 1     each rank keeps the kv heads that its own query heads read
+
+A rank owns a *list of intervals* of a dim (fused q|k|v is three), and hence a list of boxes of a tensor. Copies of one
+unit on several ranks are listed with their holders: their gradients are summed over them, and the first one counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from plait.layers.layer import Dim, Part
+from plait.sharding.rules import is_split
+
+__all__ = ["Copy", "Interval", "copies", "intervals", "local_size", "shares", "unit_range"]
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """Elements [start, stop) of a dim that several ranks of the tensor axis hold."""
+
+    start: int
+    stop: int
+    holders: tuple[int, ...]
+
+
+def shares(units: int, weights: tuple[float, ...]) -> tuple[Interval, ...]:
+    """Cut `units` into one interval a rank, in proportion to `weights`, by largest remainder (first rank first)."""
+    total = sum(weights)
+    exact = [units * weight / total for weight in weights]
+    counts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda rank: (counts[rank] - exact[rank], rank))
+    for rank in by_remainder[: units - sum(counts)]:
+        counts[rank] += 1
+    starts = [sum(counts[:rank]) for rank in range(len(counts))]
+    return tuple((start, start + count) for start, count in zip(starts, counts, strict=True))
+
+
+def unit_range(part: Part, weights: tuple[float, ...], rank: int) -> Interval:
+    """The units of `part` that tensor rank `rank` holds; `weights` has one number a tensor rank."""
+    if not is_split(part.index):
+        return (0, part.units)
+    start, stop = shares(part.units * part.per_unit, weights)[rank]
+    return (start // part.per_unit, -(-stop // part.per_unit))
+
+
+def intervals(dim: Dim, weights: tuple[float, ...], rank: int) -> tuple[Interval, ...]:
+    """The element intervals of `dim` that tensor rank `rank` holds, one a part, in order."""
+    found: list[Interval] = []
+    offset = 0
+    for part in dim.parts:
+        start, stop = unit_range(part, weights, rank)
+        found.append((offset + start * part.width, offset + stop * part.width))
+        offset += part.size
+    return tuple(found)
+
+
+def local_size(dim: Dim, weights: tuple[float, ...], rank: int) -> int:
+    """Elements of `dim` on tensor rank `rank`."""
+    return sum(stop - start for start, stop in intervals(dim, weights, rank))
+
+
+def copies(dim: Dim, weights: tuple[float, ...]) -> tuple[Copy, ...]:
+    """The pieces of a *split* dim that more than one tensor rank holds, in order (kv heads read by several ranks)."""
+    found: list[Copy] = []
+    offset = 0
+    for part in dim.parts:
+        if is_split(part.index):
+            ranges = [unit_range(part, weights, rank) for rank in range(len(weights))]
+            holders = [tuple(r for r, (a, b) in enumerate(ranges) if a <= unit < b) for unit in range(part.units)]
+            for ranks, run in groupby(range(part.units), key=holders.__getitem__):
+                units = list(run)
+                if len(ranks) > 1:
+                    start, stop = units[0] * part.width, (units[-1] + 1) * part.width
+                    found.append(Copy(start=offset + start, stop=offset + stop, holders=ranks))
+        offset += part.size
+    return tuple(found)
