@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plait.layers.layer import Crossing, Dim, Init, Layer, Part, Product, Saved, Weight
+from plait.layers.layer import Crossing, Dim, Init, Layer, Part, Product, Weight
 from plait.specs.model import ModelSpec
 
 __all__ = ["Names", "describe_gpt", "names_of"]

@@ -1,0 +1,103 @@
+"""What each rank holds under a plan: its stage's layers, and of each weight its intervals along every dim.
+
+It is asked by the planner (bytes), by the runtime (which slice to draw, load and train) and by verify (how to put
+slices together again), so that the three can't disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from plait.layers.layer import Layer, Weight
+from plait.plans.plan import Plan
+from plait.sharding.boxes import Interval, copies, intervals
+from plait.sharding.placement import Shard
+from plait.sharding.rules import weight_placement
+
+__all__ = ["Held", "Piece", "held_weights", "owned_pieces", "stage_layers", "tied_stages"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A weight as one rank holds it: for each dim its intervals of the global tensor, laid one after another."""
+
+    weight: Weight
+    intervals: tuple[tuple[Interval, ...], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The local shape."""
+        return tuple(sum(stop - start for start, stop in pieces) for pieces in self.intervals)
+
+    @property
+    def elements(self) -> int:
+        """Elements of the local tensor."""
+        return prod(self.shape)
+
+    def local_range(self, dim: int, start: int, stop: int) -> Interval:
+        """Where the global elements [start, stop) of `dim`, which one interval must contain, lie in the local tensor."""
+        offset = 0
+        for first, last in self.intervals[dim]:
+            if first <= start and stop <= last:
+                return (offset + start - first, offset + stop - first)
+            offset += last - first
+        raise ValueError(f"{self.weight.name}: elements {start} to {stop} of dim {dim} are not held here")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Elements [start, stop) along `dim` of a local tensor; all of the other dims."""
+
+    name: str
+    dim: int
+    start: int
+    stop: int
+
+
+def stage_layers(layers: Sequence[Layer], stages: Sequence[int]) -> tuple[tuple[Layer, ...], ...]:
+    """The layers of each stage: `stages` counts blocks; the embedding joins the first stage and the head the last."""
+    embedding, *blocks, head = layers
+    cuts = [sum(stages[:number]) for number in range(len(stages) + 1)]
+    found = [list(blocks[start:stop]) for start, stop in zip(cuts, cuts[1:], strict=False)]
+    found[0].insert(0, embedding)
+    found[-1].append(head)
+    return tuple(tuple(stage) for stage in found)
+
+
+def held_weights(layers: Sequence[Layer], plan: Plan, tensor_rank: int) -> tuple[Held, ...]:
+    """The weights of `layers` as tensor rank `tensor_rank` holds them, each identity once, in forward order."""
+    unique: dict[str, Weight] = {}
+    for weight in (weight for layer in layers for weight in layer.weights):
+        unique.setdefault(weight.name, weight)
+    return tuple(
+        Held(weight=weight, intervals=tuple(intervals(dim, plan.tensor_shares, tensor_rank) for dim in weight.dims))
+        for weight in unique.values()
+    )
+
+
+def tied_stages(layers: Sequence[Layer], plan: Plan) -> dict[str, tuple[int, ...]]:
+    """The weights that live on several stages, with those stages: their gradients are summed over them."""
+    places: dict[str, list[int]] = {}
+    for stage, members in enumerate(stage_layers(layers, plan.stages)):
+        for name in dict.fromkeys(weight.name for layer in members for weight in layer.weights):
+            places.setdefault(name, []).append(stage)
+    return {name: tuple(stages) for name, stages in places.items() if len(stages) > 1}
+
+
+def owned_pieces(held: Held, plan: Plan, tensor_rank: int) -> tuple[Piece, ...]:
+    """The pieces of a local tensor that this tensor rank counts, so that over the axis every element counts once."""
+    name, placement = held.weight.name, weight_placement(held.weight)
+    if not isinstance(placement, Shard):
+        whole = Piece(name=name, dim=0, start=0, stop=held.shape[0])
+        return (whole,) if tensor_rank == 0 else ()
+    dim = placement.dim
+    foreign = [
+        held.local_range(dim, copy.start, copy.stop)
+        for copy in copies(held.weight.dims[dim], plan.tensor_shares)
+        if tensor_rank in copy.holders and copy.holders[0] != tensor_rank
+    ]
+    edges = [0, *(edge for interval in foreign for edge in interval), held.shape[dim]]
+    kept = zip(edges[::2], edges[1::2], strict=True)
+    return tuple(Piece(name=name, dim=dim, start=start, stop=stop) for start, stop in kept if start < stop)

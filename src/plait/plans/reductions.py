@@ -1,0 +1,105 @@
+"""Which gradients are summed over which ranks after backward: derived from where each weight and its gradient live.
+
+    1  data       Partial over the data axis: buckets, in the order in which backward fills them
+    2  tensor     Partial under sequence parallel (norms, biases after the split part): all of them in one message
+    3  tensor     pieces that several tensor ranks hold (kv heads): one message for each set of holders
+    4  pipeline   weights that live on several stages (tied embeddings): one message for each set of stages
+
+The planner prices this list, the runtime performs it. Sets of ranks are taken in ascending order everywhere, so that
+overlapping sets can't wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from plait.layers.layer import Layer
+from plait.plans.holdings import Held, Piece, held_weights, stage_layers, tied_stages
+from plait.plans.plan import Plan
+from plait.sharding.boxes import copies
+from plait.sharding.buckets import bucket_boundaries
+from plait.sharding.placement import Partial, Shard
+from plait.sharding.rules import gradient_placement, weight_placement
+
+__all__ = ["Reduction", "reductions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduction:
+    """One all-reduce of gradients: the `pieces` in one flat message of `elements`, summed over `members`.
+
+    `members` are places along `axis` (for the data axis: all of them).
+    """
+
+    axis: str
+    members: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+    elements: int
+
+
+def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) -> tuple[Reduction, ...]:
+    """Every reduction that `rank` takes part in during one step; `itemsize`: bytes of one element of a gradient."""
+    stage = plan.mesh.coordinate(rank, "pipeline")
+    tensor_rank = plan.mesh.coordinate(rank, "tensor")
+    held = held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
+    return (
+        *_over_data(held, plan, itemsize),
+        *_over_sequence(held, plan),
+        *_over_copies(held, plan, tensor_rank),
+        *_over_stages(held, plan, stage, tied_stages(layers, plan)),
+    )
+
+
+def _whole(held: Held) -> Piece:
+    return Piece(name=held.weight.name, dim=0, start=0, stop=held.shape[0])
+
+
+def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduction:
+    pieces = tuple(_whole(one) for one in held)
+    return Reduction(axis=axis, members=tuple(members), pieces=pieces, elements=sum(one.elements for one in held))
+
+
+def _over_data(held: Sequence[Held], plan: Plan, itemsize: int) -> list[Reduction]:
+    if plan.data == 1:
+        return []
+    buckets = bucket_boundaries([one.elements * itemsize for one in held], plan.bucket_bytes)
+    return [_together("data", range(plan.data), [held[index] for index in bucket]) for bucket in buckets]
+
+
+def _over_sequence(held: Sequence[Held], plan: Plan) -> list[Reduction]:
+    if plan.tensor == 1:
+        return []
+    sequence_parallel = plan.sequence_parallel
+    partial = [one for one in held if gradient_placement(one.weight, sequence_parallel=sequence_parallel) == Partial()]
+    return [_together("tensor", range(plan.tensor), partial)] if partial else []
+
+
+def _over_copies(held: Sequence[Held], plan: Plan, tensor_rank: int) -> list[Reduction]:
+    pieces: dict[tuple[int, ...], list[Piece]] = {}
+    elements: dict[tuple[int, ...], int] = {}
+    for one in held:
+        placement = weight_placement(one.weight)
+        if not isinstance(placement, Shard):
+            continue
+        dim = placement.dim
+        across = prod(size for number, size in enumerate(one.shape) if number != dim)
+        for copy in copies(one.weight.dims[dim], plan.tensor_shares):
+            if tensor_rank in copy.holders:
+                start, stop = one.local_range(dim, copy.start, copy.stop)
+                piece = Piece(name=one.weight.name, dim=dim, start=start, stop=stop)
+                pieces.setdefault(copy.holders, []).append(piece)
+                elements[copy.holders] = elements.get(copy.holders, 0) + (stop - start) * across
+    return [
+        Reduction(axis="tensor", members=members, pieces=tuple(pieces[members]), elements=elements[members])
+        for members in sorted(pieces)
+    ]
+
+
+def _over_stages(held: Sequence[Held], plan: Plan, stage: int, tied: dict[str, tuple[int, ...]]) -> list[Reduction]:
+    shared: dict[tuple[int, ...], list[Held]] = {}
+    for one in held:
+        if stage in tied.get(one.weight.name, ()):
+            shared.setdefault(tied[one.weight.name], []).append(one)
+    return [_together("pipeline", members, shared[members]) for members in sorted(shared)]
