@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from plait.layers.layer import Layer, Weight
@@ -37,7 +38,7 @@ class Held:
         return prod(self.shape)
 
     def local_range(self, dim: int, start: int, stop: int) -> Interval:
-        """Where the global elements [start, stop) of `dim`, which one interval must contain, lie in the local tensor."""
+        """Where the global elements [start, stop) of `dim` lie in the local tensor; one interval must contain them."""
         offset = 0
         for first, last in self.intervals[dim]:
             if first <= start and stop <= last:
@@ -60,7 +61,7 @@ def stage_layers(layers: Sequence[Layer], stages: Sequence[int]) -> tuple[tuple[
     """The layers of each stage: `stages` counts blocks; the embedding joins the first stage and the head the last."""
     embedding, *blocks, head = layers
     cuts = [sum(stages[:number]) for number in range(len(stages) + 1)]
-    found = [list(blocks[start:stop]) for start, stop in zip(cuts, cuts[1:], strict=False)]
+    found = [list(blocks[start:stop]) for start, stop in pairwise(cuts)]
     found[0].insert(0, embedding)
     found[-1].append(head)
     return tuple(tuple(stage) for stage in found)

@@ -1,4 +1,4 @@
-"""What there is to run on: `[cluster]` of a job. Today the ranks of this machine; catalogue devices come with the planner."""
+"""What there is to run on: `[cluster]` of a job, today the ranks of this machine."""
 
 from __future__ import annotations
 
