@@ -57,7 +57,7 @@ def simulate(
     cores: float | None = None,
     demand: float = 1.0,
 ) -> Timeline:
-    """When each action happens, given what a computation and a transfer take in seconds, each alone.
+    """When each action of a legal schedule happens, given the seconds that a computation and a transfer take alone.
 
     `transfer_seconds` is asked once a transfer, of its send; the transfers of one step run side by side.
     With `cores`, the ranks share that many: each running computation demands `demand` of them, and where the sum
