@@ -88,6 +88,6 @@ def test_the_package_s_door_loads_nothing_heavy():
 def test_commands_that_answer_at_once_load_nothing_heavy(tmp_path):
     job = tmp_path / "job.toml"
     job.write_text(JOB)
-    lines = [("--help",), ("check", str(job))] if (PACKAGE / "cli").exists() else []
+    lines = [("--help",), ("check", str(job))] if any((PACKAGE / "cli").glob("*.py")) else []
     loaded = {line: loaded_by(COMMAND.format(arguments=line)) for line in lines}
     assert {line: heavy for line, heavy in loaded.items() if heavy} == {}

@@ -25,7 +25,7 @@ LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)]*)?\)")
 FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 Found = TypeVar("Found")
-HAS_COMMANDS = (PACKAGE / "cli").exists()
+HAS_COMMANDS = any((PACKAGE / "cli").glob("*.py"))
 
 
 def pages() -> list[Path]:
