@@ -1,0 +1,106 @@
+"""One task, from the moment it is sent until every rank has answered, failed or fallen silent.
+
+    sent ──> Event* ──> every rank's Result                                        answered
+                   └──> a Raised or an end of file ──> GRACE for other reports ──> failures
+                   └──> no word from any rank for `timeout` ──> WHERE? ──>         silent
+
+Knows the ranks' channels and the clock. It must not know processes, nor end any: the pool does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from plait.launchers.failure import Failure
+from plait.launchers.messages import WHERE, Channel, Event, Raised, Result, Whereabouts, decode
+
+__all__ = ["Gathering", "OnEvent"]
+
+_GRACE_SECONDS = 1.0  # the first failure that is seen need not be the first that happened
+_WHERE_SECONDS = 1.0
+
+OnEvent = Callable[[int, Any], None]
+
+
+class Gathering:
+    """Collects the answers of `channels` (by rank). Read `results`, `failures` and `silent` after `wait`."""
+
+    def __init__(self, channels: Mapping[int, Channel], on_event: OnEvent | None) -> None:
+        self.results: dict[int, Any] = {}
+        self.failures: list[Failure] = []
+        self.silent: dict[int, str | None] = {}  # rank -> the stack where it stands, if it can say
+        self._on_event = on_event
+        self._open = dict(channels)  # the ranks that still owe an answer
+        self._heard = time.monotonic()  # when any rank last said anything
+        self._selector = selectors.DefaultSelector()
+        for rank, channel in channels.items():
+            self._selector.register(channel, selectors.EVENT_READ, rank)
+
+    def wait(self, timeout: float) -> None:
+        """Return when all have answered, soon after one has failed, or when no rank spoke for `timeout` seconds."""
+        with self._selector:
+            while self._open and not self.failures:
+                if not self._listen(self._heard + timeout):
+                    self._ask_where()
+                    return
+            self._wait_for_other_reports()
+
+    def _wait_for_other_reports(self) -> None:
+        end = time.monotonic() + _GRACE_SECONDS
+        while self._open and not any(failure.died for failure in self.failures):
+            if not self._listen(end):
+                return
+
+    def _ask_where(self) -> None:
+        self.silent = dict.fromkeys(self._open)
+        for rank in self.silent:
+            # A rank that doesn't even read this has no stack to show, and the report says so.
+            with contextlib.suppress(OSError):
+                self._open[rank].send(WHERE)
+        end = time.monotonic() + _WHERE_SECONDS
+        while None in self.silent.values() and self._listen(end):
+            pass
+
+    def _listen(self, until: float) -> bool:
+        """Take in what the ranks say next; False if they say nothing until then."""
+        ready = self._selector.select(max(0.0, until - time.monotonic()))
+        for key, _ in ready:
+            self._read(key.data)
+        return bool(ready)
+
+    def _read(self, rank: int) -> None:
+        self._heard = time.monotonic()
+        try:
+            frames = self._open[rank].receive()
+        except EOFError:
+            self._fail(rank, self._heard, None)
+            return
+        for frame in frames:
+            self._take(rank, decode(frame))
+
+    def _take(self, rank: int, message: object) -> None:
+        match message:
+            case Event(text=text):
+                if self._on_event is not None:
+                    self._on_event(rank, json.loads(text))
+            case Result(value=value):
+                self.results[rank] = value
+                self._close(rank)
+            case Raised(when=when, report=report):
+                self._fail(rank, when, report)
+            case Whereabouts(stack=stack):
+                self.silent[rank] = stack
+            case _:
+                raise AssertionError(f"rank {rank} sent {message!r}, which a rank never says")
+
+    def _fail(self, rank: int, when: float, report: str | None) -> None:
+        self.failures.append(Failure(rank=rank, when=when, report=report))
+        self._close(rank)
+
+    def _close(self, rank: int) -> None:
+        self._selector.unregister(self._open.pop(rank))

@@ -1,0 +1,74 @@
+"""The zygote as a process: one thread, forks that end with it, and words for what it can't import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from plait.launchers import RankPool, Zygote
+from plait.launchers.messages import Channel, Result, Task, decode, encode
+from tests.conftest import SessionPools
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere ranks are fresh processes")
+pytestmark = linux
+
+
+def test_it_has_one_thread_so_that_its_children_can_compute(rank_pools: SessionPools) -> None:
+    rank_pools.pool(2)
+    assert isinstance(rank_pools.starter, Zygote)
+    assert len(os.listdir(f"/proc/{rank_pools.starter.pid}/task")) == 1
+
+
+def test_a_rank_speaks_to_its_parent_and_not_to_the_zygote(rank_pools: SessionPools) -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20)
+    with theirs:
+        pid = rank_pools.starter.start(theirs)
+    channel = Channel(ours)
+    channel.send(encode(Task(call=_PID_CALL, path=tuple(sys.path), directory=os.getcwd(), main=None)))
+    assert [decode(frame) for frame in channel.receive()] == [Result(value=pid)]
+    assert rank_pools.starter.exit_code(pid) is None
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(EOFError):
+        channel.receive()
+    while (code := rank_pools.starter.exit_code(pid)) is None:
+        pass
+    assert code == -signal.SIGKILL
+    assert rank_pools.starter.exit_code(pid) == code, "it is remembered after the process is reaped"
+    channel.close()
+
+
+_PID_CALL = b"cos\ngetpid\n" + b")\x86."  # the pickle of (os.getpid, ())
+
+
+def test_it_outlives_the_thread_that_started_it() -> None:
+    """The kernel's parent-death signal comes when a *thread* ends: a zygote started off the main one goes without."""
+    started: list[Zygote] = []
+    thread = threading.Thread(target=lambda: started.append(Zygote(modules=())))
+    thread.start()
+    thread.join()
+    with RankPool(1, starter=started[0]) as pool:
+        assert pool.run(os.getpid) == pool.pids
+    started[0].close()
+
+
+def test_what_it_can_t_import_is_the_report_of_the_first_rank() -> None:
+    zygote = Zygote(modules=("no_such_module",))
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(ChildProcessError, match="No module named 'no_such_module'"):
+        zygote.start(theirs)
+    zygote.close()
+    assert not zygote.alive
+
+
+def test_closing_it_before_it_is_ready_is_quiet(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    zygote = Zygote(modules=())
+    zygote.close()
+    assert not zygote.alive
+    assert capfd.readouterr() == ("", "")
