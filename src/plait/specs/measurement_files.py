@@ -1,0 +1,68 @@
+"""Measurements at rest: the JSON that `plait profile` writes, where it lies, and the reading of a file from anywhere.
+
+It knows the `profile` document of the contract; keys that it doesn't know are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from plait.errors import UnusableInput
+from plait.specs.measurements import Measurements
+
+__all__ = ["default_path", "document_of", "read_measurements", "write_measurements"]
+
+
+def default_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where `plait profile` writes and the planner reads: $PLAIT_CACHE, else the user's XDG cache."""
+    if chosen := environment.get("PLAIT_CACHE"):
+        return Path(chosen) / "measurements.json"
+    base = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "plait" / "measurements.json"
+
+
+def document_of(measurements: Measurements) -> dict[str, Any]:
+    """The `profile` document of the contract."""
+    return asdict(measurements)
+
+
+def write_measurements(measurements: Measurements, path: Path) -> None:
+    """Write the document whole or not at all; raises UnusableInput where nothing can be written."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(document_of(measurements), indent=1) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UnusableInput(f"measurements can't be written to {path}: {error.strerror or error}") from error
+
+
+def read_measurements(path: Path) -> Measurements:
+    """The measurements in a file, which a stranger may have written; raises UnusableInput naming each wrong key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UnusableInput(f"there are no measurements at {path}; `plait profile` writes them") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableInput(f"measurements can't be read from {path}: {error}") from error
+    try:
+        return TypeAdapter(Measurements).validate_json(text)
+    except ValidationError as error:
+        raise UnusableInput(_complaint(path, error)) from error
+
+
+def _complaint(path: Path, error: ValidationError) -> str:
+    shown = [
+        f"  {'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_context=False)[:5]
+    ]
+    more = error.error_count() - len(shown)
+    return "\n".join([f"{path} holds no measurements:", *shown, *([f"  and {more} more"] if more else [])])

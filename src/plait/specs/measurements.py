@@ -1,0 +1,215 @@
+"""What a machine was measured to do: operations and links, as `plait profile` writes them and the planner reads them.
+
+    one rank, one thread                        between ranks
+    ├── gemm           by shape and layout      ├── collectives   t = alpha0 + steps · alpha1 + bytes / bandwidth
+    ├── attention      by shape                 ├── overlap       what hiding a transfer behind compute leaves
+    ├── memory_bound   by kind and size         └── contention    what ranks at work at once cost each other
+    ├── optimizer      by parameters
+    └── dispatch       of one small operator
+
+It knows numbers and their units, not how they were taken (`devices`), where they lie (`measurement_files`), nor what
+follows from them (`planner`).
+
+All times are in seconds, sizes in bytes. Every time of an operation includes its dispatch and the allocation of its
+result, as in training. A part that was not measured is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from plait.specs.training import Dtype
+
+__all__ = [
+    "Attention",
+    "Contention",
+    "Dispatch",
+    "Gemm",
+    "Host",
+    "Layout",
+    "Link",
+    "LinkKind",
+    "Measurements",
+    "MemoryBound",
+    "MemoryBoundKind",
+    "Optimizer",
+    "Overlap",
+    "Transfer",
+]
+
+# What a file may hold; pydantic reads these at the border, inside they are documentation.
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+Layout = Literal["forward", "input_gradient", "weight_gradient"]
+LinkKind = Literal["all_reduce", "reduce_scatter", "all_gather", "send", "exchange"]
+MemoryBoundKind = Literal[
+    "copy",
+    "add",
+    "gelu",
+    "relu",
+    "swiglu",
+    "layer_norm",
+    "rms_norm",
+    "rope",
+    "softmax",
+    "dropout",
+    "embedding",
+    "cross_entropy",
+    "square_sum",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """The machine and when it was measured: `cores` that this process may use, `device` as torch names it (cpu, cuda).
+
+    `busy_cores`: cores that other programs kept busy just before; a profile of a busy machine is noise.
+    """
+
+    processor: str
+    cores: Count
+    memory_bytes: Count
+    device: str = "cpu"
+    torch: str = ""
+    date: str = ""
+    busy_cores: NotNegative = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gemm:
+    """A product of (m, k) by (k, n): 2·m·n·k operations. For x of (tokens, inner) and a weight of (outer, inner):
+
+    forward          y = x · Wᵀ       m = tokens, n = outer, k = inner
+    input_gradient   dx = dy · W      m = tokens, n = inner, k = outer
+    weight_gradient  dW = dyᵀ · x     m = outer,  n = inner, k = tokens
+    """
+
+    m: Count
+    n: Count
+    k: Count
+    dtype: Dtype
+    flops_per_second: Positive
+    layout: Layout = "forward"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """Causal attention of q, k, v of (batch, heads, seq, head_dim) each."""
+
+    batch: Count
+    heads: Count
+    seq: Count
+    head_dim: Count
+    dtype: Dtype
+    forward_seconds: Positive
+    backward_seconds: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryBound:
+    """Work that moves memory rather than multiplies, over `elements` in rows of `width`; backward 0 where it has none.
+
+    `elements` counts the input's: hidden features of a norm, logits of a loss; of an embedding the result's.
+    """
+
+    kind: MemoryBoundKind
+    elements: Count
+    width: Count
+    dtype: Dtype
+    forward_seconds: Positive
+    backward_seconds: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """One step over `parameters` elements in `tensors` tensors, state and weights in fp32."""
+
+    name: Literal["adamw", "sgd"]
+    tensors: Count
+    parameters: Count
+    seconds: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatch:
+    """What one operator on a few elements costs: without a graph, recorded in one, and its share of backward."""
+
+    plain: NotNegative = 0.0
+    forward: NotNegative = 0.0
+    backward: NotNegative = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contention:
+    """How many times longer one rank's work takes while `ranks` of them do the same: 1 is "lose nothing"."""
+
+    ranks: Count = 1
+    gemm: Positive = 1.0
+    memory: Positive = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """One measured point of a link: a logical payload (the whole tensor, on each rank) and its time."""
+
+    bytes: Count
+    seconds: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A collective between `ranks` ranks: t = alpha0 + steps·alpha1 + wire bytes / bytes_per_second (planning.md).
+
+    With a payload of S bytes (the whole tensor: input of all_reduce and reduce_scatter, output of all_gather):
+
+    all_reduce                   steps 2(n-1)   wire 2(n-1)/n · S
+    reduce_scatter, all_gather   steps n-1      wire (n-1)/n · S
+    send, exchange               steps 1        wire S             (exchange: S each way at once)
+
+    `error` is the median of |fitted / measured - 1| over `transfers`, which keep what was measured.
+    """
+
+    backend: str
+    kind: LinkKind
+    ranks: Count
+    alpha0: NotNegative
+    alpha1: NotNegative
+    bytes_per_second: Positive
+    error: NotNegative = 0.0
+    transfers: tuple[Transfer, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """All-reduces behind compute that is long enough: `exposed` is the part of their time that still lengthens it.
+
+    0: compute hides them wholly. 1: nothing is gained, for who moves the bytes takes the core from who computes.
+    """
+
+    backend: str
+    ranks: Count
+    exposed: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """What one machine was measured to do. `memory_bandwidth`: bytes read and written a second by one rank that
+    copies; `memory_bandwidth_all`: the sum over all cores at once, 0 if not measured. `seconds`: what it took."""
+
+    gemm: Annotated[tuple[Gemm, ...], Field(min_length=1)]
+    memory_bandwidth: Positive
+    collectives: tuple[Link, ...] = ()
+    host: Host | None = None
+    memory_bandwidth_all: NotNegative = 0.0
+    attention: tuple[Attention, ...] = ()
+    memory_bound: tuple[MemoryBound, ...] = ()
+    optimizer: tuple[Optimizer, ...] = ()
+    dispatch: Dispatch = field(default_factory=Dispatch)
+    contention: Contention = field(default_factory=Contention)
+    overlap: tuple[Overlap, ...] = ()
+    seconds: NotNegative = 0.0
