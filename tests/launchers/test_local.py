@@ -160,9 +160,9 @@ def test_a_stopped_rank_is_silent_and_ends_too(rank_pools: SessionPools) -> None
     assert _gone(pids)
 
 
-def test_a_collective_waits_no_longer_than_the_pool_s_timeout(rank_pools: SessionPools) -> None:
+def test_a_collective_gives_up_a_quarter_after_the_pool_s_timeout(rank_pools: SessionPools) -> None:
     pool = RankPool(2, timeout=0.5, starter=rank_pools.starter)
-    with pytest.raises(RankFailure, match="Timed out waiting 500ms"):
+    with pytest.raises(RankFailure, match="Timed out waiting 625ms"):
         pool.run(_reduce_with_a_rank_that_hangs, timeout=30.0)
 
 

@@ -32,6 +32,9 @@ __all__ = ["RankPool"]
 
 _START_SECONDS = 120.0  # fresh ranks import torch before they can join, all at once
 _END_SECONDS = 5.0
+# Collectives give up a little after the pool does: a hang is then told with every rank's place, not as the timeout
+# of a rank that only waited.
+_COLLECTIVE_PATIENCE = 1.25
 
 T = TypeVar("T")
 
@@ -39,7 +42,8 @@ T = TypeVar("T")
 class RankPool:
     """`ranks` processes joined by torch.distributed, each with `threads` threads. Not for several threads at once.
 
-    `timeout`: seconds without a word from any rank after which the pool counts as hung, also within a collective.
+    `timeout`: seconds without a word from any rank after which the pool counts as hung; a collective waits a quarter
+    longer, then raises by itself.
     `starter`: how processes begin; left out, a zygote of the pool's own, or fresh ones on macOS and for any backend
     but gloo. A starter that is passed in may serve several pools, and is not closed with them.
     Raises RankFailure if a rank can't start.
@@ -130,9 +134,9 @@ class RankPool:
                     raise RankFailure(rank, str(error)) from error
         patience = max(self._timeout, _START_SECONDS)
         port = self._perform({0: _task(rank_side.host_store, (self.ranks, patience))}, patience)[0]
+        limit = self._timeout * _COLLECTIVE_PATIENCE
         joins = {
-            rank: _task(rank_side.join, (rank, self.ranks, port, threads, backend, self._timeout))
-            for rank in range(self.ranks)
+            rank: _task(rank_side.join, (rank, self.ranks, port, threads, backend, limit)) for rank in range(self.ranks)
         }
         self._perform(joins, patience)
 
@@ -153,11 +157,11 @@ class RankPool:
         return gathering.results
 
     def _judge(self, gathering: Gathering, timeout: float) -> None:
+        if gathering.silent:  # before any failure: what fails while we ask where is late
+            raise RankFailure(min(gathering.silent), silence_report(gathering.silent, timeout))
         if gathering.failures:
             cause = first_cause(gathering.failures)
             raise RankFailure(cause.rank, cause.report or death_report(self._exit_code(cause.rank)))
-        if gathering.silent:
-            raise RankFailure(min(gathering.silent), silence_report(gathering.silent, timeout))
 
     def _exit_code(self, rank: int) -> int | None:
         """How a rank ended whose channel has closed, given the kernel's time to finish with it."""
