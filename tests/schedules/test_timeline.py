@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plait.errors import PlaitError
@@ -20,6 +20,11 @@ from plait.schedules.timeline import Timed, Timeline, chrome_trace, draw, simula
 from tests.schedules.drawing import ends, free, unit
 
 shapes = st.builds(build_schedule, st.sampled_from(BUILT), st.integers(1, 5), st.integers(1, 6))
+
+
+def thirds(action: Action) -> float:
+    """Seconds that no binary fraction holds, other ones on each stage."""
+    return (1 + action.stage) / 3
 
 
 def test_transfers_lengthen_the_way_there_and_back():
@@ -129,7 +134,16 @@ def test_sharing_lies_between_the_work_bound_and_one_after_the_other(schedule, c
 @given(shapes, st.floats(0.1, 4))
 def test_cores_enough_for_all_are_as_good_as_own_ones(schedule, demand):
     cores = schedule.ranks * demand * 1.001
-    assert simulate(schedule, unit, free, cores=cores, demand=demand) == simulate(schedule, unit, free)
+    assert simulate(schedule, thirds, free, cores=cores, demand=demand) == simulate(schedule, thirds, free)
+
+
+@settings(deadline=None)
+@given(shapes, st.sampled_from([0.3, 0.7, 1.0, 1.1]), st.sampled_from([0.1, 1 / 3]))
+@example(gpipe(2, 2), 1.0, 1 / 3)
+def test_time_never_runs_backwards_by_rounding(schedule, cores, seconds):
+    for timed in simulate(schedule, lambda _: seconds, free, cores=cores).ranks:
+        assert all(start <= end for _, start, end in timed)
+        assert [t.end for t in timed] == sorted(t.end for t in timed)
 
 
 def test_demand_is_counted_in_cores():

@@ -1,7 +1,7 @@
 """When each action of a schedule happens: an event simulation of the very list that the executor performs.
 
-    start a step ──> computation: runs on the rank's cores ───────────────────────┐
-                └──> transfer: waits until both ends are offered, then occupies both ┴─> last action ends: next step
+    start a step ─┬─> computation: runs on the rank's cores ────────────────────────────┐
+                  └─> transfer: waits until both ends are offered, then occupies both ──┴─> all have ended: next step
 
 A rank starts all actions of a step together and goes on when all have ended. The seconds come from the caller; nothing
 here knows a model, a device or a network.
