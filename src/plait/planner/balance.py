@@ -1,0 +1,77 @@
+"""Which blocks stand on which stage, so that the slowest stage is as fast as it can be.
+
+    embedding  b0  b1  b2  b3  b4  b5  b6  head          costs 0.1  1 1 1 1 1 1 1  2.5
+    └──────── stage 0 ────────┘└─── stage 1 ───┘         5 | 2: the head weighs as much as 2.5 blocks
+
+Linear partition by dynamic programming over prefix sums, exact for blocks of any costs, O(stages · blocks²): once for
+the least possible largest stage, once for the most even cut that keeps it. It knows numbers, not what they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from math import inf
+from operator import add
+
+from plait.errors import PlaitError
+
+__all__ = ["balanced_stages", "stage_costs"]
+
+_Price = Callable[[int, int, int], float]  # of the blocks [start, stop) on a stage: (stage, start, stop)
+
+
+def balanced_stages(
+    blocks: Sequence[float], stages: int, *, embedding: float = 0.0, head: float = 0.0
+) -> tuple[int, ...]:
+    """How many blocks each stage gets: the largest cost of a stage is the least possible, then the sum of squared costs.
+
+    The first stage bears `embedding` too, the last `head`. Raises PlaitError where a stage would have no block.
+    """
+    if not 1 <= stages <= len(blocks):
+        raise PlaitError(f"{len(blocks)} layers can't stand on {stages} stages: every stage holds at least one")
+    before = [0.0, *accumulate(blocks)]
+
+    def cost(stage: int, start: int, stop: int) -> float:
+        return before[stop] - before[start] + embedding * (stage == 0) + head * (stage == stages - 1)
+
+    def square(stage: int, start: int, stop: int) -> float:
+        alone = cost(stage, start, stop)
+        return alone * alone if alone <= limit else inf
+
+    limit, _ = _partition(len(blocks), stages, cost, max)
+    _, sizes = _partition(len(blocks), stages, square, add)
+    return sizes
+
+
+def stage_costs(
+    blocks: Sequence[float], stages: Sequence[int], *, embedding: float = 0.0, head: float = 0.0
+) -> tuple[float, ...]:
+    """The cost of each stage of a cut."""
+    cuts = [0, *accumulate(stages)]
+    found = [sum(blocks[start:stop]) for start, stop in pairwise(cuts)]
+    found[0] += embedding
+    found[-1] += head
+    return tuple(found)
+
+
+def _partition(
+    count: int, stages: int, price: _Price, join: Callable[[float, float], float]
+) -> tuple[float, tuple[int, ...]]:
+    """The cut of `count` blocks whose stages' prices join to the least, and that least; first stages larger on ties."""
+    # best[stop]: the least for the blocks before `stop` on the stages so far, and minus where the last of them starts
+    best = {stop: (price(0, 0, stop), 0) for stop in range(1, count + 1)}
+    tables = [best]
+    for stage in range(1, stages):
+        best = {
+            stop: min((join(best[start][0], price(stage, start, stop)), -start) for start in range(stage, stop))
+            for stop in range(stage + 1, count + 1)
+        }
+        tables.append(best)
+    sizes: list[int] = []
+    stop = count
+    for table in reversed(tables):
+        start = -table[stop][1]
+        sizes.append(stop - start)
+        stop = start
+    return best[count][0], tuple(reversed(sizes))

@@ -1,0 +1,123 @@
+"""What one rank says over the wire in one steady training step: kind, axis, bytes and how often.
+
+Nothing is typed in twice: each line of traffic follows from what the runtime follows too.
+
+    crossings of the layers      sharding.rules.crossing       tensor      every microbatch, forward and backward
+    the loss                     vocabulary split              tensor      every microbatch, forward alone
+    transfers between stages     the schedule's own actions    pipeline    every microbatch
+    gradients                    plans.reductions              all three   once
+    loss report, clipping        one number of 8 bytes         all three   once
+
+A collective's bytes are those of the whole tensor of its group, padded where the ranks do not divide it; a transfer's
+are those of the message. An axis of one rank is silent. It knows no link and no second.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from plait.layers.gpt import describe_gpt
+from plait.layers.layer import Crossing, Layer
+from plait.plans.holdings import stage_layers
+from plait.plans.plan import Plan
+from plait.plans.prediction import Traffic
+from plait.plans.reductions import reductions
+from plait.schedules.action import COMPUTE, SENDS, Action
+from plait.schedules.registry import build_schedule
+from plait.sharding.boxes import shares
+from plait.sharding.redistribute import CollectiveKind
+from plait.sharding.rules import crossing
+from plait.specs.model import ModelSpec
+from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
+
+__all__ = ["Message", "crossing_messages", "stage_message_bytes", "traffic_of_step"]
+
+_NUMBER = 8  # bytes of one float64: a loss, a squared norm
+_WIDE = 4  # the loss is computed in at least 32 bits
+
+_Row = tuple[str, CollectiveKind, int]  # axis, kind, bytes
+
+
+class Message(NamedTuple):
+    """One collective of a layer, for one microbatch; `forward` or backward."""
+
+    kind: CollectiveKind
+    bytes: int
+    forward: bool
+
+
+def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> tuple[Traffic, ...]:
+    """What `rank` takes part in during one step, equal messages counted together, in order of (axis, kind, bytes)."""
+    counted: Counter[_Row] = Counter()
+    layers = describe_gpt(model)
+    stage = plan.mesh.coordinate(rank, "pipeline")
+    microbatches = plan.microbatches(training.global_batch)
+    for layer in stage_layers(layers, plan.stages)[stage]:
+        for message in crossing_messages(layer, model, training, plan):
+            counted["tensor", message.kind, message.bytes] += microbatches
+    counted.update(_transfers(model, training, plan, rank))
+    itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
+    for reduction in reductions(layers, plan, rank, itemsize):
+        counted[reduction.axis, "all_reduce", reduction.elements * itemsize] += 1
+    counted.update(_numbers(training, plan, stage))
+    rows = sorted(counted.items())
+    return tuple(Traffic(axis=axis, kind=kind, bytes=size, count=count) for (axis, kind, size), count in rows)
+
+
+def crossing_messages(layer: Layer, model: ModelSpec, training: TrainingSpec, plan: Plan) -> tuple[Message, ...]:
+    """The tensor axis's collectives of one layer for one microbatch, in the order of its crossings."""
+    if plan.tensor == 1:
+        return ()
+    found = (_messages(one, model, training, plan) for one in layer.crossings)
+    return tuple(message for messages in found for message in messages)
+
+
+def stage_message_bytes(model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+    """Bytes of what one stage hands to the next for one microbatch: this tensor rank's part of the residual stream."""
+    sequence = training.sequence_length
+    if plan.sequence_parallel and plan.tensor > 1:
+        start, stop = shares(sequence, (1,) * plan.tensor)[tensor_rank]
+        sequence = stop - start
+    return plan.microbatch * sequence * model.hidden * _itemsize(training)
+
+
+def _itemsize(training: TrainingSpec) -> int:
+    return ITEMSIZE[PRECISIONS[training.precision].compute]
+
+
+def _messages(one: Crossing, model: ModelSpec, training: TrainingSpec, plan: Plan) -> Iterator[Message]:
+    sequence = training.sequence_length
+    if one.kind == "loss":
+        # the largest logit of each token; then its sum of exponentials and its target's logit, in one message
+        number = plan.microbatch * sequence * max(_itemsize(training), _WIDE)
+        yield Message("all_reduce", number, True)
+        yield Message("all_reduce", 2 * number, True)
+        return
+    moves = crossing(one.kind, sequence_parallel=plan.sequence_parallel)
+    for move, forward in ((moves.value, True), (moves.gradient, False)):
+        kind = move.collective
+        if kind is not None and kind != "slice":
+            tokens = sequence if kind == "all_reduce" else -(-sequence // plan.tensor) * plan.tensor
+            yield Message(kind, plan.microbatch * tokens * model.hidden * _itemsize(training), forward)
+
+
+def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Counter[_Row]:
+    size = stage_message_bytes(model, training, plan, plan.mesh.coordinate(rank, "tensor"))
+    schedule = build_schedule(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch))
+    actions = [action for step in schedule.programs[plan.mesh.coordinate(rank, "pipeline")] for action in step]
+    kinds = [_direction(action) for action in actions if action.kind not in COMPUTE]
+    return Counter(("pipeline", kind, size) for kind in kinds)
+
+
+def _direction(action: Action) -> CollectiveKind:
+    return "send" if action.kind in SENDS else "receive"
+
+
+def _numbers(training: TrainingSpec, plan: Plan, stage: int) -> Iterator[_Row]:
+    if plan.data > 1 and stage == plan.pipeline - 1:
+        yield "data", "all_reduce", _NUMBER
+    for axis in ("tensor", "pipeline"):
+        if training.clip_norm > 0 and plan.mesh.size(axis) > 1:
+            yield axis, "all_reduce", _NUMBER
