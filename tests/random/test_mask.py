@@ -54,7 +54,7 @@ def test_dropout_keeps_scales_and_zeroes_and_so_does_its_gradient() -> None:
     assert torch.equal(y, torch.where(kept, x * (1 / 0.75), 0.0))
     y.sum().backward()
     assert x.grad is not None
-    assert torch.equal(x.grad, kept * (1 / 0.75))
+    assert torch.equal(x.grad, kept.double() * (1 / 0.75))
 
 
 def test_dropout_saves_one_byte_a_value() -> None:

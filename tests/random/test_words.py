@@ -94,3 +94,11 @@ def test_a_key_is_the_same_in_another_process() -> None:
     code = "from plait.random.words import stream_key; print(stream_key(7, 'layers.0.weight', 3))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(printed) == stream_key(7, "layers.0.weight", 3) == 8619903514728108516
+
+
+@pytest.mark.device
+@pytest.mark.skipif(torch.accelerator.current_accelerator() is None, reason="needs an accelerator")
+def test_an_accelerator_gives_the_same_bits() -> None:
+    positions = torch.arange(1 << 20) * 0x9E3779B97F4A7C1
+    there = torch_words(KEYS[0], positions.to(torch.accelerator.current_accelerator()))
+    assert torch.equal(there.cpu(), torch_words(KEYS[0], positions))

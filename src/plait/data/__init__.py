@@ -1,0 +1,1 @@
+"""Tokens: text in, batches out; the same batches whatever the number of ranks."""
