@@ -9,8 +9,10 @@ inner × outer, q|k|v in one dim), Llama's where positions rotate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from plait.layers import dims
+from plait.layers.gpt_saved import saved_by_block, saved_by_embedding, saved_by_head
 from plait.layers.layer import Crossing, Dim, Init, Layer, Part, Product, Weight
 from plait.specs.model import ModelSpec
 
@@ -56,38 +58,12 @@ def names_of(spec: ModelSpec) -> Names:
     if spec.activation != "swiglu":
         return names
     gate = "c_gate" if names is _GPT2 else "gate_proj"
-    return Names(**{**vars(names), "up": (gate, *names.up)})
+    return replace(names, up=(gate, *names.up))
 
 
 def describe_gpt(spec: ModelSpec) -> tuple[Layer, ...]:
     """The layers of a decoder of this shape, in the order in which values flow."""
     return (_embedding(spec), *(_block(spec, number) for number in range(spec.layers)), _head(spec))
-
-
-def _hidden(spec: ModelSpec) -> Dim:
-    return Dim(parts=(Part(index="hidden", units=spec.hidden),))
-
-
-def _heads(spec: ModelSpec) -> Part:
-    return Part(index="heads", units=spec.heads, width=spec.head_dim)
-
-
-def _kv_heads(spec: ModelSpec) -> Part:
-    return Part(index="kv_heads", units=spec.kv_heads, width=spec.head_dim, per_unit=spec.queries_per_kv_head)
-
-
-def _ffn(spec: ModelSpec) -> Dim:
-    return Dim(parts=(Part(index="ffn", units=spec.ffn),))
-
-
-def _vocab(spec: ModelSpec) -> Dim:
-    return Dim(parts=(Part(index="vocab", units=spec.vocab),))
-
-
-def _projected(spec: ModelSpec) -> tuple[Dim, ...]:
-    """The outputs of the attention's input products: q|k|v in one dim, or three dims."""
-    parts = (_heads(spec), _kv_heads(spec), _kv_heads(spec))
-    return (Dim(parts=parts),) if len(names_of(spec).project) == 1 else tuple(Dim(parts=(part,)) for part in parts)
 
 
 # GPT-2's recipe (Radford et al. 2019): normal 0.02, products that end a residual branch scaled by 1/sqrt(2·layers)
@@ -110,13 +86,13 @@ def _norm(spec: ModelSpec, path: str) -> tuple[Weight, ...]:
     if spec.norm == "layer" and spec.bias:
         inits["bias"] = Init(kind="zeros")
     return tuple(
-        Weight(name=f"{path}.{leaf}", path=f"{path}.{leaf}", dims=(_hidden(spec),), init=init, decays=False)
+        Weight(name=f"{path}.{leaf}", path=f"{path}.{leaf}", dims=(dims.hidden(spec),), init=init, decays=False)
         for leaf, init in inits.items()
     )
 
 
 def _table(spec: ModelSpec, name: str, rows: Dim, path: str) -> Weight:
-    return Weight(name=name, path=path, dims=(rows, _hidden(spec)), init=Init(kind="normal", std=0.02), decays=True)
+    return Weight(name=name, path=path, dims=(rows, dims.hidden(spec)), init=Init(kind="normal", std=0.02), decays=True)
 
 
 def _embedding_name(spec: ModelSpec) -> str:
@@ -126,7 +102,7 @@ def _embedding_name(spec: ModelSpec) -> str:
 
 def _embedding(spec: ModelSpec) -> Layer:
     names = names_of(spec)
-    weights = [_table(spec, _embedding_name(spec), _vocab(spec), _embedding_name(spec))]
+    weights = [_table(spec, _embedding_name(spec), dims.vocab(spec), _embedding_name(spec))]
     if spec.positions == "learned":
         rows = Dim(parts=(Part(index="positions", units=spec.max_positions),))
         path = f"{names.trunk}.{names.positions}.weight"
@@ -138,6 +114,7 @@ def _embedding(spec: ModelSpec) -> Layer:
         gives=("hidden",),
         weights=tuple(weights),
         crossings=(Crossing(name="embedding", kind="leave"),),
+        saved=saved_by_embedding(spec),
     )
 
 
@@ -145,8 +122,9 @@ def _block(spec: ModelSpec, number: int) -> Layer:
     names = names_of(spec)
     root = f"{names.trunk}.{names.blocks}.{number}"
     attention, mlp = f"{root}.{names.attention}", f"{root}.{names.mlp}"
-    hidden, heads, ffn = _hidden(spec), Dim(parts=(_heads(spec),)), _ffn(spec)
-    projected = tuple(zip(names.project, _projected(spec), strict=True))
+    hidden, heads, ffn = dims.hidden(spec), dims.heads(spec), dims.ffn(spec)
+    joint = len(names.project) == 1
+    projected = tuple(zip(names.project, dims.projected(spec, joint=joint), strict=True))
     weights = [
         *_norm(spec, f"{root}.{names.norm_1}"),
         *(weight for name, dim in projected for weight in _linear(spec, f"{attention}.{name}", hidden, dim)),
@@ -176,19 +154,21 @@ def _block(spec: ModelSpec, number: int) -> Layer:
         weights=tuple(weights),
         products=products,
         crossings=crossings,
+        saved=saved_by_block(spec, joint=joint),
     )
 
 
 def _head(spec: ModelSpec) -> Layer:
     names = names_of(spec)
     path = f"{names.head}.weight"
-    table = _table(spec, _embedding_name(spec) if spec.tie_embeddings else path, _vocab(spec), path)
+    table = _table(spec, _embedding_name(spec) if spec.tie_embeddings else path, dims.vocab(spec), path)
     return Layer(
         name="head",
         kind="head",
         needs=("hidden", "targets"),
         gives=("loss",),
         weights=(*_norm(spec, f"{names.trunk}.{names.final_norm}"), table),
-        products=(Product(name=names.head, kind="linear", inner=_hidden(spec), outer=_vocab(spec)),),
+        products=(Product(name=names.head, kind="linear", inner=dims.hidden(spec), outer=dims.vocab(spec)),),
         crossings=(Crossing(name="head", kind="enter"), Crossing(name="loss", kind="loss")),
+        saved=saved_by_head(spec),
     )

@@ -94,13 +94,17 @@ class Crossing:
 @dataclass(frozen=True, kw_only=True)
 class Saved:
     """A tensor kept for backward: its features a token (`dim`; none: one number a token), its dtype, and where it
-    lives: `residual` follows the residual stream, `split` the tensor axis, `whole` is complete on every rank."""
+    lives: `residual` follows the residual stream, `split` the tensor axis, `whole` is complete on every rank.
+
+    Dtypes: `compute` is the activations', `wide` the same but at least float32. `shared`: follows from the positions
+    alone, so that it is kept once for all sequences of a microbatch and for all layers of a stage that name it."""
 
     name: str
     dim: Dim | None
     dtype: Literal["compute", "wide", "int64", "bool"]
     lives: Literal["residual", "split", "whole"]
     squared: bool = False  # a number for every pair of tokens: attention's probabilities
+    shared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

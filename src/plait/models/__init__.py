@@ -1,0 +1,1 @@
+"""The networks, plain: single-device PyTorch with replaceable slots. It knows no rank, no group, no mesh, no plan."""
