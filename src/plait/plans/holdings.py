@@ -17,7 +17,7 @@ from plait.sharding.boxes import Interval, copies, intervals
 from plait.sharding.placement import Shard
 from plait.sharding.rules import weight_placement
 
-__all__ = ["Held", "Piece", "held_weights", "owned_pieces", "stage_layers", "tied_stages"]
+__all__ = ["Box", "Held", "Piece", "held_weights", "owned_boxes", "owned_pieces", "stage_layers", "tied_stages"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,16 @@ class Piece:
     dim: int
     start: int
     stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """Elements `local` along `dim` of a local tensor are the elements `whole` of the global one; all of other dims."""
+
+    name: str
+    dim: int
+    local: Interval
+    whole: Interval
 
 
 def stage_layers(layers: Sequence[Layer], stages: Sequence[int]) -> tuple[tuple[Layer, ...], ...]:
@@ -102,3 +112,17 @@ def owned_pieces(held: Held, plan: Plan, tensor_rank: int) -> tuple[Piece, ...]:
     edges = [0, *(edge for interval in foreign for edge in interval), held.shape[dim]]
     kept = zip(edges[::2], edges[1::2], strict=True)
     return tuple(Piece(name=name, dim=dim, start=start, stop=stop) for start, stop in kept if start < stop)
+
+
+def owned_boxes(held: Held, plan: Plan, tensor_rank: int) -> tuple[Box, ...]:
+    """The owned pieces of a local tensor with their places in the global tensor: together, every element once."""
+    found: list[Box] = []
+    for piece in owned_pieces(held, plan, tensor_rank):
+        offset = 0
+        for first, last in held.intervals[piece.dim]:
+            start, stop = max(piece.start, offset), min(piece.stop, offset + last - first)
+            if start < stop:
+                whole = (first + start - offset, first + stop - offset)
+                found.append(Box(name=piece.name, dim=piece.dim, local=(start, stop), whole=whole))
+            offset += last - first
+    return tuple(found)

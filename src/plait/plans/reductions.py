@@ -23,7 +23,7 @@ from plait.sharding.buckets import bucket_boundaries
 from plait.sharding.placement import Partial, Shard
 from plait.sharding.rules import gradient_placement, weight_placement
 
-__all__ = ["Reduction", "reductions"]
+__all__ = ["Reduction", "reduction_sets", "reductions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,18 @@ def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) ->
         *_over_copies(held, plan, tensor_rank),
         *_over_stages(held, plan, stage, tied_stages(layers, plan)),
     )
+
+
+def reduction_sets(layers: Sequence[Layer], plan: Plan) -> dict[str, set[tuple[int, ...]]]:
+    """By axis but the data axis, every set of places over which any rank sums: the groups that have to exist."""
+    found: dict[str, set[tuple[int, ...]]] = {"tensor": set(), "pipeline": set()}
+    for stage in range(plan.pipeline):
+        for tensor_rank in range(plan.tensor):
+            rank = plan.mesh.rank_at(pipeline=stage, data=0, tensor=tensor_rank)
+            for reduction in reductions(layers, plan, rank, itemsize=1):
+                if reduction.axis in found:
+                    found[reduction.axis].add(reduction.members)
+    return found
 
 
 def _whole(held: Held) -> Piece:

@@ -1,0 +1,63 @@
+"""A transition as an autograd function: the value moves in forward, its gradient in backward, both as the table says.
+
+enter, sequence parallel     forward all-gather      backward reduce-scatter
+leave, sequence parallel     forward reduce-scatter  backward all-gather
+enter                        forward nothing         backward all-reduce
+leave                        forward all-reduce      backward nothing
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from plait.collectives.functional import all_gather, all_reduce, own_share, reduce_scatter
+from plait.collectives.process_groups import Group
+from plait.sharding.placement import Shard
+from plait.sharding.redistribute import Move, Transition
+
+__all__ = ["cross"]
+
+
+def cross(tensor: torch.Tensor, transition: Transition, group: Group, length: int) -> torch.Tensor:
+    """Move `tensor` as `transition` says. `length`: the whole extent of the dim that a Shard placement names.
+
+    The tensor is consumed (an all-reduce works in place).
+    """
+    if group.size == 1:
+        return tensor
+    result: torch.Tensor = _Cross.apply(tensor, transition, group, length)
+    return result
+
+
+class _Cross(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, transition: Transition, group: Group, length: int) -> torch.Tensor:
+        ctx.move, ctx.group, ctx.length = transition.gradient, group, length
+        return _moved(tensor, transition.value, group, length)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _moved(gradients[0], ctx.move, ctx.group, ctx.length), None, None, None
+
+
+def _moved(tensor: torch.Tensor, move: Move, group: Group, length: int) -> torch.Tensor:
+    match move.collective:
+        case None:
+            return tensor.view_as(tensor)
+        case "all_reduce":
+            return all_reduce(tensor.contiguous(), group).wait()
+        case "all_gather":
+            return all_gather(tensor, group, _dim(move.source), length).wait()
+        case "reduce_scatter":
+            return reduce_scatter(tensor, group, _dim(move.target)).wait()
+        case "slice":
+            return own_share(tensor, group, _dim(move.target)).contiguous()
+        case other:
+            raise ValueError(f"no crossing of a layer takes a {other}")
+
+
+def _dim(placement: object) -> int:
+    assert isinstance(placement, Shard)
+    return placement.dim

@@ -1,0 +1,96 @@
+"""Where this rank stands: its group of neighbours along each axis of the mesh.
+
+A group is made once a process and kept: meshes of different plans share it. Making groups is a collective of the whole
+world, so that every rank makes every group, also those it is no member of, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch.distributed as dist
+
+from plait.errors import PlaitError
+from plait.sharding.mesh_shape import AXES, MeshShape
+
+__all__ = ["Group", "Mesh", "build_mesh"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The ranks along one axis, or some of them. `ranks` are global, `index` is this rank's place among them."""
+
+    axis: str
+    ranks: tuple[int, ...]
+    index: int
+    handle: dist.ProcessGroup | None = field(repr=False)  # None: alone
+
+    @property
+    def size(self) -> int:
+        """How many ranks."""
+        return len(self.ranks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """The mesh as one rank sees it."""
+
+    shape: MeshShape
+    rank: int
+    axes: dict[str, Group]
+
+    def axis(self, name: str) -> Group:
+        """This rank's whole group along an axis."""
+        return self.axes[name]
+
+    def coordinate(self, name: str) -> int:
+        """This rank's place along an axis."""
+        return self.axes[name].index
+
+    def subsets(self, name: str, sets: Iterable[tuple[int, ...]]) -> dict[tuple[int, ...], Group]:
+        """For each set of places along an axis that this rank is in, the group of the ranks there.
+
+        Every rank of the mesh calls it with the same `sets`.
+        """
+        found: dict[tuple[int, ...], Group] = {}
+        for members in sorted(sets):
+            for group in self.shape.groups(name):
+                made = _group(name, tuple(group[member] for member in members), self.rank)
+                if made is not None:
+                    found[members] = made
+        return found
+
+
+def build_mesh(shape: MeshShape) -> Mesh:
+    """Place this process in a mesh of `shape`; every rank of the mesh calls it.
+
+    Raises PlaitError where the running world is not as large as the mesh.
+    """
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    if world != shape.ranks:
+        raise PlaitError(
+            f"the plan occupies {shape.ranks} ranks and {world} are running; start {shape.ranks}, or plan for {world}"
+        )
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    axes: dict[str, Group] = {}
+    for axis in AXES:
+        for ranks in shape.groups(axis):
+            group = _group(axis, ranks, rank)
+            if group is not None:
+                axes[axis] = group
+    return Mesh(shape=shape, rank=rank, axes=axes)
+
+
+_made: dict[tuple[int, tuple[int, ...]], dist.ProcessGroup | None] = {}
+
+
+def _group(axis: str, ranks: tuple[int, ...], rank: int) -> Group | None:
+    """The group of `ranks`, made if it is not there yet; None for a rank that is no member."""
+    key = (id(dist.group.WORLD), ranks)
+    if len(ranks) > 1 and key not in _made:
+        made = dist.new_group(list(ranks))
+        _made[key] = made if isinstance(made, dist.ProcessGroup) else None
+    if rank not in ranks:
+        return None
+    return Group(axis=axis, ranks=ranks, index=ranks.index(rank), handle=_made.get(key))

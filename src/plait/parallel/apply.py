@@ -1,0 +1,81 @@
+"""How a plain model becomes one rank's part of a parallel one; read downward, it is the order of the transforms.
+
+    1  pipeline    keep the layers of this rank's stage
+    2  tensor      give each weight its slice: drawn by address, or cut from what the module holds
+    3  tensor      fill the slots at which values cross into and out of the split part of each layer
+    4  data        gradients into buckets, summed while backward runs
+
+The module may stand on the meta device: then no rank ever holds a weight that it does not own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+
+from plait.collectives.process_groups import Mesh
+from plait.layers.gpt import describe_gpt
+from plait.layers.layer import Layer
+from plait.models.gpt import Decoder
+from plait.models.init import first_values
+from plait.parallel.model import ParallelModel
+from plait.parallel.pipeline_stage import DecoderStage, Extent, cut_stage
+from plait.parallel.tensor_parallel import split_layers
+from plait.plans.holdings import Held, held_weights, stage_layers
+from plait.plans.plan import Plan
+from plait.sharding.boxes import Interval
+
+__all__ = ["parallelize"]
+
+
+def parallelize(
+    module: Decoder, plan: Plan, mesh: Mesh, rules: Sequence[Layer] | None = None, *, device: str | torch.device = "cpu"
+) -> ParallelModel:
+    """Cut `module` (in place) into this rank's part of `plan`; every rank of `mesh` calls it.
+
+    `rules` describes the module's layers; a Plait decoder brings its own description. Raises ValueError where a
+    description and the module disagree about a weight's shape.
+    """
+    layers = describe_gpt(module.spec) if rules is None else tuple(rules)
+    stage = stage_layers(layers, plan.stages)[mesh.coordinate("pipeline")]
+    held = {held.weight.name: held for held in held_weights(stage, plan, mesh.coordinate("tensor"))}
+
+    cut_stage(module, stage)
+    weights = place_weights(module, stage, held, torch.device(device))
+    extent = Extent()
+    if plan.tensor > 1:
+        split_layers(module, plan, mesh.axis("tensor"), extent)
+    runner = DecoderStage(module, extent, mesh.axis("tensor") if plan.sequence_parallel else None)
+    return ParallelModel(stage=runner, plan=plan, mesh=mesh, layers=layers, held=held, weights=weights)
+
+
+def place_weights(
+    module: Decoder, stage: Sequence[Layer], held: dict[str, Held], device: torch.device
+) -> dict[str, torch.nn.Parameter]:
+    """Replace every weight of the stage by this rank's slice; a weight that stands in two places stays one."""
+    placed: dict[str, torch.nn.Parameter] = {}
+    for weight in (weight for layer in stage for weight in layer.weights):
+        whole = module.get_parameter(weight.path)
+        if tuple(whole.shape) != weight.shape and weight.name not in placed:
+            raise ValueError(f"{weight.path} is {tuple(whole.shape)} in the module, {weight.shape} in its description")
+        if weight.name not in placed:
+            local = _slice(whole, held[weight.name], module.seed).to(device)
+            placed[weight.name] = torch.nn.Parameter(local)
+        owner, _, leaf = weight.path.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, placed[weight.name])
+    return placed
+
+
+def _slice(whole: torch.Tensor, held: Held, seed: int) -> torch.Tensor:
+    """This rank's slice of a weight: drawn, where the module has only its shape."""
+    boxes = [_box(whole, held, box, seed) for box in product(*held.intervals)]
+    split = max(range(whole.dim()), key=lambda dim: len(held.intervals[dim]))  # one dim at most has several intervals
+    return torch.cat(boxes, split)
+
+
+def _box(whole: torch.Tensor, held: Held, box: tuple[Interval, ...], seed: int) -> torch.Tensor:
+    if whole.is_meta:
+        return first_values(held.weight, seed, whole.dtype, box)
+    return whole.detach()[tuple(slice(start, stop) for start, stop in box)]

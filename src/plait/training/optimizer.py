@@ -1,0 +1,81 @@
+"""AdamW and SGD by torch.optim, fused, over the weights that one rank holds.
+
+    weight (compute dtype)  ──►  forward, backward  ──►  gradient (reduce dtype)
+         ▲                                                    │
+         └───── cast ────  master weight (master dtype)  ◄────┘  optimizer step
+
+Where compute and master dtype agree the weight is its own master. It knows named tensors, not how they are split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from plait.specs.training import TrainingSpec
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer:
+    """Keeps the master weights and their state. `decays` says which weights are subject to weight decay."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, torch.nn.Parameter],
+        gradients: Mapping[str, torch.Tensor],
+        decays: Mapping[str, bool],
+        training: TrainingSpec,
+    ) -> None:
+        self._weights, self._gradients = weights, gradients
+        self.masters = {name: self._master(weight, gradients[name]) for name, weight in weights.items()}
+        self._groups = [
+            {"params": [self.masters[name] for name in weights if decays[name] is decayed], "weight_decay": decay}
+            for decayed, decay in ((True, training.weight_decay), (False, 0.0))
+        ]
+        self._torch = self._build([group for group in self._groups if group["params"]], training)
+
+    @property
+    def state(self) -> dict[str, dict[str, torch.Tensor]]:
+        """The optimizer's tensors for each weight; empty before the first step, and for SGD without momentum."""
+        found: dict[str, dict[str, torch.Tensor]] = {}
+        for name, master in self.masters.items():
+            entries = self._torch.state.get(master, {})
+            found[name] = {key: value for key, value in entries.items() if isinstance(value, torch.Tensor)}
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state, and of master weights where they are not the weights themselves."""
+        states = sum(tensor.nbytes for entries in self.state.values() for tensor in entries.values())
+        copies = sum(self.masters[name].nbytes for name, weight in self._weights.items() if self._is_copy(name, weight))
+        return states + copies
+
+    def step(self, learning_rate: float) -> None:
+        """Update the masters from the gradients, then the weights from the masters."""
+        for group in self._torch.param_groups:
+            group["lr"] = learning_rate
+        for name, master in self.masters.items():
+            master.grad = self._gradients[name]
+        self._torch.step()
+        self._torch.zero_grad()  # a backward must find no gradient to add to: it gives each to the buffers
+        copied = [name for name, weight in self._weights.items() if self._is_copy(name, weight)]
+        if copied:
+            with torch.no_grad():
+                torch._foreach_copy_([self._weights[name] for name in copied], [self.masters[name] for name in copied])
+
+    @staticmethod
+    def _master(weight: torch.nn.Parameter, gradient: torch.Tensor) -> torch.nn.Parameter:
+        return weight if weight.dtype == gradient.dtype else torch.nn.Parameter(weight.detach().to(gradient.dtype))
+
+    def _is_copy(self, name: str, weight: torch.nn.Parameter) -> bool:
+        return self.masters[name] is not weight
+
+    @staticmethod
+    def _build(groups: list[dict[str, object]], training: TrainingSpec) -> torch.optim.Optimizer:
+        match training.optimizer:
+            case "adamw":
+                return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, fused=True)
+            case "sgd":
+                return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.betas[0], fused=True)
