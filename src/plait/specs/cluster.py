@@ -1,10 +1,11 @@
-"""What there is to run on: `[cluster]` of a job, today the ranks of this machine."""
+"""What there is to run on: `[cluster]` of a job. Today the ranks of this machine; catalogue devices are to come."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
-__all__ = ["ClusterSpec"]
+__all__ = ["ClusterSpec", "available_cores"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,3 +14,10 @@ class ClusterSpec:
 
     name: str = "local"
     ranks: int = 1
+
+
+def available_cores() -> int:
+    """The cores that this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

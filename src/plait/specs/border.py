@@ -1,0 +1,101 @@
+"""Sifting a table that a stranger wrote: what can be taken, and a problem for each key that can't, all at once.
+
+    {"plan": {"tensor": "4", "zero": 3, "dtaa": 2, "data": 2}}
+        values     {"plan": {"data": 2}}
+        problems   plan.tensor (a text), plan.zero (not built yet), plan.dtaa (unknown; nearest: data)
+
+It judges keys one by one; what they mean together is not its matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from plait.errors import Problem
+from plait.specs.choices import CHOICES, COMING_KEYS, judge
+from plait.specs.keys import unknown_key
+from plait.specs.tables import JobTable, description
+from plait.specs.wording import kind_of, shown
+
+__all__ = ["Sifted", "sift"]
+
+Tables = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sifted:
+    """`values`: the tables, of the right kinds, with the good keys only. `refused`: every key (or table) left out."""
+
+    values: Tables
+    problems: tuple[Problem, ...]
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The keys of the problems."""
+        return frozenset(problem.key for problem in self.problems)
+
+
+def sift(table: Mapping[str, Any]) -> Sifted:
+    """Judge every key of a job's tables by itself. Nothing is raised; a table without fault has no problems."""
+    adapter = TypeAdapter(JobTable)
+    problems: dict[str, Problem] = {}
+    while True:
+        try:
+            values: Tables = adapter.validate_python(table)  # pyright: ignore[reportAssignmentType]
+            break
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+        for detail in details:
+            problem = _problem(table, detail)
+            problems.setdefault(problem.key, problem)
+        table = _without(table, details)
+    judged = [judge(f"{name}.{key}", value) for name, keys in values.items() for key, value in keys.items()]
+    unbuilt = {problem.key: problem for problem in judged if problem is not None}
+    kept = {name: {k: v for k, v in keys.items() if f"{name}.{k}" not in unbuilt} for name, keys in values.items()}
+    return Sifted(values=kept, problems=(*problems.values(), *unbuilt.values()))
+
+
+def _problem(table: Mapping[str, Any], detail: ErrorDetails) -> Problem:
+    names = [part for part in detail["loc"] if isinstance(part, str)]
+    if detail["type"] == "extra_forbidden":
+        return unknown_key(".".join(names[:-1]), names[-1])
+    in_group = names[:2] == ["cluster", "groups"] and len(names) > 2
+    key, leaf = ".".join(names[: 2 + in_group]), names[: 2 + in_group][-1]
+    given, wrong = (detail["input"] if in_group else _value(table, names)), detail["input"]
+    subject = f"{leaf} = {shown(given)}" if given is wrong else f"{shown(wrong)} in {leaf} = {shown(given)}"
+    return Problem(key=key, message=f"{subject} {_complaint(detail)}", legal=_legal(key))
+
+
+def _value(table: Mapping[str, Any], names: list[str]) -> object:
+    return table[names[0]] if len(names) == 1 else table[names[0]][names[1]]
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    if detail["type"] == "finite_number":
+        return "is not finite"
+    if detail["type"].endswith(("too_short", "too_long")):
+        return "has the wrong length" if detail["input"] else "is empty"
+    return f"is {kind_of(detail['input'])}" if detail["type"].endswith("_type") else "is out of range"
+
+
+def _legal(key: str) -> tuple[object, ...] | str:
+    if key in COMING_KEYS:
+        return "leave it out"
+    choice = CHOICES.get(key)
+    return choice.built if choice else description(key)
+
+
+def _without(table: Mapping[str, Any], details: list[ErrorDetails]) -> dict[str, Any]:
+    """The table without the keys that the details complain of."""
+    wrong = {detail["loc"][:2] for detail in details}
+    kept: dict[str, Any] = {}
+    for name, keys in table.items():
+        if (name,) in wrong:
+            continue
+        kept[name] = {key: value for key, value in keys.items() if (name, key) not in wrong}
+    return kept

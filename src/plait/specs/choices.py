@@ -1,0 +1,81 @@
+"""Keys with a closed list of values: which of them are built, and which have their place but no part yet.
+
+The contract names more than stands: a value whose part is to come is refused with "not built yet", never ignored.
+Whoever builds a part moves its value from `coming` to `built`; nothing else has to know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from plait.errors import Problem
+from plait.specs.wording import nearest, shown
+
+__all__ = ["CHOICES", "COMING_KEYS", "Choice", "judge"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The values of one key. `coming` lists those without a part yet, `forms` is a pattern for what can't be listed."""
+
+    built: tuple[str | int, ...]
+    coming: Sequence[str | int] = ()
+    forms: str = ""
+
+
+_ANY = range(-1, 2**63)  # every whole number that the border lets pass
+
+CHOICES: Mapping[str, Choice] = {
+    "model.family": Choice(built=("gpt",), coming=("bert", "t5")),
+    "model.positions": Choice(built=("learned", "rope"), coming=("alibi", "relative")),
+    "model.norm": Choice(built=("layer", "rms")),
+    "model.activation": Choice(built=("gelu", "relu", "swiglu")),
+    "training.precision": Choice(built=("fp32", "bf16", "fp64")),
+    "training.optimizer": Choice(built=("adamw", "sgd")),
+    "training.decay": Choice(built=("cosine", "linear", "none")),
+    "cluster.name": Choice(built=("local",), forms=".+"),  # the catalogue
+    "plan.context": Choice(built=(1,), coming=_ANY),
+    "plan.expert": Choice(built=(1,), coming=_ANY),
+    "plan.schedule": Choice(built=("gpipe", "1f1b"), coming=("interleaved", "zb-h1", "zb-v"), forms=r".*[./].*"),
+    "plan.virtual_stages": Choice(built=(1,), coming=_ANY),
+    "plan.zero": Choice(built=(0,), coming=_ANY),
+    "plan.offload": Choice(built=("none",), coming=("optimizer",)),
+    "plan.recompute": Choice(built=("none",), coming=("selective", "full")),
+    "plan.synchronisation": Choice(built=("all-reduce",), coming=("local-sgd", "diloco", "parameter-server")),
+    "plan.compression": Choice(built=("none",), coming=("fp16", "bf16", "int8"), forms=r"(powersgd|topk):.+"),
+    "plan.local_steps": Choice(built=(1,), coming=_ANY),
+    "plan.staleness": Choice(built=(0,), coming=_ANY),
+    "plan.servers": Choice(built=(0,), coming=_ANY),
+    "plan.gradient_precision": Choice(built=("fp32", "fp64"), coming=("bf16", "fp16")),
+}
+
+COMING_KEYS = frozenset(  # keys that have no value yet with which they would be legal
+    {
+        "model.huggingface",
+        "cluster.device",
+        "cluster.nodes",
+        "cluster.devices_per_node",
+        "cluster.intra_link",
+        "cluster.inter_link",
+        "cluster.groups",
+        "cluster.price_per_hour",
+        "cluster.power_watts",
+    }
+)
+
+
+def judge(key: str, value: object) -> Problem | None:
+    """What is wrong with the value of a key, as far as its list of values says; None for any other key."""
+    name = key.rpartition(".")[2]
+    if key in COMING_KEYS:
+        return Problem(key=key, message=f"{name} is not built yet", legal="leave it out")
+    choice = CHOICES.get(key)
+    if choice is None or value in choice.built:
+        return None
+    if value in choice.coming or (isinstance(value, str) and choice.forms and re.fullmatch(choice.forms, value)):
+        return Problem(key=key, message=f"{name} = {shown(value)} is not built yet", legal=choice.built)
+    known = [str(word) for word in (*choice.built, *choice.coming)]
+    message = f"{name} = {shown(value)} is not one of its values; the nearest is {nearest(str(value), known)[0]}"
+    return Problem(key=key, message=message, legal=choice.built)

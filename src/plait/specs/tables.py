@@ -1,0 +1,182 @@
+"""The border: every table of a job file as pydantic reads it, key by key as the contract has them.
+
+Only the form of single values is judged here: true is no number, 1.0 is no count, nothing is infinite. Which words a
+key takes, and which are built, stands in `choices`; what values mean together in `plans/legality`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import ConfigDict, Field, with_config
+from pydantic.fields import FieldInfo
+from typing_extensions import TypedDict  # before Python 3.12, pydantic can't configure typing's own
+
+from plait.specs.values import (
+    BelowOne,
+    Betas,
+    Count,
+    Counts,
+    Degree,
+    Fraction,
+    NotNegative,
+    Positive,
+    Shares,
+    Staleness,
+    Switch,
+    Text,
+    Whole,
+    Word,
+    ZeroLevel,
+)
+
+__all__ = [
+    "TABLES",
+    "ClusterTable",
+    "DataTable",
+    "JobTable",
+    "ModelTable",
+    "PlanTable",
+    "TrainingTable",
+    "description",
+    "known_keys",
+]
+
+_BORDER = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@with_config(_BORDER)
+class ModelTable(TypedDict, total=False):
+    """`[model]`: a shape, or the name of one, or both, the keys then overriding the named shape."""
+
+    name: Word
+    huggingface: Word
+    family: Word
+    layers: Count
+    hidden: Count
+    heads: Count
+    kv_heads: Count
+    ffn: Count
+    vocab: Count
+    positions: Word
+    rope_theta: Positive
+    norm: Word
+    norm_eps: Positive
+    activation: Word
+    bias: Switch
+    dropout: BelowOne
+    tie_embeddings: Switch
+
+
+@with_config(_BORDER)
+class DataTable(TypedDict, total=False):
+    """`[data]`."""
+
+    text: Text
+    tokenizer: Word
+    validation_fraction: Fraction
+
+
+@with_config(_BORDER)
+class TrainingTable(TypedDict, total=False):
+    """`[training]`."""
+
+    steps: Count
+    global_batch: Count
+    sequence_length: Count
+    precision: Word
+    optimizer: Word
+    learning_rate: NotNegative
+    warmup_steps: Whole
+    decay: Word
+    weight_decay: NotNegative
+    betas: Betas
+    clip_norm: NotNegative
+    validate_every: Count
+    deterministic: Switch
+    seed: Whole
+
+
+@with_config(_BORDER)
+class GroupTable(TypedDict, total=False):
+    """One `[[cluster.groups]]`: some of the machines of an unequal cluster."""
+
+    device: Word
+    nodes: Count
+    devices_per_node: Count
+    intra_link: Word
+    inter_link: Word
+    price_per_hour: NotNegative
+    power_watts: NotNegative
+
+
+@with_config(_BORDER)
+class ClusterTable(GroupTable, total=False):
+    """`[cluster]`: ranks of this machine; or equal machines, described like a group; or unequal ones, in groups."""
+
+    name: Word
+    ranks: Degree
+    groups: Annotated[list[GroupTable], Field(description="a list of tables, written [[cluster.groups]]")]
+
+
+@with_config(_BORDER)
+class PlanTable(TypedDict, total=False):
+    """`[plan]`: of a job, whatever its user fixes; of a plan file, every key."""
+
+    data: Degree
+    tensor: Degree
+    pipeline: Degree
+    context: Degree
+    expert: Degree
+    microbatch: Count
+    schedule: Word
+    virtual_stages: Count
+    stages: Counts
+    tensor_shares: Shares
+    data_shares: Shares
+    zero: ZeroLevel
+    offload: Word
+    sequence_parallel: Switch
+    recompute: Word
+    synchronisation: Word
+    compression: Word
+    local_steps: Count
+    staleness: Staleness
+    servers: Whole
+    gradient_precision: Word
+    bucket_bytes: Count
+
+
+@with_config(_BORDER)
+class JobTable(TypedDict, total=False):
+    """A whole job file."""
+
+    model: ModelTable
+    data: DataTable
+    training: TrainingTable
+    cluster: ClusterTable
+    plan: PlanTable
+
+
+TABLES: dict[str, Any] = {
+    "": JobTable,
+    "model": ModelTable,
+    "data": DataTable,
+    "training": TrainingTable,
+    "cluster": ClusterTable,
+    "cluster.groups": GroupTable,
+    "plan": PlanTable,
+}
+
+
+def known_keys(table: str) -> tuple[str, ...]:
+    """The keys of `[table]`, in the order of the contract; "" for the tables themselves."""
+    return tuple(TABLES[table].__annotations__)
+
+
+def description(key: str) -> str:
+    """What `key` takes, in words: "a whole number from 1" of "plan.tensor"."""
+    table, _, leaf = key.rpartition(".")
+    hint = get_type_hints(TABLES[table], include_extras=True)[leaf]
+    found = [note.description for note in getattr(hint, "__metadata__", ()) if isinstance(note, FieldInfo)]
+    return next((words for words in reversed(found) if words), "a table")

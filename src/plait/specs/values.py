@@ -1,0 +1,53 @@
+"""The kinds of values that a key may take, each with the words in which a user reads what would have been right.
+
+They know single values only: `tables` says which key takes which kind.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+__all__ = [
+    "BelowOne",
+    "Betas",
+    "Count",
+    "Counts",
+    "Degree",
+    "Fraction",
+    "NotNegative",
+    "Positive",
+    "Share",
+    "Shares",
+    "Staleness",
+    "Switch",
+    "Text",
+    "Whole",
+    "Word",
+    "ZeroLevel",
+]
+
+_LARGEST = 2**63 - 1  # of TOML's integers
+_MOST_RANKS = 2**20
+
+Count = Annotated[int, Field(ge=1, le=_LARGEST, description="a whole number from 1")]
+Whole = Annotated[int, Field(ge=0, le=_LARGEST, description="a whole number from 0")]
+Degree = Annotated[int, Field(ge=1, le=_MOST_RANKS, description=f"a whole number from 1 to {_MOST_RANKS}")]
+ZeroLevel = Annotated[int, Field(ge=0, le=3, description="0, 1, 2 or 3")]
+Staleness = Annotated[int, Field(ge=-1, le=_LARGEST, description="a whole number from -1")]
+Positive = Annotated[float, Field(gt=0, description="a number above 0")]
+NotNegative = Annotated[float, Field(ge=0, description="a number from 0")]
+BelowOne = Annotated[float, Field(ge=0, lt=1, description="a number from 0 up to, not including, 1")]
+Fraction = Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1")]
+Switch = Annotated[bool, Field(description="true or false")]
+Word = Annotated[str, Field(min_length=1, description="a text in quotes")]
+Betas = Annotated[
+    list[BelowOne], Field(min_length=2, max_length=2, description="two numbers from 0 up to, not including, 1")
+]
+Text = Annotated[
+    Word | Annotated[list[Word], Field(min_length=1)], Field(description="a text in quotes, or a list of them")
+]
+Counts = Annotated[list[Count], Field(min_length=1, description="a list of whole numbers from 1")]
+Share = Annotated[int | float, Field(ge=1e-6, le=1e6)]
+Shares = Annotated[list[Share], Field(min_length=1, description="a list of numbers above 0 (1e-6 to 1e6), one a rank")]

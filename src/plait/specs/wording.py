@@ -1,0 +1,51 @@
+"""How a refused key or value is spoken of: shown as it stood in the file, beside the nearest known word.
+
+It knows words only, no rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import cast
+
+__all__ = ["kind_of", "nearest", "shown"]
+
+_LONGEST = 60  # characters of a value that are shown
+_BITS = 128  # past this, an integer is described rather than written
+
+
+def nearest(word: str, known: Iterable[str], count: int = 1) -> tuple[str, ...]:
+    """The `count` known words that look most like `word`, best first; fewer where fewer are known."""
+    return tuple(get_close_matches(word, sorted(known), n=count, cutoff=0.0))
+
+
+def shown(value: object) -> str:
+    """A value as TOML writes it, cut where it is long."""
+    text = _written(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def kind_of(value: object) -> str:
+    """What sort of TOML value it is: "a text", "a list"."""
+    kinds = ((bool, "a truth value"), (int, "a whole number"), (float, "a number with a point"), (str, "a text"))
+    containers = ((list, "a list"), (dict, "a table"))
+    return next((words for kind, words in (*kinds, *containers) if isinstance(value, kind)), "a date or time")
+
+
+def _written(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value}"'
+        case int() if value.bit_length() > _BITS:
+            return f"an integer of {value.bit_length()} bits"
+        case list() | tuple():
+            items = cast("Sequence[object]", value)
+            more = ", …" if len(items) > _LONGEST else ""
+            return f"[{', '.join(_written(item) for item in items[:_LONGEST])}{more}]"
+        case dict():
+            return "a table"
+        case _:
+            return str(value)
