@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from plait.specs.links import Count, Link, LinkKind, NotNegative, Overlap, Positive, Transfer
 from plait.specs.training import Dtype
 
 __all__ = [
@@ -40,13 +41,7 @@ __all__ = [
     "Transfer",
 ]
 
-# What a file may hold; pydantic reads these at the border, inside they are documentation.
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
 Layout = Literal["forward", "input_gradient", "weight_gradient"]
-LinkKind = Literal["all_reduce", "reduce_scatter", "all_gather", "send", "exchange"]
 MemoryBoundKind = Literal[
     "copy",
     "add",
@@ -151,49 +146,6 @@ class Contention:
     ranks: Count = 1
     gemm: Positive = 1.0
     memory: Positive = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Transfer:
-    """One measured point of a link: a logical payload (the whole tensor, on each rank) and its time."""
-
-    bytes: Count
-    seconds: Positive
-
-
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """A collective between `ranks` ranks: t = alpha0 + steps·alpha1 + wire bytes / bytes_per_second (planning.md).
-
-    With a payload of S bytes (the whole tensor: input of all_reduce and reduce_scatter, output of all_gather):
-
-    all_reduce                   steps 2(n-1)   wire 2(n-1)/n · S
-    reduce_scatter, all_gather   steps n-1      wire (n-1)/n · S
-    send, exchange               steps 1        wire S             (exchange: S each way at once)
-
-    `error` is the median of |fitted / measured - 1| over `transfers`, which keep what was measured.
-    """
-
-    backend: str
-    kind: LinkKind
-    ranks: Count
-    alpha0: NotNegative
-    alpha1: NotNegative
-    bytes_per_second: Positive
-    error: NotNegative = 0.0
-    transfers: tuple[Transfer, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """All-reduces behind compute that is long enough: `exposed` is the part of their time that still lengthens it.
-
-    0: compute hides them wholly. 1: nothing is gained, for who moves the bytes takes the core from who computes.
-    """
-
-    backend: str
-    ranks: Count
-    exposed: NotNegative
 
 
 @dataclass(frozen=True, kw_only=True)

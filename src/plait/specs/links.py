@@ -1,0 +1,86 @@
+"""Links between ranks: what each collective was measured to cost, and the one formula for it.
+
+    t = alpha0 + steps · alpha1 + wire bytes / bandwidth          payload S: the whole tensor, as the recorder counts it
+
+    kind                          steps      wire bytes
+    all_reduce                    2 (n-1)    2 (n-1)/n · S        S: the tensor on every rank
+    reduce_scatter, all_gather      n-1        (n-1)/n · S        S: input of the one, output of the other
+    send, exchange                  1                    S        exchange: S each way at once, as a pipeline does
+
+Ring algorithms (planning.md, "Collectives"). It knows numbers, not the wire (`collectives`) nor how it was timed
+(`devices`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+__all__ = ["Count", "Link", "LinkKind", "NotNegative", "Overlap", "Positive", "Transfer", "link_steps", "wire_bytes"]
+
+LinkKind = Literal["all_reduce", "reduce_scatter", "all_gather", "send", "exchange"]
+
+# What a file of measurements may hold; pydantic reads these at the border, inside they are documentation.
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def link_steps(kind: LinkKind, ranks: int) -> int:
+    """Messages that follow one another."""
+    match kind:
+        case "all_reduce":
+            return 2 * (ranks - 1)
+        case "reduce_scatter" | "all_gather":
+            return ranks - 1
+        case "send" | "exchange":
+            return 1
+
+
+def wire_bytes(kind: LinkKind, ranks: int, payload: float) -> float:
+    """Bytes that each rank sends, for a payload of that many."""
+    return payload if kind in ("send", "exchange") else link_steps(kind, ranks) * payload / ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """One measured point of a link: a logical payload (the whole tensor, on each rank) and its time."""
+
+    bytes: Count
+    seconds: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """One collective between `ranks` ranks of one backend, by the formula above; alpha0 and alpha1 in seconds.
+
+    `error` is the median of |formula / measured - 1| over `transfers`, which keep what was measured.
+    """
+
+    backend: str
+    kind: LinkKind
+    ranks: Count
+    alpha0: NotNegative
+    alpha1: NotNegative
+    bytes_per_second: Positive
+    error: NotNegative = 0.0
+    transfers: tuple[Transfer, ...] = ()
+
+    def seconds(self, payload: float) -> float:
+        """The time that the formula gives a payload of that many bytes."""
+        latency = self.alpha0 + link_steps(self.kind, self.ranks) * self.alpha1
+        return latency + wire_bytes(self.kind, self.ranks, payload) / self.bytes_per_second
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """All-reduces behind compute that is long enough: `exposed` is the part of their time that still lengthens it.
+
+    0: compute hides them wholly. 1: nothing is gained, for who moves the bytes takes the core from who computes.
+    """
+
+    backend: str
+    ranks: Count
+    exposed: NotNegative
