@@ -1,0 +1,148 @@
+"""The profile of this machine: what one rank does, operation by operation, and what ranks cost each other.
+
+    operations          contention            links of 2          links of 4 ...
+    rank 0 alone        as many as cores      ranks 0, 1          ranks 0 to 3         never a training step
+
+It knows which families there are and what share of the time each gets; how each is timed stands in `products`,
+`memory_bound`, `overheads`, `contention` and `links`. It is given a way to run a function on ranks, and doesn't know
+how ranks are started.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from plait.devices import host
+from plait.devices.contention import measure_contention
+from plait.devices.device import Device, current_device, rank_device
+from plait.devices.grid import Grid
+from plait.devices.links import LinkReport, measure_links
+from plait.devices.memory_bound import measure_copy, measure_memory_bound
+from plait.devices.overheads import measure_dispatch, measure_optimizers
+from plait.devices.products import gemm_shapes, measure_attention, measure_gemm
+from plait.specs.measurements import Gemm, Host, Measurements
+from plait.specs.training import Dtype
+
+__all__ = ["RunOnRanks", "default_ranks", "describe_host", "measure_machine", "measure_operations", "rank_counts"]
+
+_MOST_RANKS = 8
+_FEWEST_DEFAULT_RANKS = 4  # on two cores, too, jobs are tried out with four
+
+# Shares of Grid.operation_seconds; every family is timed at least three times over, whatever its share.
+_DISPATCH, _COPY, _GEMM, _ATTENTION, _MEMORY_BOUND, _OPTIMIZER = 0.02, 0.03, 0.55, 0.1, 0.2, 0.1
+
+
+T = TypeVar("T")
+
+
+class RunOnRanks(Protocol):
+    """Calls a function on every rank, torch.distributed joined; its results by rank (`RankPool.run` is one)."""
+
+    def __call__(self, function: Callable[..., T], *args: object) -> list[T]: ...
+
+
+def default_ranks() -> int:
+    """Ranks that a profile starts: one a core, at least 4, at most 8; one an accelerator where there are some."""
+    if current_device().is_accelerator:
+        return min(torch.accelerator.device_count(), _MOST_RANKS)
+    return min(max(host.usable_cores(), _FEWEST_DEFAULT_RANKS), _MOST_RANKS)
+
+
+def rank_counts(ranks: int) -> tuple[int, ...]:
+    """Numbers of ranks whose links are timed: the powers of two below `ranks`, and `ranks`."""
+    powers = itertools.takewhile(lambda power: power < ranks, (2**exponent for exponent in itertools.count(1)))
+    return (*powers, ranks) if ranks > 1 else ()
+
+
+def measure_machine(
+    run: RunOnRanks,
+    ranks: int,
+    *,
+    grid: Grid | None = None,
+    dtypes: Sequence[Dtype] | None = None,
+    tell: Callable[[str], None] = lambda stage: None,
+) -> Measurements:
+    """The whole profile, on the `ranks` ranks that `run` reaches; `tell` hears what is being timed.
+
+    `dtypes`: the first gets the whole grid, further ones a coarse part (left out: all that this device computes in).
+    """
+    began = time.perf_counter()
+    sizes = grid or Grid()
+    tell("operations")
+    alone = run(_on_first_rank, sizes, dtypes)[0]
+    if alone is None:
+        raise AssertionError("rank 0 measured nothing")
+    tell("ranks at once")
+    together = run(measure_contention, sizes.copied_bytes, min(ranks, host.usable_cores()))[0]
+    reports: list[LinkReport] = []
+    for count in rank_counts(ranks):
+        tell(f"links between {count} ranks")
+        reports += [report for report in run(measure_links, sizes, count)[:1] if report is not None]
+    return replace(
+        alone,
+        contention=together.contention,
+        memory_bandwidth_all=together.memory_bandwidth,
+        collectives=tuple(link for report in reports for link in report.links),
+        overlap=tuple(report.overlap for report in reports),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _on_first_rank(grid: Grid, dtypes: Sequence[Dtype] | None) -> Measurements | None:
+    device = rank_device()
+    return measure_operations(grid, dtypes or _dtypes_of(device), device) if dist.get_rank() == 0 else None
+
+
+def _dtypes_of(device: Device) -> tuple[Dtype, ...]:
+    return ("bf16", "fp32") if device.is_accelerator else ("fp32", "bf16", "fp64")
+
+
+def describe_host(device: Device) -> Host:
+    """The machine as it is now. Take it before anything else runs: others' work is told by what we don't do."""
+    return Host(
+        processor=host.processor_name(),
+        cores=host.usable_cores(),
+        memory_bytes=device.total_memory,
+        device=device.kind,
+        torch=torch.__version__,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        busy_cores=host.busy_cores() or 0.0,
+    )
+
+
+def measure_operations(grid: Grid, dtypes: Sequence[Dtype], device: Device) -> Measurements:
+    """Everything that one rank does alone. The first dtype gets the whole grid, the others a coarse part of it."""
+    began = time.perf_counter()
+    budget = grid.operation_seconds
+    described = describe_host(device)
+    dispatch, start = measure_dispatch(budget=_DISPATCH * budget, device=device)
+    first = dtypes[0]
+    heads = tuple(itertools.product(grid.sequences, grid.head_dims))
+    return Measurements(
+        host=described,
+        dispatch=dispatch,
+        memory_bandwidth=measure_copy(grid.copied_bytes, budget=_COPY * budget, device=device),
+        gemm=_gemm(grid, dtypes, _GEMM * budget, device),
+        attention=measure_attention(heads, first, budget=_ATTENTION * budget, device=device, start=start),
+        memory_bound=measure_memory_bound(
+            grid.elements, first, budget=_MEMORY_BOUND * budget, device=device, start=start
+        ),
+        optimizer=measure_optimizers(grid.parameters, budget=_OPTIMIZER * budget, device=device),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _gemm(grid: Grid, dtypes: Sequence[Dtype], budget: float, device: Device) -> tuple[Gemm, ...]:
+    found: tuple[Gemm, ...] = ()
+    for place, dtype in enumerate(dtypes):
+        shapes = gemm_shapes(grid.coarse_dims if place else grid.dims, grid.most_multiplications)
+        found += measure_gemm(shapes, dtype, budget=budget / (8 if place else 1), device=device)
+    return found

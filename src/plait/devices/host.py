@@ -1,0 +1,89 @@
+"""The host beneath the devices: its processor, the cores and bytes this process may use, and how busy others keep it.
+
+A container's limits count, not the machine's: a rank more than the cores it may use is a rank that waits. It knows the
+operating system's files (Linux first, the portable answer elsewhere), and no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+
+__all__ = ["busy_cores", "memory_bytes", "peak_resident_bytes", "processor_name", "resident_bytes", "usable_cores"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cores(cgroup: Path = _CGROUP) -> int:
+    """Cores that this process may run on: its affinity, cut by a container's quota, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    quota = _words(cgroup / "cpu.max")  # "200000 100000": microseconds of CPU in each period; or "max 100000"
+    if len(quota) == 2 and quota[0] != "max":
+        cores = min(cores, -(-int(quota[0]) // int(quota[1])))
+    return max(cores, 1)
+
+
+def memory_bytes(cgroup: Path = _CGROUP) -> int:
+    """Bytes of memory that this process may use: the machine's, or a container's limit."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _words(cgroup / "memory.max")
+    return physical if limit in ([], ["max"]) else min(physical, int(limit[0]))
+
+
+def processor_name() -> str:
+    """The processor's model name."""
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def resident_bytes() -> int:
+    """Bytes of this process that are in memory now; the peak where the system doesn't say."""
+    pages = _words(Path("/proc/self/statm"))
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else peak_resident_bytes()
+
+
+def peak_resident_bytes() -> int:
+    """The most bytes of this process that were ever in memory at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): Linux counts KiB
+
+
+def busy_cores(seconds: float = 0.2) -> float | None:
+    """Cores' worth of work done on this machine during the next `seconds`, in which this thread does nothing.
+
+    None where the system doesn't say. Other users of a shared machine count: they disturb what is timed here.
+    """
+    before = _busy_ticks()
+    if before is None:
+        return None
+    began = time.monotonic()
+    time.sleep(seconds)
+    after = _busy_ticks()
+    elapsed = time.monotonic() - began
+    return None if after is None else max(0.0, after - before) / os.sysconf("SC_CLK_TCK") / elapsed
+
+
+def _busy_ticks() -> int | None:
+    first = _text(Path("/proc/stat")).partition("\n")[0].split()
+    if not first or first[0] != "cpu":
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, first[1:9])
+    return user + nice + system + irq + softirq + steal
+
+
+def _words(path: Path) -> list[str]:
+    return _text(path).split()
+
+
+def _text(path: Path) -> str:
+    """The content of a file of the kernel's; empty where this system has none such, or doesn't let us read it."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

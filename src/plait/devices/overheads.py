@@ -1,0 +1,74 @@
+"""What does not shrink with the tensors: the dispatch of an operator; and the optimizer's step, dispatch and all.
+
+backward of a chain of c operators = start + c · share        two chains tell the two apart
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from plait.devices.device import Device
+from plait.devices.timing import median_seconds
+from plait.specs.measurements import Dispatch, Optimizer
+
+__all__ = ["measure_dispatch", "measure_optimizers"]
+
+_CHAIN = 64
+
+Name = Literal["adamw", "sgd"]
+
+
+def measure_dispatch(*, budget: float, device: Device) -> tuple[Dispatch, float]:
+    """What one operator on 8 elements costs, and the seconds that any backward takes to get going."""
+    plain, recorded = torch.zeros(8, device=device.torch), torch.zeros(8, device=device.torch, requires_grad=True)
+    cases: dict[str, Callable[[], object]] = {
+        "plain": partial(_chain, plain, _CHAIN),
+        "forward": partial(_chain, recorded, _CHAIN),
+        "one": _backward(recorded, 1),
+        "all": _backward(recorded, _CHAIN),
+    }
+    seconds = median_seconds(cases, budget=budget, device=device)
+    share = max(seconds["all"] - seconds["one"], 0.0) / (_CHAIN - 1)
+    dispatch = Dispatch(plain=seconds["plain"] / _CHAIN, forward=seconds["forward"] / _CHAIN, backward=share)
+    return dispatch, max(seconds["one"] - share, 0.0)
+
+
+def _chain(x: Tensor, length: int) -> Tensor:
+    for _ in range(length):
+        x = x * 1.5
+    return x
+
+
+def _backward(x: Tensor, length: int) -> Callable[[], object]:
+    result = _chain(x, length)
+    return partial(torch.autograd.grad, result, x, torch.ones_like(result), retain_graph=True)
+
+
+def measure_optimizers(sizes: tuple[tuple[int, int], ...], *, budget: float, device: Device) -> tuple[Optimizer, ...]:
+    """Time a fused step of AdamW and SGD (with momentum) over every (tensors, parameters in all), in fp32."""
+    keys: list[tuple[Name, int, int]] = [
+        (name, tensors, parameters) for name in _OPTIMIZERS for tensors, parameters in sizes
+    ]
+    seconds = median_seconds({key: _step(*key, device) for key in keys}, budget=budget, device=device)
+    return tuple(
+        Optimizer(name=name, tensors=tensors, parameters=parameters // tensors * tensors, seconds=taken)
+        for (name, tensors, parameters), taken in seconds.items()
+    )
+
+
+def _step(name: Name, tensors: int, parameters: int, device: Device) -> Callable[[], object]:
+    weights = [torch.nn.Parameter(torch.zeros(parameters // tensors, device=device.torch)) for _ in range(tensors)]
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 1e-3)
+    return _OPTIMIZERS[name](weights).step
+
+
+_OPTIMIZERS: dict[Name, Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]] = {
+    "adamw": lambda weights: torch.optim.AdamW(weights, lr=1e-6, fused=True),
+    "sgd": lambda weights: torch.optim.SGD(weights, lr=1e-6, momentum=0.9, fused=True),
+}
