@@ -62,8 +62,9 @@ class Attend:
         return y.transpose(1, 2)
 
     def _with_dropout(self, q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, form: AttentionForm) -> Tensor:
-        groups = q.shape[1] // k.shape[1]
-        k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        readers = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(readers, 1), v.repeat_interleave(readers, 1)
+        q = q.contiguous()  # the product would copy it anyway; now also where one head is left, of a joint q|k|v
         scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5  # (batch, heads, query, key)
         if form.causal:
             scores = scores.masked_fill(sequences.once("later keys", lambda: _later(sequences)), -torch.inf)

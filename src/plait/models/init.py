@@ -16,7 +16,7 @@ from plait.specs.model import ModelSpec
 
 __all__ = ["first_values", "initialise"]
 
-Box = tuple[tuple[int, int], ...]
+_Box = tuple[tuple[int, int], ...]
 
 
 @torch.no_grad()
@@ -32,7 +32,7 @@ def initialise(module: nn.Module, spec: ModelSpec, seed: int) -> None:
                 parameters[weight.path].copy_(first_values(weight, seed, parameters[weight.path].dtype))
 
 
-def first_values(weight: Weight, seed: int, dtype: torch.dtype, box: Box | None = None) -> torch.Tensor:
+def first_values(weight: Weight, seed: int, dtype: torch.dtype, box: _Box | None = None) -> torch.Tensor:
     """A weight as it begins, or one box of it (an interval a dim), on the CPU. Any box equals that box of the whole."""
     box = tuple((0, size) for size in weight.shape) if box is None else box
     shape = [stop - start for start, stop in box]

@@ -1,7 +1,7 @@
 """The two norms of the residual stream: LayerNorm (Ba et al., 2016) and RMSNorm (Zhang and Sennrich, 2019).
 
-LayerNorm is torch's own. RMSNorm has no kernel on CPUs: here it is put together from those of others, which takes a fifth
-of the time of the formula written out (4096 × 512, forward and backward) and keeps nothing between but its input.
+LayerNorm is torch's own. RMSNorm has no kernel on CPUs: here it is put together from those of others, which takes a
+fifth of the time of the formula written out (4096 × 512, forward and backward), and keeps nothing but its input.
 """
 
 from __future__ import annotations
