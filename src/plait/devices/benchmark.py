@@ -81,7 +81,7 @@ def measure_machine(
     if alone is None:
         raise AssertionError("rank 0 measured nothing")
     tell("ranks at once")
-    together = run(measure_contention, sizes.copied_bytes, min(ranks, host.usable_cores()))[0]
+    together = run(measure_contention, sizes, min(ranks, host.usable_cores()))[0]
     reports: list[LinkReport] = []
     for count in rank_counts(ranks):
         tell(f"links between {count} ranks")

@@ -13,13 +13,13 @@ import torch
 import torch.distributed as dist
 
 from plait.devices.device import Device, rank_device
+from plait.devices.grid import Grid
 from plait.devices.timing import median_seconds
 from plait.specs.measurements import Contention
 
 __all__ = ["ContentionReport", "measure_contention"]
 
 _SIDE = 384
-_SECONDS = 0.4  # alone, and as long together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +30,18 @@ class ContentionReport:
     memory_bandwidth: float
 
 
-def measure_contention(copied_bytes: int, workers: int) -> ContentionReport:
-    """Time a product and a copy of that many bytes on rank 0, then on the first `workers` ranks. All ranks call it."""
+def measure_contention(grid: Grid, workers: int) -> ContentionReport:
+    """Time a product, and a copy of `grid.copied_bytes`, on rank 0, then on the first `workers`. All ranks call it."""
     device = rank_device()
     factor = torch.zeros(_SIDE, _SIDE, device=device.torch)
-    source = torch.ones(copied_bytes // 4, device=device.torch)
+    source = torch.ones(grid.copied_bytes // 4, device=device.torch)
     cases = {"gemm": partial(torch.mm, factor, factor), "memory": partial(torch.empty_like(source).copy_, source)}
     found: dict[int, torch.Tensor] = {}
     for busy in (1, workers):
         dist.barrier()
         taken = [0.0, 0.0]
         if dist.get_rank() < busy:
-            seconds = median_seconds(cases, budget=_SECONDS, device=device)
+            seconds = median_seconds(cases, budget=grid.contention_seconds, device=device)
             taken = [seconds["gemm"], seconds["memory"]]
         found[busy] = _gathered(taken, device)[:busy]  # (busy ranks, product and copy)
     alone, together = found[1][0], found[workers]

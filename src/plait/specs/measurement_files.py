@@ -5,6 +5,7 @@ It knows the `profile` document of the contract; keys that it doesn't know are l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -41,7 +42,8 @@ def write_measurements(measurements: Measurements, path: Path) -> None:
         unfinished.write_text(json.dumps(document_of(measurements), indent=1) + "\n", encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may never have been there
+            unfinished.unlink()
         raise UnusableInput(f"measurements can't be written to {path}: {error.strerror or error}") from error
 
 

@@ -1,0 +1,56 @@
+"""The whole profile on a tiny grid: complete, sane, the contract's document, and told stage by stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plait.devices.benchmark import default_ranks, measure_machine, rank_counts
+from plait.devices.device import current_device
+from plait.specs.measurement_files import document_of, read_measurements, write_measurements
+from tests.devices.grids import TINY
+
+RunOnRanks = Callable[..., list[Any]]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "counts"), [(1, ()), (2, (2,)), (3, (2, 3)), (4, (2, 4)), (6, (2, 4, 6)), (8, (2, 4, 8))]
+)
+def test_links_are_timed_for_powers_of_two_and_for_all(ranks: int, counts: tuple[int, ...]):
+    assert rank_counts(ranks) == counts
+
+
+def test_a_profile_starts_few_ranks():
+    assert 1 <= default_ranks() <= 8
+
+
+def test_a_whole_profile(run_on_ranks: RunOnRanks, tmp_path: Path):
+    told: list[str] = []
+    measured = measure_machine(partial(run_on_ranks, 2), 2, grid=TINY, dtypes=("fp32", "fp64"), tell=told.append)
+    assert told == ["operations", "ranks at once", "links between 2 ranks"]
+    assert {one.dtype for one in measured.gemm} == {"fp32", "fp64"}
+    assert {one.ranks for one in measured.collectives} == {one.ranks for one in measured.overlap} == {2}
+    assert measured.host is not None
+    assert measured.host.device == current_device().kind
+    assert measured.memory_bandwidth > 0
+    assert measured.memory_bandwidth_all > 0
+    assert measured.attention
+    assert measured.memory_bound
+    assert measured.optimizer
+    assert measured.dispatch.forward > 0
+    assert measured.seconds > 0
+    path = tmp_path / "measurements.json"
+    write_measurements(measured, path)
+    assert read_measurements(path) == measured
+    assert json.loads(path.read_text()) == json.loads(json.dumps(document_of(measured)))
+
+
+def test_one_rank_has_no_links(run_on_ranks: RunOnRanks):
+    measured = measure_machine(partial(run_on_ranks, 1), 1, grid=TINY, dtypes=("fp32",))
+    assert measured.collectives == measured.overlap == ()
+    assert measured.contention.ranks == 1

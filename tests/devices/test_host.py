@@ -1,0 +1,49 @@
+"""The host's facts: within bounds that hold on any machine, and exact where a container's limits are planted."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from plait.devices import host
+
+
+def test_cores_and_memory_are_within_the_machine():
+    assert 1 <= host.usable_cores() <= (os.cpu_count() or 1)
+    assert 2**20 < host.memory_bytes() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert host.processor_name()
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("50000 100000", 1), ("100000 100000", 1), ("max 100000", None)])
+def test_a_containers_quota_counts(tmp_path: Path, quota: str, cores: int | None):
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert host.usable_cores(tmp_path) == (cores or host.usable_cores(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("1048576", 1048576), ("max", None), (str(2**62), None)])
+def test_a_containers_memory_limit_counts(tmp_path: Path, limit: str, expected: int | None):
+    (tmp_path / "memory.max").write_text(limit + "\n")
+    assert host.memory_bytes(tmp_path) == (expected or host.memory_bytes(tmp_path / "none"))
+
+
+def test_the_peak_is_never_below_what_is_resident_and_grows_with_it():
+    before = host.peak_resident_bytes()
+    filled = bytearray(os.urandom(1)) * 2**26
+    assert host.resident_bytes() <= host.peak_resident_bytes() * 1.01  # the kernel counts in batches of pages
+    del filled
+    assert host.peak_resident_bytes() >= before
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system doesn't say how busy it is")
+def test_a_working_thread_is_seen():
+    stop = threading.Event()
+    worker = threading.Thread(target=lambda: all(not stop.is_set() for _ in iter(int, 1)))
+    worker.start()
+    try:
+        assert (host.busy_cores(0.2) or 0.0) > 0.3
+    finally:
+        stop.set()
+        worker.join()

@@ -1,0 +1,101 @@
+"""Links between real ranks: every kind, positive numbers, the right contents, and the wait for the last one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from plait.devices import links
+from plait.devices.links import _KINDS, LinkReport, measure_links
+from plait.specs.links import LinkKind
+from tests.devices.grids import TINY
+
+RunOnRanks = Callable[..., list[Any]]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_every_kind_is_measured(run_on_ranks: RunOnRanks, ranks: int):
+    report, *_ = run_on_ranks(ranks, measure_links, TINY, ranks)
+    assert isinstance(report, LinkReport)
+    assert [link.kind for link in report.links] == list(_KINDS)
+    for link in report.links:
+        assert (link.backend, link.ranks) == ("gloo", ranks)
+        assert link.alpha0 >= 0
+        assert link.alpha1 >= 0
+        assert link.seconds(0) > 1e-7
+        assert 1e5 < link.bytes_per_second < 1e13
+        assert [point.bytes for point in link.transfers] == [size // 4 // ranks * ranks * 4 for size in TINY.payloads]
+    assert report.overlap.exposed >= 0
+
+
+def test_ranks_beyond_those_asked_for_wait_and_leave_no_group(run_on_ranks: RunOnRanks):
+    reports = run_on_ranks(3, measured_without_a_trace, 2)
+    assert [report is None for report in reports] == [False, False, True]
+
+
+def measured_without_a_trace(ranks: int) -> LinkReport | None:
+    """On a rank: the report, once it is sure that as many groups are there as before."""
+    before = len(dist.distributed_c10d._world.pg_map)
+    report = measure_links(TINY, ranks)
+    assert len(dist.distributed_c10d._world.pg_map) == before
+    return report
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_the_calls_move_what_their_names_say(run_on_ranks: RunOnRanks, ranks: int):
+    assert run_on_ranks(ranks, contents_are_right) == [True] * ranks
+
+
+def contents_are_right() -> bool:
+    """On a rank: each call, on a tensor that says who sent it."""
+    group = dist.group.WORLD
+    assert group is not None
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    own = torch.full((ranks,), float(rank + 1))
+    total = float(ranks * (ranks + 1) // 2)
+
+    part = torch.zeros(1)
+    links._reduce_scatter(part, own.clone())
+    whole = torch.zeros(ranks)
+    links._all_gather(whole, own[:1].clone())
+
+    pair = rank ^ 1
+    sent, received = own.clone(), torch.zeros(ranks)
+    links._send(sent, group)
+    links._exchange(own.clone(), received, group)
+    partner = float(pair + 1) if pair < ranks else None
+    return (
+        part.item() == total
+        and whole.tolist() == [number + 1.0 for number in range(ranks)]
+        and sent[0].item() == (rank if rank % 2 else rank + 1)
+        and received[0].item() == (partner or 0.0)
+    )
+
+
+def test_the_time_runs_until_the_last_rank_is_done(run_on_ranks: RunOnRanks):
+    spans = run_on_ranks(2, span_of_a_slow_rank, 0.004)
+    assert all(0.004 <= span < 1.0 for span in spans)
+
+
+def span_of_a_slow_rank(seconds: float) -> float:
+    """On a rank: what is measured of a call that takes rank 1 that long, and rank 0 nothing."""
+
+    def call() -> None:
+        end = time.perf_counter() + seconds * dist.get_rank()
+        while time.perf_counter() < end:
+            pass
+
+    group = dist.group.WORLD
+    assert group is not None
+    return links._timed([call], links._ring(group), 0.0)[0]
+
+
+def test_the_kinds_are_those_of_the_specs():
+    from typing import get_args
+
+    assert set(_KINDS) == set(get_args(LinkKind))
