@@ -10,6 +10,7 @@ inner × outer, q|k|v in one dim), Llama's where positions rotate.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from plait.layers import dims
 from plait.layers.gpt_saved import saved_by_block, saved_by_embedding, saved_by_head
@@ -61,6 +62,7 @@ def names_of(spec: ModelSpec) -> Names:
     return replace(names, up=(gate, *names.up))
 
 
+@lru_cache(maxsize=64)
 def describe_gpt(spec: ModelSpec) -> tuple[Layer, ...]:
     """The layers of a decoder of this shape, in the order in which values flow."""
     return (_embedding(spec), *(_block(spec, number) for number in range(spec.layers)), _head(spec))

@@ -10,7 +10,7 @@ unit on several ranks are listed with their holders: their gradients are summed 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
 
 from plait.layers.layer import Dim, Part
 from plait.sharding.rules import is_split
@@ -72,11 +72,12 @@ def copies(dim: Dim, weights: tuple[float, ...]) -> tuple[Copy, ...]:
     for part in dim.parts:
         if is_split(part.index):
             ranges = [unit_range(part, weights, rank) for rank in range(len(weights))]
-            holders = [tuple(r for r, (a, b) in enumerate(ranges) if a <= unit < b) for unit in range(part.units)]
-            for ranks, run in groupby(range(part.units), key=holders.__getitem__):
-                units = list(run)
+            edges = sorted({edge for start, stop in ranges if start < stop for edge in (start, stop)})
+            for start, stop in pairwise(edges):  # between two edges, the holders are the same
+                ranks = tuple(rank for rank, (first, last) in enumerate(ranges) if first <= start < last)
                 if len(ranks) > 1:
-                    start, stop = units[0] * part.width, (units[-1] + 1) * part.width
-                    found.append(Copy(start=offset + start, stop=offset + stop, holders=ranks))
+                    found.append(
+                        Copy(start=offset + start * part.width, stop=offset + stop * part.width, holders=ranks)
+                    )
         offset += part.size
     return tuple(found)
