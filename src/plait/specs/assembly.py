@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, cast
+from typing import Any
 
 from plait.errors import Problem
 from plait.specs.border import Sifted
@@ -22,7 +22,7 @@ from plait.specs.inputs import tokenizer_problem, vocabulary
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 from plait.specs.presets import PRESETS
-from plait.specs.tables import known_keys
+from plait.specs.tables import known_keys, with_tuples
 from plait.specs.training import DataSpec, TrainingSpec
 from plait.specs.wording import nearest, shown
 
@@ -45,12 +45,12 @@ class Assembled:
 def assemble(sifted: Sifted) -> Assembled:
     """The job that sifted tables describe, as far as they do."""
     values, refused = sifted.values, sifted.refused
-    data = DataSpec(**_frozen(values.get("data", {})))
+    data = DataSpec(**with_tuples(values.get("data", {})))
     problems = [*_missing(values.get("model"), refused), *_unread(data)]
     unknown = {key for name in (*refused, *(problem.key for problem in problems)) for key in _keys_of(name)}
     shape = _shape(values.get("model", {}), data, unknown)
     training = _training(values.get("training", {}))
-    plan = _frozen(values.get("plan", {}))
+    plan = with_tuples(values.get("plan", {}))
     cluster: dict[str, Any] = {"ranks": _default_ranks(plan), **values.get("cluster", {})}
     if "ranks" not in values.get("cluster", {}):
         unknown.add("cluster.ranks")
@@ -69,10 +69,6 @@ def assemble(sifted: Sifted) -> Assembled:
 def _keys_of(name: str) -> tuple[str, ...]:
     """The keys of a whole table, or the one key itself."""
     return tuple(f"{name}.{key}" for key in known_keys(name)) if name in known_keys("") else (name,)
-
-
-def _frozen(keys: _Keys) -> dict[str, Any]:
-    return {key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value for key, value in keys.items()}
 
 
 # ---- model --------------------------------------------------------------------------------------------------------
@@ -122,7 +118,7 @@ def _unread(data: DataSpec) -> Iterator[Problem]:
 
 def _training(keys: _Keys) -> TrainingSpec:
     """A short run's warm-up is no longer than the run, where nobody asked for one."""
-    spec = TrainingSpec(**_frozen(keys))
+    spec = TrainingSpec(**with_tuples(keys))
     return spec if "warmup_steps" in keys else replace(spec, warmup_steps=min(spec.warmup_steps, spec.steps))
 
 

@@ -1,4 +1,4 @@
-"""Job files: reading one, and writing a job as one. The only place above the torch line where pydantic stands.
+"""Job files: from a path to a job, and from a job to the tables of a file.
 
     path ──read_table──> table ──sift──> values ──assemble──> Job
            bad TOML: UnusableInput       every bad key: IllegalJob
@@ -12,12 +12,13 @@ import tomllib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from plait.errors import IllegalJob, UnusableInput
 from plait.specs.assembly import Assembled, assemble
 from plait.specs.border import sift
 from plait.specs.job import Job
+from plait.specs.tables import with_lists
 
 __all__ = ["job_from_table", "job_table", "parse_job", "read_job", "read_table"]
 
@@ -68,10 +69,6 @@ def job_table(job: Job) -> dict[str, Any]:
     A model has no key for `max_positions`: it is the sequence length of the training.
     """
     parts = {"model": job.model, "data": job.data, "training": job.training, "cluster": job.cluster}
-    tables = {name: _plain(vars(part)) for name, part in parts.items()}
+    tables = {name: with_lists(vars(part)) for name, part in parts.items()}
     del tables["model"]["max_positions"]
-    return {**tables, "plan": _plain(job.constraints)}
-
-
-def _plain(keys: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(cast("tuple[Any]", value)) if isinstance(value, tuple) else value for key, value in keys.items()}
+    return {**tables, "plan": with_lists(job.constraints)}

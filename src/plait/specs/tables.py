@@ -6,7 +6,8 @@ key takes, and which are built, stands in `choices`; what values mean together i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any, cast, get_type_hints
 
 from pydantic import ConfigDict, Field, with_config
 from pydantic.fields import FieldInfo
@@ -40,6 +41,8 @@ __all__ = [
     "TrainingTable",
     "description",
     "known_keys",
+    "with_lists",
+    "with_tuples",
 ]
 
 _BORDER = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -180,3 +183,13 @@ def description(key: str) -> str:
     hint = get_type_hints(TABLES[table], include_extras=True)[leaf]
     found = [note.description for note in getattr(hint, "__metadata__", ()) if isinstance(note, FieldInfo)]
     return next((words for words in reversed(found) if words), "a table")
+
+
+def with_tuples(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """A table as the specs have it: what TOML writes as a list is a tuple."""
+    return {key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value for key, value in keys.items()}
+
+
+def with_lists(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """A table as TOML and JSON have it: tuples are lists."""
+    return {key: list(cast("tuple[Any]", value)) if isinstance(value, tuple) else value for key, value in keys.items()}

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import cast
+from typing import Any, cast
 
 __all__ = ["kind_of", "nearest", "shown"]
 
 _LONGEST = 60  # characters of a value that are shown
+_KINDS: dict[type, str] = {
+    bool: "a truth value",
+    int: "a whole number",
+    float: "a number with a point",
+    str: "a text",
+    list: "a list",
+    dict: "a table",
+}
 _BITS = 128  # past this, an integer is described rather than written
 
 
@@ -28,9 +36,10 @@ def shown(value: object) -> str:
 
 def kind_of(value: object) -> str:
     """What sort of TOML value it is: "a text", "a list"."""
-    kinds = ((bool, "a truth value"), (int, "a whole number"), (float, "a number with a point"), (str, "a text"))
-    containers = ((list, "a list"), (dict, "a table"))
-    return next((words for kind, words in (*kinds, *containers) if isinstance(value, kind)), "a date or time")
+    for kind, words in _KINDS.items():
+        if isinstance(value, kind):
+            return words
+    return f"a {type(cast('Any', value)).__name__}"  # TOML's dates and times are called what Python calls them
 
 
 def _written(value: object) -> str:

@@ -1,0 +1,27 @@
+"""`plait check JOB`: is this job legal? Every error at once, each with the values that would be legal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plait.cli.output import Answer, JsonFlag, Line, problem_line
+
+__all__ = ["command"]
+
+
+def command(
+    job: Annotated[Path, typer.Argument(help="The job, a TOML file.", metavar="JOB", show_default=False)],
+    json: JsonFlag = False,
+) -> Answer:
+    """Is this job legal? Every error at once, each with the values that would be legal."""
+    from plait.api import check
+
+    report = check(job)
+    lines: list[Line] = [problem_line(error) for error in report.errors]
+    lines += [[("yellow", f"{warning.key}: {warning.message}")] for warning in report.warnings]
+    wrong = f"{len(report.errors)} error{'s' * (len(report.errors) > 1)}"
+    verdict = ("green", f"{job} is legal") if report.ok else ("red", f"{job} is not legal: {wrong}")
+    return Answer(document=report.document(), lines=[*lines, [verdict]], code=0 if report.ok else 1)

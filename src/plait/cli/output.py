@@ -1,0 +1,109 @@
+"""What every command shares: its answer on stdout, its failure on stderr, `--json`, and the exit code.
+
+    exit   0   yes, done                             130   interrupted
+           1   the answer is no                      141   nobody reads what is written
+           2   the input can't be used
+           3   it broke while it ran
+
+With `--json`, stdout holds exactly one document, whatever happens: while the command works, what anybody prints there
+goes to stderr. Colours appear on a terminal only; rich is imported only then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from plait.errors import Problem
+from plait.specs.wording import shown
+
+__all__ = ["Answer", "JsonFlag", "Line", "emit", "problem_line", "stdout_for_the_answer", "write_lines"]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
+Line = Sequence[tuple[str, str]]  # (style as rich names it, text): "bold", "yellow", ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command ends with: the document of the contract, the same for people, and the exit code."""
+
+    document: Mapping[str, Any]
+    lines: Sequence[Line] = ()
+    code: int = 0
+    failed: bool = False  # a failure is told on stderr, an answer on stdout
+
+
+def problem_line(problem: Problem) -> Line:
+    """One line for one error: the key, what is wrong, what would be legal."""
+    legal = problem.legal if isinstance(problem.legal, str) else ", ".join(shown(value) for value in problem.legal)
+    line = [("bold red", problem.key), ("", f": {problem.message}")]
+    return [*line, ("dim", f"; legal here: {legal}")] if legal else line
+
+
+def emit(answer: Answer, *, as_json: bool) -> int:
+    """Write the answer where it belongs; its exit code, or 141 if nobody reads it."""
+    try:
+        if as_json:
+            print(json.dumps(_finite(answer.document), indent=2, allow_nan=False), flush=True)
+        else:
+            write_lines(answer.lines, sys.stderr if answer.failed else sys.stdout)
+    except BrokenPipeError:
+        _discard_stdout()
+        return 141
+    return answer.code
+
+
+def write_lines(lines: Sequence[Line], stream: TextIO) -> None:
+    """Print styled lines: in colour on a terminal, plain elsewhere, never broken in two by us."""
+    if not stream.isatty():
+        for line in lines:
+            print("".join(text for _, text in line), file=stream)
+        stream.flush()
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream)
+    for line in lines:
+        console.print(Text.assemble(*((text, style) for style, text in line)), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def stdout_for_the_answer() -> Iterator[None]:
+    """Send to stderr whatever is printed on stdout meanwhile, by libraries and by child processes too."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for every number that JSON has not."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
+
+
+def _discard_stdout() -> None:
+    """Python flushes stdout once more at exit: let it go nowhere."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 1)

@@ -1,0 +1,136 @@
+"""Which ways of arranging ranks a job allows: the degrees of data, tensor and pipeline that fit model and batch.
+
+    ranks = data × tensor × pipeline
+            │      │        └ at most the layers, and as many as `stages` has
+            │      └ at most the heads, the ffn features and the vocabulary; as many as `tensor_shares` has
+            └ times microbatch divides the global batch; as many as `data_shares` has
+
+Whatever the job fixes is kept. Each degree can be judged by itself: nothing but the product ties them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import cast
+
+from plait.sharding.boxes import shares
+from plait.sharding.mesh_shape import MeshShape
+from plait.specs.job import Job
+
+__all__ = [
+    "arrangements",
+    "data_fits",
+    "degree",
+    "divisors",
+    "divisors_near",
+    "even_stages",
+    "fixed_list",
+    "idle_rank",
+    "pipeline_fits",
+    "scarcest",
+    "split_units",
+    "tensor_fits",
+]
+
+_LISTS = {"data": "data_shares", "tensor": "tensor_shares", "pipeline": "stages"}
+
+
+def arrangements(job: Job, ranks: int) -> Iterator[MeshShape]:
+    """Every legal arrangement of `ranks`, those with the most data parallelism first, then the least tensor."""
+    tensors = [tensor for tensor in _allowed(job, "tensor", ranks) if tensor_fits(job, tensor)]
+    pipelines = {pipeline for pipeline in _allowed(job, "pipeline", ranks) if pipeline_fits(job, pipeline)}
+    for data in reversed(_allowed(job, "data", ranks)):
+        if data_fits(job, data):
+            for tensor in tensors:
+                pipeline, rest = divmod(ranks, data * tensor)
+                if rest == 0 and pipeline in pipelines:
+                    yield MeshShape(pipeline=pipeline, data=data, tensor=tensor)
+
+
+def _allowed(job: Job, axis: str, ranks: int) -> tuple[int, ...]:
+    """The degrees along `axis` that the job leaves open and that divide `ranks`, ascending."""
+    fixed = degree(job, axis)
+    if fixed is None:
+        return divisors(ranks)
+    return (fixed,) if ranks % fixed == 0 else ()
+
+
+def degree(job: Job, axis: str) -> int | None:
+    """What the job fixes along an axis: the number itself, or the length of its list; None where it leaves it open."""
+    number = job.constraints.get(axis)
+    if number is not None:
+        return cast("int", number)
+    numbers = fixed_list(job, _LISTS[axis])
+    return len(numbers) if numbers else None
+
+
+def fixed_list(job: Job, key: str) -> tuple[float, ...]:
+    """The list that the job fixes under `key` of its plan; empty where it leaves it open."""
+    return cast("tuple[float, ...]", job.constraints.get(key, ()))
+
+
+def data_fits(job: Job, data: int) -> bool:
+    """Whether the global batch can be dealt out to so many replicas, and the shares, where given, are equal."""
+    weights = fixed_list(job, "data_shares")
+    microbatch = cast("int", job.constraints.get("microbatch", 1))
+    whole = job.training.global_batch % (data * microbatch) == 0
+    return whole and (not weights or (len(weights) == data and len(set(weights)) == 1))
+
+
+def pipeline_fits(job: Job, pipeline: int) -> bool:
+    """Whether each stage can have a layer, and the stages, where given, hold them all."""
+    stages = fixed_list(job, "stages")
+    fits = pipeline <= job.model.layers
+    return fits and (not stages or (len(stages) == pipeline and sum(stages) == job.model.layers))
+
+
+def tensor_fits(job: Job, tensor: int) -> bool:
+    """Whether each tensor rank has at least one unit of everything that is split."""
+    if tensor > scarcest(job)[1]:
+        return False
+    if job.constraints.get("sequence_parallel") and tensor > job.training.sequence_length:
+        return False
+    weights = fixed_list(job, "tensor_shares")
+    return not weights or (len(weights) == tensor and idle_rank(job, weights) is None)
+
+
+def split_units(job: Job) -> dict[str, int]:
+    """What the tensor axis splits, in the words of a message, and into how many units at most."""
+    model = job.model
+    return {"heads": model.heads, "ffn features": model.ffn, "tokens of the vocabulary": model.vocab}
+
+
+def scarcest(job: Job) -> tuple[str, int]:
+    """Of what is split, that of which there is the least."""
+    return min(split_units(job).items(), key=lambda item: item[1])
+
+
+def idle_rank(job: Job, weights: tuple[float, ...]) -> tuple[int, str] | None:
+    """The first tensor rank that these shares leave without any unit, and of what; None if there is none."""
+    if len(set(weights)) == 1 and len(weights) <= scarcest(job)[1]:
+        return None
+    for name, units in split_units(job).items():
+        for rank, (start, stop) in enumerate(shares(units, weights)):
+            if start == stop:
+                return (rank, name)
+    return None
+
+
+def even_stages(layers: int, stages: int) -> tuple[int, ...]:
+    """The layers of each stage, as even as they go: 7 on 2 are 4 and 3."""
+    return tuple(stop - start for start, stop in shares(layers, (1,) * stages))
+
+
+@lru_cache(maxsize=4096)
+def divisors(number: int) -> tuple[int, ...]:
+    """The divisors of a number from 1, ascending."""
+    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
+    return tuple(dict.fromkeys((*small, *(number // d for d in reversed(small)))))
+
+
+def divisors_near(number: int, to: int) -> list[int]:
+    """Divisors of a number by their distance from `to`; of a large one those up to 4096, and their partners."""
+    small = range(1, min(number, 4096) + 1)
+    found = {d for k in small if number % k == 0 for d in (k, number // k)}
+    return sorted(found, key=lambda value: (abs(value - to), value))

@@ -1,0 +1,60 @@
+"""A plan in words, for a person who sees one for the first time.
+
+    4 ranks: 2 replicas of a pipeline of 2 stages (4, 3 layers).
+    Microbatches of 2 sequences, scheduled by 1f1b.
+    Gradients are summed over the replicas in fp32, in buckets of 25 MiB.
+
+It knows the plan alone: nothing of the model, nothing that was predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plait.plans.plan import Plan
+from plait.units import Bytes
+
+__all__ = ["describe"]
+
+
+def describe(plan: Plan) -> str:
+    """A few short lines. What a plan does not use is not mentioned."""
+    return "\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in _sentences(plan))
+
+
+def _sentences(plan: Plan) -> Iterator[str]:
+    yield f"{_counted(plan.ranks, 'rank')}: {_arrangement(plan)}"
+    if plan.tensor > 1 and plan.sequence_parallel:
+        yield "between their products, tensor ranks split the sequence too"
+    batches = f"microbatches of {_counted(plan.microbatch, 'sequence')}"
+    yield f"{batches}, scheduled by {plan.schedule}" if plan.pipeline > 1 else batches
+    if plan.data > 1:
+        size = Bytes(plan.bucket_bytes)
+        yield f"gradients are summed over the replicas in {plan.gradient_precision}, in buckets of {size}"
+
+
+def _arrangement(plan: Plan) -> str:
+    """Outermost first: replicas of a pipeline of stages, each split over tensor ranks."""
+    if plan.ranks == 1:
+        return "the whole model on one device"
+    parts: list[str] = []
+    if plan.data > 1:
+        parts.append(f"{plan.data} replicas of ")
+    if plan.pipeline > 1:
+        parts.append(f"a pipeline of {plan.pipeline} stages ({', '.join(map(str, plan.stages))} layers)")
+    elif plan.tensor > 1 or plan.data > 1:
+        parts.append("the model")
+    if plan.tensor > 1:
+        each = ", each split" if plan.pipeline > 1 else ", split"
+        parts.append(f"{each} over {plan.tensor} tensor ranks{_shares(plan)}")
+    return "".join(parts)
+
+
+def _shares(plan: Plan) -> str:
+    if len(set(plan.tensor_shares)) == 1:
+        return ""
+    return f" in shares of {' : '.join(f'{share:g}' for share in plan.tensor_shares)}"
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"

@@ -1,0 +1,69 @@
+"""Is a job legal, is a plan? All broken rules at once, each with its numbers and the values that would be legal.
+
+    model_rules   what no plan could mend          heads divide hidden, ...
+    built_rules   what there is no part for yet    zero = 3, ...
+    axis_rules    each axis by itself              tensor is at most the heads, ...
+    list_rules    the lists                        stages have all layers together, ...
+    rank_rules    what ties the axes together      data × tensor × pipeline = ranks
+
+A job is legal if at least one complete plan for it is; a plan is legal if the job that fixes all of it is. Pure: the
+machine's cores and the texts on its disk are somebody else's matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from plait.errors import Problem
+from plait.plans.axis_rules import AXIS_RULES
+from plait.plans.built_rules import BUILT_RULES
+from plait.plans.list_rules import LIST_RULES
+from plait.plans.model_rules import MODEL_RULES
+from plait.plans.plan import Plan
+from plait.plans.rank_rules import FILLABLE, PRODUCT
+from plait.plans.rule import broken, explain
+from plait.specs.job import Job
+
+__all__ = ["is_legal", "is_legal_plan", "plan_problems", "problems"]
+
+_RULES = (*MODEL_RULES, *BUILT_RULES, *AXIS_RULES, PRODUCT, *LIST_RULES, FILLABLE)
+
+
+def problems(job: Job, unknown: frozenset[str] = frozenset()) -> list[Problem]:
+    """Every broken rule, but for those that read a key of `unknown` (whose value in the job is a stand-in).
+
+    A rule that the remedy of an earlier one mends as well is not reported again.
+    """
+    rules = [rule for rule in _RULES if not rule.reads & unknown]
+    found: list[Problem] = []
+    blamed: set[str] = set()
+    mended = job
+    for rule in broken(rules, job):
+        if rule.holds(mended) or rule.reads & blamed or (rule.last and found):
+            continue
+        problem, better = explain(rule, job, mended, rules)
+        found.append(problem)
+        if better is None:
+            blamed.add(problem.key)
+        else:
+            mended = better
+    return found
+
+
+def is_legal(job: Job) -> bool:
+    """Whether no rule is broken, without the words."""
+    return all(rule.holds(job) for rule in _RULES)
+
+
+def plan_problems(job: Job, plan: Plan) -> list[Problem]:
+    """What keeps a complete plan from being run with this job's model, batch and ranks, whatever its `[plan]` says."""
+    return problems(_with(job, plan))
+
+
+def is_legal_plan(job: Job, plan: Plan) -> bool:
+    """Whether `plan_problems` finds nothing, in microseconds."""
+    return is_legal(_with(job, plan))
+
+
+def _with(job: Job, plan: Plan) -> Job:
+    return replace(job, constraints=vars(plan))
