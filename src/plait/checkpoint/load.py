@@ -1,77 +1,117 @@
-"""Reading: whole tensors, or the slices that one rank needs, from whatever boxes another plan has left."""
+"""Reading: whole tensors, or the slices that one rank needs, from whatever boxes another plan has left.
+
+    saved by two ranks       |       0       |       1       |
+    wanted by one of three              |xxxxxxxxx|              copied where a saved box meets a wanted one
+
+Every header is checked against the manifest before anything is allocated, and every box against its checksum.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from plait.checkpoint.manifest import Manifest, Stored, read_manifest
+from plait.checkpoint.rank_file import check_boxes, read_boxes
+from plait.checkpoint.tiling import Region, meet, sizes
 from plait.errors import UnusableInput
+from plait.plans.holdings import Held
 from plait.sharding.boxes import Interval
 
-__all__ = ["load_slices", "load_whole"]
+__all__ = ["load_weights", "load_whole"]
 
-Wanted = Mapping[str, tuple[tuple[Interval, ...], ...]]  # for each tensor, for each dim, the intervals to read
+_Wanted = Mapping[str, tuple[tuple[Interval, ...], ...]]  # of each tensor, for each dim, the intervals to read
+
+_ATTEMPTS = 3
 
 
-def load_whole(directory: Path) -> dict[str, torch.Tensor]:
-    """Every tensor, whole. Raises UnusableInput for a missing or damaged file."""
+def load_weights(directory: Path, held: Iterable[Held], dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+    """The slices that a rank holds of each weight, by name, on the CPU, in `dtype` or as saved.
+
+    Raises UnusableInput for files that are missing, damaged or not what their manifest says, and for weights of other
+    names or shapes than those asked for.
+    """
+    asked = {one.weight.name: one for one in held}
+
+    def slices(manifest: Manifest) -> _Wanted:
+        for name, one in asked.items():
+            saved = manifest.shapes.get(name)
+            if saved is None:
+                raise UnusableInput(f"{directory}: holds no {name}: these are another model's weights")
+            if saved != one.weight.shape:
+                raise UnusableInput(f"{directory}: {name} is {saved}, and the model needs {one.weight.shape}")
+        return {name: one.intervals for name, one in asked.items()}
+
+    return _load(directory, slices, dtype)
+
+
+def load_whole(directory: Path, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+    """Every tensor, whole, on the CPU, in `dtype` or as saved. Raises UnusableInput as `load_weights` does."""
+
+    def everything(manifest: Manifest) -> _Wanted:
+        return {name: tuple(((0, size),) for size in shape) for name, shape in manifest.shapes.items()}
+
+    return _load(directory, everything, dtype)
+
+
+def _load(directory: Path, choose: Callable[[Manifest], _Wanted], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """Read, and read again where a training run has saved anew meanwhile, and removed what was being read."""
     manifest = read_manifest(directory)
-    everything = {name: tuple(((0, size),) for size in shape) for name, shape in manifest.shapes.items()}
-    return load_slices(directory, everything)
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _read(directory, manifest, choose(manifest), dtype)
+        except UnusableInput:
+            newer = read_manifest(directory)
+            if newer == manifest:
+                raise
+            manifest = newer
+    return _read(directory, manifest, choose(manifest), dtype)
 
 
-def load_slices(directory: Path, wanted: Wanted) -> dict[str, torch.Tensor]:
-    """The asked intervals of each tensor, laid one after another along each dim. Raises UnusableInput as above, and
-    for a tensor that was never saved."""
-    manifest = read_manifest(directory)
-    missing = wanted.keys() - manifest.shapes.keys()
-    if missing:
-        raise UnusableInput(f"{directory}: holds no {', '.join(sorted(missing))}")
-    dtype = getattr(torch, manifest.dtype, None)
-    if not isinstance(dtype, torch.dtype):
-        raise UnusableInput(f"{directory}: weights of an unknown dtype {manifest.dtype!r}")
-    found: dict[str, torch.Tensor] = {}
-    for name, intervals in wanted.items():
-        shape = [sum(stop - start for start, stop in pieces) for pieces in intervals]
-        found[name] = torch.empty(shape, dtype=dtype)
-    _fill(directory, manifest, wanted, found)
+def _read(directory: Path, manifest: Manifest, wanted: _Wanted, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    regions = {name: list(_regions(intervals)) for name, intervals in wanted.items()}
+    by_file: dict[str, list[Stored]] = {}
+    for stored in manifest.boxes:
+        if any(meet(stored.box, region) for region, _ in regions.get(stored.name, ())):
+            by_file.setdefault(stored.file, []).append(stored)
+    for file, boxes in by_file.items():
+        check_boxes(directory, file, boxes, manifest.dtype)
+
+    dtype = dtype or getattr(torch, manifest.dtype)
+    found = {name: torch.empty(_local_shape(intervals), dtype=dtype) for name, intervals in wanted.items()}
+    for file, boxes in by_file.items():
+        for stored, values in read_boxes(directory, file, boxes):
+            for region, place in regions[stored.name]:
+                _copy(values, stored.box, region, found[stored.name], place)
     return found
 
 
-def _fill(directory: Path, manifest: Manifest, wanted: Wanted, found: dict[str, torch.Tensor]) -> None:
-    by_file: dict[str, list[Stored]] = {}
-    for place in manifest.boxes:
-        by_file.setdefault(place.file, []).append(place)
-    filled = dict.fromkeys(wanted, 0)
-    for file, places in by_file.items():
-        try:
-            with safe_open(directory / Path(file).name, framework="pt") as source:
-                for place in places:
-                    if place.name in wanted:
-                        filled[place.name] += _copy(source.get_tensor(place.key), place, wanted, found)
-        except (SafetensorError, OSError, RuntimeError) as error:
-            raise UnusableInput(f"{directory / file}: {error}") from error
-    for name, count in filled.items():
-        if count != found[name].numel():
-            raise UnusableInput(f"{directory}: {name} has {count} of {found[name].numel()} elements saved")
+def _regions(intervals: tuple[tuple[Interval, ...], ...]) -> Iterator[tuple[Region, Region]]:
+    """The wanted boxes of a tensor, each with its place in the local one, where a dim's intervals follow each other."""
+    dims: list[list[tuple[Interval, Interval]]] = []
+    for pieces in intervals:
+        offset, placed = 0, list[tuple[Interval, Interval]]()
+        for start, stop in pieces:
+            placed.append(((start, stop), (offset, offset + stop - start)))
+            offset += stop - start
+        dims.append(placed)
+    for chosen in product(*dims):
+        yield tuple(whole for whole, _ in chosen), tuple(local for _, local in chosen)
 
 
-def _copy(box: torch.Tensor, place: Stored, wanted: Wanted, found: dict[str, torch.Tensor]) -> int:
-    """Copy what is asked of one box; returns how many elements that is."""
-    target = found[place.name]
-    for dim, pieces in enumerate(wanted[place.name]):
-        if dim != place.dim:
-            box = torch.cat([box.narrow(dim, start, stop - start) for start, stop in pieces], dim)
-    count, offset = 0, 0
-    for first, last in wanted[place.name][place.dim]:
-        start, stop = max(first, place.start), min(last, place.stop)
-        if start < stop:
-            source = box.narrow(place.dim, start - place.start, stop - start)
-            target.narrow(place.dim, offset + start - first, stop - start).copy_(source)
-            count += source.numel()
-        offset += last - first
-    return count
+def _local_shape(intervals: tuple[tuple[Interval, ...], ...]) -> tuple[int, ...]:
+    return tuple(sum(stop - start for start, stop in pieces) for pieces in intervals)
+
+
+def _copy(values: torch.Tensor, box: Region, region: Region, target: torch.Tensor, place: Region) -> None:
+    """Copy what a stored `box` and a wanted `region` share to where the region lies in `target`."""
+    shared = meet(box, region)
+    if shared is None:
+        return
+    for dim, (start, _) in enumerate(shared):
+        values = values.narrow(dim, start - box[dim][0], sizes(shared)[dim])
+        target = target.narrow(dim, place[dim][0] + start - region[dim][0], sizes(shared)[dim])
+    target.copy_(values)

@@ -1,38 +1,55 @@
 """The manifest: which box of which tensor lies in which file. Whoever reads it needs no plan.
 
-    transformer.wte.weight (1003, 120)     rows    0 to  502   rank-0.safetensors   transformer.wte.weight@0
-                                           rows  502 to 1003   rank-1.safetensors   transformer.wte.weight@0
+    weights/ manifest.json ─────► step-200/ rank-0.safetensors    transformer.wte.weight@0    [0:502, 0:120]
+                                            rank-1.safetensors    transformer.wte.weight@0    [502:1003, 0:120]
 
-A manifest is a pure function of model and plan: no rank has to be asked what it will write.
+A manifest is a pure function of model and plan: no rank has to be asked what it will write. It names the folder of one
+save, and goes to its place in one move: either the older weights are the saved ones, whole, or the newer ones are.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from plait.checkpoint.tiling import Region, tiling_fault
 from plait.errors import UnusableInput
 from plait.layers.layer import Layer
 from plait.plans.holdings import Box, held_weights, owned_boxes, stage_layers, tied_stages
 from plait.plans.plan import Plan
 
-__all__ = ["MANIFEST", "Manifest", "Stored", "plan_manifest", "read_manifest", "stored_boxes"]
+__all__ = [
+    "FOLDER",
+    "MANIFEST",
+    "DtypeName",
+    "Manifest",
+    "Stored",
+    "parse_manifest",
+    "plan_manifest",
+    "read_manifest",
+    "stored_boxes",
+]
 
 MANIFEST = "manifest.json"
+FOLDER = re.compile(r"step-\d+(-2)?")  # the second name is for saving again what is saved already
+_FILE = re.compile(rf"{FOLDER.pattern}/rank-\d+\.safetensors")
+
+_Size = Annotated[int, Field(ge=0, le=2**63 - 1)]
+DtypeName = Literal["float64", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One box: elements [start, stop) of `dim` of tensor `name`, under `key` in `file`."""
+    """One box of tensor `name`, an interval a dim, under `key` in `file` (a path within the directory)."""
 
     name: str
-    dim: int
-    start: int
-    stop: int
+    box: tuple[tuple[_Size, _Size], ...]
     file: str
     key: str
 
@@ -41,41 +58,44 @@ class Stored:
 class Manifest:
     """`shapes` and `dtype` of the global tensors, the boxes that fill them, and how many steps had been taken."""
 
-    step: int
-    dtype: str
-    shapes: dict[str, tuple[int, ...]]
+    format: Literal[1] = 1
+    step: _Size
+    dtype: DtypeName
+    shapes: dict[str, tuple[_Size, ...]]
     boxes: tuple[Stored, ...]
 
-    def write(self, directory: Path) -> None:
-        """Put the manifest in its place in one move: a directory with a manifest is complete."""
-        partial = directory / f"{MANIFEST}.partial"
-        partial.write_text(json.dumps(asdict(self), indent=1))
-        partial.replace(directory / MANIFEST)
+    def text(self) -> str:
+        """As JSON, one line a box."""
+        head = {"format": self.format, "step": self.step, "dtype": self.dtype, "shapes": self.shapes}
+        boxes = ",\n  ".join(json.dumps(asdict(box)) for box in self.boxes)
+        return f'{json.dumps(head)[:-1]},\n "boxes": [\n  {boxes}\n]}}\n'
 
 
-def stored_boxes(layers: Sequence[Layer], plan: Plan, rank: int) -> tuple[tuple[Box, Stored], ...]:
+_MANIFEST = TypeAdapter(Manifest)
+
+
+def stored_boxes(layers: Sequence[Layer], plan: Plan, rank: int, folder: str) -> tuple[tuple[Box, Stored], ...]:
     """What `rank` writes: the boxes that it owns, with their places. Only the first data rank and stage write."""
     mesh = plan.mesh
     if mesh.coordinate(rank, "data") > 0:
         return ()
     stage, tensor_rank = mesh.coordinate(rank, "pipeline"), mesh.coordinate(rank, "tensor")
     tied = tied_stages(layers, plan)
-    file = f"rank-{rank}.safetensors"
+    file = f"{folder}/rank-{rank}.safetensors"
     found: list[tuple[Box, Stored]] = []
     for held in held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank):
         name = held.weight.name
         if tied.get(name, (stage,))[0] != stage:
             continue
         for number, box in enumerate(owned_boxes(held, plan, tensor_rank)):
-            start, stop = box.whole
-            place = Stored(name=name, dim=box.dim, start=start, stop=stop, file=file, key=f"{name}@{number}")
-            found.append((box, place))
+            region = tuple(box.whole if dim == box.dim else (0, size) for dim, size in enumerate(held.weight.shape))
+            found.append((box, Stored(name=name, box=region, file=file, key=f"{name}@{number}")))
     return tuple(found)
 
 
-def plan_manifest(layers: Sequence[Layer], plan: Plan, *, step: int, dtype: str) -> Manifest:
-    """The manifest of everything that all ranks of `plan` write together."""
-    boxes = [place for rank in range(plan.ranks) for _, place in stored_boxes(layers, plan, rank)]
+def plan_manifest(layers: Sequence[Layer], plan: Plan, *, step: int, dtype: DtypeName, folder: str) -> Manifest:
+    """The manifest of everything that all ranks of `plan` write together into `folder`."""
+    boxes = [place for rank in range(plan.ranks) for _, place in stored_boxes(layers, plan, rank, folder)]
     shapes = {weight.name: weight.shape for layer in layers for weight in layer.weights}
     return Manifest(step=step, dtype=dtype, shapes=shapes, boxes=tuple(boxes))
 
@@ -84,8 +104,33 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest in `directory`. Raises UnusableInput where there is none, or where it can't be one."""
     path = directory / MANIFEST
     try:
-        return TypeAdapter(Manifest).validate_json(path.read_bytes())
-    except FileNotFoundError:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         raise UnusableInput(f"{path}: not there, so that the weights are missing or were not saved whole") from None
-    except (ValidationError, OSError) as error:
+    except OSError as error:
+        raise UnusableInput(f"{path}: can't be read: {error.strerror or error}") from error
+    try:
+        return parse_manifest(content)
+    except ValueError as error:
         raise UnusableInput(f"{path}: not a manifest of saved weights: {error}") from error
+
+
+def parse_manifest(content: bytes | str) -> Manifest:
+    """The manifest that a text is; raises ValueError where it isn't one, or where its boxes don't fill its tensors."""
+    try:
+        manifest = _MANIFEST.validate_json(content, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+    by_name: dict[str, list[Region]] = {name: [] for name in manifest.shapes}
+    for stored in manifest.boxes:
+        if not _FILE.fullmatch(stored.file):
+            raise ValueError(f"{stored.file!r} is no file name of saved weights")
+        if stored.name not in by_name:
+            raise ValueError(f"a box of {stored.name!r}, which has no shape")
+        by_name[stored.name].append(stored.box)
+    for name, boxes in by_name.items():
+        if fault := tiling_fault(manifest.shapes[name], boxes):
+            raise ValueError(f"{name}: {fault}")
+    return manifest
