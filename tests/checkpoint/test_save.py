@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from plait.checkpoint.load import load_whole
 from plait.checkpoint.manifest import MANIFEST, read_manifest
