@@ -24,7 +24,7 @@ _Price = Callable[[int, int, int], float]  # of the blocks [start, stop) on a st
 def balanced_stages(
     blocks: Sequence[float], stages: int, *, embedding: float = 0.0, head: float = 0.0
 ) -> tuple[int, ...]:
-    """How many blocks each stage gets: the largest cost of a stage is the least possible, then the sum of squared costs.
+    """How many blocks each stage gets: the largest stage costs the least possible, then the squares sum to the least.
 
     The first stage bears `embedding` too, the last `head`. Raises PlaitError where a stage would have no block.
     """

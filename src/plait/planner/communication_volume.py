@@ -18,14 +18,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Crossing, Layer
-from plait.plans.holdings import stage_layers
+from plait.planner.stage import stage_of
+from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Traffic
-from plait.plans.reductions import reductions
-from plait.schedules.action import COMPUTE, SENDS, Action
-from plait.schedules.registry import build_schedule
+from plait.schedules.action import COMPUTE, SENDS
 from plait.sharding.boxes import shares
 from plait.sharding.redistribute import CollectiveKind
 from plait.sharding.rules import crossing
@@ -51,17 +49,16 @@ class Message(NamedTuple):
 def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> tuple[Traffic, ...]:
     """What `rank` takes part in during one step, equal messages counted together, in order of (axis, kind, bytes)."""
     counted: Counter[_Row] = Counter()
-    layers = describe_gpt(model)
-    stage = plan.mesh.coordinate(rank, "pipeline")
+    stage = stage_of(model, training, plan, rank)
     microbatches = plan.microbatches(training.global_batch)
-    for layer in stage_layers(layers, plan.stages)[stage]:
+    for layer, alike in stage.kinds:
         for message in crossing_messages(layer, model, training, plan):
-            counted["tensor", message.kind, message.bytes] += microbatches
+            counted["tensor", message.kind, message.bytes] += alike * microbatches
     counted.update(_transfers(model, training, plan, rank))
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
-    for reduction in reductions(layers, plan, rank, itemsize):
+    for reduction in stage.sums:
         counted[reduction.axis, "all_reduce", reduction.elements * itemsize] += 1
-    counted.update(_numbers(training, plan, stage))
+    counted.update(_numbers(training, plan, plan.mesh.coordinate(rank, "pipeline")))
     rows = sorted(counted.items())
     return tuple(Traffic(axis=axis, kind=kind, bytes=size, count=count) for (axis, kind, size), count in rows)
 
@@ -105,14 +102,12 @@ def _messages(one: Crossing, model: ModelSpec, training: TrainingSpec, plan: Pla
 
 def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Counter[_Row]:
     size = stage_message_bytes(model, training, plan, plan.mesh.coordinate(rank, "tensor"))
-    schedule = build_schedule(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch))
-    actions = [action for step in schedule.programs[plan.mesh.coordinate(rank, "pipeline")] for action in step]
-    kinds = [_direction(action) for action in actions if action.kind not in COMPUTE]
-    return Counter(("pipeline", kind, size) for kind in kinds)
-
-
-def _direction(action: Action) -> CollectiveKind:
-    return "send" if action.kind in SENDS else "receive"
+    known = timetable(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch))
+    found: Counter[_Row] = Counter()
+    for kind, count in known.counts[plan.mesh.coordinate(rank, "pipeline")].items():
+        if kind not in COMPUTE:
+            found["pipeline", "send" if kind in SENDS else "receive", size] += count
+    return found
 
 
 def _numbers(training: TrainingSpec, plan: Plan, stage: int) -> Iterator[_Row]:

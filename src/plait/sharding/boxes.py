@@ -10,6 +10,7 @@ unit on several ranks are listed with their holders: their gradients are summed 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from plait.layers.layer import Dim, Part
@@ -29,6 +30,7 @@ class Copy:
     holders: tuple[int, ...]
 
 
+@lru_cache(maxsize=4096)
 def shares(units: int, weights: tuple[float, ...]) -> tuple[Interval, ...]:
     """Cut `units` into one interval a rank, in proportion to `weights`, by largest remainder (first rank first)."""
     total = sum(weights)

@@ -1,0 +1,88 @@
+"""How long a message takes: what was measured of that link, or the one formula for links (`specs.links`).
+
+    seconds │                 ╱  bandwidth rules beyond the largest size
+            │            ×───×
+            │     ×────×         in between: interpolated in logarithms
+            │×──×                the smallest size costs as much as none
+            └──────────────────► bytes
+
+A group that was not measured is told by the formula, with its own number of ranks and the nearest group's constants.
+It knows links, not who speaks over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from math import exp, log
+
+from plait.errors import UnusableInput
+from plait.specs.links import Link, LinkKind
+from plait.specs.measurements import Measurements
+
+__all__ = ["CommunicationCost"]
+
+_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+_NOISE = 0.05  # the least error of a link
+
+
+class CommunicationCost:
+    """The seconds of messages on one machine; remembers what it was asked."""
+
+    def __init__(self, measurements: Measurements) -> None:
+        host = measurements.host
+        backend = _BACKENDS.get(host.device if host else "cpu", "")
+        own = [link for link in measurements.collectives if link.backend == backend]
+        self._links = own or list(measurements.collectives)
+        self._overlap = [one for one in measurements.overlap if one.backend == backend] or list(measurements.overlap)
+        self._known: dict[tuple[LinkKind, int, int], float] = {}
+
+    def seconds(self, kind: LinkKind, ranks: int, size: int) -> float:
+        """Seconds of one message with a payload of `size` bytes; raises UnusableInput where no link was measured."""
+        if ranks == 1 or size == 0:
+            return 0.0
+        key = (kind, ranks, size)
+        if key not in self._known:
+            self._known[key] = _seconds(self._nearest(kind, ranks), kind, ranks, size)
+        return self._known[key]
+
+    def error(self) -> float:
+        """The relative error to expect: the largest median error of a link's own formula."""
+        return max([_NOISE, *(link.error for link in self._links)])
+
+    def measured(self, kind: LinkKind, ranks: int) -> bool:
+        """Whether this kind was measured between as many ranks."""
+        return any((link.kind, link.ranks) == (kind, ranks) for link in self._links)
+
+    def exposed_share(self, ranks: int, *, cores: float | None, at_work: int) -> float:
+        """The part of an all-reduce behind compute that lengthens it all the same. Unmeasured: none where a core is
+        left for it, all where ranks at work fill the cores."""
+        if self._overlap:
+            return min(self._overlap, key=lambda one: abs(log(one.ranks / ranks))).exposed
+        return 0.0 if cores is None or at_work < cores else 1.0
+
+    def _nearest(self, kind: LinkKind, ranks: int) -> Link:
+        if not self._links:
+            raise UnusableInput("no link between ranks was measured here; run `plait profile`")
+        return min(self._links, key=lambda link: (link.kind != kind, abs(log(link.ranks / ranks))))
+
+
+def _seconds(link: Link, kind: LinkKind, ranks: int, size: int) -> float:
+    if (link.kind, link.ranks) != (kind, ranks):
+        return replace(link, kind=kind, ranks=ranks).seconds(size)
+    if not link.transfers:
+        return link.seconds(size)
+    points = sorted((transfer.bytes, transfer.seconds) for transfer in link.transfers)
+    (smallest, first), (largest, last) = points[0], points[-1]
+    if size <= smallest:
+        return first
+    if size >= largest:
+        return last + link.seconds(size) - link.seconds(largest)
+    return _between(points, size)
+
+
+def _between(points: Iterable[tuple[int, float]], size: int) -> float:
+    (low, below), (high, above) = next(pair for pair in pairwise(points) if pair[0][0] <= size <= pair[1][0])
+    share = log(size / low) / log(high / low)
+    return exp((1 - share) * log(below) + share * log(above))

@@ -1,0 +1,181 @@
+"""How long one rank computes: each operation by what was measured of its kind and size.
+
+    product        2·m·n·k / rate(m, n, k), interpolated, at least an operator's dispatch
+    attention      its FLOPs / rate(rows, sequence, head_dim); unmeasured: as its products
+    memory-bound   elements / rate(elements, width); unmeasured: dispatch, and bytes / bandwidth
+    view           a third of an operator's dispatch
+    optimizer      parameters / rate(parameters, tensors); unmeasured: bytes / bandwidth
+
+All of that is measured on a rank that works alone; `crowded` says how much slower it is among others at work. It knows
+operations and measurements, no plan and no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from plait.errors import UnusableInput
+from plait.planner.operations import Attend, Move, Multiply, Operation, Views, Way
+from plait.planner.rates import RateTable
+from plait.specs.measurements import Gemm, Layout, Measurements, MemoryBoundKind
+from plait.specs.training import ITEMSIZE, Dtype
+
+__all__ = ["ComputeCost", "Work"]
+
+_VIEW = 1 / 3  # of an operator: 1.2 to 2.0 µs for a view, 3.9 to 5.2 µs for a product with a number (torch 2.13, CPU)
+_FUSED_PRODUCTS: dict[Way, int] = {"forward": 2, "backward": 5}
+_NOISE = 0.05  # the same work, timed twice, differs by about that much
+
+# Elements read and written for each element, where a kind was not measured: forward, backward.
+_TOUCHED: dict[MemoryBoundKind, tuple[int, int]] = {
+    "copy": (2, 2),
+    "add": (3, 0),
+    "gelu": (2, 3),
+    "relu": (2, 3),
+    "swiglu": (5, 8),
+    "layer_norm": (2, 4),
+    "rms_norm": (4, 6),
+    "rope": (7, 7),
+    "softmax": (3, 4),
+    "dropout": (30, 3),
+    "embedding": (2, 3),
+    "cross_entropy": (4, 3),
+    "square_sum": (1, 0),
+}
+_OPTIMIZER_TOUCHED = {"adamw": 7, "sgd": 5}  # weight, gradient, moments: read, and written back
+
+
+class Work(NamedTuple):
+    """Seconds of one rank working alone: `multiplying` in matrix products and attention, `moving` in all else."""
+
+    multiplying: float = 0.0
+    moving: float = 0.0
+
+    def crowded(self, cost: ComputeCost, ranks: int) -> float:
+        """The seconds that this takes while `ranks` ranks do the same, each on a core of its own."""
+        gemm, memory = cost.crowding(ranks)
+        return self.multiplying * gemm + self.moving * memory
+
+
+class ComputeCost:
+    """The seconds of operations in one dtype on one machine; remembers what it was asked. Raises UnusableInput where
+    no product in that dtype was measured."""
+
+    def __init__(self, measurements: Measurements, dtype: Dtype) -> None:
+        self._measured = measurements
+        self._dtype: Dtype = dtype
+        gemm = [one for one in measurements.gemm if one.dtype == dtype]
+        if not gemm:
+            known = ", ".join(sorted({one.dtype for one in measurements.gemm}))
+            raise UnusableInput(f"products in {dtype} were not measured here, only in {known}; run `plait profile`")
+        self._gemm = _by_layout(gemm)
+        self._attention = {way: self._attention_rates(way) for way in _FUSED_PRODUCTS}
+        self._memory: dict[tuple[MemoryBoundKind, Way], RateTable | None] = {}
+
+    def work(self, operations: Iterable[Operation]) -> Work:
+        """What these operations take, one after another."""
+        multiplying = moving = 0.0
+        for operation in operations:
+            match operation:
+                case Multiply():
+                    multiplying += self.multiply_seconds(operation)
+                case Attend():
+                    multiplying += self.attend_seconds(operation)
+                case Move():
+                    moving += self.move_seconds(operation)
+                case Views(number, way):
+                    moving += number * _VIEW * self._dispatch(way)
+        return Work(multiplying, moving)
+
+    def multiply_seconds(self, operation: Multiply) -> float:
+        """Seconds of a matrix product, or of `times` small ones in one operator."""
+        m, n, k, layout, times = operation
+        if m * n * k == 0:
+            return 0.0
+        return max(2 * m * n * k * times / self._gemm[layout].at(m, n, k), self._measured.dispatch.plain)
+
+    def attend_seconds(self, operation: Attend) -> float:
+        """Seconds of fused attention."""
+        rows, sequence, head_dim, way = operation
+        table = self._attention[way]
+        if table is not None:
+            return _fused_flops(operation) / table.at(rows, sequence, head_dim)
+        one = Multiply(sequence, sequence, head_dim, "forward", rows)
+        return _FUSED_PRODUCTS[way] * self.multiply_seconds(one)
+
+    def move_seconds(self, operation: Move) -> float:
+        """Seconds of memory-bound work."""
+        kind, elements, width, way = operation
+        if elements == 0:
+            return 0.0
+        table = self._memory_rates(kind, way)
+        if table is not None:
+            return elements / table.at(elements, width)
+        touched = _TOUCHED[kind][way == "backward"] * elements * ITEMSIZE[self._dtype]
+        return touched / self._measured.memory_bandwidth + self._dispatch(way)
+
+    def optimizer_seconds(self, name: str, tensors: int, parameters: int, itemsize: int) -> float:
+        """Seconds of one optimizer step over state of `itemsize` bytes an element."""
+        rates = {
+            (float(one.parameters), float(one.tensors)): one.parameters / one.seconds
+            for one in self._measured.optimizer
+            if one.name == name
+        }
+        if rates:  # measured in fp32
+            return parameters / RateTable(rates).at(parameters, tensors) * itemsize / ITEMSIZE["fp32"]
+        return _OPTIMIZER_TOUCHED[name] * parameters * itemsize / self._measured.memory_bandwidth
+
+    def crowding(self, ranks: int) -> tuple[float, float]:
+        """How many times longer products and memory-bound work take while `ranks` ranks are at work, each on a core."""
+        contention = self._measured.contention
+        if ranks <= 1 or contention.ranks <= 1:
+            return 1.0, 1.0
+        share = (ranks - 1) / (contention.ranks - 1)
+        return 1 + (contention.gemm - 1) * share, 1 + (contention.memory - 1) * share
+
+    def error(self) -> float:
+        """The relative error to expect: how well each measured product is told by the others, at least the clock's."""
+        found = [error for table in self._gemm.values() if (error := table.error()) is not None]
+        return max([_NOISE, *found])
+
+    def _dispatch(self, way: Way) -> float:
+        dispatch = self._measured.dispatch
+        return dispatch.forward if way == "forward" else dispatch.backward
+
+    def _attention_rates(self, way: Way) -> RateTable | None:
+        rates: dict[tuple[float, ...], float] = {}
+        for one in self._measured.attention:
+            if one.dtype == self._dtype:
+                asked = Attend(one.batch * one.heads, one.seq, one.head_dim, way)
+                seconds = one.forward_seconds if way == "forward" else one.backward_seconds
+                rates[asked.rows, asked.sequence, asked.head_dim] = _fused_flops(asked) / seconds
+        return RateTable(rates) if rates else None
+
+    def _memory_rates(self, kind: MemoryBoundKind, way: Way) -> RateTable | None:
+        """Elements a second; another dtype's, scaled by its bytes, where this one was not measured."""
+        if (kind, way) not in self._memory:
+            points = [one for one in self._measured.memory_bound if one.kind == kind]
+            own = [one for one in points if one.dtype == self._dtype]
+            rates: dict[tuple[float, ...], float] = {}
+            for one in own or points:
+                seconds = one.forward_seconds if way == "forward" else one.backward_seconds
+                if seconds > 0:
+                    scale = ITEMSIZE[one.dtype] / ITEMSIZE[self._dtype]
+                    rates[one.elements, one.width] = one.elements / seconds * scale
+            self._memory[kind, way] = RateTable(rates) if rates else None
+        return self._memory[kind, way]
+
+
+def _by_layout(points: Iterable[Gemm]) -> dict[Layout, RateTable]:
+    """A table for each layout; one that was not measured is taken for the others' mean shape: the forward one."""
+    rates: dict[Layout, dict[tuple[float, ...], float]] = {"forward": {}, "input_gradient": {}, "weight_gradient": {}}
+    for one in points:
+        rates[one.layout][one.m, one.n, one.k] = one.flops_per_second
+    measured = {layout: RateTable(found) for layout, found in rates.items() if found}
+    substitute = next(iter(measured.values()))
+    return {layout: measured.get(layout, substitute) for layout in rates}
+
+
+def _fused_flops(operation: Attend) -> float:
+    return 2.0 * _FUSED_PRODUCTS[operation.way] * operation.rows * operation.sequence**2 * operation.head_dim

@@ -1,0 +1,137 @@
+"""How many bytes each rank holds at the worst moment of a training step.
+
+    weights       every element held, in the compute dtype                                      exact
+    gradients     a place in a flat buffer for each of them, in the dtype of the sums           exact
+    optimizer     its state in the master dtype, and a master copy where compute is narrower    exact
+    activations   what the stage's layers declare as saved, for every microbatch held at once
+    logits        of one microbatch on the last stage, on their way into the loss
+    messages      the largest message that stands beside all of this
+
+Not counted: what lives inside one operation, the allocator's gaps, and the process itself (interpreter and libraries).
+It knows the layers, the plan and the dtypes, no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+from plait.layers.layer import Saved
+from plait.planner.communication_volume import crossing_messages, stage_message_bytes
+from plait.planner.stage import Stage, stage_of
+from plait.planner.timetable import timetable
+from plait.plans.holdings import Held
+from plait.plans.plan import Plan
+from plait.sharding.boxes import local_size, shares
+from plait.specs.model import ModelSpec
+from plait.specs.training import ITEMSIZE, PRECISIONS, PrecisionPolicy, TrainingSpec
+
+__all__ = ["Memory", "memory_of", "optimizer_bytes", "saved_bytes"]
+
+_COUNTER = 4  # bytes of AdamW's count of steps, one a weight
+_WIDE = 4  # at least float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one rank by kind."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    messages: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(astuple(self))
+
+    @property
+    def dominant(self) -> str:
+        """The kind with the most bytes."""
+        return max(vars(self), key=lambda kind: getattr(self, kind))
+
+
+def memory_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Memory:
+    """The bytes of `rank` by kind."""
+    policy = PRECISIONS[training.precision]
+    place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
+    stage = stage_of(model, training, plan, rank)
+    microbatches = timetable(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch)).held[place]
+    return Memory(
+        weights=stage.elements * ITEMSIZE[policy.compute],
+        gradients=stage.elements * ITEMSIZE[policy.reduce],
+        optimizer=optimizer_bytes(stage.held, training),
+        activations=microbatches * saved_bytes(stage, model, training, plan, tensor_rank),
+        logits=_logits(stage, training, plan, tensor_rank),
+        messages=_largest_message(stage, model, training, plan, tensor_rank),
+    )
+
+
+def optimizer_bytes(held: Sequence[Held], training: TrainingSpec) -> int:
+    """State and master copies of these weights, from the first step on."""
+    policy = PRECISIONS[training.precision]
+    elements = sum(one.elements for one in held)
+    itemsize = ITEMSIZE[policy.master]
+    copy = elements * itemsize if policy.master != policy.compute else 0
+    if training.optimizer == "adamw":
+        return copy + 2 * elements * itemsize + _COUNTER * len(held)
+    return copy + (elements * itemsize if training.betas[0] else 0)  # SGD's momentum
+
+
+def saved_bytes(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+    """What a stage keeps of one microbatch from forward to backward: what is shared, once; after the first stage, also
+    what was received."""
+    shared: dict[str, int] = {}
+    total = 0
+    for layer, count in stage.kinds:
+        for saved in layer.saved:
+            size = _size(saved, training, plan, tensor_rank)
+            if saved.shared:
+                shared[saved.name] = size
+            else:
+                total += size * count
+    begins = stage.layers[0].kind == "embedding"
+    received = 0 if begins else stage_message_bytes(model, training, plan, tensor_rank)
+    return total + sum(shared.values()) + received
+
+
+def _size(saved: Saved, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+    features = 1
+    if saved.dim is not None:
+        split = saved.lives == "split"
+        features = local_size(saved.dim, plan.tensor_shares, tensor_rank) if split else saved.dim.size
+    tokens = training.sequence_length
+    if saved.lives == "residual" and plan.sequence_parallel:
+        start, stop = shares(tokens, (1,) * plan.tensor)[tensor_rank]
+        tokens = stop - start
+    pairs = training.sequence_length if saved.squared else 1
+    rows = (1 if saved.shared else plan.microbatch) * tokens * pairs
+    return rows * features * _itemsize(saved, PRECISIONS[training.precision])
+
+
+def _itemsize(saved: Saved, policy: PrecisionPolicy) -> int:
+    compute = ITEMSIZE[policy.compute]
+    return {"compute": compute, "wide": max(compute, _WIDE), "int64": 8, "bool": 1}[saved.dtype]
+
+
+def _logits(stage: Stage, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+    head = stage.layers[-1]
+    if head.kind != "head":
+        return 0
+    columns = local_size(head.products[-1].outer, plan.tensor_shares, tensor_rank)
+    itemsize = ITEMSIZE[PRECISIONS[training.precision].compute]
+    return plan.microbatch * training.sequence_length * columns * itemsize
+
+
+def _largest_message(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+    """Buckets of the data axis are the gradients themselves; every other sum is copied together, and crossings and
+    transfers have buffers of their own."""
+    itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
+    sizes = [one.elements * itemsize for one in stage.sums if one.axis != "data"]
+    sizes += [message.bytes for layer, _ in stage.kinds for message in crossing_messages(layer, model, training, plan)]
+    if plan.pipeline > 1:
+        sizes.append(stage_message_bytes(model, training, plan, tensor_rank))
+    return max(sizes, default=0)

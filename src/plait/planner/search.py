@@ -1,0 +1,102 @@
+"""Which legal plan is fastest on the machine that was measured: all of them priced, none guessed.
+
+    candidates ──legal?──> priced, played ──fits?──> ranked by step time ──> each loser's reason
+
+Equal times are ordered by memory, then by how little is split. It knows a job and measurements, no file and no screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from plait.errors import IllegalJob, NothingFits
+from plait.planner.candidates import candidates
+from plait.planner.explain import why_it_lost, why_nothing_fits
+from plait.planner.memory import Memory
+from plait.planner.simulator import Played, played, state
+from plait.planner.step_cost import JobPrices
+from plait.plans.legality import is_legal_plan, problems
+from plait.plans.plan import Plan
+from plait.plans.prediction import Prediction
+from plait.specs.job import Job
+from plait.specs.measurements import Measurements
+
+__all__ = ["Plans", "RankedPlan", "fits", "search"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedPlan:
+    """A plan, what is predicted of it, and why it lost; None for the best."""
+
+    plan: Plan
+    prediction: Prediction
+    lost_because: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plans:
+    """The answer of a search: `plans` best first, of `legal` ones among `considered`. `unfit`: legal, but too large for
+    the memory. `too_close_to_call`: the second is within the first one's interval."""
+
+    search_seconds: float
+    considered: int
+    legal: int
+    unfit: int
+    plans: tuple[RankedPlan, ...]
+    too_close_to_call: bool
+
+    @property
+    def best(self) -> RankedPlan:
+        """The fastest."""
+        return self.plans[0]
+
+
+def search(job: Job, measurements: Measurements) -> Plans:
+    """All legal plans for the job's ranks on this machine, best first.
+
+    Raises IllegalJob if no plan is legal, NothingFits (which rank dies first, and of which bytes) if none fits,
+    UnusableInput where the machine was not measured in the job's dtype.
+    """
+    began = perf_counter()
+    prices = JobPrices(job.model, job.training, measurements)
+    considered = list(candidates(job, prices.balanced))
+    legal = [plan for plan in considered if is_legal_plan(job, plan)]
+    if not legal:
+        raise IllegalJob(problems(job))
+    priced = [played(plan, prices) for plan in legal]
+    fitting = sorted((one for one in priced if fits(one.memory, prices)), key=_order)
+    if not fitting:
+        raise NothingFits(why_nothing_fits(priced, prices))
+    ranked = tuple(_ranked(fitting, prices))
+    return Plans(
+        search_seconds=perf_counter() - began,
+        considered=len(considered),
+        legal=len(legal),
+        unfit=len(priced) - len(fitting),
+        plans=ranked,
+        too_close_to_call=len(ranked) > 1 and ranked[1].prediction.step_seconds <= ranked[0].prediction.interval[1],
+    )
+
+
+def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
+    """Whether every rank has room: on its device, or all together in the host's memory. Unknown memory is enough."""
+    if prices.memory_bytes is None:
+        return True
+    sizes = [one.total for one in memory]
+    return (sum(sizes) if prices.shares_memory else max(sizes)) <= prices.memory_bytes
+
+
+def _order(one: Played) -> tuple[float, int, int, int, bool]:
+    """Nanoseconds first: what differs by less differs by rounding."""
+    plan = one.plan
+    largest = max(rank.total for rank in one.memory)
+    return round(one.step.seconds, 9), largest, plan.pipeline, plan.tensor, plan.sequence_parallel
+
+
+def _ranked(fitting: Sequence[Played], prices: JobPrices) -> Iterator[RankedPlan]:
+    best = fitting[0]
+    for one in fitting:
+        reason = None if one is best else why_it_lost(one, best, prices)
+        yield RankedPlan(plan=one.plan, prediction=state(one, prices), lost_because=reason)

@@ -1,0 +1,130 @@
+"""How long a step takes under a plan: the very schedule that the executor performs, priced and played.
+
+    schedule ──price──> timeline ──> each stage's end ──> sums ──> norm, optimizer
+                        F B F B          + data             one after another, all ranks together
+
+The terms are those of the *bottleneck*, the stage with the most work; what it does not work until all stages have
+summed over data is the bubble, transfers included: a stage that waits can't tell a slow neighbour from a slow link.
+Every number comes from `step_cost`; nothing is fitted to a training step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plait.planner.communication_volume import traffic_of_step
+from plait.planner.flops import flops_of_step
+from plait.planner.memory import Memory, memory_of
+from plait.planner.step_cost import JobPrices, StepCost
+from plait.planner.timetable import timetable
+from plait.plans.plan import Plan
+from plait.plans.prediction import Prediction, Terms
+from plait.schedules.action import COMPUTE, Action, Kind
+from plait.schedules.timeline import Timeline, simulate
+
+__all__ = ["Played", "Step", "play", "played", "predict", "state"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go."""
+
+    timeline: Timeline
+    seconds: float
+    terms: Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """A plan with what its parts cost, how its step runs, and what each rank holds."""
+
+    plan: Plan
+    cost: StepCost
+    step: Step
+    memory: tuple[Memory, ...]
+
+
+def played(plan: Plan, prices: JobPrices) -> Played:
+    """Price a plan and play its step."""
+    cost = prices.step(plan)
+    return Played(plan=plan, cost=cost, step=play(plan, cost, prices), memory=_memories(plan, prices))
+
+
+def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
+    """Play a step whose parts cost `cost`."""
+    timeline = _timeline(plan, cost, prices)
+    busy = [_computing(timeline, stage) for stage in range(plan.pipeline)]
+    end = max(timed[-1].end + stage.data for timed, stage in zip(timeline.ranks, cost.stages, strict=True))
+    place = max(range(plan.pipeline), key=lambda stage: busy[stage])
+    stage = cost.stages[place]
+    work = stage.forward.total + stage.backward.total
+    tensor = busy[place] * (stage.forward.tensor + stage.backward.tensor) / work if work else 0.0
+    terms = Terms(
+        compute=busy[place] - tensor,
+        bubble=max(0.0, end - busy[place] - stage.data),
+        optimizer=cost.optimizer,
+        exposed={"data": stage.data, "tensor": tensor + cost.tensor_sums, "pipeline": cost.pipeline_sums},
+    )
+    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer
+    return Step(timeline=timeline, seconds=seconds, terms=terms)
+
+
+def predict(plan: Plan, prices: JobPrices) -> Prediction:
+    """All that is said of a plan before it runs."""
+    return state(played(plan, prices), prices)
+
+
+def state(one: Played, prices: JobPrices) -> Prediction:
+    """The same, of a plan that was played already.
+
+    The interval allows compute, bubble and optimizer the error of the measured operations, and what is exposed that of
+    the measured links (`ComputeCost.error`, `CommunicationCost.error`).
+    """
+    plan, step, memory = one.plan, one.step, one.memory
+    exposed = sum(step.terms.exposed.values())
+    doubt = prices.compute.error() * (step.seconds - exposed) + prices.communication.error() * exposed
+    twins = _twins(plan)
+    flops = {rank: flops_of_step(prices.model, prices.training, plan, rank).total for rank in set(twins)}
+    traffic = {rank: traffic_of_step(prices.model, prices.training, plan, rank) for rank in set(twins)}
+    return Prediction(
+        step_seconds=step.seconds,
+        interval=(max(0.0, step.seconds - doubt), step.seconds + doubt),
+        terms=step.terms,
+        memory_bytes=tuple(one.total for one in memory),
+        weight_bytes=tuple(one.weights for one in memory),
+        gradient_bytes=tuple(one.gradients for one in memory),
+        optimizer_bytes=tuple(one.optimizer for one in memory),
+        activation_bytes=tuple(one.activations for one in memory),
+        flops=tuple(flops[rank] for rank in twins),
+        collectives=tuple(traffic[rank] for rank in twins),
+    )
+
+
+def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
+    twins = _twins(plan)
+    found = {rank: memory_of(prices.model, prices.training, plan, rank) for rank in set(twins)}
+    return tuple(found[rank] for rank in twins)
+
+
+def _twins(plan: Plan) -> Sequence[int]:
+    """For each rank the first along the data axis: it holds and does the same."""
+    return [plan.mesh.group(rank, "data")[0] for rank in range(plan.ranks)]
+
+
+def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
+    known = timetable(plan.schedule, plan.pipeline, plan.microbatches(prices.training.global_batch))
+
+    def compute_seconds(action: Action) -> float:
+        stage = cost.stages[action.stage]
+        return stage.forward.total if action.kind == Kind.F else stage.backward.total
+
+    def transfer_seconds(action: Action) -> float:
+        return cost.exchange if action in known.exchanged else cost.send
+
+    demand = plan.data * plan.tensor  # ranks that compute a stage, each on a core
+    return simulate(known.schedule, compute_seconds, transfer_seconds, cores=prices.cores, demand=demand)
+
+
+def _computing(timeline: Timeline, stage: int) -> float:
+    return sum(end - start for action, start, end in timeline.ranks[stage] if action.kind in COMPUTE)

@@ -1,0 +1,55 @@
+"""What one rank's stage holds and sums: all of a plan that neither the microbatch nor the schedule changes.
+
+A search asks for it hundreds of times and it has few answers, so they are kept. It knows weights and shares, no costs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from plait.layers.gpt import describe_gpt
+from plait.layers.layer import Layer
+from plait.plans.holdings import Held, held_weights, stage_layers
+from plait.plans.plan import Plan
+from plait.plans.reductions import Reduction, reductions
+from plait.specs.model import ModelSpec
+from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
+
+__all__ = ["Stage", "stage_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The layers of a rank's stage, its weights as the rank holds them (`elements` in all), and the sums of gradients
+    that it takes part in."""
+
+    layers: tuple[Layer, ...]
+    held: tuple[Held, ...]
+    sums: tuple[Reduction, ...]
+    elements: int
+
+    @property
+    def kinds(self) -> tuple[tuple[Layer, int], ...]:
+        """One layer of each kind and how many there are: the blocks of a model are alike."""
+        counts = Counter(layer.kind for layer in self.layers)
+        first = {layer.kind: layer for layer in reversed(self.layers)}
+        return tuple((first[kind], count) for kind, count in counts.items())
+
+
+def stage_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Stage:
+    """The stage of `rank`; ranks that differ along the data axis alone have the same."""
+    itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
+    place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
+    return _stage(model, replace(plan, microbatch=1, schedule="1f1b"), place, tensor_rank, itemsize)
+
+
+@lru_cache(maxsize=4096)
+def _stage(model: ModelSpec, plan: Plan, place: int, tensor_rank: int, itemsize: int) -> Stage:
+    layers = describe_gpt(model)
+    members = stage_layers(layers, plan.stages)[place]
+    rank = plan.mesh.rank_at(pipeline=place, data=0, tensor=tensor_rank)
+    held = held_weights(members, plan, tensor_rank)
+    sums = reductions(layers, plan, rank, itemsize)
+    return Stage(layers=members, held=held, sums=sums, elements=sum(one.elements for one in held))
