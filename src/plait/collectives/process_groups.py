@@ -24,7 +24,7 @@ class Group:
     axis: str
     ranks: tuple[int, ...]
     index: int
-    handle: dist.ProcessGroup | None = field(repr=False)  # None: alone
+    handle: dist.ProcessGroup | None = field(default=None, repr=False)  # None: alone
 
     @property
     def size(self) -> int:
@@ -82,12 +82,13 @@ def build_mesh(shape: MeshShape) -> Mesh:
     return Mesh(shape=shape, rank=rank, axes=axes)
 
 
-_made: dict[tuple[int, tuple[int, ...]], dist.ProcessGroup | None] = {}
+# By the world that they were made in (None before it is joined) and their ranks.
+_made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...]], dist.ProcessGroup | None] = {}
 
 
 def _group(axis: str, ranks: tuple[int, ...], rank: int) -> Group | None:
     """The group of `ranks`, made if it is not there yet; None for a rank that is no member."""
-    key = (id(dist.group.WORLD), ranks)
+    key = (dist.group.WORLD, ranks)
     if len(ranks) > 1 and key not in _made:
         made = dist.new_group(list(ranks))
         _made[key] = made if isinstance(made, dist.ProcessGroup) else None

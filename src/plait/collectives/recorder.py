@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from plait.plans.prediction import Traffic
+from plait.sharding.redistribute import CollectiveKind
 
 __all__ = ["Recorder", "blocked", "note", "record"]
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Recorder:
     """The messages of one process since `record` was entered."""
 
-    messages: Counter[tuple[str, str, int]] = field(default_factory=Counter[tuple[str, str, int]])
+    messages: Counter[tuple[str, CollectiveKind, int]] = field(default_factory=Counter[tuple[str, CollectiveKind, int]])
     blocked_seconds: dict[str, float] = field(default_factory=lambda: defaultdict[str, float](float))
 
     def traffic(self) -> tuple[Traffic, ...]:
@@ -36,7 +37,7 @@ class Recorder:
 _listening: list[Recorder] = []
 
 
-def note(axis: str, kind: str, size: int) -> None:
+def note(axis: str, kind: CollectiveKind, size: int) -> None:
     """Tell every listening recorder of one message of `size` bytes."""
     for recorder in _listening:
         recorder.messages[axis, kind, size] += 1
@@ -49,8 +50,9 @@ def blocked(axis: str) -> Iterator[None]:
     try:
         yield
     finally:
+        seconds = perf_counter() - start
         for recorder in _listening:
-            recorder.blocked_seconds[axis] += perf_counter() - start
+            recorder.blocked_seconds[axis] += seconds
 
 
 @contextmanager

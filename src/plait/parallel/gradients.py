@@ -51,4 +51,5 @@ def clip(flat: Sequence[torch.Tensor], norm: float, limit: float) -> None:
     """Scale gradients so that their global norm is at most `limit` (torch's clip_grad_norm_, epsilon included)."""
     scale = limit / (norm + 1e-6)
     if scale < 1.0:
-        torch._foreach_mul_(list(flat), scale)
+        for gradients in flat:
+            gradients.mul_(scale)

@@ -45,7 +45,7 @@ class ParallelModel:
         weights: dict[str, torch.nn.Parameter],
     ) -> None:
         self.plan, self.mesh, self.layers, self.held, self.weights = plan, mesh, layers, held, weights
-        self._stage = stage
+        self.stage = stage
         dtype = next(iter(weights.values())).dtype
         self._reduce_dtype = torch.promote_types(dtype, torch.float32)
         self._buffers = GradientBuffers(weights, self._buckets(), mesh.axis("data"), self._reduce_dtype)
@@ -76,7 +76,7 @@ class ParallelModel:
         """
         microbatches = self._microbatches(rows)
         self._buffers.begin()
-        self._stage.train(True)
+        self.stage.train(True)
         schedule = build_schedule(self.plan.schedule, self.plan.pipeline, len(microbatches))
         total = self._executor.run(schedule, microbatches, 1.0 / target_count)
         return None if total is None else self._over_data(total) / target_count
@@ -84,7 +84,7 @@ class ParallelModel:
     def evaluate(self, rows: Sequences) -> float | None:
         """The sum of the losses of all data ranks' `rows` on the ranks of the last stage, None elsewhere."""
         microbatches = self._microbatches(rows)
-        self._stage.train(False)
+        self.stage.train(False)
         with torch.no_grad():
             schedule = forward_only(self.plan.pipeline, len(microbatches))
             total = self._executor.run(schedule, microbatches, 1.0)

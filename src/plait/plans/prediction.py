@@ -30,7 +30,7 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """`count` messages of one kind along one axis in a step, `bytes` of logical payload in all of them together."""
+    """`count` messages in a step of one kind along one axis, each of `bytes` of logical payload."""
 
     axis: str
     kind: CollectiveKind

@@ -28,13 +28,16 @@ class Optimizer:
         decays: Mapping[str, bool],
         training: TrainingSpec,
     ) -> None:
-        self._weights, self._gradients = weights, gradients
-        self.masters = {name: self._master(weight, gradients[name]) for name, weight in weights.items()}
-        self._groups = [
+        self._gradients = gradients
+        self.masters = {name: _master(weight, gradients[name].dtype) for name, weight in weights.items()}
+        self._copies = [
+            (weight, self.masters[name]) for name, weight in weights.items() if self.masters[name] is not weight
+        ]
+        groups = [
             {"params": [self.masters[name] for name in weights if decays[name] is decayed], "weight_decay": decay}
             for decayed, decay in ((True, training.weight_decay), (False, 0.0))
         ]
-        self._torch = self._build([group for group in self._groups if group["params"]], training)
+        self._torch = _build([group for group in groups if group["params"]], training)
 
     @property
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
@@ -49,8 +52,7 @@ class Optimizer:
     def nbytes(self) -> int:
         """Bytes of state, and of master weights where they are not the weights themselves."""
         states = sum(tensor.nbytes for entries in self.state.values() for tensor in entries.values())
-        copies = sum(self.masters[name].nbytes for name, weight in self._weights.items() if self._is_copy(name, weight))
-        return states + copies
+        return states + sum(master.nbytes for _, master in self._copies)
 
     def step(self, learning_rate: float) -> None:
         """Update the masters from the gradients, then the weights from the masters."""
@@ -60,22 +62,18 @@ class Optimizer:
             master.grad = self._gradients[name]
         self._torch.step()
         self._torch.zero_grad()  # a backward must find no gradient to add to: it gives each to the buffers
-        copied = [name for name, weight in self._weights.items() if self._is_copy(name, weight)]
-        if copied:
-            with torch.no_grad():
-                torch._foreach_copy_([self._weights[name] for name in copied], [self.masters[name] for name in copied])
+        with torch.no_grad():
+            for weight, master in self._copies:
+                weight.copy_(master)
 
-    @staticmethod
-    def _master(weight: torch.nn.Parameter, gradient: torch.Tensor) -> torch.nn.Parameter:
-        return weight if weight.dtype == gradient.dtype else torch.nn.Parameter(weight.detach().to(gradient.dtype))
 
-    def _is_copy(self, name: str, weight: torch.nn.Parameter) -> bool:
-        return self.masters[name] is not weight
+def _master(weight: torch.nn.Parameter, dtype: torch.dtype) -> torch.nn.Parameter:
+    return weight if weight.dtype == dtype else torch.nn.Parameter(weight.detach().to(dtype))
 
-    @staticmethod
-    def _build(groups: list[dict[str, object]], training: TrainingSpec) -> torch.optim.Optimizer:
-        match training.optimizer:
-            case "adamw":
-                return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, fused=True)
-            case "sgd":
-                return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.betas[0], fused=True)
+
+def _build(groups: list[dict[str, object]], training: TrainingSpec) -> torch.optim.Optimizer:
+    match training.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, fused=True)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.betas[0], fused=True)

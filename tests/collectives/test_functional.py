@@ -1,0 +1,159 @@
+"""Every collective against plain torch on all ranks' tensors together, with shares that go even and that don't."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from plait.collectives.functional import all_gather, all_reduce, own_share, reduce_scatter
+from plait.collectives.recorder import record
+from plait.plans.prediction import Traffic
+from tests.collectives.drawn import drawn, tensor_group
+
+RANKS = (2, 3, 4)
+SHAPE = (5, 7, 6)
+DIMS = (0, 1, 2, -1)
+AWKWARD = [(ranks, length) for ranks in (3, 4) for length in (2, 5, ranks)]  # also shorter than there are ranks
+
+
+def reduce_all(ranks, operation):
+    group = tensor_group(ranks)
+    mine = drawn(group.index, *SHAPE)
+    result = all_reduce(mine, group, operation).wait()
+    return result, result.data_ptr() == mine.data_ptr()
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("operation", ["sum", "max"])
+def test_all_reduce_in_place(run_on_ranks, ranks, operation):
+    everyone = torch.stack([drawn(rank, *SHAPE) for rank in range(ranks)])
+    expected = everyone.sum(0) if operation == "sum" else everyone.amax(0)
+    for result, in_place in run_on_ranks(ranks, reduce_all, ranks, operation):
+        assert torch.equal(result, expected)
+        assert in_place
+
+
+def reduce_fractions(ranks, dtype):
+    group = tensor_group(ranks)
+    return all_reduce(torch.rand(999, generator=torch.Generator().manual_seed(group.index)).to(dtype), group).wait()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_all_ranks_have_the_same_bits(run_on_ranks, dtype):
+    first, *others = run_on_ranks(3, reduce_fractions, 3, dtype)
+    assert first.dtype == dtype
+    assert all(torch.equal(first, other) for other in others)
+
+
+def gather(ranks, length, dim):
+    group = tensor_group(ranks)
+    whole = drawn(0, *shape_with(length, dim))
+    return all_gather(own_share(whole, group, dim), group, dim, length).wait(), whole
+
+
+@pytest.mark.parametrize("dim", DIMS)
+@pytest.mark.parametrize(("ranks", "length"), [(2, 6), *AWKWARD])
+def test_all_gather_undoes_own_share(run_on_ranks, ranks, length, dim):
+    for result, whole in run_on_ranks(ranks, gather, ranks, length, dim):
+        assert torch.equal(result, whole)
+
+
+def shape_with(length, dim):
+    shape = list(SHAPE)
+    shape[dim] = length
+    return shape
+
+
+def scatter(ranks, length, dim):
+    group = tensor_group(ranks)
+    return reduce_scatter(drawn(group.index, *shape_with(length, dim)), group, dim).wait()
+
+
+@pytest.mark.parametrize("dim", DIMS)
+@pytest.mark.parametrize(("ranks", "length"), [(2, 6), *AWKWARD])
+def test_reduce_scatter_gives_each_rank_its_share_of_the_sum(run_on_ranks, ranks, length, dim):
+    total = torch.stack([drawn(rank, *shape_with(length, dim)) for rank in range(ranks)]).sum(0)
+    found = run_on_ranks(ranks, scatter, ranks, length, dim)
+    for result, share in zip(found, total.tensor_split(ranks, dim), strict=True):
+        assert torch.equal(result, share)
+        assert result.is_contiguous()
+
+
+def share_is_a_view(ranks):
+    whole = drawn(0, 7, 4)
+    with record() as recorder:
+        share = own_share(whole, tensor_group(ranks), 0)
+    return share.shape[0], share._base is whole, recorder.traffic()
+
+
+def test_own_share_is_a_view_and_no_message(run_on_ranks):
+    assert run_on_ranks(3, share_is_a_view, 3) == [(3, True, ()), (2, True, ()), (2, True, ())]
+
+
+def start_two_then_wait_backwards(ranks):
+    group = tensor_group(ranks)
+    first = all_reduce(drawn(group.index, 1000), group)
+    second = all_gather(drawn(group.index, 2, 3), group, 0, 2 * ranks)
+    return second.wait(), first.wait()
+
+
+def test_a_handle_waits_where_its_caller_does(run_on_ranks):
+    for second, first in run_on_ranks(2, start_two_then_wait_backwards, 2):
+        assert torch.equal(second, torch.cat([drawn(0, 2, 3), drawn(1, 2, 3)]))
+        assert torch.equal(first, drawn(0, 1000) + drawn(1, 1000))
+
+
+def transposed_inputs(ranks):
+    group = tensor_group(ranks)
+    turned = drawn(group.index, 4, 6).t()  # (6, 4), not contiguous
+    return all_gather(turned, group, 1, 4 * ranks).wait(), reduce_scatter(turned, group, 0).wait()
+
+
+def test_inputs_need_not_be_contiguous(run_on_ranks):
+    turned = [drawn(rank, 4, 6).t() for rank in range(2)]
+    for rank, (gathered, scattered) in enumerate(run_on_ranks(2, transposed_inputs, 2)):
+        assert torch.equal(gathered, torch.cat(turned, 1))
+        assert torch.equal(scattered, (turned[0] + turned[1])[3 * rank : 3 * rank + 3])
+
+
+def each_once(ranks):
+    group = tensor_group(ranks)
+    with record() as recorder:
+        all_reduce(torch.ones(7, 2), group, "max").wait()
+        all_gather(own_share(torch.ones(2, 7), group, 1), group, 1, 7).wait()
+        reduce_scatter(torch.ones(7, 5), group, 0).wait()
+    return recorder.traffic()
+
+
+def test_bytes_are_those_of_the_whole_tensor_as_it_is_on_the_wire(run_on_ranks):
+    assert (
+        run_on_ranks(3, each_once, 3)
+        == [
+            (
+                Traffic(
+                    axis="tensor", kind="all_gather", bytes=2 * 9 * 4, count=1
+                ),  # 7 on 3 ranks: 3 on the wire for each
+                Traffic(axis="tensor", kind="all_reduce", bytes=7 * 2 * 4, count=1),
+                Traffic(axis="tensor", kind="reduce_scatter", bytes=9 * 5 * 4, count=1),
+            )
+        ]
+        * 3
+    )
+
+
+def alone():
+    group = tensor_group(1)
+    tensor = drawn(0, 4)
+    with record() as recorder:
+        results = [
+            all_reduce(tensor, group).wait(),
+            all_gather(tensor, group, 0, 4).wait(),
+            reduce_scatter(tensor, group, 0).wait(),
+        ]
+    return all(result is tensor for result in results), recorder.traffic()
+
+
+def test_alone_there_is_nothing_to_say():
+    assert not dist.is_initialized()
+    assert alone() == (True, ())

@@ -1,0 +1,94 @@
+"""The plans that are run and measured: each axis alone, their products, and every share that does not go even.
+
+One step of a case takes some milliseconds, so that its ranks are asked once for everything (`measured`), and the tests
+look at what came back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from plait.models.sequences import Sequences
+from plait.plans.plan import Plan
+from plait.specs.model import ModelSpec
+from plait.specs.training import TrainingSpec
+
+GPT2 = ModelSpec(layers=2, hidden=24, heads=6, kv_heads=6, ffn=50, vocab=67, max_positions=9)
+LLAMA = replace(
+    GPT2, kv_heads=2, positions="rope", norm="rms", activation="swiglu", bias=False, tie_embeddings=False
+)  # fmt: skip
+TIED = replace(LLAMA, tie_embeddings=True)
+SEVEN = replace(GPT2, hidden=28, heads=7, kv_heads=7)
+FOUR_LAYERS = replace(GPT2, layers=4)
+TRAINING = TrainingSpec(global_batch=6, sequence_length=9)
+UNCLIPPED = replace(TRAINING, clip_norm=0.0)
+BF16, FP64 = replace(TRAINING, precision="bf16"), replace(TRAINING, precision="fp64")
+UNCLIPPED_BF16 = replace(UNCLIPPED, precision="bf16")
+SGD = replace(TRAINING, optimizer="sgd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model, how it learns, and a plan for it."""
+
+    name: str
+    model: ModelSpec
+    plan: Plan
+    training: TrainingSpec
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def plan(*, data: int = 1, tensor: int = 1, pipeline: int = 1, **more: object) -> Plan:
+    """A plan for 2 layers, with equal shares, and a microbatch that 2 or 3 data ranks can have of 6 sequences."""
+    chosen: dict[str, object] = {
+        "data": data, "tensor": tensor, "pipeline": pipeline, "microbatch": 2 if data == 1 else 1,
+        "data_shares": (1,) * data, "tensor_shares": (1,) * tensor, "stages": (2 // pipeline,) * pipeline,
+    }  # fmt: skip
+    return Plan(**(chosen | more))  # type: ignore[arg-type]
+
+
+def case(name: str, model: ModelSpec, chosen: Plan, training: TrainingSpec = TRAINING) -> Case:
+    return Case(name=name, model=model, plan=chosen, training=training)
+
+
+CASES = [
+    case("one rank", GPT2, plan()),
+    case("dp2", GPT2, plan(data=2)),
+    case("dp2, unclipped, bf16", LLAMA, plan(data=2), UNCLIPPED_BF16),
+    case("dp3, many buckets, fp64", LLAMA, plan(data=3, bucket_bytes=4096), FP64),
+    case("dp2, a bucket for each weight, sgd", GPT2, plan(data=2, bucket_bytes=1), SGD),
+    case("tp2", GPT2, plan(tensor=2)),
+    case("tp2, llama, unclipped, bf16", LLAMA, plan(tensor=2), UNCLIPPED_BF16),
+    case("tp2, dropout", replace(LLAMA, dropout=0.1), plan(tensor=2)),
+    case("tp2, sequence parallel", GPT2, plan(tensor=2, sequence_parallel=True)),
+    case("tp2, sequence parallel, llama, fp64", LLAMA, plan(tensor=2, sequence_parallel=True), FP64),
+    case("tp2, shares 2 to 1", GPT2, plan(tensor=2, tensor_shares=(2, 1), sequence_parallel=True)),
+    case("tp3, 7 heads", SEVEN, plan(tensor=3)),
+    case("tp3, 7 heads, sequence parallel", SEVEN, plan(tensor=3, sequence_parallel=True)),
+    case("tp4, 2 kv heads", LLAMA, plan(tensor=4)),
+    case("tp4, 2 kv heads, sequence parallel, bf16", LLAMA, plan(tensor=4, sequence_parallel=True), BF16),
+    case("pp2, gpipe", GPT2, plan(pipeline=2, schedule="gpipe")),
+    case("pp2, 1f1b, untied, fp64", LLAMA, plan(pipeline=2), FP64),
+    case("pp3, uneven stages", FOUR_LAYERS, plan(pipeline=3, stages=(1, 2, 1))),
+    case("pp4, 1f1b", FOUR_LAYERS, plan(pipeline=4, stages=(1,) * 4, microbatch=1)),
+    case("dp2 tp2", GPT2, plan(data=2, tensor=2)),
+    case("dp2 pp2, bf16", GPT2, plan(data=2, pipeline=2), BF16),
+    case("tp2 pp2, tied", GPT2, plan(tensor=2, pipeline=2)),
+    case("tp2 pp2, sequence parallel", LLAMA, plan(tensor=2, pipeline=2, sequence_parallel=True)),
+    case("all axes, some buckets", GPT2, plan(data=2, tensor=2, pipeline=2, bucket_bytes=16384)),
+    case("all axes, sequence parallel", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True)),
+]
+
+
+def rows_of(one: Case, data_rank: int, step: int) -> Sequences:
+    """What that data rank learns from in that step: its share of random tokens that all ranks draw alike."""
+    training, generator = one.training, torch.Generator().manual_seed(step)
+    shape = (training.global_batch, training.sequence_length + 1)
+    tokens = torch.randint(one.model.vocab, shape, generator=generator)
+    whole = Sequences.of(tokens[:, :-1], tokens[:, 1:], first_sample=step * training.global_batch, step=step)
+    share = training.global_batch // one.plan.data
+    return whole.rows(data_rank * share, (data_rank + 1) * share)
