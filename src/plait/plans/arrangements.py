@@ -16,7 +16,7 @@ from typing import cast
 
 from plait.sharding.boxes import shares
 from plait.sharding.mesh_shape import MeshShape
-from plait.specs.job import Job
+from plait.specs.job import Job, fixed_degree
 
 __all__ = [
     "arrangements",
@@ -32,8 +32,6 @@ __all__ = [
     "split_units",
     "tensor_fits",
 ]
-
-_LISTS = {"data": "data_shares", "tensor": "tensor_shares", "pipeline": "stages"}
 
 
 def arrangements(job: Job, ranks: int) -> Iterator[MeshShape]:
@@ -57,12 +55,8 @@ def _allowed(job: Job, axis: str, ranks: int) -> tuple[int, ...]:
 
 
 def degree(job: Job, axis: str) -> int | None:
-    """What the job fixes along an axis: the number itself, or the length of its list; None where it leaves it open."""
-    number = job.constraints.get(axis)
-    if number is not None:
-        return cast("int", number)
-    numbers = fixed_list(job, _LISTS[axis])
-    return len(numbers) if numbers else None
+    """What the job fixes along an axis, by its number or by the length of its list; None where it leaves it open."""
+    return fixed_degree(job.constraints, axis)
 
 
 def fixed_list(job: Job, key: str) -> tuple[float, ...]:

@@ -11,14 +11,15 @@ __all__ = ["BUILT_RULES"]
 
 
 def _built(key: str) -> Rule:
-    name, values = key.removeprefix("plan."), CHOICES[key].built
+    name, choice = key.removeprefix("plan."), CHOICES[key]
+    values = (*choice.built, *choice.sometimes)
 
     def holds(job: Job) -> bool:
         return job.constraints.get(name, values[0]) in values
 
     def breach(job: Job) -> Breach:
         problem = judge(key, job.constraints[name])
-        return Breach(key=key, message=problem.message if problem else "", remedies=((key, values),))
+        return Breach(key=key, message=problem.message if problem else "", remedies=((key, choice.built),))
 
     return Rule(reads=frozenset({key}), holds=holds, breach=breach)
 

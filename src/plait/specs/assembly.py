@@ -19,7 +19,7 @@ from plait.errors import Problem
 from plait.specs.border import Sifted
 from plait.specs.cluster import ClusterSpec, available_cores
 from plait.specs.inputs import tokenizer_problem, vocabulary
-from plait.specs.job import Job
+from plait.specs.job import Job, fixed_degree
 from plait.specs.model import ModelSpec
 from plait.specs.presets import PRESETS
 from plait.specs.tables import known_keys, with_tuples
@@ -124,9 +124,9 @@ def _training(keys: _Keys) -> TrainingSpec:
 
 def _default_ranks(plan: _Keys) -> int:
     """As many ranks as this machine has cores, in whole copies of what the plan fixes; at least one copy."""
-    fixed = prod(plan.get(axis, 1) for axis in ("data", "tensor", "pipeline"))
-    complete = {"data", "tensor", "pipeline"} <= plan.keys()
-    return fixed if complete else fixed * max(1, available_cores() // fixed)
+    degrees = [fixed_degree(plan, axis) for axis in ("data", "tensor", "pipeline")]
+    fixed = prod(degree or 1 for degree in degrees)
+    return fixed if None not in degrees else fixed * max(1, available_cores() // fixed)
 
 
 def _too_few_tokens(job: Job) -> Iterator[Problem]:

@@ -24,14 +24,14 @@ from plait.specs.wording import kind_of, shown
 
 __all__ = ["Sifted", "sift"]
 
-Tables = dict[str, dict[str, Any]]
+_Tables = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sifted:
     """`values`: the tables, of the right kinds, with the good keys only. `refused`: every key (or table) left out."""
 
-    values: Tables
+    values: _Tables
     problems: tuple[Problem, ...]
 
     @property
@@ -46,7 +46,7 @@ def sift(table: Mapping[str, Any]) -> Sifted:
     problems: dict[str, Problem] = {}
     while True:
         try:
-            values: Tables = adapter.validate_python(table)  # pyright: ignore[reportAssignmentType]
+            values: _Tables = adapter.validate_python(table)  # pyright: ignore[reportAssignmentType]
             break
         except ValidationError as error:
             details = error.errors(include_url=False)

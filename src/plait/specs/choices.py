@@ -18,9 +18,13 @@ __all__ = ["CHOICES", "COMING_KEYS", "Choice", "judge"]
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The values of one key. `coming` lists those without a part yet, `forms` is a pattern for what can't be listed."""
+    """The values of one key. `coming` lists those without a part yet, `forms` is a pattern for what can't be listed.
+
+    `sometimes`: built, but legal only with some values of other keys, which is the matter of a rule (`plans`).
+    """
 
     built: tuple[str | int, ...]
+    sometimes: tuple[str | int, ...] = ()
     coming: Sequence[str | int] = ()
     forms: str = ""
 
@@ -48,7 +52,7 @@ CHOICES: Mapping[str, Choice] = {
     "plan.local_steps": Choice(built=(1,), coming=_ANY),
     "plan.staleness": Choice(built=(0,), coming=_ANY),
     "plan.servers": Choice(built=(0,), coming=_ANY),
-    "plan.gradient_precision": Choice(built=("fp32", "fp64"), coming=("bf16", "fp16")),
+    "plan.gradient_precision": Choice(built=("fp32",), sometimes=("fp64",), coming=("bf16", "fp16")),
 }
 
 COMING_KEYS = frozenset(  # keys that have no value yet with which they would be legal
@@ -72,7 +76,7 @@ def judge(key: str, value: object) -> Problem | None:
     if key in COMING_KEYS:
         return Problem(key=key, message=f"{name} is not built yet", legal="leave it out")
     choice = CHOICES.get(key)
-    if choice is None or value in choice.built:
+    if choice is None or value in choice.built or value in choice.sometimes:
         return None
     if value in choice.coming or (isinstance(value, str) and choice.forms and re.fullmatch(choice.forms, value)):
         return Problem(key=key, message=f"{name} = {shown(value)} is not built yet", legal=choice.built)

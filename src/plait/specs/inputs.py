@@ -49,16 +49,16 @@ def _absence(text: str, path: Path) -> str:
 
 def tokenizer_problem(tokenizer: str) -> Problem | None:
     """What is wrong with a tokenizer's name, or with the file it names."""
-    if tokenizer == "bytes" or re.fullmatch(r"bpe:[0-9]{1,9}", tokenizer):
-        small = tokenizer != "bytes" and vocabulary(tokenizer) < 256
-        message = f"{shown(tokenizer)}: byte-level BPE has at least its 256 bytes"
-        return Problem(key="data.tokenizer", message=message, legal=_TOKENIZERS) if small else None
-    try:
-        vocabulary(tokenizer)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{shown(tokenizer)} is neither a known tokenizer nor a tokenizer file: {error}"
-        return Problem(key="data.tokenizer", message=message, legal=_TOKENIZERS)
-    return None
+    message = ""
+    if tokenizer.startswith("bpe:"):
+        counts = re.fullmatch(r"bpe:[0-9]{1,9}", tokenizer) and vocabulary(tokenizer) >= 256
+        message = "" if counts else f"{shown(tokenizer)}: N of bpe:N counts tokens, at least the 256 bytes"
+    else:
+        try:
+            vocabulary(tokenizer)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            message = f"{shown(tokenizer)} is neither a known tokenizer nor a tokenizer file: {error}"
+    return Problem(key="data.tokenizer", message=message, legal=_TOKENIZERS) if message else None
 
 
 def vocabulary(tokenizer: str) -> int:

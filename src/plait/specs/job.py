@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from plait.specs.cluster import ClusterSpec
 from plait.specs.model import ModelSpec
 from plait.specs.training import DataSpec, TrainingSpec
 
-__all__ = ["Job", "PlanValue"]
+__all__ = ["Job", "PlanValue", "fixed_degree"]
+
+_LISTS = {"data": "data_shares", "tensor": "tensor_shares", "pipeline": "stages"}
 
 PlanValue = int | float | str | bool | tuple[int | float, ...]
 
@@ -26,3 +29,11 @@ class Job:
     training: TrainingSpec = field(default_factory=TrainingSpec)
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     constraints: Mapping[str, PlanValue] = field(default_factory=dict[str, PlanValue])
+
+
+def fixed_degree(constraints: Mapping[str, PlanValue], axis: str) -> int | None:
+    """What `[plan]` fixes along an axis, by its number or by the length of its list; None where it is left open."""
+    if axis in constraints:
+        return cast("int", constraints[axis])
+    numbers = cast("tuple[float, ...]", constraints.get(_LISTS[axis], ()))
+    return len(numbers) or None

@@ -35,6 +35,7 @@ __all__ = [
     "TABLES",
     "ClusterTable",
     "DataTable",
+    "GroupTable",
     "JobTable",
     "ModelTable",
     "PlanTable",

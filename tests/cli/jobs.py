@@ -1,0 +1,156 @@
+"""Broken jobs and good ones: each a change of the contract's job, which is legal as it stands.
+
+A broken job has the key that is to be blamed and a word of what is said about it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.contract.golden import contract_table
+
+Changes = dict[str, Any]
+
+# The parts of the contract's [plan] that hold each other; without them, one of them can be tried alone.
+FREE = (
+    "plan.data", "plan.tensor", "plan.pipeline", "plan.microbatch", "plan.stages", "plan.tensor_shares",
+    "plan.data_shares", "cluster.ranks",
+)  # fmt: skip
+SHAPE = ("model.layers", "model.hidden", "model.heads", "model.kv_heads", "model.ffn", "model.vocab")
+
+# name: (changes, keys left out, key to blame, a word of the message)
+BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
+    # keys
+    "a slip in a key": ({"plan.tenosr": 2}, (), "plan.tenosr", "nearest known key is tensor"),
+    "a slip in a table": ({"trainig": {"steps": 3}}, (), "trainig", "nearest known key is training"),
+    "a key of another table": ({"training.tensor": 2}, (), "training.tensor", "plan.tensor"),
+    "a key outside of every table": ({"layers": 2}, (), "layers", "model.layers"),
+    "another tool's word": ({"plan.tp": 2}, (), "plan.tp", "nearest known key is tensor"),
+    "another tool's word, elsewhere": ({"plan.lr": 0.1}, (), "plan.lr", "training.learning_rate"),
+    "a key of a group": ({"cluster.groups": [{"devise": "a100"}]}, (), "cluster.groups.devise", "device"),
+    # kinds
+    "a table that is a number": ({"model": 3}, (), "model", "whole number"),
+    "a list of tables": ({"plan": [{"tensor": 1}]}, (), "plan", "list"),
+    "a number in quotes": ({"plan.tensor": "2"}, (), "plan.tensor", "text"),
+    "a degree with a point": ({"plan.tensor": 1.0}, (), "plan.tensor", "point"),
+    "a truth value for a number": ({"model.layers": True}, (), "model.layers", "truth value"),
+    "a number for a truth value": ({"plan.sequence_parallel": 1}, (), "plan.sequence_parallel", "whole number"),
+    "a text that is a number": ({"model.norm": 3}, (), "model.norm", "whole number"),
+    "no heads": ({"model.heads": 0}, (), "model.heads", "out of range"),
+    "a negative batch": ({"training.global_batch": -16}, (), "training.global_batch", "out of range"),
+    "not a number": ({"training.learning_rate": float("nan")}, (), "training.learning_rate", "not finite"),
+    "an infinite norm": ({"training.clip_norm": float("inf")}, (), "training.clip_norm", "not finite"),
+    "dropout of everything": ({"model.dropout": 1.0}, (), "model.dropout", "out of range"),
+    "one beta": ({"training.betas": [0.9]}, (), "training.betas", "length"),
+    "a beta of 1": ({"training.betas": [0.9, 1]}, (), "training.betas", "out of range"),
+    "everything held out": ({"data.validation_fraction": 1.0}, (), "data.validation_fraction", "out of range"),
+    "an empty stage": ({"plan.stages": [7, 0]}, (), "plan.stages", "out of range"),
+    "a share of nothing": ({"plan.tensor_shares": [0]}, (), "plan.tensor_shares", "out of range"),
+    "a share in quotes": ({"plan.data_shares": [1, "1"]}, (), "plan.data_shares", "text"),
+    "no bucket": ({"plan.bucket_bytes": 0}, (), "plan.bucket_bytes", "out of range"),
+    "more than 64 bits": ({"model.ffn": 2**63}, (), "model.ffn", "out of range"),
+    # values
+    "an unknown activation": ({"model.activation": "swigul"}, (), "model.activation", "nearest is swiglu"),
+    "an unknown precision": ({"training.precision": "tf32"}, (), "training.precision", "not one of"),
+    "an unknown model": ({"model": {"name": "lama3-8b"}}, (), "model.name", "llama3-8b"),
+    "a model without a shape": ({"model": {"layers": 7}}, (), "model.heads", "missing"),
+    "no model": ({}, ("model",), "model", "no [model]"),
+    "a tokenizer of 12 tokens": ({"data.tokenizer": "bpe:12"}, (), "data.tokenizer", "256"),
+    "a tokenizer that nobody knows": ({"data.tokenizer": "wordpiece"}, (), "data.tokenizer", "wordpiece"),
+    "text that is not there": ({"data.text": "no/such/file.txt"}, (), "data.text", "no file"),
+    "a glob of nothing": ({"data.text": ["python-stdlib", "no/such/*.txt"]}, (), "data.text", "matches"),
+    # not built yet
+    "another family": ({"model.family": "bert"}, (), "model.family", "not built yet"),
+    "a checkpoint's directory": ({"model": {"huggingface": "gpt2"}}, (), "model.huggingface", "not built yet"),
+    "alibi": ({"model.positions": "alibi"}, (), "model.positions", "not built yet"),
+    "JSON lines": ({"data.text": "corpus.jsonl"}, (), "data.text", "not built yet"),
+    "a catalogue device": ({"cluster.device": "a100-80gb"}, (), "cluster.device", "not built yet"),
+    "unequal machines": ({"cluster.groups": [{"nodes": 2}]}, (), "cluster.groups", "not built yet"),
+    "context parallel": ({"plan.context": 2}, (), "plan.context", "not built yet"),
+    "experts": ({"plan.expert": 2}, (), "plan.expert", "not built yet"),
+    "interleaving": ({"plan.virtual_stages": 2}, (), "plan.virtual_stages", "not built yet"),
+    "zero bubble": ({"plan.schedule": "zb-h1"}, (), "plan.schedule", "not built yet"),
+    "a grid": ({"plan.schedule": "grids/mine.txt"}, (), "plan.schedule", "not built yet"),
+    "ZeRO": ({"plan.zero": 1}, (), "plan.zero", "not built yet"),
+    "offload": ({"plan.offload": "optimizer"}, (), "plan.offload", "not built yet"),
+    "recompute": ({"plan.recompute": "selective"}, (), "plan.recompute", "not built yet"),
+    "local SGD": ({"plan.synchronisation": "diloco"}, (), "plan.synchronisation", "not built yet"),
+    "compression": ({"plan.compression": "topk:0.01"}, (), "plan.compression", "not built yet"),
+    "several local steps": ({"plan.local_steps": 8}, (), "plan.local_steps", "not built yet"),
+    "staleness": ({"plan.staleness": -1}, (), "plan.staleness", "not built yet"),
+    "servers": ({"plan.servers": 1}, (), "plan.servers", "not built yet"),
+    "16-bit gradients": ({"plan.gradient_precision": "bf16"}, (), "plan.gradient_precision", "not built yet"),
+    "unequal replicas": ({"plan.data_shares": [2, 1]}, (), "plan.data_shares", "not built yet"),
+    # rules between keys
+    "heads that don't divide": ({"model.hidden": 121}, (), "model.hidden", "5 heads"),
+    "groups that don't divide": ({"model.kv_heads": 2}, (), "model.kv_heads", "5 heads"),
+    "an odd head that rotates": ({"model.hidden": 125}, (), "model.hidden", "odd"),
+    "fewer words than tokens": ({"model.vocab": 1000}, (), "model.vocab", "1003"),
+    "more tensor ranks than heads": ({"plan.tensor": 6}, FREE, "plan.tensor", "exceeds the 5 heads"),
+    "more tensor ranks than features": (
+        {"model.ffn": 2, "plan.tensor": 3}, FREE, "plan.tensor", "exceeds the 2 ffn features",
+    ),
+    "shares that starve a rank": ({"plan.tensor_shares": [9, 1]}, FREE, "plan.tensor_shares", "tensor rank 1"),
+    "a sequence too short to split": (
+        {"training.sequence_length": 2, "plan.sequence_parallel": True, "plan.tensor": 3}, FREE,
+        "plan.sequence_parallel", "2 tokens",
+    ),
+    "more stages than layers": ({"plan.pipeline": 8}, FREE, "plan.pipeline", "exceeds the 7 layers"),
+    "stages that lose a layer": ({"plan.stages": [3, 3]}, (), "plan.stages", "6 layers"),
+    "stages for another pipeline": ({"plan.stages": [3, 2, 2]}, (), "plan.stages", "pipeline = 2"),
+    "shares for another tensor": ({"plan.tensor_shares": [1, 1]}, (), "plan.tensor_shares", "tensor = 1"),
+    "shares for other replicas": ({"plan.data_shares": [1, 1, 1]}, (), "plan.data_shares", "data = 2"),
+    "a batch that can't be dealt out": ({"training.global_batch": 15}, (), "training.global_batch", "2 × 2 = 4"),
+    "a microbatch that doesn't fit": ({"plan.microbatch": 3}, (), "plan.microbatch", "2 × 3 = 6"),
+    "replicas that don't divide the batch": ({"plan.data": 3}, (), "plan.data", "3 × 2 = 6"),
+    "more ranks than the plan has": ({"cluster.ranks": 6}, (), "cluster.ranks", "but the cluster has 6"),
+    "one degree too many": ({"plan.tensor": 3}, (), "plan.tensor", "12 ranks"),
+    "a degree that doesn't divide the ranks": (
+        {"cluster.ranks": 4, "plan.tensor": 3}, FREE[:-1], "plan.tensor", "can't be 4 ranks",
+    ),
+    "ranks that nothing fills": ({"cluster.ranks": 13}, FREE[:-1], "cluster.ranks", "can't be 13 ranks"),
+    "gradients too wide": ({"plan.gradient_precision": "fp64"}, (), "plan.gradient_precision", "fp32"),
+}  # fmt: skip
+
+GOOD: dict[str, tuple[Changes, tuple[str, ...]]] = {
+    "the contract's own": ({}, ()),
+    "a plan left open": ({}, ("plan",)),
+    "a name alone": ({"model": {"name": "gpt2"}}, ("data", "training", "cluster", "plan")),
+    "a shape alone": (
+        {"model": {"layers": 2, "hidden": 8, "heads": 2}}, ("data", "training", "cluster", "plan"),
+    ),
+    "a named model, cut short": ({"model": {"name": "llama3-8b", "layers": 2}}, ("plan",)),
+    "more tensor ranks than kv heads": (
+        {"plan.tensor": 4, "model.heads": 4, "model.kv_heads": 2}, FREE,
+    ),
+    "uneven heads": ({"plan.tensor": 3, "cluster.ranks": 3}, FREE),
+    "uneven shares": ({"plan.tensor_shares": [3, 2.5]}, FREE),
+    "every layer a stage": ({"plan.stages": [1] * 7}, FREE),
+    "everything split": (
+        {"plan.data": 2, "plan.tensor": 5, "plan.pipeline": 7, "plan.sequence_parallel": True}, FREE,
+    ),
+    "one sequence a microbatch": ({"plan.microbatch": 1}, ()),
+    "the batch in one piece": ({"plan.microbatch": 8}, ()),
+    "gpipe": ({"plan.schedule": "gpipe"}, ()),
+    "double precision": ({"training.precision": "fp64"}, ()),
+    "double precision, spelt out": ({"training.precision": "fp64", "plan.gradient_precision": "fp64"}, ()),
+    "half precision": ({"training.precision": "bf16"}, ()),
+    "sgd without anything": (
+        {"training.optimizer": "sgd", "training.clip_norm": 0.0, "training.weight_decay": 0},
+        (),
+    ),
+    "integers where numbers go": ({"model.rope_theta": 10000, "training.learning_rate": 1, "model.norm_eps": 1}, ()),
+    "a larger vocabulary than the tokenizer's": ({"model.vocab": 50257, "data.tokenizer": "bytes"}, ()),
+    "huge numbers": ({"model.ffn": 10**15, "training.steps": 10**12, "training.seed": 2**63 - 1}, ()),
+    "one rank": ({"cluster.ranks": 1}, ("plan",)),
+    "a prime number of ranks": ({"cluster.ranks": 7}, ("plan",)),
+    "equal replicas by any number": ({"plan.data_shares": [2.5, 2.5]}, ()),
+    "a small bucket": ({"plan.bucket_bytes": 1}, ()),
+    "one token a sequence": ({"training.sequence_length": 1}, ()),
+    "an odd head that doesn't rotate": ({"model.hidden": 125, "model.positions": "learned"}, ()),
+}  # fmt: skip
+
+
+def table_of(changes: Changes, without: tuple[str, ...]) -> dict[str, Any]:
+    """The job as tables. What is left out is left out before anything is changed."""
+    return contract_table(changes, tuple(key for key in without))

@@ -1,0 +1,48 @@
+"""Refused words are shown as they stood, cut where they are long, beside the nearest known ones."""
+
+import datetime
+
+import pytest
+
+from plait.specs.wording import kind_of, nearest, shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        ("a b", '"a b"'),
+        (3, "3"),
+        (1e-5, "1e-05"),
+        ([1, "x", False], '[1, "x", false]'),
+        ((4, 3), "[4, 3]"),
+        ({"a": 1}, "a table"),
+        (datetime.date(2020, 1, 2), "2020-01-02"),
+    ],
+)
+def test_values_are_shown_as_toml_has_them(value, text):
+    assert shown(value) == text
+
+
+def test_numbers_too_long_for_python_to_write_are_described():
+    assert shown(10**5000) == "an integer of 16610 bits"
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, [1] * 1000, [2**500] * 3], ids=["text", "list", "numbers"])
+def test_long_values_are_cut(value):
+    assert len(shown(value)) <= 60
+    assert shown(value).endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(True, "a truth value"), (1, "a whole number"), (1.0, "a number with a point"), ("1", "a text"), ([], "a list"),
+     ({}, "a table"), (datetime.date(2020, 1, 2), "a date")],
+)  # fmt: skip
+def test_kinds_have_names(value, words):
+    assert kind_of(value) == words
+
+
+def test_something_is_always_nearest():
+    assert nearest("tenosr", ["tensor", "data"]) == ("tensor",)
+    assert nearest("###", ["tensor", "data"], 2) in {("tensor", "data"), ("data", "tensor")}
