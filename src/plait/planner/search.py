@@ -8,16 +8,17 @@ Equal times are ordered by memory, then by how little is split. It knows a job a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from plait.errors import IllegalJob, NothingFits
-from plait.planner.candidates import candidates
+from plait.planner.candidates import Choices, candidates
 from plait.planner.explain import why_it_lost, why_nothing_fits
 from plait.planner.memory import Memory
 from plait.planner.simulator import Played, played, state
 from plait.planner.step_cost import JobPrices
-from plait.plans.legality import is_legal_plan, problems
+from plait.plans.completion import complete
+from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
 from plait.specs.job import Job
@@ -61,11 +62,11 @@ def search(job: Job, measurements: Measurements) -> Plans:
     """
     began = perf_counter()
     prices = JobPrices(job.model, job.training, measurements)
-    considered = list(candidates(job, prices.balanced))
-    legal = [plan for plan in considered if is_legal_plan(job, plan)]
+    considered = list(candidates(job))
+    legal = [choices for choices in considered if is_legal(_fixed(job, choices))]
     if not legal:
         raise IllegalJob(problems(job))
-    priced = [played(plan, prices) for plan in legal]
+    priced = [played(_balanced(complete(job, **choices), job, prices), prices) for choices in legal]
     fitting = sorted((one for one in priced if fits(one.memory, prices)), key=_order)
     if not fitting:
         raise NothingFits(why_nothing_fits(priced, prices))
@@ -86,6 +87,15 @@ def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
         return True
     sizes = [one.total for one in memory]
     return (sum(sizes) if prices.shares_memory else max(sizes)) <= prices.memory_bytes
+
+
+def _fixed(job: Job, choices: Choices) -> Job:
+    return replace(job, constraints={**job.constraints, **choices})
+
+
+def _balanced(plan: Plan, job: Job, prices: JobPrices) -> Plan:
+    """The plan with stages of equal cost, unless the job fixes them."""
+    return plan if "stages" in job.constraints else replace(plan, stages=prices.balanced(plan))
 
 
 def _order(one: Played) -> tuple[float, int, int, int, bool]:

@@ -22,7 +22,7 @@ __all__ = ["Timetable", "timetable"]
 @dataclass(frozen=True, kw_only=True)
 class Timetable:
     """A schedule; for each stage the microbatches it holds at most, and how often each kind of action occurs;
-    `exchanged`: the sends that leave while something is received from the same stage."""
+    `exchanged`: the sends that cross another one on the same link."""
 
     schedule: Schedule
     held: tuple[int, ...]
@@ -44,9 +44,10 @@ def timetable(kind: str, stages: int, microbatches: int) -> Timetable:
 
 
 def _exchanged(schedule: Schedule) -> frozenset[Action]:
+    """Both ends must offer both directions in one step: else one is over before the other begins."""
+    step_of = {action: step for program in schedule.programs for step in program for action in step}
     found: set[Action] = set()
-    for step in (step for program in schedule.programs for step in program if len(step) > 1):
-        received = {action.peer: action.counterpart for action in step if action.kind not in SENDS}
-        for send in (action for action in step if action.kind in SENDS and action.peer in received):
-            found |= {send, received[send.peer]}
+    for send in (action for action in step_of if action.kind in SENDS):
+        back = [one.counterpart for one in step_of[send] if one.kind not in SENDS and one.peer == send.peer]
+        found.update(send for other in back if send.counterpart in step_of[other])
     return frozenset(found)

@@ -1,0 +1,101 @@
+"""Operations cost what was measured of them, and what bandwidth and products say of the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from plait.errors import UnusableInput
+from plait.planner.compute_cost import ComputeCost
+from plait.planner.operations import Attend, Move, Multiply, Views
+from plait.specs.measurements import Attention, Contention, Gemm, MemoryBound, Optimizer
+from tests.planner.machines import machine
+
+PLAIN = machine(flops=1e9, bandwidth=1e9)
+
+
+def cost(**changes: object) -> ComputeCost:
+    return ComputeCost(replace(PLAIN, **changes), "fp32")
+
+
+def test_a_product_by_its_rate():
+    assert cost().multiply_seconds(Multiply(10, 20, 30, "forward")) == pytest.approx(2 * 6000 / 1e9)
+    assert cost().multiply_seconds(Multiply(10, 20, 30, "forward", 4)) == pytest.approx(4 * 2 * 6000 / 1e9)
+    assert cost().multiply_seconds(Multiply(10, 0, 30, "forward")) == 0.0
+
+
+def test_each_layout_has_its_own_rate():
+    slow = Gemm(m=64, n=64, k=64, dtype="fp32", layout="weight_gradient", flops_per_second=1e8)
+    found = cost(gemm=(*PLAIN.gemm, slow))
+    forward, weight, unmeasured = (
+        found.multiply_seconds(Multiply(8, 8, 8, layout)) for layout in ("forward", "weight_gradient", "input_gradient")
+    )
+    assert weight == pytest.approx(10 * forward)
+    assert unmeasured == forward
+
+
+def test_no_product_is_faster_than_its_dispatch():
+    found = ComputeCost(machine(dispatch=5e-6), "fp32")
+    assert found.multiply_seconds(Multiply(1, 1, 1, "forward")) == 5e-6
+
+
+def test_another_dtype_is_an_error_with_a_remedy():
+    with pytest.raises(UnusableInput, match="bf16 were not measured here, only in fp32; run `plait profile`"):
+        ComputeCost(PLAIN, "bf16")
+
+
+def test_attention_by_its_own_rate_or_by_its_products():
+    # 8 · 16² · 4 · 2 a product; forward has 2 of them, backward 5
+    one = 2 * 8 * 16**2 * 4
+    assert cost().attend_seconds(Attend(8, 16, 4, "forward")) == pytest.approx(2 * one / 1e9)
+    assert cost().attend_seconds(Attend(8, 16, 4, "backward")) == pytest.approx(5 * one / 1e9)
+    point = Attention(batch=1, heads=4, seq=16, head_dim=4, dtype="fp32", forward_seconds=1.0, backward_seconds=3.0)
+    measured = cost(attention=(point,))
+    assert measured.attend_seconds(Attend(4, 16, 4, "forward")) == pytest.approx(1.0)
+    assert measured.attend_seconds(Attend(8, 16, 4, "forward")) == pytest.approx(2.0)
+    assert measured.attend_seconds(Attend(4, 32, 4, "backward")) == pytest.approx(12.0)
+
+
+def test_memory_bound_work_by_its_own_rate_or_by_bandwidth():
+    asked = Move("add", 1000, 10, "forward")
+    assert cost().move_seconds(asked) == pytest.approx(3 * 4 * 1000 / 1e9)
+    point = MemoryBound(
+        kind="add", elements=500, width=10, dtype="fp32", forward_seconds=1.0, backward_seconds=0.0
+    )  # fmt: skip
+    measured = cost(memory_bound=(point,))
+    assert measured.move_seconds(asked) == pytest.approx(2.0)
+    assert measured.move_seconds(Move("gelu", 1000, 10, "forward")) == pytest.approx(2 * 4 * 1000 / 1e9)
+    narrow = replace(PLAIN, memory_bound=(replace(point, dtype="bf16"),))
+    assert ComputeCost(narrow, "fp32").move_seconds(asked) == pytest.approx(4.0)  # twice the bytes
+    assert cost().move_seconds(Move("add", 0, 10, "forward")) == 0.0
+
+
+def test_views_cost_a_third_of_a_dispatch():
+    found = ComputeCost(machine(dispatch=6e-6), "fp32").work([Views(10, "forward")])
+    assert found.moving == pytest.approx(10 * 2e-6)
+    assert found.multiplying == 0.0
+
+
+def test_the_optimizer_by_its_own_rate_or_by_bandwidth():
+    assert cost().optimizer_seconds("adamw", 3, 1000, 4) == pytest.approx(7 * 4 * 1000 / 1e9)
+    assert cost().optimizer_seconds("sgd", 3, 1000, 8) == pytest.approx(5 * 8 * 1000 / 1e9)
+    point = Optimizer(name="adamw", tensors=3, parameters=1000, seconds=2.0)
+    assert cost(optimizer=(point,)).optimizer_seconds("adamw", 3, 1000, 4) == pytest.approx(2.0)
+    assert cost(optimizer=(point,)).optimizer_seconds("adamw", 3, 2000, 8) == pytest.approx(8.0)
+
+
+def test_ranks_at_work_slow_each_other_down():
+    found = cost(contention=Contention(ranks=3, gemm=1.2, memory=2.0))
+    assert found.crowding(1) == (1.0, 1.0)
+    assert found.crowding(2) == pytest.approx((1.1, 1.5))
+    assert found.crowding(3) == pytest.approx((1.2, 2.0))
+    work = found.work([Multiply(10, 10, 10, "forward"), Move("add", 1000, 10, "forward")])
+    assert work.crowded(found, 3) == pytest.approx(1.2 * work.multiplying + 2.0 * work.moving)
+
+
+def test_the_error_is_told_by_the_points():
+    assert cost().error() == 0.05
+    rates = ((64, 1e9), (128, 2e9), (256, 1e9))
+    points = tuple(Gemm(m=m, n=64, k=64, dtype="fp32", flops_per_second=rate) for m, rate in rates)
+    assert cost(gemm=points).error() > 0.4

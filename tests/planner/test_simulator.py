@@ -1,0 +1,126 @@
+"""A step's seconds: the formulas of the field where they hold, and terms that always add up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plait.planner.communication_volume import traffic_of_step
+from plait.planner.flops import flops_of_step
+from plait.planner.memory import memory_of
+from plait.planner.simulator import play, played, predict
+from plait.planner.step_cost import JobPrices, Phase, StageCost, StepCost
+from plait.plans.plan import Plan
+from tests.planner.machines import machine
+from tests.planner.shapes import GPT2, LLAMA, TRAINING
+
+PRICES = JobPrices(GPT2, TRAINING, machine())
+FREE = {"send": 0.0, "exchange": 0.0, "tensor_sums": 0.0, "pipeline_sums": 0.0, "optimizer": 0.0}
+
+
+def even(stages, forward=1.0, backward=2.0, **more):
+    stage = StageCost(forward=Phase(compute=forward), backward=Phase(compute=backward))
+    return StepCost(stages=(stage,) * stages, **(FREE | more))
+
+
+def pipeline(stages, microbatches, schedule):
+    prices = JobPrices(GPT2, replace(TRAINING, global_batch=microbatches), machine())
+    return Plan(pipeline=stages, stages=(1,) * stages, schedule=schedule), prices
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@given(stages=st.integers(1, 6), microbatches=st.integers(1, 9))
+def test_the_bubble_of_even_stages(schedule, stages, microbatches):
+    step = play(*_with(even(stages), *pipeline(stages, microbatches, schedule)))
+    assert step.terms.compute == pytest.approx(3.0 * microbatches)
+    assert step.terms.bubble == pytest.approx(3.0 * (stages - 1))  # (p - 1) / (m + p - 1) of the step
+    assert step.seconds == pytest.approx(3.0 * (microbatches + stages - 1))
+
+
+def _with(cost, plan, prices):
+    return plan, cost, prices
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+def test_shared_cores_fill_the_bubble(schedule):
+    plan, prices = pipeline(4, 8, schedule)
+    shared = JobPrices(GPT2, prices.training, machine(cores=1))
+    step = play(plan, even(4), shared)
+    assert step.seconds == pytest.approx(4 * 8 * 3.0)  # one core does all of it, and is never idle
+
+
+def test_parts_of_a_step_by_hand():
+    stages = (
+        StageCost(forward=Phase(compute=1.0, tensor=0.5), backward=Phase(compute=2.0, tensor=0.5), data=0.25),
+        StageCost(forward=Phase(compute=1.0), backward=Phase(compute=1.0), data=9.0),
+    )
+    cost = StepCost(
+        stages=stages, send=0.125, exchange=0.125, tensor_sums=0.0625, pipeline_sums=0.5, optimizer=3.0
+    )  # fmt: skip
+    plan, prices = pipeline(2, 1, "1f1b")
+    step = play(plan, cost, prices)
+    # F0 1.5, a send 0.125, then F 1, B 1 and a send on stage 1: its sums over data end at 3.75 + 9, long after stage 0's
+    assert step.seconds == pytest.approx(3.75 + 9 + 0.0625 + 0.5 + 3.0)
+    assert step.terms.compute == pytest.approx(3.0)  # stage 0 has the most work
+    assert step.terms.exposed == pytest.approx({"data": 0.25, "tensor": 1.0 + 0.0625, "pipeline": 0.5})
+    assert step.terms.bubble == pytest.approx(12.75 - 4.0 - 0.25)
+
+
+PLANS = [
+    Plan(stages=(2,)),
+    Plan(data=2, stages=(2,), data_shares=(1, 1)),
+    Plan(tensor=2, stages=(2,), tensor_shares=(1, 1), sequence_parallel=True),
+    Plan(pipeline=2, stages=(1, 1)),
+    Plan(data=2, tensor=2, pipeline=2, stages=(1, 1), tensor_shares=(1, 1), data_shares=(1, 1), schedule="gpipe"),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda p: f"dp{p.data} tp{p.tensor} pp{p.pipeline}")
+@pytest.mark.parametrize("model", [GPT2, LLAMA], ids=["gpt2", "llama"])
+@pytest.mark.parametrize("cores", [None, 1, 2, 8])
+def test_terms_add_up_to_the_step(plan, model, cores):
+    found = predict(plan, JobPrices(model, TRAINING, machine(cores=cores, dispatch=1e-6)))
+    terms = found.terms
+    total = terms.compute + terms.bubble + terms.optimizer + sum(terms.exposed.values())
+    assert total == pytest.approx(found.step_seconds)
+    assert min(terms.compute, terms.bubble, terms.optimizer, *terms.exposed.values()) >= 0
+    low, high = found.interval
+    assert low < found.step_seconds < high
+    for axis in ("data", "tensor", "pipeline"):
+        assert (terms.exposed[axis] > 0) == (plan.mesh.size(axis) > 1)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda p: f"dp{p.data} tp{p.tensor} pp{p.pipeline}")
+def test_every_rank_is_told_of(plan):
+    found = predict(plan, PRICES)
+    assert found.ranks == plan.ranks
+    for rank in range(plan.ranks):
+        memory = memory_of(GPT2, TRAINING, plan, rank)
+        assert found.memory_bytes[rank] == memory.total
+        assert found.weight_bytes[rank] == memory.weights
+        assert found.gradient_bytes[rank] == memory.gradients
+        assert found.optimizer_bytes[rank] == memory.optimizer
+        assert found.activation_bytes[rank] == memory.activations
+        assert found.flops[rank] == flops_of_step(GPT2, TRAINING, plan, rank).total
+        assert found.collectives[rank] == traffic_of_step(GPT2, TRAINING, plan, rank)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda p: f"dp{p.data} tp{p.tensor} pp{p.pipeline}")
+def test_a_slower_machine_is_never_faster(plan):
+    fast = {"flops": 1e9, "bandwidth": 1e9, "latency": 1e-6, "link": 1e9}
+    slower = {"flops": 5e8, "bandwidth": 5e8, "latency": 1e-4, "link": 1e7}
+    seconds = played(plan, JobPrices(GPT2, TRAINING, machine(**fast))).step.seconds
+    for name, value in slower.items():
+        other = JobPrices(GPT2, TRAINING, machine(**(fast | {name: value})))
+        assert played(plan, other).step.seconds >= seconds, name
+
+
+def test_every_axis_that_talks_pays_for_its_link():
+    for plan in PLANS[1:]:
+        near, far = (JobPrices(GPT2, TRAINING, machine(latency=latency)) for latency in (0.0, 1e-2))
+        assert played(plan, far).step.seconds > played(plan, near).step.seconds
+    alone = [played(PLANS[0], JobPrices(GPT2, TRAINING, machine(latency=latency))) for latency in (0.0, 1e-2)]
+    assert alone[0].step == alone[1].step
