@@ -1,101 +1,124 @@
 """The run that is judged: the user's plan, performed by the very runtime that trains, on every rank.
 
-Each rank returns what it holds, with the intervals that say where in the global tensor that lies; `assembled` puts the
-whole together again and shows where copies of one element disagree.
+Each rank returns what it holds, with the intervals that say where in the whole tensor that lies (`compare` puts it
+together again). A step may begin from a given state instead of the one that the step before has left:
+
+    free       step 1 ──► step 2                     as in training
+    judged     step 1     step 2                     each from the reference's own state, cut as the plan cuts it
+                          └ reference's step 1
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 
+import numpy as np
 import torch
 
 from plait.collectives.process_groups import build_mesh
 from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.parallel.apply import parallelize
+from plait.parallel.model import ParallelModel
 from plait.plans.plan import Plan
-from plait.sharding.boxes import Interval
+from plait.sharding.boxes import Interval, shares
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.training.optimizer import Optimizer
-from plait.training.step import train_step
-from plait.verification.trace import Entry, EntryKind, Trace, probe_batch
+from plait.training.step import StepResult, train_step
+from plait.verification.probe import DTYPES, probe_batch
+from plait.verification.trace import Entry, EntryKind, Precision, RankTrace, Trace
+from plait.verification.watch import Watch
 
-__all__ = ["RankTrace", "assembled", "candidate_trace"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankTrace:
-    """One rank's tensors, and for each weight that it holds its intervals along every dim."""
-
-    tensors: Trace
-    intervals: dict[str, tuple[tuple[Interval, ...], ...]]
+__all__ = ["candidate_trace"]
 
 
 def candidate_trace(
-    model: ModelSpec, training: TrainingSpec, plan: Plan, *, dtype: torch.dtype, steps: int
+    model: ModelSpec,
+    training: TrainingSpec,
+    plan: Plan,
+    *,
+    precision: Precision,
+    steps: int = 2,
+    state: Trace | None = None,
 ) -> RankTrace:
-    """Train for `steps` under `plan`; every rank of the plan calls it."""
+    """Train for `steps` under `plan`; every rank of the plan calls it.
+
+    `state`: whole weights and optimizer tensors after each step, from which the next one begins.
+    """
     with torch.device("meta"):
-        decoder = Decoder(model, seed=training.seed).to(dtype)
+        decoder = Decoder(model, seed=training.seed).to(DTYPES[precision])
     parallel = parallelize(decoder, plan, build_mesh(plan.mesh))
+    watch = Watch(decoder)
     decays = {weight.name: weight.decays for layer in describe_gpt(model) for weight in layer.weights}
     optimizer = Optimizer(parallel.weights, parallel.gradients, decays, training)
     share = training.global_batch // plan.data
     first = parallel.mesh.coordinate("data") * share
+    intervals = _intervals(parallel, model, training, (first, first + share))
     trace: Trace = {}
     for step in range(steps):
         rows = probe_batch(model, training, step).rows(first, first + share)
         targets = training.global_batch * training.sequence_length
-        keep_gradients = partial(_keep, trace, step + 1, "gradient", parallel.gradients)
+        note = partial(_note, trace, step + 1)
+        keep_gradients = partial(note, "gradient", parallel.gradients)
         result = train_step(parallel, optimizer, rows, targets, training, on_gradients=keep_gradients)
-        if result.loss is not None:
-            trace[Entry(step + 1, "loss", "loss")] = torch.tensor(result.loss, dtype=torch.float64)
-        if result.norm is not None:
-            trace[Entry(step + 1, "norm", "norm")] = torch.tensor(result.norm, dtype=torch.float64)
-        _keep(trace, step + 1, "weight", optimizer.masters)
-        for name, state in optimizer.state.items():
-            _keep(trace, step + 1, "optimizer", {f"{name}/{key}": value for key, value in state.items()})
-    return RankTrace(tensors=trace, intervals={name: held.intervals for name, held in parallel.held.items()})
+        note("value", watch.take())
+        _note_numbers(trace, step + 1, result)
+        if training.clip_norm > 0:
+            note("gradient", {f"{name}/clipped": gradient for name, gradient in parallel.gradients.items()})
+        note("weight", parallel.weights)
+        note("optimizer", dict(_states(optimizer)))
+        if state is not None and step + 1 < steps:
+            _begin_from(state, step + 1, parallel, optimizer, intervals)
+    return RankTrace(tensors=trace, intervals=intervals)
 
 
-def _keep(trace: Trace, step: int, kind: EntryKind, tensors: Mapping[str, torch.Tensor]) -> None:
-    trace.update({Entry(step, kind, name): tensor.detach().clone() for name, tensor in tensors.items()})
+def _intervals(
+    parallel: ParallelModel, model: ModelSpec, training: TrainingSpec, rows: Interval
+) -> dict[str, tuple[tuple[Interval, ...], ...]]:
+    """Where this rank's weights and values lie in the whole ones."""
+    plan, tensor_rank = parallel.plan, parallel.mesh.coordinate("tensor")
+    length = training.sequence_length
+    positions = shares(length, (1,) * plan.tensor)[tensor_rank] if plan.sequence_parallel else (0, length)
+    values = ((rows,), (positions,), ((0, model.hidden),))
+    return {
+        **{held.weight.name: held.intervals for held in parallel.held.values()},
+        **{layer.name: values for layer in parallel.layers},
+    }
 
 
-def assembled(ranks: Sequence[RankTrace], shapes: Mapping[str, tuple[int, ...]]) -> tuple[Trace, dict[Entry, float]]:
-    """The whole tensors, and for each the largest difference between two ranks' copies of one element.
-
-    Raises KeyError where a rank holds a tensor of a weight that `shapes` lacks.
-    """
-    whole: Trace = {}
-    spread: dict[Entry, float] = {}
-    for rank in ranks:
-        for entry, tensor in rank.tensors.items():
-            intervals = rank.intervals.get(entry.name.partition("/")[0])
-            if intervals is None or tensor.dim() == 0:
-                _merge(whole, spread, entry, tensor, tensor.shape, tuple(((0, size),) for size in tensor.shape))
-            else:
-                _merge(whole, spread, entry, tensor, shapes[entry.name.partition("/")[0]], intervals)
-    return whole, spread
+def _note(trace: Trace, step: int, kind: EntryKind, tensors: Mapping[str, torch.Tensor]) -> None:
+    trace.update({Entry(step, kind, name): tensor.detach().clone().numpy() for name, tensor in tensors.items()})
 
 
-def _merge(
-    whole: Trace,
-    spread: dict[Entry, float],
-    entry: Entry,
-    tensor: torch.Tensor,
-    shape: Sequence[int],
-    intervals: tuple[tuple[Interval, ...], ...],
+def _note_numbers(trace: Trace, step: int, result: StepResult) -> None:
+    if result.loss is not None:
+        trace[Entry(step, "loss", "loss")] = np.array(result.loss)
+    if result.norm is not None:
+        trace[Entry(step, "norm", "norm")] = np.array(result.norm)
+
+
+def _states(optimizer: Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, state in optimizer.state.items():
+        yield from ((f"{name}/{key}", value) for key, value in state.items())
+
+
+@torch.no_grad()
+def _begin_from(
+    state: Trace,
+    step: int,
+    parallel: ParallelModel,
+    optimizer: Optimizer,
+    intervals: Mapping[str, tuple[tuple[Interval, ...], ...]],
 ) -> None:
-    """Put a rank's slice into its place; where another rank has been before, note how far the two are apart."""
-    target = whole.setdefault(entry, torch.full(tuple(shape), torch.nan, dtype=tensor.dtype))
-    index = [torch.cat([torch.arange(start, stop) for start, stop in pieces]) for pieces in intervals]
-    place = torch.meshgrid(*index, indexing="ij") if index else ()
-    before = target[place]
-    apart = torch.where(before.isnan(), torch.zeros_like(before), (before - tensor).abs())
-    spread[entry] = max(spread.get(entry, 0.0), float(apart.max()) if apart.numel() else 0.0)
-    target[place] = tensor
+    """Overwrite weights and optimizer tensors by this rank's slices of whole ones."""
+    targets = [
+        (Entry(step, "weight", name), weight)
+        for weights in (parallel.weights, optimizer.masters)
+        for name, weight in weights.items()
+    ]
+    targets += [(Entry(step, "optimizer", name), value) for name, value in _states(optimizer)]
+    here = RankTrace(tensors={entry: target.detach().numpy() for entry, target in targets}, intervals=dict(intervals))
+    for entry, target in targets:
+        target.copy_(torch.as_tensor(state[entry][np.ix_(*here.box(entry))]))

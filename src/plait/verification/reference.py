@@ -1,14 +1,19 @@
 """The one-process reference: the plain model, plain microbatches, torch's own optimizer and clipping.
 
+    plain         microbatches first to last
+    backwards     last to first                          the same sums in another order:
+    renumbered    features, heads and tokens permuted    what these two change is what rounding alone changes
+
 It reaches nothing of `parallel/` or `collectives/`, also not through others (an import contract holds that), so that it
 can't share a mistake with what it judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor
 
 from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
@@ -17,56 +22,51 @@ from plait.models.sequences import Sequences
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.training.learning_rate import learning_rate_at
-from plait.verification.trace import Entry, Trace, probe_batch
+from plait.verification.numbering import Numbering
+from plait.verification.probe import DTYPES, probe_batch
+from plait.verification.trace import Entry, Order, Precision, Trace
+from plait.verification.watch import Watch
 
 __all__ = ["reference_trace"]
+
+_Tensors = Iterator[tuple[Entry, Tensor]]
 
 
 def reference_trace(
     model: ModelSpec,
     training: TrainingSpec,
     *,
-    dtype: torch.dtype,
+    precision: Precision,
     microbatch: int,
-    steps: int,
-    backwards: bool = False,
+    steps: int = 2,
+    order: Order = "plain",
 ) -> Trace:
-    """Train for `steps` in one process, in microbatches of `microbatch` sequences; `backwards` takes them last to first
-    (the same sums in another order: it measures what rounding alone does)."""
-    decoder = Decoder(model, seed=training.seed).to(dtype)
+    """Train for `steps` in one process, in microbatches of `microbatch` sequences; everything that came up."""
+    decoder = Decoder(model, seed=training.seed).to(DTYPES[precision])
     initialise(decoder, model, training.seed)
-    weights = _by_identity(decoder, model)
+    numbering = Numbering(model, training.seed) if order == "renumbered" else None
+    if numbering is not None:
+        numbering.renumber(decoder)
+    watch, weights = Watch(decoder), _by_identity(decoder, model)
     optimizer = _optimizer(weights, model, training)
     trace: Trace = {}
     for step in range(steps):
-        losses = [
-            _learn(decoder, rows, training) for rows in _microbatches(model, training, step, microbatch, backwards)
-        ]
-        trace[Entry(step + 1, "loss", "loss")] = torch.stack(losses).sum()
-        for name, weight in weights.items():
-            assert weight.grad is not None  # every weight of the model has one after backward
-            trace[Entry(step + 1, "gradient", name)] = weight.grad.clone()
-        if training.clip_norm > 0:
-            norm = torch.nn.utils.clip_grad_norm_(weights.values(), training.clip_norm)
-            trace[Entry(step + 1, "norm", "norm")] = norm.detach()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, training)
-        optimizer.step()
-        optimizer.zero_grad()
-        trace.update(_state(step + 1, weights, optimizer))
+        batch = probe_batch(model, training, step)
+        batch = batch if numbering is None else numbering.tokens(batch)
+        losses = [_learn(decoder, rows, training) for rows in _microbatches(batch, microbatch, order)]
+        found = _step(step, torch.stack(losses).sum(), watch, weights, optimizer, training)
+        for entry, tensor in found:
+            tensor = tensor if numbering is None else numbering.undo(entry.owner, tensor)
+            trace[entry] = tensor.detach().clone().numpy()
     return trace
 
 
-def _microbatches(
-    model: ModelSpec, training: TrainingSpec, step: int, size: int, backwards: bool
-) -> Iterator[Sequences]:
-    batch = probe_batch(model, training, step)
-    starts: Iterable[int] = range(0, training.global_batch, size)
-    for start in sorted(starts, reverse=backwards):
+def _microbatches(batch: Sequences, size: int, order: Order) -> Iterator[Sequences]:
+    for start in sorted(range(0, len(batch.samples), size), reverse=order == "backwards"):
         yield batch.rows(start, start + size)
 
 
-def _learn(decoder: Decoder, rows: Sequences, training: TrainingSpec) -> torch.Tensor:
+def _learn(decoder: Decoder, rows: Sequences, training: TrainingSpec) -> Tensor:
     loss = decoder(rows) / (training.global_batch * training.sequence_length)
     loss.backward()
     return loss.detach()
@@ -78,7 +78,7 @@ def _by_identity(decoder: Decoder, model: ModelSpec) -> dict[str, torch.nn.Param
 
 
 def _optimizer(
-    weights: dict[str, torch.nn.Parameter], model: ModelSpec, training: TrainingSpec
+    weights: Mapping[str, torch.nn.Parameter], model: ModelSpec, training: TrainingSpec
 ) -> torch.optim.Optimizer:
     decays = {weight.name: weight.decays for layer in describe_gpt(model) for weight in layer.weights}
     groups = [
@@ -90,11 +90,28 @@ def _optimizer(
     return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.betas[0])
 
 
-def _state(
-    step: int, weights: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
-) -> Iterator[tuple[Entry, torch.Tensor]]:
+def _step(
+    step: int,
+    loss: Tensor,
+    watch: Watch,
+    weights: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    training: TrainingSpec,
+) -> _Tensors:
+    """The step after its backward, and what there is to see, in the order in which it comes up."""
+    number = step + 1
+    yield from ((Entry(number, "value", name), value) for name, value in watch.take().items())
+    yield Entry(number, "loss", "loss"), loss
+    gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+    yield from ((Entry(number, "gradient", name), gradient) for name, gradient in gradients.items())
+    if training.clip_norm > 0:
+        yield Entry(number, "norm", "norm"), torch.nn.utils.clip_grad_norm_(weights.values(), training.clip_norm)
+        yield Entry(number, "norm", "norm/clipped"), torch.nn.utils.get_total_norm(gradients.values())
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(step, training)
+    optimizer.step()
+    optimizer.zero_grad()
+    yield from ((Entry(number, "weight", name), weight) for name, weight in weights.items())
     for name, weight in weights.items():
-        yield Entry(step, "weight", name), weight.detach().clone()
-        for key, value in optimizer.state[weight].items():
-            if isinstance(value, torch.Tensor):
-                yield Entry(step, "optimizer", f"{name}/{key}"), value.clone()
+        state = optimizer.state[weight].items()
+        yield from ((Entry(number, "optimizer", f"{name}/{key}"), value) for key, value in state if value is not None)

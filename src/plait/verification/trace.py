@@ -1,40 +1,63 @@
-"""What a run leaves to be compared: tensors by step, kind and name; and the batch that both sides learn from.
+"""What a run leaves to be compared: tensors by step, kind and name.
 
-The tokens are drawn by address, as every random number is, so that no tokenizer and no text is needed to prove a model.
+    value      block 3                   what a layer gives, whole: (global batch, sequence, hidden)
+               block 3/gradient          ... and the gradient that comes back to it
+    loss       loss
+    gradient   transformer.wte.weight    summed over everything, before clipping
+    norm       norm, norm/clipped        of all gradients, before and after clipping
+    optimizer  transformer.wte.weight/exp_avg
+    weight     transformer.wte.weight
+
+Arrays, not tensors: what ranks send home can be compared by a process that never imports torch.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
-from plait.models.sequences import Sequences
-from plait.random.words import stream_key, words
-from plait.specs.model import ModelSpec
-from plait.specs.training import TrainingSpec
+from plait.sharding.boxes import Interval
 
-__all__ = ["Entry", "EntryKind", "Trace", "probe_batch"]
+__all__ = ["EPSILON", "PRECISIONS", "Array", "Entry", "EntryKind", "Order", "Precision", "RankTrace", "Trace"]
 
-EntryKind = Literal["loss", "gradient", "norm", "weight", "optimizer"]
+EntryKind = Literal["value", "loss", "gradient", "norm", "weight", "optimizer"]
+Precision = Literal["fp64", "fp32"]
+Order = Literal["plain", "backwards", "renumbered"]  # in which the reference takes its sums
+PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32")
+EPSILON: dict[Precision, float] = {"fp64": 2.0**-52, "fp32": 2.0**-23}
+Array = npt.NDArray[Any]
 
 
 class Entry(NamedTuple):
-    """Names one tensor of a run. `name` is the weight's; an optimizer tensor adds `/exp_avg` and the like."""
+    """Names one tensor of a run. What stands before a slash is a layer's or a weight's name."""
 
     step: int
     kind: EntryKind
     name: str
 
+    @property
+    def owner(self) -> str:
+        """The layer or the weight that it belongs to."""
+        return self.name.partition("/")[0]
 
-Trace = dict[Entry, torch.Tensor]
+
+Trace = dict[Entry, Array]
 
 
-def probe_batch(model: ModelSpec, training: TrainingSpec, step: int) -> Sequences:
-    """The whole global batch of one step: uniform random tokens, (global batch, sequence)."""
-    rows, length = training.global_batch, training.sequence_length
-    key = stream_key(training.seed, "probe tokens", step)
-    drawn = words(key, np.arange(rows * (length + 1), dtype=np.uint64)) % np.uint64(model.vocab)
-    tokens = torch.from_numpy(drawn.astype(np.int64)).view(rows, length + 1)
-    return Sequences.of(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), first_sample=step * rows, step=step)
+@dataclass(frozen=True, kw_only=True)
+class RankTrace:
+    """One rank's tensors, and for each owner that it holds a part of, its intervals along every dim of the whole."""
+
+    tensors: Trace
+    intervals: dict[str, tuple[tuple[Interval, ...], ...]]
+
+    def box(self, entry: Entry) -> tuple[Array, ...]:
+        """For each dim of a tensor, the indices of the whole at which its elements lie."""
+        array = self.tensors[entry]
+        intervals = self.intervals.get(entry.owner)
+        if intervals is None or array.ndim == 0:
+            return tuple(np.arange(size) for size in array.shape)
+        return tuple(np.concatenate([np.arange(start, stop) for start, stop in dim]) for dim in intervals)

@@ -1,0 +1,93 @@
+"""Which tensor departed first, and along which axis.
+
+    value  embedding ─► block 0 ─► … ─► head ─► loss
+                                                  │
+    gradient  of what a layer gave, then of its weights, from the head back to the embedding
+                  │
+    norm ─► clipped norm ─► optimizer, weights
+
+A tensor departs in the order in which it is computed, so that the first one stands where the mistake is; all later ones
+have only inherited it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from plait.layers.layer import Layer
+from plait.plans.plan import Plan
+from plait.sharding.mesh_shape import AXES
+from plait.verification.evidence import Row
+from plait.verification.trace import Entry
+
+__all__ = ["Culprit", "blamed_axis", "first_departing", "layer_of", "without"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Culprit:
+    """`axis`: the mesh's axis; several joined by + where it takes them together; None where no axis is to blame."""
+
+    tensor: str
+    layer: str | None
+    axis: str | None
+
+
+def first_departing(rows: Iterable[Row], layers: Sequence[Layer]) -> Row | None:
+    """The first tensor in the order of computation that is wrong, or if none is, not finite."""
+    order = _order(layers)
+    for verdict in ("BUG", "NONFINITE"):
+        wrong = [row for row in rows if row.verdict == verdict]
+        if wrong:
+            return min(wrong, key=lambda row: (row.step, order[_place(row.entry)], row.precision == "fp32"))
+    return None
+
+
+def layer_of(entry: Entry, layers: Sequence[Layer]) -> str | None:
+    """The layer that gives a value or has a weight; None for the norm, which is the whole model's."""
+    match entry.kind:
+        case "value":
+            return entry.owner
+        case "loss":
+            return layers[-1].name
+        case _:
+            holders = (layer.name for layer in layers for weight in layer.weights if weight.name == entry.owner)
+            return next(holders, None)
+
+
+def _place(entry: Entry) -> tuple[str, str]:
+    return (entry.kind, entry.owner if entry.kind == "optimizer" else entry.name)
+
+
+def _order(layers: Sequence[Layer]) -> dict[tuple[str, str], int]:
+    """When each tensor of a step is computed. A weight of several layers has its gradient with the earliest one."""
+    places = [("value", layer.name) for layer in layers]
+    places.append(("loss", "loss"))
+    for layer in reversed(layers):
+        places.append(("value", f"{layer.name}/gradient"))
+        places += [("gradient", weight.name) for weight in reversed(layer.weights)]
+    places += [("norm", "norm"), ("norm", "norm/clipped")]
+    names = dict.fromkeys(weight.name for layer in layers for weight in layer.weights)
+    places += [(kind, name) for name in names for kind in ("optimizer", "weight")]
+    return {place: number for number, place in enumerate(places)}
+
+
+def blamed_axis(row: Row, plan: Plan, cured: Callable[[Plan], bool]) -> str | None:
+    """The axis of the first departing tensor: the one along which its copies differ; where they agree, or differ along
+    several, those that cure the run when their degree is 1."""
+    suspects = row.axes or tuple(axis for axis in AXES if plan.mesh.size(axis) > 1)
+    if len(row.axes) == 1:
+        return row.axes[0]
+    guilty = [axis for axis in suspects if cured(without(plan, axis))]
+    return "+".join(guilty or row.axes) or None
+
+
+def without(plan: Plan, axis: str) -> Plan:
+    """The plan with a degree of 1 along `axis`, all else alike."""
+    match axis:
+        case "data":
+            return replace(plan, data=1, data_shares=(1,))
+        case "tensor":
+            return replace(plan, tensor=1, tensor_shares=(1,), sequence_parallel=False)
+        case _:
+            return replace(plan, pipeline=1, stages=(sum(plan.stages),))

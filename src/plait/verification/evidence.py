@@ -1,0 +1,128 @@
+"""Everything that was run, laid side by side: one row for each tensor, step and precision.
+
+reference ─┬─ again              equal runs of one side: equal bits?
+           ├─ reordered …        how far does rounding go?
+           └─ judged ranks ──── free ranks
+              copies equal along every axis?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from plait.sharding.mesh_shape import MeshShape
+from plait.verification.compare import assembled, differing_copies, largest, largest_difference
+from plait.verification.trace import EPSILON, PRECISIONS, Array, Entry, EntryKind, Precision, RankTrace, Trace
+from plait.verification.verdict import Measured, Verdict, judge, scale
+
+__all__ = ["Evidence", "References", "Row", "rows"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """One process in one precision: the plain run, and others of which all have to agree with it up to rounding;
+    those of `repeated` bit for bit."""
+
+    plain: Trace
+    reordered: tuple[Trace, ...] = ()
+    repeated: tuple[Trace, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The ranks of one plan in one precision: `judged` took every step from the reference's state, `free` did not."""
+
+    mesh: MeshShape
+    judged: Sequence[RankTrace]
+    free: Sequence[RankTrace] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One tensor, judged. `error` is relative to its largest element, `error_eps` in units of the precision's epsilon;
+    `axes`: those along which its copies differ."""
+
+    name: str
+    kind: EntryKind
+    step: int
+    precision: Precision
+    verdict: Verdict
+    error: float
+    error_eps: float
+    axes: tuple[str, ...] = ()
+
+    @property
+    def entry(self) -> Entry:
+        """The tensor's name within a run."""
+        return Entry(self.step, self.kind, self.name)
+
+
+def rows(references: Mapping[Precision, References], evidence: Mapping[Precision, Evidence]) -> list[Row]:
+    """Every tensor of every step in both precisions, in no particular order."""
+    sides: dict[Precision, _Side] = {p: _Side(references[p], evidence[p]) for p in PRECISIONS}
+    entries = dict.fromkeys(entry for side in sides.values() for entry in (*side.reference, *side.whole))
+    return [row for entry in entries for row in _rows(entry, sides)]
+
+
+def _rows(entry: Entry, sides: Mapping[Precision, _Side]) -> list[Row]:
+    fp64, fp32 = (sides[precision].measured(entry) for precision in PRECISIONS)
+    rounding = largest_difference(sides["fp64"].get(entry), sides["fp32"].get(entry))
+    verdicts, unit = judge(fp64, fp32, rounding), scale(fp64, fp32)
+    found: list[Row] = []
+    for precision, measured in zip(PRECISIONS, (fp64, fp32), strict=True):
+        error = min(measured.error / unit, 1e300) if measured.finite and measured.error < np.inf else 1.0
+        row = Row(
+            name=entry.name,
+            kind=entry.kind,
+            step=entry.step,
+            precision=precision,
+            verdict=verdicts[precision],
+            error=error,
+            error_eps=error / EPSILON[precision],
+            axes=sides[precision].differing.get(entry, ()),
+        )
+        found.append(row)
+    return found
+
+
+class _Side:
+    """What there is in one precision."""
+
+    def __init__(self, references: References, evidence: Evidence) -> None:
+        self.reference, self._references = references.plain, references
+        self.whole = assembled(evidence.judged)
+        self.differing = differing_copies(evidence.judged, evidence.mesh)
+        free = assembled(evidence.free)
+        again = [(self.reference, trace) for trace in references.repeated]
+        if free:  # the first step of both runs is the same step
+            again.append((self.whole, {entry: array for entry, array in free.items() if entry.step == 1}))
+        self._unrepeatable = {  # at any step
+            (entry.kind, entry.name)
+            for one, other in again
+            for entry, array in other.items()
+            if entry not in one or not np.array_equal(one[entry], array, equal_nan=True)
+        }
+
+    def get(self, entry: Entry) -> Array:
+        """The reference's tensor; empty where it has none."""
+        return self.reference.get(entry, np.empty(0))
+
+    def measured(self, entry: Entry) -> Measured:
+        """How far the ranks are from the reference, and the reordered references from the plain one."""
+        reference, candidate = self.get(entry), self.whole.get(entry)
+        others = [trace[entry] for trace in self._references.reordered]
+        if candidate is None or entry not in self.reference:
+            return Measured(magnitude=largest(reference), error=np.inf, whole=False)
+        error = largest_difference(reference, candidate)
+        inherited = bool(self._unrepeatable) and error > 0  # what chance has touched proves nothing of what follows
+        return Measured(
+            magnitude=largest(reference),
+            error=error,
+            spread=largest_difference(reference, *others),
+            finite=bool(np.isfinite(reference).all() and np.isfinite(candidate).all()),
+            repeats=not inherited and (entry.kind, entry.name) not in self._unrepeatable,
+            whole=entry not in self.differing,
+        )

@@ -1,0 +1,225 @@
+"""A job of any size made small enough to be proven here, with everything kept that a mistake could hide in.
+
+    degrees     those of the plan if the ranks suffice; else smaller ones, every axis above 1 if that can be
+    stages      uneven ones stay uneven, in the same order
+    heads       as many tensor ranks for a head, a key/value head, a group of readers as before: 40 heads on 3 ranks
+                become 4 (2/1/1), more ranks than key/value heads stay more
+    vocabulary, ffn, sequence    the same remainder on the tensor ranks; an odd number stays odd
+    batch       more, as many or fewer microbatches than stages, as before
+
+A job that is small already is kept whole. Pure: numbers in, numbers out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from math import prod
+from typing import Any
+
+from plait.layers.dims import projected
+from plait.layers.gpt import describe_gpt
+from plait.plans.plan import Plan
+from plait.sharding.boxes import copies, shares
+from plait.specs.model import ModelSpec
+from plait.specs.training import TrainingSpec
+
+__all__ = ["Subject", "changes", "narrow"]
+
+_MOST_FLOPS = 5e8  # of one step: tenths of a second in float64 on one core
+_MOST_WEIGHTS = 60_000  # each of them travels home several times, in two precisions
+_SMALL = {"vocab": 61, "ffn": 16, "sequence": 8, "head_dim": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is run in the job's place."""
+
+    model: ModelSpec
+    training: TrainingSpec
+    plan: Plan
+
+    @property
+    def affordable(self) -> bool:
+        """Whether both sides can run it several times in seconds."""
+        weights = {weight.name: prod(weight.shape) for layer in describe_gpt(self.model) for weight in layer.weights}
+        count = sum(weights.values())
+        tokens = self.training.global_batch * self.training.sequence_length
+        return count <= _MOST_WEIGHTS and 6 * count * tokens <= _MOST_FLOPS
+
+
+def narrow(model: ModelSpec, training: TrainingSpec, plan: Plan, ranks: int) -> Subject:
+    """The job with degrees for at most `ranks`, and small enough."""
+    subject = _on_fewer_ranks(Subject(model=model, training=training, plan=plan), ranks)
+    for step in (_fewer_sequences, _shorter, _fewer_tokens, _thinner, _fewer_layers):
+        if not subject.affordable:
+            subject = step(subject, plan)
+    return _rebucketed(subject, model)
+
+
+def changes(before: Subject, after: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was kept, by key, and what was narrowed: `{"job": ..., "verified": ...}` by key."""
+    kept: dict[str, Any] = {}
+    narrowed: dict[str, Any] = {}
+    for table in ("model", "training", "plan"):
+        old, new = getattr(before, table), getattr(after, table)
+        for field in fields(old):
+            was, now = getattr(old, field.name), getattr(new, field.name)
+            key = f"{table}.{field.name}"
+            if was == now:
+                kept[key] = now
+            else:
+                narrowed[key] = {"job": was, "verified": now}
+    return kept, narrowed
+
+
+# ---- degrees ------------------------------------------------------------------------------------------------------
+
+
+def _on_fewer_ranks(subject: Subject, ranks: int) -> Subject:
+    plan = subject.plan
+    if plan.ranks <= ranks:
+        return subject
+    data, tensor, pipeline = _degrees((plan.data, plan.tensor, plan.pipeline), ranks)
+    stages = _picked(plan.stages, pipeline)
+    fewer = replace(
+        plan,
+        data=data,
+        tensor=tensor,
+        pipeline=pipeline,
+        stages=stages,
+        data_shares=_picked(plan.data_shares, data),
+        tensor_shares=_picked(plan.tensor_shares, tensor),
+        sequence_parallel=plan.sequence_parallel and tensor > 1,
+    )
+    batch = subject.training.global_batch // plan.data * data
+    return Subject(
+        model=replace(subject.model, layers=sum(stages)),
+        training=replace(subject.training, global_batch=batch),
+        plan=fewer,
+    )
+
+
+def _degrees(wanted: tuple[int, ...], ranks: int) -> tuple[int, ...]:
+    """Degrees up to those wanted: first as many axes above 1 as can be, then as many unchanged, then the most ranks."""
+    fitting = [d for d in product(*(range(1, min(degree, ranks) + 1) for degree in wanted)) if prod(d) <= ranks]
+
+    def merit(degrees: tuple[int, ...]) -> tuple[int, int, int]:
+        pairs = list(zip(degrees, wanted, strict=True))
+        return sum(new > 1 for new in degrees), sum(new == old for new, old in pairs), prod(degrees)
+
+    return max(fitting, key=merit)
+
+
+def _picked(values: Sequence[Any], count: int) -> tuple[Any, ...]:
+    """`count` of the values in their order: the first and the last, the largest and the smallest before all others."""
+    places = range(len(values))
+    ends = (values.index(max(values)), values.index(min(values)), 0, len(values) - 1)
+    return tuple(values[place] for place in sorted(list(dict.fromkeys((*ends, *places)))[:count]))
+
+
+# ---- sizes --------------------------------------------------------------------------------------------------------
+
+
+def _fewer_sequences(subject: Subject, _: Plan) -> Subject:
+    plan, stages = subject.plan, subject.plan.pipeline
+    count = plan.microbatches(subject.training.global_batch)
+    fewer = min(count, stages + 2) if count > stages else count
+    microbatch = min(plan.microbatch, 2)
+    training = replace(subject.training, global_batch=plan.data * microbatch * fewer)
+    return replace(subject, plan=replace(plan, microbatch=microbatch), training=training)
+
+
+def _shorter(subject: Subject, whole: Plan) -> Subject:
+    """`max_positions` stays as far beyond the sequence as it was, up to one."""
+    length = subject.training.sequence_length
+    least = max(_SMALL["sequence"], subject.plan.tensor)
+    shorter = _like(length, least, whole.tensor, (1,) * subject.plan.tensor)
+    spare = min(1, subject.model.max_positions - length)
+    model = replace(subject.model, max_positions=shorter + spare)
+    return replace(subject, model=model, training=replace(subject.training, sequence_length=shorter))
+
+
+def _fewer_tokens(subject: Subject, whole: Plan) -> Subject:
+    vocab = _like(subject.model.vocab, _SMALL["vocab"], whole.tensor, subject.plan.tensor_shares)
+    return replace(subject, model=replace(subject.model, vocab=vocab))
+
+
+def _thinner(subject: Subject, whole: Plan) -> Subject:
+    model = subject.model
+    heads, kv_heads = _heads(model, whole, subject.plan)
+    head_dim = min(model.head_dim, _SMALL["head_dim"] + (model.head_dim - _SMALL["head_dim"]) % 2)
+    ffn = _like(model.ffn, _SMALL["ffn"], whole.tensor, subject.plan.tensor_shares)
+    thinner = replace(model, heads=heads, kv_heads=kv_heads, hidden=heads * head_dim, ffn=ffn)
+    return replace(subject, model=thinner)
+
+
+def _fewer_layers(subject: Subject, _: Plan) -> Subject:
+    """Two layers a stage, or one where there was one; more where stages have more than others."""
+    stages = subject.plan.stages
+    sizes = sorted(set(stages))
+    fewer = tuple(min(size, sizes.index(size) + min(2, sizes[0])) for size in stages)
+    return replace(subject, plan=replace(subject.plan, stages=fewer), model=replace(subject.model, layers=sum(fewer)))
+
+
+def _like(number: int, least: int, degree: int, weights: Sequence[float]) -> int:
+    """The smallest number from `least` that is as odd as `number`, and as divisible by the ranks that share it."""
+
+    def alike(smaller: int) -> bool:
+        if min(stop - start for start, stop in shares(smaller, tuple(weights))) == 0 or (smaller - number) % 2:
+            return False
+        if degree == len(weights):
+            return smaller % degree == number % degree
+        return (smaller % len(weights) == 0) == (number % degree == 0)
+
+    return next((smaller for smaller in range(least, number) if alike(smaller)), number)
+
+
+def _heads(model: ModelSpec, whole: Plan, plan: Plan) -> tuple[int, int]:
+    """The fewest (heads, key/value heads) that the tensor ranks share in the same manner."""
+    wanted = _manner(model, whole)
+
+    def merit(candidate: tuple[int, int]) -> tuple[Sequence[bool], int]:
+        heads, kv_heads = candidate
+        manner = _manner(replace(model, heads=heads, kv_heads=kv_heads, hidden=2 * heads), plan)
+        return [was != now for was, now in zip(wanted, manner, strict=True)], heads
+
+    return min(_smaller_heads(model), key=merit)
+
+
+def _smaller_heads(model: ModelSpec) -> Iterator[tuple[int, int]]:
+    for kv_heads in range(1, model.kv_heads + 1):
+        for readers in range(1, model.queries_per_kv_head + 1):
+            yield kv_heads * readers, kv_heads
+
+
+def _manner(model: ModelSpec, plan: Plan) -> tuple[bool, ...]:
+    """What the sharing of heads can go wrong about, the worst first."""
+    counts = {stop - start for start, stop in shares(model.heads, plan.tensor_shares)}
+    keys = projected(model, joint=False)[1]
+    return (
+        0 in counts,
+        model.heads == 1,
+        model.queries_per_kv_head == 1,
+        model.heads % plan.tensor == 0,
+        bool(copies(keys, plan.tensor_shares)),
+        model.kv_heads < plan.tensor,
+        model.kv_heads % plan.tensor == 0,
+        model.kv_heads == 1,
+    )
+
+
+def _rebucketed(subject: Subject, model: ModelSpec) -> Subject:
+    """Buckets shrink with the model, so that there are several where there were several."""
+    before, after = (_rank_bytes(spec, subject.plan) for spec in (model, subject.model))
+    size = subject.plan.bucket_bytes
+    if before <= size or after >= 3 * size:
+        return subject
+    return replace(subject, plan=replace(subject.plan, bucket_bytes=max(1, after // 3)))
+
+
+def _rank_bytes(model: ModelSpec, plan: Plan) -> int:
+    """Roughly, the bytes of one rank's gradients in float32."""
+    weights = sum(prod(weight.shape) for layer in describe_gpt(model) for weight in layer.weights)
+    return 4 * weights // (plan.tensor * plan.pipeline)

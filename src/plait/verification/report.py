@@ -1,0 +1,80 @@
+"""What `verify` says: the verdict, every tensor behind it, what it was found out on; as data, as JSON, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from plait.verification.culprit import Culprit
+from plait.verification.evidence import Row
+from plait.verification.trace import Precision
+from plait.verification.verdict import VERDICTS, Verdict
+
+__all__ = ["Verification", "document", "sentence"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """`tensors`, worst first. `drift`: by precision, how far the weights are from the reference's after two steps that
+    followed one another, relative to their largest element. `losses`: the first step's, in float64, of both sides:
+    all that a comparison of losses would have seen. `kept` and `narrowed` go by the job's keys."""
+
+    verdict: Verdict
+    tensors: tuple[Row, ...]
+    culprit: Culprit | None
+    kept: Mapping[str, Any]
+    narrowed: Mapping[str, Any]
+    drift: Mapping[Precision, float]
+    losses: tuple[float, float] | None
+    seconds: float
+
+
+def document(verification: Verification) -> dict[str, Any]:
+    """The contract's document, ready for JSON."""
+    losses = verification.losses
+    return {
+        "verdict": verification.verdict,
+        "tensors": [asdict(row) for row in verification.tensors],
+        "culprit": None if verification.culprit is None else asdict(verification.culprit),
+        "kept": dict(verification.kept),
+        "narrowed": dict(verification.narrowed),
+        "drift": dict(verification.drift),
+        "losses": None if losses is None else {"reference": losses[0], "parallel": losses[1]},
+        "seconds": verification.seconds,
+    }
+
+
+def sentence(verification: Verification) -> str:
+    """The verdict as a newcomer reads it."""
+    culprit = verification.culprit
+    name = "" if culprit is None else culprit.tensor
+    match verification.verdict:
+        case "EXACT":
+            return "The parallel run is the same model as one process, to the last bit."
+        case "REASSOCIATION" | "ZERO":
+            return (
+                "The parallel run is the same model as one process. The two differ only as sums in another order do: "
+                "the differences shrink with the precision, and a mistake's would not."
+            )
+        case "NONDETERMINISTIC":
+            return f"Nothing can be proven: two equal runs differ, first in {_first(verification)}."
+        case "NONFINITE":
+            return f"Nothing can be proven: {name} is not finite (NaN or infinity)."
+        case "BUG":
+            return f"The parallel run is NOT the same model as one process. {_blame(culprit)}"
+        case verdict:
+            return f"The parallel run is the same model as one process, as far as {verdict} lets one see."
+
+
+def _blame(culprit: Culprit | None) -> str:
+    if culprit is None:
+        return ""
+    layer = f", in {culprit.layer}" if culprit.layer else ""
+    axis = f"along the {culprit.axis} axis" if culprit.axis else "with every axis, so that none of them is to blame"
+    return f"The first tensor that departs is {culprit.tensor}{layer}, {axis}."
+
+
+def _first(verification: Verification) -> str:
+    worst = max((row.verdict for row in verification.tensors), key=VERDICTS.index)
+    return next(row.name for row in verification.tensors if row.verdict == worst)

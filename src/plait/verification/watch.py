@@ -1,0 +1,52 @@
+"""What every layer gives, and the gradient that comes back to it, noted while the decoder's own forward runs.
+
+    layers()  ──►  block 3(hidden, sequences)  ──►  hidden          noted under "block 3"
+                                  gradient of hidden  ◄──           noted under "block 3/gradient"
+
+It stands around the calls that the decoder makes, on one device or on a rank alike, and changes no value. What only the
+last layer gives, the loss, is no value of the residual stream and is left to the caller.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from operator import itemgetter
+
+import torch
+from torch import Tensor
+
+from plait.models.gpt import Decoder, LayerCall
+from plait.models.sequences import Sequences
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """Notes the values of all microbatches of a step, until they are taken."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._layers = decoder.layers
+        self._seen: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)  # each microbatch: first sample, rows
+        decoder.layers = self._watched  # its forward asks for its layers, and gets them watched
+
+    def take(self) -> dict[str, Tensor]:
+        """Everything noted since the last time: for each name the rows of all samples, by their numbers."""
+        by_sample = {name: sorted(pieces, key=itemgetter(0)) for name, pieces in self._seen.items()}
+        self._seen.clear()
+        return {name: torch.cat([rows for _, rows in pieces]) for name, pieces in by_sample.items()}
+
+    def _watched(self) -> list[tuple[str, LayerCall]]:
+        return [(name, partial(self._call, name, layer)) for name, layer in self._layers()]
+
+    def _call(self, name: str, layer: LayerCall, hidden: Tensor | None, sequences: Sequences) -> Tensor:
+        value = layer(hidden, sequences)
+        if value.dim() == 3:  # (batch, sequence or its share, hidden)
+            first = int(sequences.samples[0])
+            self._seen[name].append((first, value.detach().clone()))
+            if value.requires_grad:
+                value.register_hook(partial(self._note_gradient, name, first))
+        return value
+
+    def _note_gradient(self, name: str, first: int, gradient: Tensor) -> None:
+        self._seen[f"{name}/gradient"].append((first, gradient.clone()))
