@@ -24,6 +24,8 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "check": "plait.cli.check",
+    "profile": "plait.cli.profile",
+    "doctor": "plait.cli.doctor",
 }
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer keeps its parser's exceptions to itself

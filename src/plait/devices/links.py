@@ -26,7 +26,7 @@ from plait.devices.link_fit import fit_link
 from plait.devices.timing import median_seconds
 from plait.specs.links import Link, LinkKind, Overlap, Transfer, link_steps
 
-__all__ = ["LinkReport", "measure_links"]
+__all__ = ["LinkReport", "all_gather", "measure_links", "reduce_scatter"]
 
 _COMPUTE_SECONDS = 5e-4  # before each call
 _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 60
@@ -36,8 +36,8 @@ _KINDS: tuple[LinkKind, ...] = ("all_reduce", "reduce_scatter", "all_gather", "s
 _SIDE = 256  # of the matrices that ranks multiply in between
 
 # torch renamed them in 2.13
-_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 Call = Callable[[], object]
 
@@ -136,8 +136,8 @@ def _calls(payload: int, ring: _Ring) -> tuple[Call, ...]:
     group = ring.group
     return (
         partial(dist.all_reduce, whole, group=group),
-        partial(_reduce_scatter, part, whole, group=group),
-        partial(_all_gather, whole, part, group=group),
+        partial(reduce_scatter, part, whole, group=group),
+        partial(all_gather, whole, part, group=group),
         partial(_send, whole, group),
         partial(_exchange, whole, other, group),
     )
@@ -170,22 +170,21 @@ def _exchange(ours: Tensor, theirs: Tensor, group: dist.ProcessGroup) -> None:
 
 def _timed(calls: Sequence[Call], ring: _Ring, budget: float) -> list[float]:
     """Median seconds of each call, from the last rank's start to the last rank's end."""
-    began = time.perf_counter()
-    for _ in range(2):  # the first connects
-        for call in calls:
-            call()
-    once = float(ring.last([(time.perf_counter() - began) / 2]))
-    rounds = min(max(round(budget / (once + len(calls) * _COMPUTE_SECONDS)), _FEWEST_ROUNDS), _MOST_ROUNDS)
-    starts: list[float] = []
-    ends: list[float] = []
-    for _ in range(rounds):
-        for call in calls:
-            ring.compute(_COMPUTE_SECONDS)
-            started, ended = _stamps(call, ring)
-            starts.append(started)
-            ends.append(ended)
-    spans = (ring.last(ends) - ring.last(starts)).view(rounds, len(calls))
-    return spans.median(dim=0).values.clamp(min=1e-9).tolist()
+    _round(calls, ring)  # connects
+    once = sum(_round(calls, ring)) + len(calls) * _COMPUTE_SECONDS
+    rounds = min(max(round(budget / once), _FEWEST_ROUNDS), _MOST_ROUNDS)
+    spans = torch.tensor([_round(calls, ring) for _ in range(rounds)])  # (rounds, calls)
+    return spans.median(dim=0).values.tolist()
+
+
+def _round(calls: Sequence[Call], ring: _Ring) -> list[float]:
+    """Seconds of each call, once: the same numbers on every rank."""
+    stamps: list[tuple[float, float]] = []
+    for call in calls:
+        ring.compute(_COMPUTE_SECONDS)
+        stamps.append(_stamps(call, ring))
+    starts, ends = zip(*stamps, strict=True)
+    return (ring.last(ends) - ring.last(starts)).clamp(min=1e-9).tolist()
 
 
 def _stamps(call: Call, ring: _Ring) -> tuple[float, float]:
@@ -202,7 +201,7 @@ def _dispatch_seconds(alone: dist.ProcessGroup | None, ring: _Ring) -> float:
     if alone is not None:
         tensor = torch.zeros(1, device=ring.device.torch)
         call = partial(dist.all_reduce, tensor, group=alone)
-        taken = median_seconds({"call": call}, budget=0.05, device=ring.device)["call"]
+        taken = median_seconds({"call": call}, budget=0.05, device=ring.device, clock=time.perf_counter)["call"]
     return float(ring.last([taken]))
 
 

@@ -1,10 +1,11 @@
 """How things are timed here: every case a little, in turn, round after round, and the median of each.
 
-    round 1   a a a  b  c c      a chunk: as many repeats as reach CHUNK_SECONDS, so that the clock's grain is nothing
-    round 2   a a a  b  c c
-    ...                          a slow moment of the machine hits one round of everything, not every round of one case
+    round 1   aa aa aa  b  c c c      short cases several times in turn, so that the first, cold one is outvoted
+    round 2   aa aa aa  b  c c c      aa: repeated until the clock's grain is nothing
+    ...                               a slow moment of the machine hits one round of all, not all rounds of one
 
-It knows callables and the clock, not what they do.
+Work on one thread of a CPU is timed by that thread's own clock, which stands still while another program has the core.
+It knows callables and clocks, not what they do.
 """
 
 from __future__ import annotations
@@ -13,44 +14,73 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
+
+import torch
 
 from plait.devices.device import Device
 
 __all__ = ["median_seconds"]
 
-_CHUNK_SECONDS = 2e-4
+_CHUNK_SECONDS, _TURN_SECONDS = 1e-4, 4e-4  # the least of one reading of the clock, and of a case's turn
+_MOST_TRIALS, _TRIAL_SECONDS = 5, 4e-3  # of a case, to see how short it is
 _FEWEST_ROUNDS = 3
 _MOST_ROUNDS = 200
 
 Key = TypeVar("Key", bound=Hashable)
+Clock = Callable[[], float]
 
 
-def median_seconds(cases: Mapping[Key, Callable[[], object]], *, budget: float, device: Device) -> dict[Key, float]:
+@dataclass(frozen=True, kw_only=True)
+class _Stopwatch:
+    device: Device
+    clock: Clock
+
+    def seconds(self, case: Callable[[], object], repeats: int) -> float:
+        """All `repeats` calls together, until the device is done with them."""
+        self.device.synchronize()
+        began = self.clock()
+        for _ in range(repeats):
+            case()
+        self.device.synchronize()
+        return self.clock() - began
+
+
+def median_seconds(
+    cases: Mapping[Key, Callable[[], object]], *, budget: float, device: Device, clock: Clock | None = None
+) -> dict[Key, float]:
     """The median time of one call of each case, in seconds, taking about `budget` seconds for all of them together.
 
-    Each is called twice beforehand and timed at least three times, whatever the budget.
+    Each is called a few times beforehand and timed at least three times, whatever the budget. `clock` is for what
+    waits for others, whose waiting counts.
     """
-    repeats = {key: _repeats(case, device) for key, case in cases.items()}
+    stopwatch = _Stopwatch(device=device, clock=clock or _clock_of(device))
+    shortest = {key: _shortest(case, stopwatch) for key, case in cases.items()}
+    repeats = {key: math.ceil(_CHUNK_SECONDS / seconds) for key, seconds in shortest.items()}
+    turns = {key: math.ceil(_TURN_SECONDS / (seconds * repeats[key])) for key, seconds in shortest.items()}
     times: dict[Key, list[float]] = {key: [] for key in cases}
     end = time.perf_counter() + budget
     for done in range(_MOST_ROUNDS):
         if done >= _FEWEST_ROUNDS and time.perf_counter() >= end:
             break
         for key, case in cases.items():
-            times[key].append(_chunk(case, repeats[key], device) / repeats[key])
+            times[key] += [stopwatch.seconds(case, repeats[key]) / repeats[key] for _ in range(turns[key])]
     return {key: statistics.median(found) for key, found in times.items()}
 
 
-def _repeats(case: Callable[[], object], device: Device) -> int:
-    _chunk(case, 1, device)  # the first call allocates, compiles, and fills caches
-    return math.ceil(_CHUNK_SECONDS / max(_chunk(case, 1, device), 1e-7))
+def _shortest(case: Callable[[], object], stopwatch: _Stopwatch) -> float:
+    """Seconds of its best trial: one slow trial must not have a short case timed alone, and cold."""
+    stopwatch.seconds(case, 1)  # the first call imports, allocates, compiles
+    spent, shortest = 0.0, math.inf
+    for _ in range(_MOST_TRIALS):
+        shortest = min(shortest, stopwatch.seconds(case, 1))
+        spent += shortest
+        if spent >= _TRIAL_SECONDS:
+            break
+    return max(shortest, 1e-7)
 
 
-def _chunk(case: Callable[[], object], repeats: int, device: Device) -> float:
-    device.synchronize()
-    began = time.perf_counter()
-    for _ in range(repeats):
-        case()
-    device.synchronize()
-    return time.perf_counter() - began
+def _clock_of(device: Device) -> Clock:
+    one_thread = not device.is_accelerator and torch.get_num_threads() == 1
+    return time.thread_time if one_thread else time.perf_counter

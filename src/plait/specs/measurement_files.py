@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from plait.errors import UnusableInput
 from plait.specs.measurements import Measurements
 
-__all__ = ["default_path", "document_of", "read_measurements", "write_measurements"]
+__all__ = ["default_path", "document_of", "read_measurements", "require_place", "write_measurements"]
 
 
 def default_path(environment: Mapping[str, str] = os.environ) -> Path:
@@ -34,6 +35,18 @@ def document_of(measurements: Measurements) -> dict[str, Any]:
     return asdict(measurements)
 
 
+def require_place(path: Path) -> None:
+    """Raise UnusableInput unless a file can be written there: to be known before anything is measured."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if path.is_dir():
+        raise UnusableInput(f"measurements can't be written to {path}: it is a folder")
+
+
 def write_measurements(measurements: Measurements, path: Path) -> None:
     """Write the document whole or not at all; raises UnusableInput where nothing can be written."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -44,7 +57,11 @@ def write_measurements(measurements: Measurements, path: Path) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):  # it may never have been there
             unfinished.unlink()
-        raise UnusableInput(f"measurements can't be written to {path}: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UnusableInput:
+    return UnusableInput(f"measurements can't be written to {path}: {error.strerror or error}")
 
 
 def read_measurements(path: Path) -> Measurements:
