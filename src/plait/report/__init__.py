@@ -1,0 +1,1 @@
+"""Pictures: one self-contained page that lays what was planned and predicted beside what was measured and learnt."""

@@ -1,0 +1,172 @@
+"""The page: head, then one section a question, each left out where there is nothing to answer it with.
+
+    head · the plan · its rivals · the proof · what was learnt
+         · predicted and measured · one step · memory · samples · how to do it again
+
+One self-contained HTML file: style and script stand in it, nothing is fetched, the same data give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from importlib.resources import files
+
+from plait.plans.describe import describe
+from plait.plans.plan import Plan
+from plait.report.comparison import comparison, honest_sentence, pairs
+from plait.report.curve import bits_per_byte, curve
+from plait.report.data import Learning, ReportData, Sample
+from plait.report.figures import decimal
+from plait.report.hero import hero
+from plait.report.markup import Markup, element, fragment
+from plait.report.memory import memory, memory_bars
+from plait.report.mesh import mesh
+from plait.report.pace import pace
+from plait.report.palette import DARK, LIGHT, style_variables
+from plait.report.ranking import ranking
+from plait.report.shares import share_bars
+from plait.report.spans import end_of
+from plait.report.svg import picture
+from plait.report.timeline import timeline
+from plait.report.verdicts import is_same_model
+
+__all__ = ["render_report"]
+
+_HATCH = Markup(
+    '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="6" height="6" class="hatched"></rect><line y2="6" class="hatching"></line></pattern></defs>'
+)
+
+
+def render_report(data: ReportData) -> str:
+    """The whole page as HTML. Everything that a user wrote is escaped; a part without data is left out."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("link", rel="icon", href="data:,"),
+        element("title", f"{data.name} · Plait"),
+        element("style", _style()),
+    )
+    shared = element("div", picture(0, 0, "", _HATCH), class_="shared", aria_hidden="true")
+    body = element(
+        "body",
+        shared,
+        element("main", hero(data), *_sections(data)),
+        element("script", Markup(_packaged("page.js"))),
+    )
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _style() -> Markup:
+    light, dark = style_variables(LIGHT), style_variables(DARK)
+    variables = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    return Markup(variables + _packaged("page.css"))
+
+
+def _packaged(name: str) -> str:
+    return files("plait.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _sections(data: ReportData) -> Iterator[Markup]:
+    if data.plan:
+        yield from _section("plan", "The plan", describe(data.plan), mesh(data.plan), _plan_table(data.plan))
+    if data.search:
+        yield from _section("rivals", "What else was considered", "", ranking(data.search, data.plan))
+    yield from _proof(data)
+    if data.learning:
+        yield from _section("learning", "What it learnt", "", _held_out(data.learning), curve(data.learning))
+    yield from _comparison(data)
+    drawn = timeline(data.predicted_lanes, data.measured_lanes)
+    yield from _section("step", "One step, rank by rank", _sides(data), drawn)
+    peaks = data.measured.memory_bytes if data.measured else ()
+    bars = memory(memory_bars(data.prediction, peaks), data.memory_limit)
+    yield from _section("memory", "Memory of every rank", "", bars)
+    yield from _section("samples", "What it writes", "", _samples(data.samples))
+    yield from _section("again", "Do it again", "", _commands(data.commands))
+
+
+def _section(name: str, title: str, lede: str, *body: Markup) -> Iterator[Markup]:
+    """One section, or nothing where its body is empty."""
+    if not any(body):
+        return
+    lines = fragment(*lede.splitlines(), between="<br>") if lede else ""
+    opening = element("p", lines, class_="lede") if lede else ""
+    yield element("section", element("h2", title), opening, element("div", *body, class_="panel"), id=name)
+
+
+def _plan_table(plan: Plan) -> Markup:
+    """Every key of the plan; what differs from the default stands out."""
+    defaults = {field.name: field.default for field in fields(Plan)}
+    rows = [_setting(key, value, value != defaults[key]) for key, value in vars(plan).items()]
+    summary = element("summary", "every key of the plan")
+    return element("details", summary, element("dl", *rows, class_="settings"))
+
+
+def _setting(key: str, value: object, chosen: bool) -> Markup:
+    written = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    return element("div", element("dt", key), element("dd", written), class_="set" if chosen else None)
+
+
+def _proof(data: ReportData) -> Iterator[Markup]:
+    if data.verdict is None:
+        return
+    answer = "yes" if is_same_model(data.verdict) else "no"
+    stamp = element("b", data.verdict.verdict, class_=f"stamp {answer}")
+    said = element("p", stamp, " ", data.verdict.sentence, class_="verdict")
+    yield from _section("proof", "Is it the same model as on one device?", "", said)
+
+
+def _held_out(learning: Learning) -> Markup:
+    """Held-out loss before, halfway and after."""
+    points = learning.validation
+    if not points:
+        return Markup("")
+    chosen = dict.fromkeys((points[0], points[len(points) // 2], points[-1]))
+    names = {1: ("held-out loss",), 2: ("before", "after"), 3: ("before", "during", "after")}[len(chosen)]
+    found = [_loss_figure(n, s, loss, learning.bytes_per_token) for n, (s, loss) in zip(names, chosen, strict=True)]
+    return element("dl", *found, class_="losses")
+
+
+def _loss_figure(name: str, step: int, loss: float, bytes_per_token: float | None) -> Markup:
+    bits = f"{decimal(bits_per_byte(loss, bytes_per_token))} bits per byte" if bytes_per_token else ""
+    return element("div", element("dt", f"{name} · step {step:,}"), element("dd", decimal(loss)), element("span", bits))
+
+
+def _comparison(data: ReportData) -> Iterator[Markup]:
+    if data.prediction is None:
+        return
+    sides = {"predicted": (data.prediction.step_seconds, data.prediction.terms)}
+    lede, title = "", "What was predicted"
+    if data.measured:
+        title = "Predicted and measured"
+        lede = honest_sentence(data.prediction, data.measured)
+        if data.measured.terms:
+            sides["measured"] = (data.measured.step_seconds, data.measured.terms)
+    rows = pairs(data.prediction, data.measured, data.job.tokens_per_step if data.job else None)
+    note = element("p", "error = (predicted − measured) / measured", class_="note") if data.measured else Markup("")
+    yield from _section("comparison", title, lede, share_bars(sides), comparison(rows), note, _pace(data))
+
+
+def _pace(data: ReportData) -> Markup:
+    if data.measured is None or data.prediction is None:
+        return Markup("")
+    drawn = pace(data.measured.each_step, data.prediction.interval)
+    return fragment(element("h3", "Every step"), drawn) if drawn else drawn
+
+
+def _sides(data: ReportData) -> str:
+    both = end_of(data.predicted_lanes) > 0 and end_of(data.measured_lanes) > 0
+    return "Predicted above, pale; measured below, full. Hatched is idle: the bubble." if both else ""
+
+
+def _samples(samples: Sequence[Sample]) -> Markup:
+    found = [element("pre", element("code", element("b", one.prompt), one.text)) for one in samples]
+    return element("div", *found, class_="samples") if found else Markup("")
+
+
+def _commands(commands: Sequence[str]) -> Markup:
+    lines = [element("li", element("code", command)) for command in commands]
+    return element("ol", *lines, class_="commands") if lines else Markup("")
