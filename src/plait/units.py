@@ -8,9 +8,14 @@ __all__ = ["Bytes", "Flops", "Seconds"]
 def _scaled(value: float, step: float, names: tuple[str, ...]) -> str:
     for name in names[:-1]:
         if abs(value) < step:
-            return f"{value:.3g} {name}" if value != int(value) else f"{int(value)} {name}"
+            return f"{_digits(value)} {name}" if value != int(value) else f"{int(value)} {name}"
         value /= step
-    return f"{value:.3g} {names[-1]}"
+    return f"{_digits(value)} {names[-1]}"
+
+
+def _digits(value: float) -> str:
+    """Three significant ones, but never a power of ten just below the next unit."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1024 else f"{value:.3g}"
 
 
 class Bytes(int):
@@ -34,5 +39,5 @@ class Seconds(float):
         value = float(self)
         for limit, scale, name in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "min")):
             if abs(value) < limit:
-                return f"{value * scale:.3g} {name}"
-        return f"{value / 3600:.3g} h"
+                return f"{_digits(value * scale)} {name}"
+        return f"{_digits(value / 3600)} h"
