@@ -62,7 +62,7 @@ def test_parts_of_a_step_by_hand():
     )  # fmt: skip
     plan, prices = pipeline(2, 1, "1f1b")
     step = play(plan, cost, prices)
-    # F0 1.5, a send 0.125, then F 1, B 1 and a send on stage 1: its sums over data end at 3.75 + 9, long after stage 0's
+    # F0 1.5, a send 0.125, then F 1, B 1 and a send on stage 1: its data sums end at 3.75 + 9, after stage 0's
     assert step.seconds == pytest.approx(3.75 + 9 + 0.0625 + 0.5 + 3.0)
     assert step.terms.compute == pytest.approx(3.0)  # stage 0 has the most work
     assert step.terms.exposed == pytest.approx({"data": 0.25, "tensor": 1.0 + 0.0625, "pipeline": 0.5})

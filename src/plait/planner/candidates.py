@@ -14,31 +14,33 @@ from itertools import product
 
 from plait.plans.arrangements import divisors
 from plait.schedules.registry import BUILT
+from plait.sharding.mesh_shape import AXES, MeshShape
 from plait.specs.job import Job, PlanValue
 
 __all__ = ["Choices", "candidates"]
 
 Choices = dict[str, PlanValue]  # keys of [plan]
 
+_MOST_MICROBATCHES = 4096  # of a step; smaller ones never win, and a schedule of 10⁵ actions takes long to play
 _SCHEDULES = ("1f1b", *(name for name in BUILT if name != "1f1b"))
 
 
 def candidates(job: Job) -> Iterator[Choices]:
-    """Every combination for the job's ranks, legal or not."""
+    """Every combination for the job's ranks, legal or not; steps of more than 4096 microbatches only if fixed so."""
     ranks, fixed = job.cluster.ranks, job.constraints
     for data, tensor in product(divisors(ranks), repeat=2):
         if ranks % (data * tensor) == 0:
-            degrees: Choices = {"data": data, "tensor": tensor, "pipeline": ranks // (data * tensor)}
-            if all(fixed.get(axis, degree) == degree for axis, degree in degrees.items()):
-                yield from ({**degrees, **open_keys} for open_keys in _open_keys(job, degrees))
+            mesh = MeshShape(data=data, tensor=tensor, pipeline=ranks // (data * tensor))
+            if all(fixed.get(axis, mesh.size(axis)) == mesh.size(axis) for axis in AXES):
+                yield from ({**vars(mesh), **open_keys} for open_keys in _open_keys(job, mesh))
 
 
-def _open_keys(job: Job, degrees: Choices) -> Iterator[Choices]:
-    several_stages, split = degrees["pipeline"] != 1, degrees["tensor"] != 1
+def _open_keys(job: Job, mesh: MeshShape) -> Iterator[Choices]:
+    batch = job.training.global_batch
     values: dict[str, tuple[PlanValue, ...]] = {
-        "microbatch": divisors(job.training.global_batch),
-        "schedule": _SCHEDULES if several_stages else _SCHEDULES[:1],
-        "sequence_parallel": (False, True) if split else (False,),
+        "microbatch": tuple(d for d in divisors(batch) if batch / (mesh.data * d) <= _MOST_MICROBATCHES),
+        "schedule": _SCHEDULES if mesh.pipeline > 1 else _SCHEDULES[:1],
+        "sequence_parallel": (False, True) if mesh.tensor > 1 else (False,),
     }
     kept = {key: (job.constraints[key],) if key in job.constraints else found for key, found in values.items()}
     yield from (dict(zip(kept, combination, strict=True)) for combination in product(*kept.values()))

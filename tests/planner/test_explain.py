@@ -1,0 +1,88 @@
+"""Every reason is true: without it, the plan would have won; and where none alone is enough, that is what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from plait.planner.explain import reasons, why_it_lost
+from plait.planner.search import search
+from plait.planner.simulator import play, played
+from plait.planner.step_cost import JobPrices
+from plait.specs.cluster import ClusterSpec
+from plait.specs.job import Job
+from tests.planner.machines import machine
+from tests.planner.test_search import MODEL, TRAINING
+
+MACHINES = {
+    "own devices": machine(latency=1e-5),
+    "two cores": machine(latency=1e-5, cores=2),
+    "slow link": machine(latency=1e-4, link=1e7, dispatch=2e-6),
+    "quick link": machine(latency=1e-7, link=1e12, dispatch=2e-6),
+}
+
+
+def contest(measurements, ranks=4, model=MODEL, **constraints):
+    """The prices, and every plan of a search as it was played, best first."""
+    job = Job(model=model, training=TRAINING, cluster=ClusterSpec(ranks=ranks), constraints=constraints)
+    prices = JobPrices(model, TRAINING, measurements)
+    ranked = search(job, measurements).plans
+    return prices, [(one, played(one.plan, prices)) for one in ranked]
+
+
+@pytest.mark.parametrize("measurements", MACHINES.values(), ids=MACHINES.keys())
+def test_without_its_reason_each_loser_wins(measurements):
+    prices, ranked = contest(measurements)
+    (_, winner), *losers = ranked
+    fastest, told = winner.step.seconds, 0
+    for one, loser in losers:
+        words = one.lost_because
+        if words.startswith("as fast as the best"):
+            assert loser.step.seconds <= fastest * 1.001
+        elif words.startswith("no single reason"):
+            assert all(reason.without > fastest for reason in reasons(loser, winner, prices))
+        else:
+            (reason,) = [reason for reason in reasons(loser, winner, prices) if reason.words == words]
+            assert reason.without <= fastest
+            assert reason.without == min(other.without for other in reasons(loser, winner, prices))
+            told += 1
+    assert told > 0
+
+
+def test_a_reason_is_played_not_guessed():
+    prices, ranked = contest(MACHINES["slow link"], 2, tensor=2)
+    other = played(replace(ranked[0][1].plan, tensor=1, pipeline=2, stages=(2, 2), tensor_shares=(1,)), prices)
+    slowed = ranked[0][1]
+    (reason,) = [one for one in reasons(slowed, other, prices) if one.words.startswith("tensor 2: exposed")]
+    assert reason.without == play(slowed.plan, slowed.cost.without("tensor"), prices).seconds
+    assert reason.without < slowed.step.seconds
+
+
+def test_a_dear_tensor_axis_is_blamed():
+    _, ranked = contest(machine(latency=1e-3, link=1e12), 2)
+    words = [one.lost_because for one, _ in ranked if one.plan.tensor == 2]
+    assert words
+    assert all("tensor 2: exposed communication +" in text for text in words)
+
+
+def test_a_bubble_is_blamed_with_its_size():
+    # one microbatch on two stages that nothing but the wait tells apart from data parallelism
+    model = replace(MODEL, vocab=4)
+    _, ranked = contest(machine(latency=0.0, link=1e15), 2, model=model, microbatch=4)
+    words = [one.lost_because for one, _ in ranked if one.plan.pipeline == 2]
+    assert words
+    assert all("pipeline 2: bubble 3" in text for text in words)  # 2 microbatches: a third of the step, and a little
+    assert all("at 2 microbatches" in text for text in words)
+
+
+def test_smaller_operations_are_blamed_where_dispatch_counts():
+    _, ranked = contest(machine(dispatch=1e-4), 1)
+    assert [one.plan.microbatch for one, _ in ranked] == [8, 4, 2, 1]
+    assert all("smaller operations, compute +" in one.lost_because for one, _ in ranked[1:])
+
+
+def test_equal_plans_are_called_equal():
+    prices, ranked = contest(machine(), 1)
+    best = ranked[0][1]
+    assert why_it_lost(best, best, prices) == "as fast as the best, within 0.1%"

@@ -1,0 +1,164 @@
+"""The search returns the best plan there is, keeps what was fixed, and says what it says truly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plait.errors import IllegalJob, NothingFits, UnusableInput
+from plait.planner.search import search
+from plait.planner.simulator import predict
+from plait.planner.step_cost import JobPrices
+from plait.plans.legality import is_legal_plan
+from plait.plans.plan import Plan
+from plait.specs.cluster import ClusterSpec
+from plait.specs.job import Job
+from plait.specs.model import ModelSpec
+from plait.specs.training import TrainingSpec
+from tests.planner.machines import machine
+
+MODEL = ModelSpec(layers=4, hidden=64, heads=4, kv_heads=2, ffn=128, vocab=300, max_positions=32, positions="rope",
+                  norm="rms", activation="swiglu", bias=False, tie_embeddings=False)  # fmt: skip
+TRAINING = TrainingSpec(global_batch=8, sequence_length=32)
+MACHINE = machine(latency=1e-5, cores=2, dispatch=2e-6)
+
+
+def job(ranks=4, **constraints):
+    return Job(model=MODEL, training=TRAINING, cluster=ClusterSpec(ranks=ranks), constraints=constraints)
+
+
+def every_plan(asked):
+    """By brute force over far more than the legal space."""
+    prices = JobPrices(asked.model, asked.training, MACHINE)
+    sizes = range(1, asked.cluster.ranks + 1)
+    for data, tensor, pipeline in product(sizes, repeat=3):
+        for microbatch, schedule, split in product(range(1, 9), ("gpipe", "1f1b"), (False, True)):
+            plan = Plan(
+                data=data, tensor=tensor, pipeline=pipeline, microbatch=microbatch, schedule=schedule,
+                sequence_parallel=split, stages=(4,), tensor_shares=(1,) * tensor, data_shares=(1,) * data,
+            )  # fmt: skip
+            if data * tensor * pipeline == asked.cluster.ranks and pipeline <= 4:
+                plan = replace(plan, stages=prices.balanced(plan))
+                if is_legal_plan(asked, plan):
+                    yield plan, predict(plan, prices).step_seconds
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_no_legal_plan_is_faster(ranks):
+    found = search(job(ranks), MACHINE)
+    brute = dict(every_plan(job(ranks)))
+    assert found.best.prediction.step_seconds == pytest.approx(min(brute.values()))
+    assert {one.plan for one in found.plans} <= set(brute)
+    assert found.legal == len(found.plans) <= found.considered
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "data": st.sampled_from([1, 2]),
+            "tensor": st.sampled_from([1, 2, 4]),
+            "pipeline": st.sampled_from([1, 2, 4]),
+            "microbatch": st.sampled_from([1, 2, 4]),
+            "schedule": st.sampled_from(["gpipe", "1f1b"]),
+            "sequence_parallel": st.booleans(),
+            "bucket_bytes": st.integers(1, 10**6),
+        },
+    )
+)
+def test_what_is_fixed_is_kept(constraints):
+    try:
+        found = search(job(4, **constraints), MACHINE)
+    except IllegalJob:
+        return
+    free = search(job(4), MACHINE)
+    for one in found.plans:
+        assert {key: getattr(one.plan, key) for key in constraints} == constraints
+        assert is_legal_plan(job(4), one.plan)
+    same_buckets = "bucket_bytes" not in constraints
+    assert not same_buckets or found.best.prediction.step_seconds >= free.best.prediction.step_seconds
+
+
+def test_fixed_stages_are_kept():
+    found = search(job(2, pipeline=2, stages=(1, 3)), MACHINE)
+    assert {one.plan.stages for one in found.plans} == {(1, 3)}
+
+
+def test_they_are_ranked_and_each_loser_has_a_reason():
+    found = search(job(4), MACHINE)
+    seconds = [one.prediction.step_seconds for one in found.plans]
+    assert seconds == pytest.approx(sorted(seconds))
+    assert found.best.lost_because is None
+    assert all(one.lost_because for one in found.plans[1:])
+    assert found.search_seconds > 0
+    assert found.unfit == 0
+
+
+def test_a_close_second_is_too_close_to_call():
+    found = search(job(4), MACHINE)
+    assert found.too_close_to_call == (found.plans[1].prediction.step_seconds <= found.best.prediction.interval[1])
+    alone = search(job(1, microbatch=1), MACHINE)
+    assert len(alone.plans) == 1
+    assert not alone.too_close_to_call
+
+
+@pytest.mark.parametrize("axis", ["latency", "link"])
+def test_a_slower_link_gives_no_faster_plan(axis):
+    values = {"latency": [1e-6, 1e-4, 1e-2], "link": [1e10, 1e8, 1e6]}[axis]
+    best = [search(job(4), machine(**{axis: value})).best.prediction.step_seconds for value in values]
+    assert best == sorted(best)
+
+
+def test_a_dear_link_is_avoided():
+    plans = search(job(2), machine(latency=1.0)).plans
+    messages = [max(sum(row.count for row in rank) for rank in one.prediction.collectives) for one in plans]
+    assert messages[0] == min(messages)
+    assert plans[-1].plan.tensor == 2
+
+
+def test_plans_that_do_not_fit_are_left_out():
+    sizes = sorted(sum(one.prediction.memory_bytes) for one in search(job(4), MACHINE).plans)
+    limit = sizes[len(sizes) // 2]
+    found = search(job(4), machine(cores=2, memory=limit))
+    assert 0 < found.unfit < found.legal
+    assert all(sum(one.prediction.memory_bytes) <= limit for one in found.plans)
+    assert len(found.plans) + found.unfit == found.legal
+
+
+def test_a_device_of_its_own_bounds_each_rank():
+    largest = sorted(max(one.prediction.memory_bytes) for one in search(job(4), machine()).plans)
+    found = search(job(4), machine(memory=largest[0]))
+    assert all(max(one.prediction.memory_bytes) <= largest[0] for one in found.plans)
+
+
+def test_nothing_fits_names_what_dominates():
+    with pytest.raises(NothingFits) as caught:
+        search(job(2), machine(cores=2, memory=10**6))
+    message = str(caught.value)
+    smallest = min(search(job(2), MACHINE).plans, key=lambda one: sum(one.prediction.memory_bytes))
+    assert "rank 0 dies first" in message or "rank 1 dies first" in message
+    assert f"microbatch {smallest.plan.microbatch}" in message
+    assert "of the 977 KiB that all ranks share" in message
+    assert any(kind in message for kind in ("optimizer:", "activations:"))
+
+
+def test_an_illegal_job_is_refused_with_its_problems():
+    with pytest.raises(IllegalJob, match=r"plan\.tensor"):
+        search(job(4, tensor=64), MACHINE)
+
+
+def test_a_machine_without_links_plans_for_one_rank_only():
+    alone = replace(MACHINE, collectives=())
+    assert search(job(1), alone).best.plan.ranks == 1
+    with pytest.raises(UnusableInput, match="run `plait profile`"):
+        search(job(2), alone)
+
+
+def test_a_measurement_of_the_contract_s_three_keys_is_enough():
+    bare = replace(machine(), host=None)
+    assert search(job(4), bare).best.prediction.step_seconds > 0
