@@ -42,9 +42,10 @@ def complete(job: Job, **choices: Any) -> Plan:
 
 
 def with_most_ranks(job: Job) -> Job:
-    """The job on the most ranks, up to those it has, that some legal plan fills; unchanged if none does."""
+    """The job on the most ranks that some legal plan fills: no more than it has, unless it fixes more; unchanged if
+    there is no such plan."""
     fixed = prod(degree(job, axis) or 1 for axis in ("data", "tensor", "pipeline"))
-    for ranks in range(job.cluster.ranks // fixed * fixed, 0, -fixed):
+    for ranks in range(max(1, job.cluster.ranks // fixed) * fixed, 0, -fixed):
         if next(arrangements(job, ranks), None) is not None:
             return replace(job, cluster=replace(job.cluster, ranks=ranks))
     return job

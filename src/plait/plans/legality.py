@@ -36,15 +36,16 @@ def problems(job: Job, unknown: frozenset[str] = frozenset()) -> list[Problem]:
     """
     rules = [rule for rule in _RULES if not rule.reads & unknown]
     found: list[Problem] = []
-    blamed: set[str] = set()
+    beyond_help: set[str] = set()
     mended = job
     for rule in broken(rules, job):
-        if rule.holds(mended) or rule.reads & blamed or (rule.last and found):
+        silencing = {problem.key for problem in found} if rule.last else beyond_help
+        if rule.holds(mended) or rule.reads & silencing:
             continue
         problem, better = explain(rule, job, mended, rules)
         found.append(problem)
         if better is None:
-            blamed.add(problem.key)
+            beyond_help.add(problem.key)
         else:
             mended = better
     return found

@@ -62,7 +62,7 @@ def _unfillable(job: Job) -> Breach:
         remedies=(
             *((f"plan.{axis}", nearest_first(divisors(ranks), number)) for axis, number in fixed.items()),
             *(("plan.microbatch", divisors_near(job.training.global_batch, number)) for number in batch.values()),
-            ("cluster.ranks", [*multiples_near(ranks, prod(fixed.values())), _most(job, fixed)]),
+            ("cluster.ranks", list(dict.fromkeys([*multiples_near(ranks, prod(fixed.values())), _most(job, fixed)]))),
         ),
     )
 

@@ -48,7 +48,7 @@ class Breach:
 class Rule:
     """`reads`: the keys it speaks about. `breach` is asked only where the rule does not hold.
 
-    `last`: it says something only where every other rule holds.
+    `last`: it says something only where no key that it reads is to blame for anything else.
     """
 
     reads: frozenset[str]

@@ -1,0 +1,54 @@
+"""A plan in words says what is there, and keeps silent about what is not."""
+
+import pytest
+from hypothesis import assume, given
+
+from plait.plans.completion import complete
+from plait.plans.describe import describe
+from plait.plans.legality import is_legal
+from plait.plans.plan import Plan
+from tests.plans.drawn import jobs
+
+
+@pytest.mark.parametrize(
+    ("plan", "lines"),
+    [
+        (Plan(stages=(7,)), ["1 rank: the whole model on one device.", "Microbatches of 1 sequence."]),
+        (
+            Plan(data=2, pipeline=2, microbatch=2, stages=(4, 3), data_shares=(1, 1)),
+            [
+                "4 ranks: 2 replicas of a pipeline of 2 stages (4, 3 layers).",
+                "Microbatches of 2 sequences, scheduled by 1f1b.",
+                "Gradients are summed over the replicas in fp32, in buckets of 25 MiB.",
+            ],
+        ),
+        (
+            Plan(tensor=3, stages=(7,), tensor_shares=(2, 1, 1), sequence_parallel=True),
+            [
+                "3 ranks: the model, split over 3 tensor ranks in shares of 2 : 1 : 1.",
+                "Between their products, tensor ranks split the sequence too.",
+                "Microbatches of 1 sequence.",
+            ],
+        ),
+        (
+            Plan(tensor=2, pipeline=2, stages=(4, 3), tensor_shares=(1, 1), schedule="gpipe"),
+            [
+                "4 ranks: a pipeline of 2 stages (4, 3 layers), each split over 2 tensor ranks.",
+                "Microbatches of 1 sequence, scheduled by gpipe.",
+            ],
+        ),
+    ],
+)
+def test_in_words(plan, lines):
+    assert describe(plan).splitlines() == lines
+
+
+@given(jobs())
+def test_degrees_are_named_where_they_matter(job):
+    assume(is_legal(job))
+    plan = complete(job)
+    words = describe(plan)
+    assert (f"{plan.data} replicas" in words) == (plan.data > 1)
+    assert (f"{plan.pipeline} stages" in words) == (plan.pipeline > 1)
+    assert (f"{plan.tensor} tensor ranks" in words) == (plan.tensor > 1)
+    assert (plan.schedule in words) == (plan.pipeline > 1)
