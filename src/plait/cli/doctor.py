@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from plait.devices.device import Device
     from plait.devices.exchange import Exchange
 
-__all__ = ["check_exchange", "check_measurements", "check_ranks", "command", "examine"]
+__all__ = ["answer_of", "check_exchange", "check_measurements", "check_ranks", "command", "examine"]
 
 _RANKS = 2
 _PATIENCE = 20.0  # seconds without a word from any rank

@@ -43,7 +43,7 @@ class _Outcome:
     expected: Tensor
 
 
-Attempt = Callable[[int, Device], _Outcome]
+_Attempt = Callable[[int, Device], _Outcome]
 
 
 def exchange_contents(device: Device | None = None, payloads: tuple[int, ...] = PAYLOADS) -> tuple[Exchange, ...]:
@@ -54,7 +54,7 @@ def exchange_contents(device: Device | None = None, payloads: tuple[int, ...] = 
     )
 
 
-def _exchanged(kind: LinkKind, attempt: Attempt, payload: int, device: Device) -> Exchange:
+def _exchanged(kind: LinkKind, attempt: _Attempt, payload: int, device: Device) -> Exchange:
     ranks = dist.get_world_size()
     length = max(payload // 4 // ranks, 1) * ranks
     attempt(length, device)  # the first connects
@@ -137,7 +137,7 @@ def _exchange(length: int, device: Device) -> _Outcome:
     return _Outcome(_clocked(call, device), found, _held(before, length, device))
 
 
-_ATTEMPTS: dict[LinkKind, Attempt] = {
+_ATTEMPTS: dict[LinkKind, _Attempt] = {
     "all_reduce": _all_reduce,
     "reduce_scatter": _reduce_scatter,
     "all_gather": _all_gather,

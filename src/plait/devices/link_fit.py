@@ -20,7 +20,7 @@ __all__ = ["Sample", "fit_link", "fit_samples"]
 
 _LEAST_SHARE = 1e-3  # of the largest transfer's time is spent on its bytes, so that no bandwidth is infinite
 
-Terms = tuple[float, float, float]
+_Terms = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def fit_link(
     )
 
 
-def fit_samples(samples: Sequence[Sample]) -> Terms:
+def fit_samples(samples: Sequence[Sample]) -> _Terms:
     """alpha0, alpha1 in seconds and the bandwidth in bytes a second, none negative; ValueError if no bytes are sent."""
     largest = max(samples, key=lambda sample: sample.wire_bytes, default=None)
     if largest is None or largest.wire_bytes <= 0:

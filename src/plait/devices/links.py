@@ -39,7 +39,7 @@ _SIDE = 256  # of the matrices that ranks multiply in between
 reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
-Call = Callable[[], object]
+_Call = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class _Ring:
 
     group: dist.ProcessGroup
     device: Device
-    unit: Call
+    unit: _Call
     unit_seconds: float
 
     @property
@@ -129,7 +129,7 @@ def _elements(payload: int, ranks: int) -> int:
     return max(payload // 4 // ranks, 1) * ranks
 
 
-def _calls(payload: int, ring: _Ring) -> tuple[Call, ...]:
+def _calls(payload: int, ring: _Ring) -> tuple[_Call, ...]:
     """One call of each of _KINDS."""
     whole = torch.zeros(_elements(payload, ring.ranks), device=ring.device.torch)
     part, other = whole[: len(whole) // ring.ranks].clone(), torch.zeros_like(whole)
@@ -168,7 +168,7 @@ def _exchange(ours: Tensor, theirs: Tensor, group: dist.ProcessGroup) -> None:
         work.wait()
 
 
-def _timed(calls: Sequence[Call], ring: _Ring, budget: float) -> list[float]:
+def _timed(calls: Sequence[_Call], ring: _Ring, budget: float) -> list[float]:
     """Median seconds of each call, from the last rank's start to the last rank's end."""
     _round(calls, ring)  # connects
     once = sum(_round(calls, ring)) + len(calls) * _COMPUTE_SECONDS
@@ -177,7 +177,7 @@ def _timed(calls: Sequence[Call], ring: _Ring, budget: float) -> list[float]:
     return spans.median(dim=0).values.tolist()
 
 
-def _round(calls: Sequence[Call], ring: _Ring) -> list[float]:
+def _round(calls: Sequence[_Call], ring: _Ring) -> list[float]:
     """Seconds of each call, once: the same numbers on every rank."""
     stamps: list[tuple[float, float]] = []
     for call in calls:
@@ -187,7 +187,7 @@ def _round(calls: Sequence[Call], ring: _Ring) -> list[float]:
     return (ring.last(ends) - ring.last(starts)).clamp(min=1e-9).tolist()
 
 
-def _stamps(call: Call, ring: _Ring) -> tuple[float, float]:
+def _stamps(call: _Call, ring: _Ring) -> tuple[float, float]:
     ring.device.synchronize()
     started = time.perf_counter()
     call()

@@ -20,7 +20,7 @@ __all__ = ["measure_dispatch", "measure_optimizers"]
 
 _CHAIN = 64
 
-Name = Literal["adamw", "sgd"]
+_Name = Literal["adamw", "sgd"]
 
 
 def measure_dispatch(*, budget: float, device: Device) -> tuple[Dispatch, float]:
@@ -51,7 +51,7 @@ def _backward(x: Tensor, length: int) -> Callable[[], object]:
 
 def measure_optimizers(sizes: tuple[tuple[int, int], ...], *, budget: float, device: Device) -> tuple[Optimizer, ...]:
     """Time a fused step of AdamW and SGD (with momentum) over every (tensors, parameters in all), in fp32."""
-    keys: list[tuple[Name, int, int]] = [
+    keys: list[tuple[_Name, int, int]] = [
         (name, tensors, parameters) for name in _OPTIMIZERS for tensors, parameters in sizes
     ]
     seconds = median_seconds({key: _step(*key, device) for key in keys}, budget=budget, device=device)
@@ -61,14 +61,14 @@ def measure_optimizers(sizes: tuple[tuple[int, int], ...], *, budget: float, dev
     )
 
 
-def _step(name: Name, tensors: int, parameters: int, device: Device) -> Callable[[], object]:
+def _step(name: _Name, tensors: int, parameters: int, device: Device) -> Callable[[], object]:
     weights = [torch.nn.Parameter(torch.zeros(parameters // tensors, device=device.torch)) for _ in range(tensors)]
     for weight in weights:
         weight.grad = torch.full_like(weight, 1e-3)
     return _OPTIMIZERS[name](weights).step
 
 
-_OPTIMIZERS: dict[Name, Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]] = {
+_OPTIMIZERS: dict[_Name, Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]] = {
     "adamw": lambda weights: torch.optim.AdamW(weights, lr=1e-6, fused=True),
     "sgd": lambda weights: torch.optim.SGD(weights, lr=1e-6, momentum=0.9, fused=True),
 }

@@ -29,15 +29,15 @@ _LAYOUTS: tuple[Layout, ...] = ("forward", "input_gradient", "weight_gradient")
 _SMALLEST_TRAINED = 64
 _HEADS = 4
 
-Shape = tuple[int, int, int]
+_Shape = tuple[int, int, int]
 
 
-def gemm_shapes(dims: tuple[int, ...], most_multiplications: int) -> tuple[Shape, ...]:
+def gemm_shapes(dims: tuple[int, ...], most_multiplications: int) -> tuple[_Shape, ...]:
     """Every (m, n, k) with sides from `dims` that needs no more multiplications than that."""
     return tuple((m, n, k) for m, n, k in itertools.product(dims, repeat=3) if m * n * k <= most_multiplications)
 
 
-def measure_gemm(shapes: tuple[Shape, ...], dtype: Dtype, *, budget: float, device: Device) -> tuple[Gemm, ...]:
+def measure_gemm(shapes: tuple[_Shape, ...], dtype: Dtype, *, budget: float, device: Device) -> tuple[Gemm, ...]:
     """Time every shape, skinny ones only forward (decoding has them, training not), in about `budget` seconds."""
     # all shapes share the same numbers: a tenth of the memory, and as cold as weights and activations are
     pool = torch.randn(max(m * k + k * n for m, n, k in shapes), device=device.torch).to(dtype_of(dtype))
@@ -55,7 +55,7 @@ def measure_gemm(shapes: tuple[Shape, ...], dtype: Dtype, *, budget: float, devi
     )
 
 
-def _product(pool: Tensor, shape: Shape, layout: Layout) -> Callable[[], Tensor]:
+def _product(pool: Tensor, shape: _Shape, layout: Layout) -> Callable[[], Tensor]:
     m, n, k = shape
     left, right = pool[: m * k], pool[m * k : m * k + k * n]
     match layout:

@@ -29,13 +29,13 @@ _FEWEST_ROUNDS = 3
 _MOST_ROUNDS = 200
 
 Key = TypeVar("Key", bound=Hashable)
-Clock = Callable[[], float]
+_Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Stopwatch:
     device: Device
-    clock: Clock
+    clock: _Clock
 
     def seconds(self, case: Callable[[], object], repeats: int) -> float:
         """All `repeats` calls together, until the device is done with them."""
@@ -48,7 +48,7 @@ class _Stopwatch:
 
 
 def median_seconds(
-    cases: Mapping[Key, Callable[[], object]], *, budget: float, device: Device, clock: Clock | None = None
+    cases: Mapping[Key, Callable[[], object]], *, budget: float, device: Device, clock: _Clock | None = None
 ) -> dict[Key, float]:
     """The median time of one call of each case, in seconds, taking about `budget` seconds for all of them together.
 
@@ -81,6 +81,6 @@ def _shortest(case: Callable[[], object], stopwatch: _Stopwatch) -> float:
     return max(shortest, 1e-7)
 
 
-def _clock_of(device: Device) -> Clock:
+def _clock_of(device: Device) -> _Clock:
     one_thread = not device.is_accelerator and torch.get_num_threads() == 1
     return time.thread_time if one_thread else time.perf_counter

@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from plait.specs.links import Count, Link, LinkKind, NotNegative, Overlap, Positive, Transfer
+from plait.specs.links import Count, Link, NotNegative, Overlap, Positive
 from plait.specs.training import Dtype
 
 __all__ = [
@@ -31,14 +31,10 @@ __all__ = [
     "Gemm",
     "Host",
     "Layout",
-    "Link",
-    "LinkKind",
     "Measurements",
     "MemoryBound",
     "MemoryBoundKind",
     "Optimizer",
-    "Overlap",
-    "Transfer",
 ]
 
 Layout = Literal["forward", "input_gradient", "weight_gradient"]
