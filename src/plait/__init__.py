@@ -1,6 +1,6 @@
 """Plait plans, proves, runs and serves hybrid-parallel language models.
 
-The names below come from `plait.api` on first use: importing plait costs nothing, and `plait.check` no torch.
+The names below come from their rooms on first use: importing plait costs nothing, and `plait.check` no torch.
 """
 
 from __future__ import annotations
@@ -9,15 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plait.api import check, load
+    from plait.api import check, load, plan, train
+    from plait.parallel.apply import parallelize
 
-__all__ = ["check", "load"]
+_ROOM = {
+    "check": "plait.api",
+    "load": "plait.api",
+    "parallelize": "plait.parallel.apply",
+    "plan": "plait.api",
+    "train": "plait.api",
+}
+
+__all__ = ["check", "load", "parallelize", "plan", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _ROOM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("plait.api"), name)
+    return getattr(import_module(_ROOM[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,8 @@
 """Plait from Python: what a user's own program calls, and what the commands call.
 
     load ──> Job ──> check ──> Report
+                 └─> plan ──> Plans        (from the machine's measurements: `measured`)
+                 └─> train ──> TrainingResult, and a run on disk
 
 Here, and in `cli`, planner and runtime meet. Rooms that are heavy to import are imported by the function that needs
 them, so that `load` and `check` stay free of torch and numpy.
@@ -8,7 +10,10 @@ them, so that `load` and `check` stay free of torch and numpy.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from plait.errors import IllegalJob
 from plait.plans.cautions import cautions
@@ -21,7 +26,17 @@ from plait.specs.files import job_table, parse_job, read_table
 from plait.specs.inputs import text_problems
 from plait.specs.job import Job
 
-__all__ = ["check", "load", "require_legal"]
+if TYPE_CHECKING:
+    from plait.devices.grid import Grid
+    from plait.planner.search import Plans
+    from plait.plans.plan import Plan
+    from plait.specs.measurements import Measurements
+    from plait.training.trainer import TrainingResult
+
+__all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train"]
+
+_PATIENCE = 300.0  # seconds: nobody hears from a rank while it measures
+_SAMPLE_TOKENS = 160
 
 
 def load(path: str | PathLike[str]) -> Job:
@@ -51,6 +66,108 @@ def require_legal(job: Job) -> None:
     report = check(job)
     if not report.ok:
         raise IllegalJob(report.errors)
+
+
+def profile(
+    ranks: int | None = None, *, grid: Grid | None = None, tell: Callable[[str], None] = lambda stage: None
+) -> Measurements:
+    """Measure this machine with ranks of its own (default: `devices.benchmark.default_ranks`), in 20 to 60 seconds."""
+    from functools import partial
+
+    from plait.devices.benchmark import default_ranks, measure_machine
+    from plait.devices.device import current_device
+    from plait.launchers import RankPool
+
+    count = ranks or default_ranks()
+    with RankPool(count, backend=current_device().backend) as pool:
+        return measure_machine(partial(pool.run, timeout=_PATIENCE), count, grid=grid, tell=tell)
+
+
+def measured(path: Path | None = None, *, tell: Callable[[str], None] = lambda stage: None) -> Measurements:
+    """What is known of this machine: the measurements at `path`; without one, those in the cache, taken now if there
+    are none yet. Raises UnusableInput for a file that can't be read, or a cache that can't be written."""
+    from plait.specs.measurement_files import default_path, read_measurements, require_place, write_measurements
+
+    if path is not None or default_path().exists():
+        return read_measurements(path or default_path())
+    require_place(default_path())
+    found = profile(tell=tell)
+    write_measurements(found, default_path())
+    return found
+
+
+def plan(job: Job, measurements: Measurements | None = None) -> Plans:
+    """The legal plans of a job, best first, with what is predicted of each and why the others lost.
+
+    Raises IllegalJob for a job that no plan can make legal, NothingFits where none fits the memory.
+    """
+    require_legal(job)
+    return _search(job, measurements or measured())
+
+
+def train(
+    job: Job,
+    plan: Plan | None = None,
+    *,
+    run: str | PathLike[str] = "runs/plait",
+    measurements: Measurements | None = None,
+    samples: Sequence[str] = (),
+    on_event: Callable[[Mapping[str, Any]], None] | None = None,
+) -> TrainingResult:
+    """Train `job` under `plan` (default: the best one) into the new directory `run`, continue the texts `samples` with
+    what was learned, and leave the report.
+
+    What is predicted is on disk before the first step. Raises IllegalJob for a plan that is not legal for the job,
+    UnusableInput for data or a directory that can't be used, RankFailure for a rank that failed.
+    """
+    from plait.planner.simulator import played, state
+    from plait.planner.step_cost import JobPrices
+    from plait.plans.legality import plan_problems
+    from plait.training.run_directory import RunDirectory
+    from plait.training.trainer import train as train_under
+
+    require_legal(job)
+    known = measurements or measured()
+    chosen = plan or _search(job, known).best.plan
+    if wrong := plan_problems(job, chosen):
+        raise IllegalJob(wrong)
+    prices = JobPrices(job.model, job.training, known)
+    priced = played(chosen, prices)
+    directory = RunDirectory.create(Path(run))
+    result = train_under(job, chosen, state(priced, prices), priced.step.timeline, directory, on_event)
+    if samples:
+        directory.write_json("samples.json", _continued(directory.path, samples))
+    report(directory.path)
+    return result
+
+
+def report(run: str | PathLike[str]) -> Path:
+    """Draw the report of a run that has ended, `report.html` in its directory; returns its path.
+
+    Raises UnusableInput for a directory that holds no such run.
+    """
+    from plait.report.page import render_report
+    from plait.report.run import report_data
+    from plait.training.run_directory import RunDirectory
+
+    directory = RunDirectory(Path(run))
+    directory.write_page(render_report(report_data(directory.path)))
+    return directory.report
+
+
+def _continued(run: Path, prompts: Sequence[str]) -> list[dict[str, str]]:
+    from plait.inference.engine import Engine
+    from plait.inference.sampler import Sampling
+
+    sampling = Sampling(temperature=0.7, top_k=50)
+    told = Engine.of_run(run).generate(prompts, max_tokens=_SAMPLE_TOKENS, sampling=sampling)
+    return [{"prompt": prompt, "text": one.text} for prompt, one in zip(prompts, told, strict=True)]
+
+
+def _search(job: Job, measurements: Measurements) -> Plans:
+    from plait.planner.search import search
+
+    return search(job, measurements)
 
 
 def _report(parsed: Assembled) -> Report:

@@ -1,0 +1,113 @@
+"""`plait train JOB`: train, with the prediction written down before step 1 and laid beside what was measured after."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plait.cli.output import Answer, JsonFlag, Line
+from plait.units import Bytes, Seconds
+
+if TYPE_CHECKING:
+    from plait.training.trainer import Measured, TrainingResult
+
+__all__ = ["command", "result_document", "result_lines", "tell"]
+
+
+def command(
+    job: Annotated[Path, typer.Argument(help="The job, a TOML file.", metavar="JOB", show_default=False)],
+    plan: Annotated[Path | None, typer.Option(help="The plan; left out, the best one.", metavar="PLAN")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's directory (runs/JOB).", metavar="DIR")] = None,
+    sample: Annotated[list[str] | None, typer.Option(help="Continue this text at the end; may be repeated.")] = None,
+    measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
+    json: JsonFlag = False,
+) -> Answer:
+    """Train a job under its best plan, or a given one; predicted beside measured in every line and in the report."""
+    from plait.api import load, measured, train
+    from plait.cli.progress import TrainingProgress
+    from plait.plans.files import read_plan
+
+    wanted = load(job)
+    chosen = read_plan(plan, wanted).plan if plan is not None else None
+    known = measured(measurements, tell=tell)
+    with TrainingProgress() as progress:
+        result = train(
+            wanted,
+            chosen,
+            run=out or Path("runs") / job.stem,
+            measurements=known,
+            samples=sample or (),
+            on_event=progress.take,
+        )
+    return Answer(document=result_document(result), lines=result_lines(result))
+
+
+def tell(stage: str) -> None:
+    """Say on stderr what is being measured."""
+    print(f"timing {stage} ...", file=sys.stderr, flush=True)
+
+
+def result_document(result: TrainingResult) -> dict[str, Any]:
+    """The contract's `train` document."""
+    terms = result.prediction.terms
+    return {
+        "steps": result.steps,
+        "loss": {"first_validation": result.validations[0][1], "last_validation": result.validations[-1][1]},
+        "tokens_per_second": result.tokens_per_second,
+        "predicted": {
+            "step_seconds": result.prediction.step_seconds,
+            "interval": list(result.prediction.interval),
+            "compute": terms.compute,
+            "bubble": terms.bubble,
+            "optimizer": terms.optimizer,
+            "exposed": dict(terms.exposed),
+            "memory_bytes": list(result.prediction.memory_bytes),
+        },
+        "measured": _measured_table(result.measured),
+        "run": str(result.run.path),
+    }
+
+
+def _measured_table(measured: Measured) -> dict[str, Any]:
+    return {
+        "step_seconds": measured.step_seconds,
+        "compute": measured.compute,
+        "bubble": measured.bubble,
+        "optimizer": measured.optimizer,
+        "exposed": dict(measured.exposed),
+        "memory_bytes": list(measured.memory_bytes),
+    }
+
+
+def result_lines(result: TrainingResult) -> list[Line]:
+    """What a person wants to know at the end: the loss, and how wrong the plan was, term by term."""
+    predicted, measured = result.prediction, result.measured
+    first, last = result.validations[0][1], result.validations[-1][1]
+    terms = predicted.terms
+    rows = [
+        ("step", predicted.step_seconds, measured.step_seconds),
+        ("  compute", terms.compute, measured.compute),
+        ("  bubble", terms.bubble, measured.bubble),
+        ("  optimizer", terms.optimizer, measured.optimizer),
+        *((f"  exposed {axis}", terms.exposed.get(axis, 0.0), seconds) for axis, seconds in measured.exposed.items()),
+    ]
+    lines: list[Line] = [
+        [("bold", f"held-out loss {first:.4f} before, {last:.4f} after {result.steps} steps")],
+        [("", f"{result.tokens_per_second:,.0f} tokens/s")],
+        [("dim", f"{'':18}{'predicted':>12}{'measured':>12}{'error':>9}")],
+    ]
+    for name, plan, real in rows:
+        if plan or real:
+            error = f"{(plan - real) / real:+.0%}" if real else ""
+            lines.append([("", f"{name:18}{Seconds(plan)!s:>12}{Seconds(real)!s:>12}{error:>9}")])
+    most = Bytes(max(predicted.memory_bytes)), Bytes(max(measured.memory_bytes))
+    lines.append([("", f"{'memory, largest':18}{most[0]!s:>12}{most[1]!s:>12}")])
+    low, high = predicted.interval
+    if not low <= measured.step_seconds <= high:
+        told = f"the measured step lies outside the predicted interval, {Seconds(low)} to {Seconds(high)}"
+        lines.append([("yellow", told)])
+    lines.append([("", f"report: {result.run.report}")])
+    return lines

@@ -1,0 +1,189 @@
+"""Training as one rank lives it: build its part, learn step after step, validate, save, and say how long things took.
+
+Every rank runs the same lines. The first rank of the last stage knows the loss and tells the parent, event by event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch.distributed as dist
+
+from plait.checkpoint.save import save_weights
+from plait.collectives.process_groups import build_mesh
+from plait.data.dataset import TokenDataset, prepare_tokens
+from plait.data.loader import Batch, Loader, validation_batches
+from plait.devices.device import Device, deterministic, dtype_of, rank_device
+from plait.launchers import emit
+from plait.layers.gpt import describe_gpt
+from plait.models.gpt import Decoder
+from plait.models.sequences import Sequences
+from plait.parallel.apply import parallelize
+from plait.plans.plan import Plan
+from plait.plans.prediction import Terms
+from plait.schedules.timeline import Timed
+from plait.specs.job import Job
+from plait.specs.training import PRECISIONS
+from plait.training.optimizer import Optimizer
+from plait.training.step import StepResult, train_step
+
+__all__ = ["VALIDATION_TOKENS", "Assignment", "RankMeasure", "train_on_rank"]
+
+VALIDATION_TOKENS = 1 << 16  # held-out tokens that every validation looks at, the same ones each time
+_WARM_UP_STEPS = 2  # the first steps allocate; they are not measured, unless there are no others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What every rank is given: the same for all of them."""
+
+    job: Job
+    plan: Plan
+    weights: Path
+    cache: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankMeasure:
+    """What one rank measured: medians over the steady steps, bytes, and its last step's actions from second 0."""
+
+    step_seconds: float
+    terms: Terms
+    weight_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    peak_bytes: int  # grown since before the model was built
+    timeline: tuple[Timed, ...]
+
+
+def train_on_rank(assignment: Assignment) -> RankMeasure:
+    """The whole run of this rank; every rank of the plan calls it."""
+    device = rank_device()
+    with deterministic(assignment.job.training.deterministic):
+        return _RankTrainer(assignment, device).train()
+
+
+class _RankTrainer:
+    def __init__(self, assignment: Assignment, device: Device) -> None:
+        job, plan = assignment.job, assignment.plan
+        self._assignment, self._training, self._device = assignment, job.training, device
+        self._layers = describe_gpt(job.model)
+        self._memory_before = device.allocated_memory
+        mesh = build_mesh(plan.mesh)
+        with torch.device("meta"):
+            decoder = Decoder(job.model, seed=job.training.seed)
+        decoder.to(dtype_of(PRECISIONS[job.training.precision].compute))
+        self._model = parallelize(decoder, plan, mesh, device=device.torch)
+        decays = {weight.name: weight.decays for layer in self._layers for weight in layer.weights}
+        self._optimizer = Optimizer(self._model.weights, self._model.gradients, decays, job.training)
+        share = job.training.global_batch // plan.data
+        first = mesh.coordinate("data") * share
+        self._rows = (first, first + share)
+        self._reports = self._model.is_last_stage and mesh.coordinate("data") == mesh.coordinate("tensor") == 0
+        self._dataset = _dataset(assignment)
+
+    def train(self) -> RankMeasure:
+        training = self._training
+        loader = Loader(
+            part=self._dataset.training,
+            sequence_length=training.sequence_length,
+            global_batch=training.global_batch,
+            seed=training.seed,
+        )
+        results: list[StepResult] = []
+        actions: tuple[Timed, ...] = ()
+        self._validate(0)
+        for step in range(training.steps):
+            batch = loader.batch(step, *self._rows)
+            results.append(
+                train_step(self._model, self._optimizer, self._sequences(batch, step), batch.target_count, training)
+            )
+            actions = tuple(self._model.timeline)
+            self._tell_step(step + 1, results[-1], batch.target_count)
+            if (step + 1) % training.validate_every == 0 or step + 1 == training.steps:
+                self._validate(step + 1)
+        self._save()
+        return self._measure(results, actions)
+
+    def _sequences(self, batch: Batch, step: int) -> Sequences:
+        to = self._device.torch
+        return Sequences(
+            tokens=batch.tokens.to(to),
+            targets=batch.targets.to(to),
+            positions=batch.positions.to(to),
+            samples=batch.samples.to(to),
+            step=step,
+        )
+
+    def _validate(self, step: int) -> None:
+        """The mean loss of the same held-out tokens, each counted once."""
+        training = self._training
+        total, count = 0.0, 0
+        for batch in validation_batches(
+            self._dataset.validation,
+            sequence_length=training.sequence_length,
+            global_batch=training.global_batch,
+            max_sequences=max(1, VALIDATION_TOKENS // training.sequence_length),
+            start=self._rows[0],
+            stop=self._rows[1],
+        ):
+            total += self._model.evaluate(self._sequences(batch, step)) or 0.0
+            count += batch.target_count
+        if self._reports:
+            per_token = self._dataset.validation.bytes_per_token
+            emit({"event": "validation", "step": step, "loss": total / count, "bytes_per_token": per_token})
+
+    def _tell_step(self, step: int, result: StepResult, tokens: int) -> None:
+        if self._reports:
+            emit({"event": "step", "step": step, "loss": result.loss, "norm": result.norm, "tokens": tokens,
+                  "seconds": result.seconds})  # fmt: skip
+
+    def _save(self) -> None:
+        plan, rank = self._assignment.plan, self._model.mesh.rank
+        directory, steps = self._assignment.weights, self._training.steps
+        save_weights(directory, self._optimizer.masters, self._layers, plan, rank, step=steps, barrier=_barrier)
+
+    def _measure(self, results: Sequence[StepResult], actions: tuple[Timed, ...]) -> RankMeasure:
+        steady = results[_WARM_UP_STEPS:] or results
+        start = actions[0].start if actions else 0.0
+        return RankMeasure(
+            step_seconds=median(result.seconds for result in steady),
+            terms=_median_terms([result.terms for result in steady]),
+            weight_bytes=sum(weight.nbytes for weight in self._model.weights.values()),
+            gradient_bytes=self._model.gradient_bytes,
+            optimizer_bytes=self._optimizer.nbytes,
+            peak_bytes=self._device.peak_memory - self._memory_before,
+            timeline=tuple(Timed(timed.action, timed.start - start, timed.end - start) for timed in actions),
+        )
+
+
+def _dataset(assignment: Assignment) -> TokenDataset:
+    """The tokens, which the parent has put into the cache."""
+    data, training, model = assignment.job.data, assignment.job.training, assignment.job.model
+    return prepare_tokens(
+        text=data.text,
+        tokenizer=data.tokenizer,
+        validation_fraction=data.validation_fraction,
+        sequence_length=training.sequence_length,
+        vocab=model.vocab,
+        cache=assignment.cache,
+    )
+
+
+def _median_terms(terms: Sequence[Terms]) -> Terms:
+    axes = terms[0].exposed
+    return Terms(
+        compute=median(one.compute for one in terms),
+        bubble=median(one.bubble for one in terms),
+        optimizer=median(one.optimizer for one in terms),
+        exposed={axis: median(one.exposed[axis] for one in terms) for axis in axes},
+    )
+
+
+def _barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()

@@ -1,0 +1,124 @@
+"""What a training run leaves on disk, and where.
+
+runs/demo/  job.toml  model.json  plan.toml  prediction.json     before step 1, and never altered
+            tokenizer.json                                       as soon as the text is read
+            metrics.jsonl  tensorboard/                          line by line
+            weights/  measured.json  report.html                 at the end
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from plait.errors import UnusableInput
+from plait.specs.files import job_table
+from plait.specs.job import Job
+from plait.specs.model import ModelSpec
+
+__all__ = ["RunDirectory", "finite"]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run, by what they hold."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> RunDirectory:
+        """A new run at `path`. Raises UnusableInput where there already is something, or no directory can be made."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            occupied = any(path.iterdir())
+        except OSError as error:
+            raise UnusableInput(f"{path}: can't hold a run: {error.strerror or error}") from error
+        if occupied:
+            raise UnusableInput(f"{path}: already holds a run; name another directory, or remove this one")
+        return cls(path)
+
+    @property
+    def job(self) -> Path:
+        """The job as the user wrote it."""
+        return self.path / "job.toml"
+
+    @property
+    def plan(self) -> Path:
+        """The plan that was performed, with its prediction."""
+        return self.path / "plan.toml"
+
+    @property
+    def prediction(self) -> Path:
+        """What was predicted, and the predicted timeline."""
+        return self.path / "prediction.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer that the model was trained with."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line a step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def weights(self) -> Path:
+        """The saved weights."""
+        return self.path / "weights"
+
+    @property
+    def measured(self) -> Path:
+        """What was measured, term by term."""
+        return self.path / "measured.json"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    def write_job(self, job: Job) -> None:
+        """Leave the job, with everything that it left open settled."""
+        self._write("job.toml", tomli_w.dumps(job_table(job)))
+
+    def write_model(self, model: ModelSpec) -> None:
+        """Leave the model's shape for whoever loads the weights."""
+        self.write_json("model.json", asdict(model))
+
+    def write_json(self, name: str, document: Mapping[str, Any] | list[Any]) -> None:
+        """Write one document. Raises UnusableInput where the disk takes no more."""
+        self._write(name, json.dumps(finite(document), indent=1, allow_nan=False) + "\n")
+
+    def write_page(self, page: str) -> None:
+        """Leave the report. Raises UnusableInput as above."""
+        self._write(self.report.name, page)
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            (self.path / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UnusableInput(f"{self.path / name}: can't be written: {error.strerror or error}") from error
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON can hold it: null for every number that is not finite."""
+    match value:
+        case float() if not isfinite(value):
+            return None
+        case Mapping():
+            return {key: finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [finite(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,163 @@
+"""A training run as its parent sees it: write down what was predicted, start the ranks, pass on what they tell, sum up.
+
+    job, plan, prediction ─► runs/NAME  (before step 1)
+                             ranks ──events──► metrics.jsonl, TensorBoard, the caller's progress
+                             ranks ──measures─► measured.json
+
+It never plans: the prediction is handed in, and only written down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from plait.plans.files import write_plan
+
+from plait.data.dataset import TokenDataset, prepare_tokens
+from plait.devices.device import current_device
+from plait.devices.host import memory_bytes, processor_name, usable_cores
+from plait.launchers import RankPool
+from plait.plans.plan import Plan
+from plait.plans.prediction import Prediction, prediction_table
+from plait.schedules.timeline import Timeline
+from plait.specs.job import Job
+from plait.training.metrics import Metrics
+from plait.training.rank_trainer import Assignment, RankMeasure, train_on_rank
+from plait.training.run_directory import RunDirectory
+
+__all__ = ["Measured", "TrainingResult", "cache_directory", "train"]
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+_PATIENCE = 300.0  # seconds without a word from any rank, beside ten predicted steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a run measured, in the terms of its prediction; tuples have one entry a rank."""
+
+    step_seconds: float
+    compute: float
+    bubble: float
+    optimizer: float
+    exposed: Mapping[str, float]
+    memory_bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """How a run ended. `validations`: (step, mean loss in nats per token) before, during and after."""
+
+    run: RunDirectory
+    steps: int
+    validations: tuple[tuple[int, float], ...]
+    tokens_per_second: float
+    prediction: Prediction
+    measured: Measured
+
+
+def cache_directory() -> Path:
+    """Where tokens and measurements are kept: `$PLAIT_CACHE`, else the user's cache directory."""
+    named = os.environ.get("PLAIT_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plait"
+
+
+def train(
+    job: Job,
+    plan: Plan,
+    prediction: Prediction,
+    predicted: Timeline,
+    run: RunDirectory,
+    on_event: OnEvent | None = None,
+) -> TrainingResult:
+    """Train `job` under `plan` into `run`. Raises UnusableInput for data that can't be used or a full disk, RankFailure
+    with the first failing rank's own words; all ranks have ended by then."""
+    dataset = _prepare(job, run)
+    _write_down(job, plan, prediction, predicted, run)
+    assignment = Assignment(job=job, plan=plan, weights=run.weights, cache=cache_directory() / "tokens")
+    backend = current_device().backend
+    with (
+        Metrics(run, prediction.step_seconds) as metrics,
+        RankPool(plan.ranks, backend=backend, timeout=_PATIENCE + 10 * prediction.step_seconds) as ranks,
+    ):
+
+        def take(_: int, event: Mapping[str, Any]) -> None:
+            metrics.take(event)
+            if on_event is not None:
+                on_event({**event, "steps": job.training.steps, "predicted_seconds": prediction.step_seconds})
+
+        measures = ranks.run(train_on_rank, assignment, on_event=take)
+    measured = _summed_up(measures)
+    tokens = job.training.global_batch * job.training.sequence_length
+    result = TrainingResult(
+        run=run,
+        steps=job.training.steps,
+        validations=tuple(metrics.validations),
+        tokens_per_second=tokens / measured.step_seconds,
+        prediction=prediction,
+        measured=measured,
+    )
+    run.write_json("measured.json", _measured_document(result, measures, plan, dataset))
+    return result
+
+
+def _prepare(job: Job, run: RunDirectory) -> TokenDataset:
+    dataset = prepare_tokens(
+        text=job.data.text,
+        tokenizer=job.data.tokenizer,
+        validation_fraction=job.data.validation_fraction,
+        sequence_length=job.training.sequence_length,
+        vocab=job.model.vocab,
+        cache=cache_directory() / "tokens",
+    )
+    dataset.tokenizer.save(run.tokenizer)
+    return dataset
+
+
+def _write_down(job: Job, plan: Plan, prediction: Prediction, predicted: Timeline, run: RunDirectory) -> None:
+    run.write_job(job)
+    run.write_model(job.model)
+    write_plan(run.plan, plan, prediction)
+    run.write_json("prediction.json", {**prediction_table(prediction), "timeline": timeline_table(predicted.ranks)})
+
+
+def timeline_table(ranks: Sequence[Sequence[Any]]) -> list[list[list[Any]]]:
+    """Per rank, `[action, start, end]` in seconds."""
+    return [[[str(timed.action), timed.start, timed.end] for timed in rank] for rank in ranks]
+
+
+def _summed_up(measures: Sequence[RankMeasure]) -> Measured:
+    """The terms of the rank that computes longest: the others wait for it."""
+    slowest = max(measures, key=lambda measure: measure.terms.compute)
+    return Measured(
+        step_seconds=fmean(measure.step_seconds for measure in measures),
+        compute=slowest.terms.compute,
+        bubble=slowest.terms.bubble,
+        optimizer=slowest.terms.optimizer,
+        exposed=slowest.terms.exposed,
+        memory_bytes=tuple(measure.peak_bytes for measure in measures),
+    )
+
+
+def _measured_document(
+    result: TrainingResult, measures: Sequence[RankMeasure], plan: Plan, dataset: TokenDataset
+) -> dict[str, Any]:
+    first_of_stage = [plan.mesh.rank_at(pipeline=stage, data=0, tensor=0) for stage in range(plan.pipeline)]
+    measured = asdict(result.measured)
+    terms = {key: measured[key] for key in ("compute", "bubble", "optimizer", "exposed")}
+    return {
+        **measured,
+        "terms": terms,
+        "tokens_per_second": result.tokens_per_second,
+        "validations": [list(pair) for pair in result.validations],
+        "bytes_per_token": dataset.validation.bytes_per_token,
+        "weight_bytes": [measure.weight_bytes for measure in measures],
+        "gradient_bytes": [measure.gradient_bytes for measure in measures],
+        "optimizer_bytes": [measure.optimizer_bytes for measure in measures],
+        "timeline": timeline_table([measures[rank].timeline for rank in first_of_stage]),
+        "machine": {"cores": usable_cores(), "memory_bytes": memory_bytes(), "processor": processor_name()},
+    }
