@@ -82,16 +82,13 @@ def test_the_arrangements_are_all_there_are(job):
 # ---- what is said ---------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@settings(max_examples=500)
 @given(jobs())
 def test_what_is_said_to_be_legal_mends_the_one_thing_that_is_wrong(job):
     found = problems(job)
-    assume(len(found) == 1 and not isinstance(found[0].legal, str))
-    for value in found[0].legal:
+    for value in found[0].legal if len(found) == 1 and not isinstance(found[0].legal, str) else ():
         left = problems(with_value(job, found[0].key, value))
-        assert all("can't be" in problem.message for problem in left), (
-            "only then can be seen whether the ranks work out"
-        )
+        assert all("can't be" in problem.message for problem in left)  # the ranks: asked only when the rest is right
 
 
 @given(jobs())
