@@ -17,7 +17,7 @@ import torch
 
 from plait.collectives.process_groups import Mesh
 from plait.layers.gpt import describe_gpt
-from plait.layers.layer import Layer
+from plait.layers.layer import Layer, Weight
 from plait.models.gpt import Decoder
 from plait.models.init import first_values
 from plait.parallel.model import ParallelModel
@@ -36,14 +36,14 @@ def parallelize(
     """Cut `module` (in place) into this rank's part of `plan`; every rank of `mesh` calls it.
 
     `rules` describes the module's layers; a Plait decoder brings its own description. Raises ValueError where a
-    description and the module disagree about a weight's shape.
+    description and the module disagree about a weight.
     """
     layers = describe_gpt(module.spec) if rules is None else tuple(rules)
     stage = stage_layers(layers, plan.stages)[mesh.coordinate("pipeline")]
     held = {held.weight.name: held for held in held_weights(stage, plan, mesh.coordinate("tensor"))}
 
     cut_stage(module, stage)
-    weights = place_weights(module, stage, held, torch.device(device))
+    weights = _place_weights(module, stage, held, torch.device(device))
     extent = Extent()
     if plan.tensor > 1:
         split_layers(module, plan, mesh.axis("tensor"), extent)
@@ -51,21 +51,32 @@ def parallelize(
     return ParallelModel(stage=runner, plan=plan, mesh=mesh, layers=layers, held=held, weights=weights)
 
 
-def place_weights(
+def _place_weights(
     module: Decoder, stage: Sequence[Layer], held: dict[str, Held], device: torch.device
 ) -> dict[str, torch.nn.Parameter]:
     """Replace every weight of the stage by this rank's slice; a weight that stands in two places stays one."""
     placed: dict[str, torch.nn.Parameter] = {}
     for weight in (weight for layer in stage for weight in layer.weights):
-        whole = module.get_parameter(weight.path)
-        if tuple(whole.shape) != weight.shape and weight.name not in placed:
-            raise ValueError(f"{weight.path} is {tuple(whole.shape)} in the module, {weight.shape} in its description")
+        whole = _whole(module, weight)
         if weight.name not in placed:
-            local = _slice(whole, held[weight.name], module.seed).to(device)
-            placed[weight.name] = torch.nn.Parameter(local)
+            placed[weight.name] = torch.nn.Parameter(_slice(whole, held[weight.name], module.seed).to(device))
         owner, _, leaf = weight.path.rpartition(".")
         setattr(module.get_submodule(owner), leaf, placed[weight.name])
+    ours = set(placed.values())
+    for path, parameter in module.named_parameters():
+        if parameter not in ours:
+            raise ValueError(f"{path} is in the module and not in its description")
     return placed
+
+
+def _whole(module: Decoder, weight: Weight) -> torch.nn.Parameter:
+    try:
+        whole = module.get_parameter(weight.path)
+    except AttributeError as error:
+        raise ValueError(f"{weight.path} is in the description and not in the module") from error
+    if tuple(whole.shape) != weight.shape:
+        raise ValueError(f"{weight.path} is {tuple(whole.shape)} in the module, {weight.shape} in its description")
+    return whole
 
 
 def _slice(whole: torch.Tensor, held: Held, seed: int) -> torch.Tensor:

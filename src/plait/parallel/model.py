@@ -22,11 +22,10 @@ from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
 from plait.plans.holdings import Held, owned_pieces, tied_stages
 from plait.plans.plan import Plan
-from plait.plans.reductions import Reduction, reduction_sets, reductions
+from plait.plans.reductions import Reduction, gradient_buckets, reduction_sets, reductions
 from plait.schedules.forward_only import forward_only
 from plait.schedules.registry import build_schedule
 from plait.schedules.timeline import Timed
-from plait.sharding.buckets import bucket_boundaries
 
 __all__ = ["ParallelModel"]
 
@@ -109,9 +108,8 @@ class ParallelModel:
         return all_reduce(total.double().reshape(1), self.mesh.axis("data")).wait().item()
 
     def _buckets(self) -> list[list[str]]:
-        names = list(self.held)
-        sizes = [held.elements * self._reduce_dtype.itemsize for held in self.held.values()]
-        return [[names[index] for index in bucket] for bucket in bucket_boundaries(sizes, self.plan.bucket_bytes)]
+        buckets = gradient_buckets(tuple(self.held.values()), self.plan, self._reduce_dtype.itemsize)
+        return [[held.weight.name for held in bucket] for bucket in buckets]
 
     def _later_sums(self) -> list[tuple[Reduction, Group]]:
         steps = reductions(self.layers, self.plan, self.mesh.rank, self._reduce_dtype.itemsize)

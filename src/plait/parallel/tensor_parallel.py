@@ -74,11 +74,14 @@ def _embedding(decoder: Decoder, name: str) -> Embedding:
 
 
 def _attend(spec: ModelSpec, plan: Plan, rank: int) -> Attend:
-    """The core over this rank's query heads; where they cut through a group, with the kv head that each one reads."""
+    """The core over this rank's query heads. Where they don't fall into groups of one size, with the kv head that each
+    one reads: the fused kernel groups equal sizes by itself, without copying keys and values."""
     start, stop = shares(spec.heads, plan.tensor_shares)[rank]
-    readers = spec.queries_per_kv_head
-    kv_of_head = tuple(head // readers - start // readers for head in range(start, stop))
-    return Attend(first_head=start, kv_of_head=None if readers == 1 else kv_of_head)
+    first = start // spec.queries_per_kv_head
+    kv_of_head = tuple(head // spec.queries_per_kv_head - first for head in range(start, stop))
+    readers = len(kv_of_head) // (kv_of_head[-1] + 1)
+    even = kv_of_head == tuple(place // readers for place in range(stop - start))
+    return Attend(first_head=start, kv_of_head=None if even else kv_of_head)
 
 
 @dataclass(frozen=True, kw_only=True)

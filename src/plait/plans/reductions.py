@@ -23,7 +23,7 @@ from plait.sharding.buckets import bucket_boundaries
 from plait.sharding.placement import Partial, Shard
 from plait.sharding.rules import gradient_placement, weight_placement
 
-__all__ = ["Reduction", "reduction_sets", "reductions"]
+__all__ = ["Reduction", "gradient_buckets", "reduction_sets", "reductions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,13 @@ def reduction_sets(layers: Sequence[Layer], plan: Plan) -> dict[str, set[tuple[i
     return found
 
 
+def gradient_buckets(held: Sequence[Held], plan: Plan, itemsize: int) -> tuple[tuple[Held, ...], ...]:
+    """Which gradients of one rank travel together over the data axis, in the order in which backward fills the buckets;
+    `held` is in forward order, `itemsize` bytes of one element of a gradient."""
+    buckets = bucket_boundaries([one.elements * itemsize for one in held], plan.bucket_bytes)
+    return tuple(tuple(held[index] for index in bucket) for bucket in buckets)
+
+
 def _whole(held: Held) -> Piece:
     return Piece(name=held.weight.name, dim=0, start=0, stop=held.shape[0])
 
@@ -76,8 +83,7 @@ def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduct
 def _over_data(held: Sequence[Held], plan: Plan, itemsize: int) -> list[Reduction]:
     if plan.data == 1:
         return []
-    buckets = bucket_boundaries([one.elements * itemsize for one in held], plan.bucket_bytes)
-    return [_together("data", range(plan.data), [held[index] for index in bucket]) for bucket in buckets]
+    return [_together("data", range(plan.data), bucket) for bucket in gradient_buckets(held, plan, itemsize)]
 
 
 def _over_sequence(held: Sequence[Held], plan: Plan) -> list[Reduction]:

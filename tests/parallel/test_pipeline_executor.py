@@ -1,0 +1,162 @@
+"""The executor performs the list and nothing else, keeps what backward needs and no more, and sums what one rank sums.
+
+A stage of these tests multiplies by its weight; its values stand in memory that tells when it is given back.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from plait.collectives.process_groups import Group, build_mesh
+from plait.parallel.pipeline_executor import PipelineExecutor
+from plait.schedules.action import COMPUTE, Kind
+from plait.schedules.forward_only import forward_only
+from plait.schedules.registry import BUILT, build_schedule
+from plait.schedules.validate import held_microbatches
+from plait.sharding.mesh_shape import MeshShape
+
+SIZE = 6
+SHAPES = [(1, 3), (2, 1), (2, 5), (3, 2), (3, 6)]  # stages, microbatches
+
+
+class Product(torch.autograd.Function):
+    """x · weight, in memory that `watch` sees end."""
+
+    @staticmethod
+    def forward(ctx, x, weight, watch):
+        memory = np.empty(SIZE)
+        watch(memory)
+        product = torch.from_numpy(memory)
+        ctx.save_for_backward(x, weight)
+        return product.copy_(x * weight)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        return gradient * weight, (gradient * x).sum(), None
+
+
+class Stage:
+    """Multiplies; the last one sums to a loss. `calls` is the order of what was asked of it, `alive` counts values."""
+
+    def __init__(self, place: int, stages: int) -> None:
+        self.weight = torch.nn.Parameter(torch.tensor(2.0 + place, dtype=torch.float64))
+        self.first, self.last = place == 0, place == stages - 1
+        self.calls: list[str] = []
+        self.alive, self.most_alive = 0, 0
+
+    def forward(self, hidden, inputs):
+        self.calls.append(f"F{inputs}")
+        assert (hidden is None) == self.first
+        x = torch.full((SIZE,), 1.0 + inputs, dtype=torch.float64) if hidden is None else hidden
+        product = Product.apply(x, self.weight, self.watch)
+        if product.requires_grad:
+            product.register_hook(lambda _: self.calls.append(f"B{inputs}"))
+        return product.square().sum() if self.last else product
+
+    def hidden_like(self, inputs):
+        return torch.empty(SIZE, dtype=torch.float64)
+
+    def watch(self, memory):
+        self.alive += 1
+        self.most_alive = max(self.most_alive, self.alive)
+        weakref.finalize(memory, self.gone)
+
+    def gone(self):
+        self.alive -= 1
+
+
+def perform(kind, stages, microbatches):
+    """One run: its actions, the order of calls, what came out, and how many values of this stage lived at once."""
+    group = build_mesh(MeshShape(pipeline=stages)).axis("pipeline")
+    stage = Stage(group.index, stages)
+    executor = PipelineExecutor(stage, group, lambda: stage.calls.append("last"))
+    inputs = range(microbatches)
+    if kind == "forward only":
+        with torch.no_grad():
+            loss = executor.run(forward_only(stages, microbatches), inputs, 1.0)
+    else:
+        loss = executor.run(build_schedule(kind, stages, microbatches), inputs, 0.5)
+    actions = [str(timed.action) for timed in executor.timeline]
+    times = [(timed.start, timed.end) for timed in executor.timeline]
+    gradient = None if stage.weight.grad is None else stage.weight.grad.item()
+    return actions, times, stage.calls, loss and loss.item(), gradient, (stage.most_alive, stage.alive)
+
+
+@pytest.fixture
+def performed(run_on_ranks) -> Callable:
+    return lambda kind, stages, microbatches: run_on_ranks(stages, perform, kind, stages, microbatches)
+
+
+def schedule_of(kind, stages, microbatches):
+    return forward_only(stages, microbatches) if kind == "forward only" else build_schedule(kind, stages, microbatches)
+
+
+@pytest.mark.parametrize("kind", [*BUILT, "forward only"])
+@pytest.mark.parametrize(("stages", "microbatches"), SHAPES)
+def test_the_log_is_the_program(performed, kind, stages, microbatches):
+    programs = schedule_of(kind, stages, microbatches).programs
+    for program, (actions, times, calls, *_) in zip(programs, performed(kind, stages, microbatches), strict=True):
+        assert actions == [str(action) for step in program for action in step]
+        assert all(start <= end for start, end in times)
+        assert times == sorted(times)
+        computed = [a for step in program for a in step if a.kind in COMPUTE]
+        assert [call for call in calls if call != "last"] == [f"{a.kind}{a.microbatch}" for a in computed]
+
+
+@pytest.mark.parametrize("kind", BUILT)
+@pytest.mark.parametrize(("stages", "microbatches"), SHAPES)
+def test_losses_and_gradients_are_one_rank_s(performed, kind, stages, microbatches):
+    weights = [torch.tensor(2.0 + place, dtype=torch.float64, requires_grad=True) for place in range(stages)]
+    inputs = torch.arange(1.0, microbatches + 1, dtype=torch.float64)
+    loss = SIZE * (inputs * torch.stack(weights).prod()).square().sum()
+    (loss * 0.5).backward()
+    for place, (*_, found, gradient, _) in enumerate(performed(kind, stages, microbatches)):
+        assert found == (loss.item() if place == stages - 1 else None)
+        assert gradient == weights[place].grad.item()
+
+
+@pytest.mark.parametrize("kind", BUILT)
+@pytest.mark.parametrize(("stages", "microbatches"), SHAPES)
+def test_the_last_backward_is_announced_right_before_it(performed, kind, stages, microbatches):
+    for _, _, calls, *_ in performed(kind, stages, microbatches):
+        assert calls.count("last") == 1
+        last = max(place for place, call in enumerate(calls) if call.startswith("B"))
+        assert calls[last - 1] == "last"
+
+
+@pytest.mark.parametrize("kind", BUILT)
+@pytest.mark.parametrize(("stages", "microbatches"), [(2, 5), (3, 6)])
+def test_a_stage_keeps_what_its_schedule_holds(performed, kind, stages, microbatches):
+    held = held_microbatches(build_schedule(kind, stages, microbatches))
+    for most, (*_, (most_alive, alive)) in zip(held, performed(kind, stages, microbatches), strict=True):
+        assert most <= most_alive <= most + 1  # and perhaps one that is still being sent
+        assert alive == 0
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_forward_only_keeps_nothing(performed, stages):
+    for *_, loss, gradient, (most_alive, alive) in performed("forward only", stages, 9):
+        assert loss is None or loss > 0
+        assert gradient is None
+        assert most_alive <= 2  # the one at hand, and one that is still being sent
+        assert alive == 0
+
+
+def test_nothing_announces_a_backward_that_never_comes(performed):
+    assert all("last" not in calls for _, _, calls, *_ in performed("forward only", 2, 3))
+
+
+def test_a_failed_run_leaves_no_trace_in_the_next():
+    stage = Stage(0, 1)
+    executor = PipelineExecutor(stage, Group(axis="pipeline", ranks=(0,), index=0), lambda: None)
+    with pytest.raises(IndexError):
+        executor.run(build_schedule("1f1b", 1, 2), range(1), 1.0)
+    assert [action.kind for action in (timed.action for timed in executor.timeline)] == [Kind.F, Kind.B]
+    assert executor.run(build_schedule("1f1b", 1, 2), range(2), 1.0).item() == SIZE * (4.0 + 16.0)
+    assert stage.alive == 0
