@@ -47,17 +47,17 @@ def _without(axis: str) -> Wrapper:
     return wrapper
 
 
-def stage_scaled_twice():
-    """Pipeline: the first stage doubles the gradient that reaches it; the loss is right (DeepSpeed#8152)."""
+def first_stage_scaled(factor: float):
+    """Pipeline: the first stage scales the gradient that reaches it; the loss is right (DeepSpeed#8152)."""
 
     def wrapper(backward):
-        def doubling(self, microbatch):
+        def scaling(self, microbatch):
             for key, gradient in self._arrived.items():
                 if self._group.index == 0 and "B" in key[0].name:
-                    gradient.mul_(2)
+                    gradient.mul_(factor)
             backward(self, microbatch)
 
-        return doubling
+        return scaling
 
     return wrapped("plait.parallel.pipeline_executor:_Performance._backward", wrapper)
 

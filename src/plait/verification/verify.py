@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from safetensors.numpy import save_file
 
-from plait.errors import UnusableInput
+from plait.errors import RankFailure, UnusableInput
 from plait.launchers import RankPool, default_starter
 from plait.layers.gpt import describe_gpt
 from plait.plans.plan import Plan
@@ -65,9 +65,8 @@ def verify_plan(
         evidence = trial.evidence()
         found = rows(trial.references, evidence)
         culprit = _culprit(found, trial)
-    sides: dict[Precision, _Sides] = {
-        p: _Sides(trial.references[p].plain, assembled(evidence[p].judged)) for p in PRECISIONS
-    }
+    plain = {precision: runs.plain for precision, runs in trial.references.items()}
+    sides: dict[Precision, _Sides] = {p: _Sides(plain[p], assembled(evidence[p].judged)) for p in PRECISIONS}
     if dump is not None:
         _dump(Path(dump), sides)
     kept, narrowed = changes(whole, subject)
@@ -92,7 +91,7 @@ def _own_pools() -> Iterator[RunOnRanks]:
         pools: dict[int, RankPool] = {}
 
         def run(ranks: int, function: Callable[..., Any], *args: object) -> list[Any]:
-            if ranks not in pools:
+            if ranks not in pools or not pools[ranks].alive:
                 pools[ranks] = stack.enter_context(RankPool(ranks, starter=starter))
             return pools[ranks].run(function, *args)
 
@@ -121,8 +120,11 @@ class _Trial:
         }
 
     def cures(self, plan: Plan) -> bool:
-        """Whether nothing is wrong under another plan."""
-        by_rank = self.run(plan.ranks, judged_only, replace(self.subject, plan=plan), self._states(), self.around)
+        """Whether nothing is wrong under another plan; one that can't even be run cures nothing."""
+        try:
+            by_rank = self.run(plan.ranks, judged_only, replace(self.subject, plan=plan), self._states(), self.around)
+        except RankFailure:
+            return False
         evidence: dict[Precision, Evidence] = {
             p: Evidence(mesh=plan.mesh, judged=[rank[p] for rank in by_rank]) for p in PRECISIONS
         }

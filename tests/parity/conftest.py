@@ -1,0 +1,14 @@
+"""One `parity` for the session, so that each one-process run is computed once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import SessionPools
+from tests.parity.harness import Parity
+
+
+@pytest.fixture(scope="session")
+def parity(rank_pools: SessionPools) -> Parity:
+    """`parity.holds(model, training, plan)`."""
+    return Parity(rank_pools.run)
