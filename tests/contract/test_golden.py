@@ -71,7 +71,7 @@ def test_a_key_of_the_contract_is_enough():
     assert load(JOB) == job_from_table(tomllib.loads(JOB.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", ["check", "error"])
+@pytest.mark.parametrize("name", ["check", "error", "plan", "simulate"])
 def test_the_samples_have_the_keys_of_the_page(name):
     assert all(f'"{key}"' in PAGE.read_text(encoding="utf-8") for key in golden(name))
 

@@ -24,6 +24,9 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "check": "plait.cli.check",
+    "plan": "plait.cli.plan",
+    "simulate": "plait.cli.simulate",
+    "train": "plait.cli.train",
     "profile": "plait.cli.profile",
     "doctor": "plait.cli.doctor",
 }

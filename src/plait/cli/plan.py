@@ -1,0 +1,136 @@
+"""`plait plan JOB`: which plan is best, what will it cost, and why did the others lose?
+
+The best one is written as `plan.toml`, with its prediction, for every other command's `--plan`. A machine that was
+never measured is measured first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plait.cli.output import Answer, JsonFlag, Line
+from plait.units import Bytes, Seconds
+
+if TYPE_CHECKING:
+    from plait.planner.search import Plans, RankedPlan
+    from plait.plans.plan import Plan
+    from plait.specs.measurements import Measurements
+
+__all__ = ["command", "known_machine", "plans_document", "plans_lines", "short"]
+
+_SHOWN = 10  # plans in the table for people; the document has them all
+
+
+def command(
+    job: Annotated[Path, typer.Argument(help="The job, a TOML file.", metavar="JOB", show_default=False)],
+    top: Annotated[
+        int | None, typer.Option(help="How many plans to show.", min=1, metavar="K", show_default="10; all in JSON")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where to write the best plan.", metavar="FILE")] = Path("plan.toml"),
+    measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
+    json: JsonFlag = False,
+) -> Answer:
+    """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
+    from plait.api import load, plan, require_legal
+    from plait.plans.files import write_plan
+
+    asked = load(job)
+    require_legal(asked)
+    plans = plan(asked, known_machine(measurements))
+    write_plan(out, plans.best.plan, plans.best.prediction)
+    return Answer(
+        document=plans_document(plans, top) | {"written": str(out)},
+        lines=[*plans_lines(plans, top or _SHOWN), [("", f"written to {out}")]],
+    )
+
+
+def known_machine(path: Path | None) -> Measurements:
+    """The measurements in a file, or in the cache; where there are none yet, they are taken, and that is said."""
+    from plait.api import measured
+
+    def tell(stage: str) -> None:
+        print(f"never measured this machine before: timing {stage} ...", file=sys.stderr, flush=True)
+
+    return measured(path, tell=tell)
+
+
+def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
+    """The contract's `plan` document, with the first `top` plans, or all."""
+    return {
+        "search_seconds": plans.search_seconds,
+        "considered": plans.considered,
+        "legal": plans.legal,
+        "unfit": plans.unfit,
+        "plans": [_ranked_document(one) for one in plans.plans[:top]],
+        "too_close_to_call": plans.too_close_to_call,
+    }
+
+
+def _ranked_document(one: RankedPlan) -> dict[str, Any]:
+    from plait.plans.files import plan_table
+
+    predicted, terms = one.prediction, one.prediction.terms
+    return {
+        "plan": plan_table(one.plan),
+        "step_seconds": predicted.step_seconds,
+        "interval": list(predicted.interval),
+        "memory_bytes": list(predicted.memory_bytes),
+        "terms": {
+            "compute": terms.compute,
+            "bubble": terms.bubble,
+            "optimizer": terms.optimizer,
+            "exposed": dict(terms.exposed),
+        },
+        "lost_because": one.lost_because,
+    }
+
+
+def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
+    """What a person wants to know: the ranked plans, the best one in words, and whether the race was close."""
+    from plait.plans.describe import describe
+
+    unfit = f", {plans.unfit} too large for the memory" if plans.unfit else ""
+    searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}, in {Seconds(plans.search_seconds)}"
+    yield [("dim", searched)]
+    yield []
+    yield from _table([_row(one) for one in plans.plans[:top]])
+    if len(plans.plans) > top:
+        yield [("dim", f"… and {len(plans.plans) - top} more (--top {len(plans.plans)})")]
+    yield []
+    yield from ([("bold", line)] for line in describe(plans.best.plan).splitlines())
+    if plans.too_close_to_call:
+        low, high = (Seconds(bound) for bound in plans.best.prediction.interval)
+        yield [("yellow", f"too close to call: the best takes {low} to {high}, and others lie within that")]
+
+
+def _row(one: RankedPlan) -> tuple[str, ...]:
+    predicted = one.prediction
+    spread = (predicted.interval[1] - predicted.step_seconds) / predicted.step_seconds
+    largest = str(Bytes(max(predicted.memory_bytes)))
+    return short(one.plan), str(Seconds(predicted.step_seconds)), f"±{spread:.0%}", largest, one.lost_because or "best"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:
+    head = ("plan", "step", "", "memory a rank", "why it lost")
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for place, row in enumerate((head, *rows)):
+        name, *numbers, reason = row
+        cells = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=False))]
+        style = ("dim", "bold green", "")[min(place, 2)]
+        yield [(style, "  ".join([*cells, reason]))]
+
+
+def short(plan: Plan) -> str:
+    """A plan on one line: what it splits, and how it cuts the batch."""
+    degrees = [f"{axis} {plan.mesh.size(axis)}" for axis in ("data", "tensor", "pipeline") if plan.mesh.size(axis) > 1]
+    parts = [" × ".join(degrees) or "one rank", f"microbatch {plan.microbatch}"]
+    if plan.pipeline > 1:
+        parts.append(f"{plan.schedule} {'+'.join(map(str, plan.stages))}")
+    if plan.tensor > 1 and plan.sequence_parallel:
+        parts.append("sequence parallel")
+    return ", ".join(parts)

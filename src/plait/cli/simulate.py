@@ -1,0 +1,106 @@
+"""`plait simulate JOB`: what will each rank do when? The very list that the executor performs, played and drawn."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plait.cli.output import Answer, JsonFlag, Line
+from plait.cli.plan import known_machine, short
+from plait.errors import UnusableInput
+from plait.units import Seconds
+
+if TYPE_CHECKING:
+    from plait.planner.simulator import Played
+    from plait.plans.plan import Plan
+    from plait.schedules.timeline import Timeline
+    from plait.specs.job import Job
+    from plait.specs.measurements import Measurements
+
+__all__ = ["command", "step_document", "step_lines"]
+
+_WIDTH = 120  # characters of the drawing
+
+
+def command(
+    job: Annotated[Path, typer.Argument(help="The job, a TOML file.", metavar="JOB", show_default=False)],
+    plan: Annotated[Path | None, typer.Option(help="The plan; left out, the best one.", metavar="PLAN")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write a Chrome trace, for Perfetto.", metavar="FILE")] = None,
+    measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
+    json: JsonFlag = False,
+) -> Answer:
+    """What will each rank do when? A timeline as text, and as a Chrome trace."""
+    from plait.api import load, require_legal
+    from plait.planner.simulator import played
+    from plait.planner.step_cost import JobPrices
+
+    asked = load(job)
+    require_legal(asked)
+    machine = known_machine(measurements)
+    prices = JobPrices(asked.model, asked.training, machine)
+    one = played(_chosen(asked, plan, machine), prices)
+    if trace is not None:
+        _write_trace(trace, one.step.timeline)
+    told: list[Line] = [[("", f"trace written to {trace}")]] if trace else []
+    return Answer(document=step_document(one), lines=[*step_lines(one), *told])
+
+
+def _chosen(job: Job, path: Path | None, machine: Measurements) -> Plan:
+    from plait.planner.search import search
+    from plait.plans.files import read_plan
+
+    return search(job, machine).best.plan if path is None else read_plan(path, job).plan
+
+
+def step_document(one: Played) -> dict[str, Any]:
+    """The contract's `simulate` document: the actions of every rank; ranks of one stage do the same."""
+    timeline, terms = one.step.timeline, one.step.terms
+    actions = [
+        [{"action": str(action), "start": start, "end": end} for action, start, end in timed]
+        for timed in timeline.ranks
+    ]
+    mesh = one.plan.mesh
+    return {
+        "step_seconds": one.step.seconds,
+        "bubble_fraction": timeline.bubble_fraction,
+        "terms": {
+            "compute": terms.compute,
+            "bubble": terms.bubble,
+            "optimizer": terms.optimizer,
+            "exposed": dict(terms.exposed),
+        },
+        "ranks": [
+            {"rank": rank, "actions": actions[mesh.coordinate(rank, "pipeline")]} for rank in range(one.plan.ranks)
+        ],
+    }
+
+
+def step_lines(one: Played) -> Iterator[Line]:
+    """The timeline, drawn; and where the step's seconds go."""
+    from plait.schedules.timeline import draw
+
+    plan, step = one.plan, one.step
+    yield [("bold", short(plan))]
+    each = plan.data * plan.tensor
+    stages = f"a line a stage, of {each} ranks each; " if each > 1 else ""
+    yield [("dim", f"{stages}F forward, B backward, ~ transfer, · waiting")]
+    yield from ([("", line)] for line in draw(step.timeline, _WIDTH).splitlines())
+    yield []
+    parts = [("compute", step.terms.compute), ("bubble", step.terms.bubble), ("optimizer", step.terms.optimizer)]
+    parts += [(f"exposed {axis}", seconds) for axis, seconds in step.terms.exposed.items()]
+    told = ", ".join(f"{name} {Seconds(seconds)}" for name, seconds in parts if seconds)
+    yield [("", f"a step takes {Seconds(step.seconds)}: {told}")]
+    yield [("", f"stages wait for {step.timeline.bubble_fraction:.1%} of the schedule")]
+
+
+def _write_trace(path: Path, timeline: Timeline) -> None:
+    from plait.schedules.timeline import chrome_trace
+
+    try:
+        path.write_text(jsonlib.dumps(chrome_trace(timeline)) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UnusableInput(f"the trace can't be written to {path}: {error.strerror or error}") from error

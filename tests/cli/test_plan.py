@@ -1,0 +1,172 @@
+"""`plait plan` and `plait simulate`: the documents of the contract, the files they leave, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+import tomli_w
+
+from plait.api import load
+from plait.cli.main import main
+from plait.plans.files import read_plan
+from plait.schedules.action import Action
+from plait.specs.measurement_files import write_measurements
+from tests.contract.golden import assert_shape, contract_table, golden
+from tests.planner.machines import machine
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A folder to work in, with a job that leaves its plan open, and a machine that was measured."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "cache"))
+    write_measurements(machine(cores=2, dispatch=2e-6), tmp_path / "cache" / "measurements.json")
+    write_job("job.toml", without=["plan"])
+    return tmp_path
+
+
+def write_job(name, changes=None, without=()):
+    with open(name, "wb") as file:
+        tomli_w.dump(contract_table(changes, without), file)
+
+
+def ask(capsys, *words):
+    code = main([*words, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_document_of_a_plan(capsys):
+    code, document = ask(capsys, "plan", "job.toml")
+    assert code == 0
+    assert_shape(document, golden("plan"))
+    assert len(document["plans"]) == document["legal"] <= document["considered"]
+    assert document["plans"][0]["lost_because"] is None
+    keys = set(contract_table()["plan"])
+    for one in document["plans"]:
+        assert set(one["plan"]) == keys
+        terms = one["terms"]
+        total = terms["compute"] + terms["bubble"] + terms["optimizer"] + sum(terms["exposed"].values())
+        assert total == pytest.approx(one["step_seconds"])
+        assert len(one["memory_bytes"]) == 4
+
+
+def test_the_best_plan_is_left_as_a_file(capsys, place):
+    _, document = ask(capsys, "plan", "job.toml")
+    written = read_plan("plan.toml", load("job.toml"))
+    assert document["written"] == "plan.toml"
+    assert tomllib.loads((place / "plan.toml").read_text())["plan"] == document["plans"][0]["plan"]
+    assert written.prediction.step_seconds == document["plans"][0]["step_seconds"]
+    assert ask(capsys, "plan", "job.toml", "--out", "other.toml")[0] == 0
+    assert read_plan("other.toml", load("job.toml")).plan == written.plan
+
+
+def test_as_many_plans_as_asked(capsys):
+    assert len(ask(capsys, "plan", "job.toml", "--top", "3")[1]["plans"]) == 3
+
+
+def test_what_the_job_fixes_is_kept(capsys):
+    write_job("fixed.toml", {"plan.microbatch": 1}, ["plan.stages", "plan.schedule"])
+    code, document = ask(capsys, "plan", "fixed.toml")
+    fixed = contract_table({"plan.microbatch": 1}, ["plan.stages", "plan.schedule"])["plan"]
+    assert code == 0
+    assert all(one["plan"] | fixed == one["plan"] for one in document["plans"])
+
+
+def test_people_read_a_table(capsys):
+    assert main(["plan", "job.toml", "--top", "2"]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert "plans considered" in lines[0]
+    assert "why it lost" in out
+    assert "… and " in out
+    assert lines[-1] == "written to plan.toml"
+
+
+def test_nothing_fits_is_the_answer_no(capsys, place):
+    write_measurements(machine(cores=2, memory=10**6), place / "small.json")
+    code, document = ask(capsys, "plan", "job.toml", "--measurements", "small.json")
+    assert code == 1
+    assert document["error"]["kind"] == "nothing_fits"
+    assert "dies first" in document["error"]["message"]
+    assert not (place / "plan.toml").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "simulate"])
+def test_bad_input_is_refused(capsys, place, command):
+    write_job("illegal.toml", {"plan.tensor": 48}, ["plan.tensor_shares"])
+    assert ask(capsys, command, "illegal.toml")[0] == 2
+    assert ask(capsys, command, "nowhere.toml")[1]["error"]["kind"] == "unusable_input"
+    (place / "bad.json").write_text("{}")
+    code, document = ask(capsys, command, "job.toml", "--measurements", "bad.json")
+    assert (code, document["error"]["kind"]) == (2, "unusable_input")
+
+
+def test_a_machine_never_measured_is_measured_first(capsys, place, monkeypatch):
+    (place / "cache" / "measurements.json").unlink()
+    asked: list[str] = []
+
+    def profile(*, tell):
+        tell("links")
+        asked.append("measured")
+        return machine(cores=2)
+
+    monkeypatch.setattr("plait.api.profile", profile)
+    assert main(["plan", "job.toml"]) == 0
+    assert "never measured this machine before: timing links" in capsys.readouterr().err
+    assert main(["plan", "job.toml"]) == 0
+    assert asked == ["measured"]
+
+
+def test_the_document_of_a_simulation(capsys):
+    ask(capsys, "plan", "job.toml")
+    code, document = ask(capsys, "simulate", "job.toml", "--plan", "plan.toml")
+    assert code == 0
+    assert_shape(document, golden("simulate"))
+    assert document["step_seconds"] == ask(capsys, "plan", "job.toml")[1]["plans"][0]["step_seconds"]
+    assert [one["rank"] for one in document["ranks"]] == [0, 1, 2, 3]
+    for rank in document["ranks"]:
+        assert all(Action.parse(one["action"]) and one["start"] <= one["end"] for one in rank["actions"])
+
+
+def test_the_bubble_of_a_simulation(capsys, place):
+    # a machine of four devices with free links; two stages as even as they go: 7 blocks, the head as much as 0.1 more
+    write_measurements(machine(latency=0.0, link=1e18), place / "free.json")
+    write_job("piped.toml", {"model.layers": 8, "model.vocab": 1003, "plan": {"pipeline": 4, "microbatch": 2}})
+    _, document = ask(capsys, "simulate", "piped.toml", "--measurements", "free.json")
+    assert document["bubble_fraction"] == pytest.approx(3 / (8 + 3), rel=0.35)
+    starts = [min(one["start"] for one in rank["actions"]) for rank in document["ranks"]]
+    assert starts == sorted(starts)
+
+
+def test_without_a_plan_the_best_one_is_simulated(capsys):
+    assert ask(capsys, "simulate", "job.toml")[1]["step_seconds"] > 0
+
+
+def test_a_trace_for_perfetto(capsys, place):
+    assert main(["simulate", "job.toml", "--trace", "trace.json"]) == 0
+    assert "trace written to trace.json" in capsys.readouterr().out
+    events = json.loads((place / "trace.json").read_text())["traceEvents"]
+    assert {"F", "B"} <= {event["name"].strip("0123456789") for event in events if event["ph"] == "X"}
+    code, document = ask(capsys, "simulate", "job.toml", "--trace", "no/such/trace.json")
+    assert (code, document["error"]["kind"]) == (2, "unusable_input")
+
+
+def test_people_see_the_timeline(capsys):
+    write_job("piped.toml", {"plan": {"pipeline": 2, "data": 2, "microbatch": 2}})
+    assert main(["simulate", "piped.toml"]) == 0
+    out = capsys.readouterr().out
+    assert "a line a stage, of 2 ranks each" in out
+    assert "F0" in out
+    assert "a step takes" in out
+
+
+def test_a_plan_for_another_job_is_refused(capsys, place):
+    ask(capsys, "plan", "job.toml")
+    write_job("other.toml", {"model.layers": 5}, ["plan"])
+    table = tomllib.loads((place / "plan.toml").read_text())
+    table["plan"]["stages"] = [7]
+    (place / "plan.toml").write_text(tomli_w.dumps({"plan": table["plan"]}))
+    code, document = ask(capsys, "simulate", "other.toml", "--plan", "plan.toml")
+    assert (code, document["error"]["kind"]) == (2, "illegal_job")
