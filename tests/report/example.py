@@ -31,7 +31,7 @@ __all__ = ["example", "lanes", "losses", "prediction"]
 MIB = 2**20
 PLAN = Plan(data=2, pipeline=2, stages=(4, 4), microbatch=2, schedule="1f1b", data_shares=(1, 1), bucket_bytes=4 * MIB)
 SECONDS = {Kind.F: 0.01655, Kind.B: 0.0338}
-CODE = '''self, name, default=None):
+CODE = '''self, name, default=0):
     """Return the value of the named attribute."""
     if name in self._cache:
         return self._cache[name]

@@ -26,6 +26,7 @@ from math import nan, prod
 from pathlib import Path
 from typing import Any
 
+from plait.errors import UnusableInput
 from plait.layers.gpt import describe_gpt
 from plait.plans.files import read_plan
 from plait.plans.plan import Plan
@@ -181,8 +182,10 @@ def _verdict(path: Path) -> Verdict | None:
 
 
 def _commands(path: Path) -> tuple[str, ...]:
-    with reading(path):
-        return tuple(map(str, document(path, default=())))
+    lines = document(path, default=[])
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise UnusableInput(f"{path.name} is no list of command lines")
+    return tuple(lines)
 
 
 def _samples(path: Path) -> tuple[Sample, ...]:
