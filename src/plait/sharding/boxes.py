@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from plait.layers.layer import Dim, Part
 from plait.sharding.rules import is_split
@@ -39,8 +39,7 @@ def shares(units: int, weights: tuple[float, ...]) -> tuple[Interval, ...]:
     by_remainder = sorted(range(len(weights)), key=lambda rank: (counts[rank] - exact[rank], rank))
     for rank in by_remainder[: units - sum(counts)]:
         counts[rank] += 1
-    starts = [sum(counts[:rank]) for rank in range(len(counts))]
-    return tuple((start, start + count) for start, count in zip(starts, counts, strict=True))
+    return tuple(pairwise((0, *accumulate(counts))))
 
 
 def unit_range(part: Part, weights: tuple[float, ...], rank: int) -> Interval:
@@ -48,7 +47,8 @@ def unit_range(part: Part, weights: tuple[float, ...], rank: int) -> Interval:
     if not is_split(part.index):
         return (0, part.units)
     start, stop = shares(part.units * part.per_unit, weights)[rank]
-    return (start // part.per_unit, -(-stop // part.per_unit))
+    first = start // part.per_unit
+    return (first, -(-stop // part.per_unit) if start < stop else first)
 
 
 def intervals(dim: Dim, weights: tuple[float, ...], rank: int) -> tuple[Interval, ...]:
