@@ -19,7 +19,7 @@ __all__ = ["learning_rate_at"]
 def learning_rate_at(step: int, training: TrainingSpec) -> float:
     """The rate of step `step`, counted from 0. Warm-up gives the first step 1/warmup_steps of the full rate."""
     if step < training.warmup_steps:
-        return training.learning_rate * (step + 1) / training.warmup_steps
+        return training.learning_rate * ((step + 1) / training.warmup_steps)
     decaying = max(1, training.steps - training.warmup_steps)
     progress = min(1.0, (step - training.warmup_steps) / decaying)
     match training.decay:

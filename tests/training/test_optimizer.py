@@ -1,0 +1,147 @@
+"""The optimizer is torch's own, bit for bit, over a rank's weights; and its masters, where these are half precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from plait.specs.training import TrainingSpec
+from plait.training.optimizer import Optimizer
+
+ADAMW = TrainingSpec(weight_decay=0.3, betas=(0.8, 0.9))
+SGD = replace(ADAMW, optimizer="sgd")
+SHAPES = {"table": (5, 3), "norm": (3,), "bias": (4,)}
+DECAYS = {"table": True, "norm": False, "bias": False}
+RATES = (0.1, 0.03, 0.2)
+
+
+def weights_of(dtype, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
+    return {name: torch.nn.Parameter(value.to(dtype)) for name, value in drawn.items()}
+
+
+def gradients_of(step, dtype):
+    return {name: gradient.detach() for name, gradient in weights_of(dtype, seed=10 + step).items()}
+
+
+def ours(training, dtype, reduce_dtype):
+    """Our optimizer after three steps, and the weights that it moves."""
+    weights = weights_of(dtype)
+    gradients = {name: torch.zeros(shape, dtype=reduce_dtype) for name, shape in SHAPES.items()}
+    optimizer = Optimizer(weights, gradients, DECAYS, training)
+    for step, rate in enumerate(RATES):
+        for name, gradient in gradients_of(step, reduce_dtype).items():
+            gradients[name].copy_(gradient)
+        optimizer.step(rate)
+    return optimizer, weights, gradients
+
+
+def torch_s(training, dtype, master_dtype):
+    """torch.optim after the same three steps, on weights in the master's dtype."""
+    weights = {name: torch.nn.Parameter(weight.detach().to(master_dtype)) for name, weight in weights_of(dtype).items()}
+    groups = [
+        {"params": [weights["table"]], "weight_decay": training.weight_decay},
+        {"params": [weights["norm"], weights["bias"]], "weight_decay": 0.0},
+    ]
+    if training.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups, betas=training.betas, fused=True)
+    else:
+        optimizer = torch.optim.SGD(groups, momentum=training.betas[0], fused=True)
+    for step, rate in enumerate(RATES):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for name, gradient in gradients_of(step, master_dtype).items():
+            weights[name].grad = gradient
+        optimizer.step()
+    return optimizer, weights
+
+
+@pytest.mark.parametrize("training", [ADAMW, SGD, replace(SGD, betas=(0.0, 0.9))], ids=["adamw", "sgd", "no momentum"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_it_is_torch_s(training, dtype):
+    optimizer, weights, _ = ours(training, dtype, dtype)
+    reference, expected = torch_s(training, dtype, dtype)
+    for name, weight in expected.items():
+        assert torch.equal(weights[name], weight)
+        assert optimizer.masters[name] is weights[name]
+        state = {key: value for key, value in reference.state[weight].items() if value is not None}
+        assert optimizer.state[name].keys() == state.keys()
+        assert all(torch.equal(optimizer.state[name][key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize("training", [ADAMW, SGD], ids=["adamw", "sgd"])
+def test_half_precision_weights_have_masters_in_single(training):
+    optimizer, weights, _ = ours(training, torch.bfloat16, torch.float32)
+    _, expected = torch_s(training, torch.bfloat16, torch.float32)
+    for name, master in expected.items():
+        assert torch.equal(optimizer.masters[name], master)
+        assert torch.equal(weights[name], master.to(torch.bfloat16))
+
+
+def test_masters_remember_what_half_precision_can_t_say():
+    weight = torch.nn.Parameter(torch.ones(1, dtype=torch.bfloat16))  # the next one is 1.0078125
+    gradients = {"norm": torch.full((1,), -1.0)}
+    training = replace(SGD, betas=(0.0, 0.9))
+    optimizer = Optimizer({"norm": weight}, gradients, {"norm": False}, training)
+    seen = []
+    for _ in range(4):
+        optimizer.step(0.0015)
+        seen.append(weight.item())
+    assert seen == [1.0, 1.0, 1.0078125, 1.0078125]
+
+
+def test_only_what_decays_decays():
+    training = replace(ADAMW, weight_decay=0.5)
+    weights = weights_of(torch.float64)
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimizer = Optimizer(
+        weights, {n: torch.zeros(s, dtype=torch.float64) for n, s in SHAPES.items()}, DECAYS, training
+    )
+    optimizer.step(0.1)
+    assert torch.equal(weights["table"], before["table"] * (1 - 0.1 * 0.5))
+    assert torch.equal(weights["norm"], before["norm"])
+    assert torch.equal(weights["bias"], before["bias"])
+
+
+def test_one_kind_of_weight_alone_is_fine():
+    weights = {"norm": weights_of(torch.float64)["norm"]}
+    optimizer = Optimizer(weights, {"norm": torch.ones(3, dtype=torch.float64)}, DECAYS, ADAMW)
+    optimizer.step(0.1)
+    assert set(optimizer.state) == {"norm"}
+
+
+def test_it_leaves_no_gradient_for_the_next_backward_to_add_to():
+    _, weights, gradients = ours(ADAMW, torch.float64, torch.float64)
+    assert all(weight.grad is None for weight in weights.values())
+    kept = {name: gradient.clone() for name, gradient in gradients.items()}
+    weights["norm"].sum().backward()
+    assert all(torch.equal(gradients[name], gradient) for name, gradient in kept.items())
+
+
+ELEMENTS = 15 + 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("training", "dtype", "expected"),
+    [
+        (ADAMW, torch.float32, 2 * 4 * ELEMENTS + 3 * 4),  # two moments, and a count of steps for each weight
+        (ADAMW, torch.float64, 2 * 8 * ELEMENTS + 3 * 4),
+        (ADAMW, torch.bfloat16, 3 * 4 * ELEMENTS + 3 * 4),  # and the masters
+        (SGD, torch.float32, 4 * ELEMENTS),
+        (SGD, torch.bfloat16, 2 * 4 * ELEMENTS),
+        (replace(SGD, betas=(0.0, 0.9)), torch.float32, 0),
+    ],
+)
+def test_bytes_are_those_of_its_tensors(training, dtype, expected):
+    optimizer, _, _ = ours(training, dtype, torch.promote_types(dtype, torch.float32))
+    assert optimizer.nbytes == expected
+
+
+def test_before_the_first_step_there_is_no_state():
+    weights = weights_of(torch.float32)
+    optimizer = Optimizer(weights, {n: torch.zeros(s) for n, s in SHAPES.items()}, DECAYS, ADAMW)
+    assert optimizer.nbytes == 0
+    assert optimizer.state == {name: {} for name in SHAPES}
