@@ -2,6 +2,7 @@
 
     load ──> Job ──> check ──> Report
                  └─> plan ──> Plans        (from the machine's measurements: `measured`)
+                 └─> verify_job ──> Verification
                  └─> train ──> TrainingResult, and a run on disk
 
 Here, and in `cli`, planner and runtime meet. Rooms that are heavy to import are imported by the function that needs
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from plait.plans.plan import Plan
     from plait.specs.measurements import Measurements
     from plait.training.trainer import TrainingResult
+    from plait.verification.report import Verification
 
-__all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train"]
+__all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train", "verify_job"]
 
 _PATIENCE = 300.0  # seconds: nobody hears from a rank while it measures
 _SAMPLE_TOKENS = 160
@@ -139,6 +141,26 @@ def train(
         directory.write_json("samples.json", _continued(directory.path, samples))
     report(directory.path)
     return result
+
+
+def verify_job(
+    job: Job, plan: Plan | None = None, *, ranks: int = 8, dump: str | PathLike[str] | None = None
+) -> Verification:
+    """Is `job` under `plan` (default: what the job fixes of one, completed) the same model as one process?
+
+    On at most `ranks` processes of this machine; a larger job is narrowed, and the result says how. `dump`: a directory
+    for both sides' gradients. Raises IllegalJob for a job or a plan that is not legal, UnusableInput for a dump that
+    can't be written, RankFailure for a rank that failed.
+    """
+    from plait.plans.completion import complete
+    from plait.plans.legality import plan_problems
+    from plait.verification.verify import verify_plan
+
+    require_legal(job)
+    chosen = plan or complete(job)
+    if wrong := plan_problems(job, chosen):
+        raise IllegalJob(wrong)
+    return verify_plan(job, chosen, ranks=ranks, dump=dump)
 
 
 def report(run: str | PathLike[str]) -> Path:

@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "plait.cli.check",
     "plan": "plait.cli.plan",
     "simulate": "plait.cli.simulate",
+    "verify": "plait.cli.verify",
     "train": "plait.cli.train",
     "profile": "plait.cli.profile",
     "doctor": "plait.cli.doctor",

@@ -1,0 +1,118 @@
+"""`plait verify JOB`: is the parallel run the same model as one device? A proof, or a culprit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plait.cli.output import Answer, JsonFlag, Line
+
+if TYPE_CHECKING:
+    from plait.verification.evidence import Row
+    from plait.verification.report import Verification
+    from plait.verification.verdict import Verdict
+
+__all__ = ["command", "verification_lines"]
+
+_SHOWN = 12  # tensors in the table for people; the document has them all
+_MEANING: dict[Verdict, str] = {
+    "EXACT": "equal to the last bit",
+    "REASSOCIATION": "the same sums in another order: rounding, which shrinks with the precision",
+    "ZERO": "zero in mathematics, so that all that is in it is rounding",
+    "PINNED": "computed in float32 whatever is asked, so that float64 can't look closer",
+    "TIE": "a choice between equals fell the other way",
+    "LOSSY": "the plan itself changes the mathematics",
+    "NONDETERMINISTIC": "two equal runs of one side differ",
+    "NONFINITE": "NaN or infinity",
+    "BUG": "wrong: it doesn't shrink with the precision, and reordering sums doesn't explain it",
+}
+_STYLES: dict[Verdict, str] = {"EXACT": "green", "REASSOCIATION": "green", "ZERO": "green", "BUG": "bold red"}
+
+
+def command(
+    job: Annotated[Path, typer.Argument(help="The job, a TOML file.", metavar="JOB", show_default=False)],
+    plan: Annotated[
+        Path | None, typer.Option(help="The plan; left out, what the job fixes of one, completed.", metavar="PLAN")
+    ] = None,
+    ranks: Annotated[int, typer.Option(help="The most processes to prove it on.", min=1, metavar="N")] = 8,
+    dump: Annotated[
+        Path | None, typer.Option(help="Write both sides' gradients there, as safetensors.", metavar="DIR")
+    ] = None,
+    json: JsonFlag = False,
+) -> Answer:
+    """Is the parallel run the same model as one device? A proof, or the first tensor that departs, and its axis."""
+    from plait.api import load, require_legal, verify_job
+    from plait.plans.files import read_plan
+    from plait.verification.report import document
+
+    asked = load(job)
+    require_legal(asked)
+    chosen = None if plan is None else read_plan(plan, asked).plan
+    verification = verify_job(asked, chosen, ranks=ranks, dump=dump)
+    code = 1 if verification.verdict == "BUG" else 0
+    return Answer(document=document(verification), lines=list(verification_lines(verification)), code=code)
+
+
+def verification_lines(verification: Verification) -> Iterator[Line]:
+    """What a person wants to know: the verdict, what it was found out on, and the tensors that are furthest apart."""
+    from plait.verification.report import sentence
+
+    verdict = verification.verdict
+    yield [(_STYLES.get(verdict, "bold yellow"), verdict), ("bold", f"  {sentence(verification)}")]
+    yield []
+    yield from _scope(verification)
+    yield []
+    yield from _table(verification.tensors[:_SHOWN])
+    rest = len(verification.tensors) - _SHOWN
+    if rest > 0:
+        yield [("dim", f"… and {rest:,} more, none of them worse (--json has them all)")]
+    yield []
+    yield from _counts(verification.tensors)
+    if not any(row.axes for row in verification.tensors):
+        yield [("dim", "Wherever several ranks hold one element, their copies are equal to the last bit.")]
+    if verdict == "BUG" and verification.losses is not None:
+        one, many = verification.losses
+        yield [("dim", f"Comparing losses would have shown {one:.6f} and {many:.6f} after the first step.")]
+
+
+def _scope(verification: Verification) -> Iterator[Line]:
+    """On what it was run, and what was made smaller for it."""
+    kept = verification.kept
+    degrees = [f"{axis} {kept[f'plan.{axis}']}" for axis in ("data", "tensor", "pipeline") if f"plan.{axis}" in kept]
+    yield [("dim", f"Two steps in one process and in parallel ({', '.join(degrees)}), in float64 and in float32,")]
+    yield [("dim", f"random weights and tokens by address; {verification.seconds:.1f} s.")]
+    for key, change in verification.narrowed.items():
+        yield [("dim", f"  narrowed  {key}: {_short(change['job'])} → {_short(change['verified'])}")]
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _table(rows: Sequence[Row]) -> Iterator[Line]:
+    """The error of a tensor in units of its precision's epsilon, the smallest relative difference that it knows."""
+    cells = [("tensor", "what", "step", "precision", "error / eps")]
+    cells += [(r.name, r.kind, str(r.step), r.precision, f"{r.error_eps:,.3g}") for r in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "".join(
+            f"{cell:>{width}}  " if column in (2, 4) else f"{cell:<{width}}  "
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+    yield [("dim", f"{lines[0]}verdict")]
+    for line, row in zip(lines[1:], rows, strict=True):
+        yield [("", line), (_STYLES.get(row.verdict, "yellow"), row.verdict)]
+
+
+def _counts(rows: Sequence[Row]) -> Iterator[Line]:
+    """How many tensors there are of each verdict, with the verdict in words."""
+    found = Counter(row.verdict for row in rows)
+    for verdict, words in reversed(_MEANING.items()):
+        if found[verdict]:
+            yield [("", f"{found[verdict]:7,} "), (_STYLES.get(verdict, "yellow"), verdict), ("dim", f"  {words}")]
