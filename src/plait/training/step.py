@@ -1,41 +1,41 @@
-"""One step of training: forward and backward over the rank's microbatches, the sums, the clip, the update."""
+"""One step of training: forward and backward over the rank's microbatches, the sums, the clip, the update.
+
+    ├──────────── schedule ────────────┤├─── reduction ───┤├ optimizer ┤
+      F F B F B B   (and waiting between)   sums, norm, clip    update
+
+Its seconds come back in the planner's own terms, so that the two can be laid side by side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
+from plait.collectives.recorder import record
 from plait.models.sequences import Sequences
 from plait.parallel.model import ParallelModel
+from plait.plans.prediction import Terms
+from plait.schedules.action import COMPUTE
 from plait.specs.training import TrainingSpec
 from plait.training.learning_rate import learning_rate_at
 from plait.training.optimizer import Optimizer
 
-__all__ = ["StepResult", "StepTimes", "train_step"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepTimes:
-    """Where the seconds of one step went."""
-
-    schedule: float  # forward and backward, until the last action
-    reduction: float  # sums of gradients that were not hidden, norm and clip
-    optimizer: float
-
-    @property
-    def total(self) -> float:
-        """The whole step."""
-        return self.schedule + self.reduction + self.optimizer
+__all__ = ["StepResult", "train_step"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """`loss`: mean over the global batch's targets, on the last stage; `norm`: before clipping, where clipping asks."""
+    """`loss`: mean over the global batch's targets, on the last stage; `norm`: before clipping, where clipping asks.
+
+    `terms` add up to `seconds`. A stage that waits for a neighbour can't tell its slowness from the transfer's: both
+    are `bubble`.
+    """
 
     loss: float | None
     norm: float | None
-    times: StepTimes
+    seconds: float
+    terms: Terms
 
 
 def train_step(
@@ -51,14 +51,44 @@ def train_step(
     `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there).
     """
     start = perf_counter()
-    loss = model.forward_backward(rows, target_count)
+    with record() as scheduling:
+        loss = model.forward_backward(rows, target_count)
     computed = perf_counter()
-    model.sum_gradients()
-    if on_gradients is not None:
-        on_gradients()
-    norm = model.clip_gradients(training.clip_norm) if training.clip_norm > 0 else None
-    reduced = perf_counter()
+    with record() as reducing:
+        model.sum_gradients()
+        if on_gradients is not None:
+            on_gradients()
+        norm = model.clip_gradients(training.clip_norm) if training.clip_norm > 0 else None
     optimizer.step(learning_rate_at(rows.step, training))
     end = perf_counter()
-    times = StepTimes(schedule=computed - start, reduction=reduced - computed, optimizer=end - reduced)
-    return StepResult(loss=loss, norm=norm, times=times)
+    terms = _terms(
+        computing=sum(timed.end - timed.start for timed in model.timeline if timed.action.kind in COMPUTE),
+        schedule=computed - start,
+        rest=end - computed,
+        scheduling=scheduling.blocked_seconds,
+        reducing=reducing.blocked_seconds,
+    )
+    return StepResult(loss=loss, norm=norm, seconds=end - start, terms=terms)
+
+
+def _terms(
+    *,
+    computing: float,
+    schedule: float,
+    rest: float,
+    scheduling: Mapping[str, float],
+    reducing: Mapping[str, float],
+) -> Terms:
+    """Split a step: `computing` seconds in actions, `schedule` until the last one, `rest` after it; and what was
+    blocked, by axis, in each of the two halves."""
+    within_actions = scheduling.get("tensor", 0.0)
+    after_actions = scheduling.get("data", 0.0)  # the loss, reported over the data axis
+    exposed = {axis: reducing.get(axis, 0.0) for axis in ("data", "tensor", "pipeline")}
+    exposed["tensor"] += within_actions
+    exposed["data"] += after_actions
+    return Terms(
+        compute=computing - within_actions,
+        bubble=schedule - computing - after_actions,
+        optimizer=rest - sum(reducing.values()),
+        exposed=exposed,
+    )
