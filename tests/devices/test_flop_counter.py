@@ -1,11 +1,11 @@
-"""The counter sees what torch's own does not: attention on this kind of device, forward and backward, grouped or not."""
+"""The counter sees what torch's own does not: attention on CPUs, forward and backward, grouped or not."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from plait.devices.flop_counter import flop_counter
 
@@ -42,8 +42,7 @@ def test_everything_else_is_torch_s():
 
 
 def test_torch_s_own_counter_is_left_as_it_was():
-    q = torch.randn(1, 1, 3, 4)
-    flop_counter()
-    with FlopCounterMode(display=False) as counter:
-        F.scaled_dot_product_attention(q, q, q)
-    assert counter.get_total_flops() == 0
+    before = dict(flop_registry)
+    with flop_counter():
+        pass
+    assert flop_registry == before
