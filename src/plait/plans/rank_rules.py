@@ -62,16 +62,17 @@ def _unfillable(job: Job) -> Breach:
         remedies=(
             *((f"plan.{axis}", nearest_first(divisors(ranks), number)) for axis, number in fixed.items()),
             *(("plan.microbatch", divisors_near(job.training.global_batch, number)) for number in batch.values()),
-            ("cluster.ranks", list(dict.fromkeys([*multiples_near(ranks, prod(fixed.values())), _most(job, fixed)]))),
+            ("cluster.ranks", list(dict.fromkeys([*multiples_near(ranks, prod(fixed.values())), *_most(job, fixed)]))),
         ),
     )
 
 
-def _most(job: Job, fixed: dict[str, int]) -> int:
-    """The most ranks that the job can fill, if it can fill any."""
+def _most(job: Job, fixed: dict[str, int]) -> tuple[int, ...]:
+    """The most ranks that the job can fill, if it can fill any, and if that is less than it has."""
     replicas = job.training.global_batch // cast("int", job.constraints.get("microbatch", 1))
     most = {"data": replicas, "tensor": scarcest(job)[1], "pipeline": job.model.layers}
-    return prod({**most, **fixed}.values())
+    found = prod({**most, **fixed}.values())
+    return (found,) if found < job.cluster.ranks else ()
 
 
 _LISTS = ("plan.stages", "plan.tensor_shares", "plan.data_shares")

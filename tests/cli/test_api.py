@@ -1,0 +1,100 @@
+"""Plait from Python: the names at the door, and that a job from a program is judged like one from a file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import tomli_w
+
+import plait
+from plait.api import require_legal
+from plait.errors import IllegalJob, UnusableInput
+from plait.plans.arrangements import arrangements
+from plait.specs.job import Job
+from plait.specs.model import ModelSpec
+from tests.contract.golden import JOB, contract_table
+
+SMALL = ModelSpec(layers=2, hidden=8, heads=2, kv_heads=2, ffn=32, vocab=256, max_positions=128)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(table) -> str:
+        path = tmp_path / "job.toml"
+        path.write_text(tomli_w.dumps(table), encoding="utf-8")
+        return str(path)
+
+    return written
+
+
+def test_the_names_at_the_door_are_the_api_s():
+    from plait import api
+
+    assert plait.load is api.load
+    assert plait.check is api.check
+    assert all(getattr(plait, name) is getattr(api, name) for name in plait.__all__)
+    assert set(plait.__all__) <= set(dir(plait))
+
+
+def test_there_is_nothing_else_at_the_door():
+    with pytest.raises(AttributeError, match="no attribute 'chekc'"):
+        _ = plait.chekc
+
+
+def test_importing_plait_loads_nothing_of_it():
+    program = "import sys, plait; print([name for name in sys.modules if name.startswith('plait.')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_job_and_its_path_are_judged_alike():
+    assert plait.check(plait.load(JOB)) == plait.check(JOB) == plait.check(str(JOB))
+
+
+def test_what_can_be_read_can_be_asked_about(write):
+    path = write(contract_table({"plan.stages": [3, 3]}))
+    job = plait.load(path)
+    assert plait.check(job) == plait.check(path)
+    assert [error.key for error in plait.check(job).errors] == ["plan.stages"]
+
+
+def test_what_can_t_be_read_tells_everything(write):
+    with pytest.raises(IllegalJob) as caught:
+        plait.load(write(contract_table({"plan.zero": 3, "plan.stages": [3, 3], "data.text": "no/such.txt"})))
+    assert {problem.key for problem in caught.value.problems} == {"plan.zero", "plan.stages", "data.text"}
+    with pytest.raises(UnusableInput):
+        plait.load("no/such/job.toml")
+
+
+@pytest.mark.parametrize("cores", [1, 2, 7, 13, 64])
+def test_a_job_without_ranks_gets_the_most_it_can_fill(write, monkeypatch, cores):
+    monkeypatch.setattr("plait.specs.assembly.available_cores", lambda: cores)
+    path = write({"model": {"layers": 3, "hidden": 8, "heads": 2}, "training": {"global_batch": 5}})
+    assert plait.check(path).ok
+    job = plait.load(path)
+    assert job.cluster.ranks <= cores
+    assert next(arrangements(job, job.cluster.ranks))
+    assert not any(next(arrangements(job, more), None) for more in range(job.cluster.ranks + 1, cores + 1))
+
+
+def test_a_legal_job_passes_and_another_does_not():
+    require_legal(Job(model=SMALL))
+    with pytest.raises(IllegalJob, match="exceeds the 2 heads"):
+        require_legal(Job(model=SMALL, constraints={"tensor": 3}))
+
+
+@pytest.mark.parametrize(
+    ("job", "key"),
+    [
+        (Job(model=replace(SMALL, heads=0)), "model.heads"),
+        (Job(model=replace(SMALL, vocab=100)), "model.vocab"),
+        (Job(model=SMALL, constraints={"zero": 3}), "plan.zero"),
+        (Job(model=SMALL, constraints={"tenosr": 3}), "plan.tenosr"),
+        (Job(model=SMALL, constraints={"microbatch": 1.5}), "plan.microbatch"),
+    ],
+)
+def test_a_job_from_a_program_is_judged_like_one_from_a_file(job, key):
+    assert [error.key for error in plait.check(job).errors] == [key]
