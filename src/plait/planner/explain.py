@@ -1,4 +1,4 @@
-"""Why a plan lost, in one sentence that is true: with its reason taken away, the plan would have won.
+"""Why a plan lost, in one sentence that is true: with its reason taken away, no plan would have been faster.
 
     reason                      taken away by playing the step again with
     communication of an axis    that axis for nothing
@@ -22,6 +22,7 @@ from plait.units import Bytes
 __all__ = ["Reason", "reasons", "why_it_lost", "why_nothing_fits"]
 
 _TIE = 1e-3  # plans closer than this are as good as equal
+_ROUNDING = 1 + 1e-9
 _FEWER = {
     "weights": "more ranks along tensor or pipeline, or a smaller model",
     "gradients": "more ranks along tensor or pipeline, or a smaller model",
@@ -45,7 +46,7 @@ def why_it_lost(loser: Played, winner: Played, prices: JobPrices) -> str:
     if loser.step.seconds - fastest <= _TIE * fastest:
         return _tie(loser, winner)
     found = sorted(one for one in reasons(loser, winner, prices) if loser.step.seconds - one.without > _TIE * fastest)
-    if found and found[0].without <= fastest:
+    if found and found[0].without <= fastest * _ROUNDING:
         return found[0].words
     return f"no single reason; the largest: {'; '.join(reason.words for reason in found[:2])}"
 
