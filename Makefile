@@ -23,7 +23,8 @@ help:
 	@echo "make clean     remove what make made, .venv too; your runs/ stay"
 
 demo: $(VENV)/.demo-ready
-	@$(VENV)/bin/plait demo
+	@rm -rf runs/demo
+	@$(VENV)/bin/plait demo examples/demo.toml --out runs/demo
 
 test: lint
 	@printf '\n== pytest\n'

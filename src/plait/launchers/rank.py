@@ -24,6 +24,7 @@ from datetime import timedelta
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from plait.launchers.allocator import keep_freed_memory
 from plait.launchers.messages import WHERE, Channel, Event, Raised, Result, Task, Whereabouts, decode, encode
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def join(rank: int, ranks: int, port: int, threads: int, backend: str, timeout: 
     import torch.distributed as dist
     from torch._C._distributed_c10d import TCPStore
 
+    keep_freed_memory()
     torch.set_num_threads(threads)
     loopback = "lo" if sys.platform == "linux" else "lo0"
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)  # the name of the host may resolve to anything
