@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from plait.report.page import render_report
-from plait.report.palette import DARK, LIGHT
+from plait.report.palette import DARK, GROUND, LIGHT
 from tests.report.browser import CHROMIUM, look_at
 from tests.report.example import example
 from tests.report.reading import parse
@@ -44,14 +44,24 @@ def test_it_is_drawn_in_the_colours_of_its_mode(looks, mode, colours, ground):
     _, picture = looks[mode]
     area = picture.width * picture.height
     counts = {colour: count for count, colour in picture.getcolors(maxcolors=area)}
-    assert max(counts, key=counts.__getitem__) in {rgb(ground), rgb(_PANELS[mode])}
+    assert max(counts, key=counts.__getitem__) in {rgb(ground), rgb(GROUND[mode])}
     drawn = {
         name: counts.get(rgb(colours[name]), 0) for name in ("forward", "backward", "pipeline", "data", "optimizer")
     }
     assert {name for name, pixels in drawn.items() if pixels < 100} == set(), drawn
 
 
-_PANELS = {"light": "#ffffff", "dark": "#1b1e23"}
+def test_pointing_at_a_microbatch_says_what_it_is_and_dims_the_others(tmp_path):
+    page = tmp_path / "report.html"
+    probe = """<script>document.querySelector('rect[data-microbatch="2"]')
+        .dispatchEvent(new PointerEvent("pointerover", {bubbles: true, clientX: 9, clientY: 9}))</script></body>"""
+    page.write_text(render_report(example()).replace("</body>", probe), encoding="utf-8")
+    tree = parse(look_at(page, tmp_path / "p.png", height=200).document)
+    tip = tree.one("div", "tip")
+    assert "hidden" not in tip.attributes
+    assert tip.text.startswith("0RECV_F2") or tip.text.startswith("0F2")
+    dimmed = {rect.attributes.get("data-microbatch") for rect in tree.all("rect", "dim")}
+    assert dimmed == {"0", "1", "3"}
 
 
 def test_a_console_error_would_be_heard(tmp_path):

@@ -64,13 +64,14 @@ def test_a_loss_that_is_no_number_is_a_gap_and_said():
     tree = drawn(train)
     assert len(tree.all("path", "mean")) == 3
     assert len(tree.all("rect", "gap")) == 2
-    assert tree.one("p", "warning").text == "3 losses are not numbers: step 20, 21, 40."
+    assert tree.one("p", "warning").text == "3 losses are not numbers: step 20 to 21, 40."
     assert "nan" not in "".join(path.attributes["d"] for path in tree.all("path"))
 
 
 def test_a_single_loss_that_is_no_number_and_many():
     assert drawn([(1, 2.0), (2, nan)]).one("p", "warning").text == "One loss is not a number: step 2."
-    assert "and 12 more" in drawn([(s, nan) for s in range(20)]).one("p", "warning").text
+    assert "20 losses are not numbers: step 0 to 19." in drawn([(s, nan) for s in range(20)]).text
+    assert "step 0, 2, 4, 6, 8, 10, 12, 14, 16, and later ones." in drawn([(s, nan) for s in range(0, 40, 2)]).text
     assert not drawn([(s, nan) for s in range(20)]).all("svg")
 
 

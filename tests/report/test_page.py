@@ -191,7 +191,7 @@ def test_losses_that_are_no_numbers_are_said():
     learning = Learning(train=((1, nan), (2, inf)), validation=((0, nan),))
     tree = parse(render_report(replace(example(), learning=learning)))
     assert_complete(tree)
-    assert tree.one("p", "warning").text == "3 losses are not numbers: step 1, 2, 0."
+    assert tree.one("p", "warning").text == "3 losses are not numbers: step 0 to 2."
 
 
 def test_a_verdict_of_a_bug_is_no():

@@ -67,9 +67,10 @@ def test_no_colour_drowns_in_its_ground(colours, ground):
     assert all(contrast(colour, ground) >= 1.4 for colour in colours.values())
 
 
-@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_words_on_a_colour_can_be_read(colours):
-    written = dict(part.split(":") for part in style_variables(colours).strip(";").split(";"))
+@pytest.mark.parametrize(("mode", "colours"), [("light", LIGHT), ("dark", DARK)])
+def test_words_on_a_colour_can_be_read(mode, colours):
+    written = dict(part.split(":") for part in style_variables(mode).strip(";").split(";"))
+    assert written["--panel"] == GROUND[mode]
     assert {name for name in colours if contrast(written[f"--{name}"], written[f"--on-{name}"]) < 4.5} == set()
 
 

@@ -201,7 +201,7 @@ def test_a_damaged_line_is_named_with_its_number(run, line):
     [
         ("measured.json", {"timeline": [[["0X0", 0, 1]]]}, "0X0"),
         ("measured.json", {"terms": {"compute": 1}}, "without exposed"),
-        ("measured.json", {"machine": {"colour": "blue"}}, "malformed"),
+        ("measured.json", {"machine": {"colour": "blue"}}, "without processor"),
         ("measured.json", {"memory_bytes": ["x"]}, "malformed"),
         ("prediction.json", {"interval": [1]}, "malformed prediction"),
         ("plans.json", {"plans": [{}]}, "without interval"),

@@ -185,9 +185,17 @@ def _legend(learning: Learning, reach: int) -> Markup:
 
 
 def _gap_sentence(learning: Learning) -> Markup:
-    steps = not_numbers((*learning.train, *learning.validation))
+    steps = sorted(not_numbers((*learning.train, *learning.validation)))
     if not steps:
         return Markup("")
-    named = ", ".join(map(str, steps[:8])) + (f" and {len(steps) - 8} more" if len(steps) > 8 else "")
+    runs = list(_ranges(steps))
+    named = ", ".join(runs[:_MOST_NAMED]) + (", and later ones" if len(runs) > _MOST_NAMED else "")
     lost = f"{len(steps)} losses are not numbers" if len(steps) > 1 else "One loss is not a number"
     return element("p", f"{lost}: step {named}.", class_="warning")
+
+
+def _ranges(steps: Sequence[int]) -> Iterator[str]:
+    """Steps that follow each other as one: "61 to 74"."""
+    for _, run in groupby(enumerate(sorted(set(steps))), key=lambda item: item[1] - item[0]):
+        members = [step for _, step in run]
+        yield f"{members[0]} to {members[-1]}" if len(members) > 1 else str(members[0])

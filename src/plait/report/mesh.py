@@ -47,8 +47,10 @@ def mesh(plan: Plan) -> Markup:
 
 
 def _stage(plan: Plan, stage: int, replicas: int, left: float, width: float) -> Iterator[Markup]:
-    yield words((left, 16), f"stage {stage}", class_="value")
-    yield words((left + width, 16), stage_contents(plan, stage), anchor="end", class_="name")
+    contents = stage_contents(plan, stage)
+    yield words((left, 16), f"stage {stage}" if width > 50 else str(stage), class_="value")
+    if width > 7 * len(contents) + 60:
+        yield words((left + width, 16), contents, anchor="end", class_="name")
     yield from _layers(plan, stage, left, width)
     for replica in range(replicas):
         top = _TOP + replica * _PITCH

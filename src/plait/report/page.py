@@ -23,7 +23,7 @@ from plait.report.markup import Markup, element, fragment
 from plait.report.memory import memory, memory_bars
 from plait.report.mesh import mesh
 from plait.report.pace import pace
-from plait.report.palette import DARK, LIGHT, style_variables
+from plait.report.palette import style_variables
 from plait.report.ranking import ranking
 from plait.report.shares import share_bars
 from plait.report.spans import end_of
@@ -61,7 +61,7 @@ def render_report(data: ReportData) -> str:
 
 
 def _style() -> Markup:
-    light, dark = style_variables(LIGHT), style_variables(DARK)
+    light, dark = style_variables("light"), style_variables("dark")
     variables = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
     return Markup(variables + _packaged("page.css"))
 

@@ -50,9 +50,12 @@ MEANINGS = {
 _INK, _PAPER = "#12151a", "#ffffff"
 
 
-def style_variables(colours: dict[str, str]) -> str:
-    """The palette as CSS variables: `--forward`, and `--on-forward` for words that stand on it."""
-    return "".join(f"--{name}:{colour};--on-{name}:{_readable(colour)};" for name, colour in colours.items())
+def style_variables(mode: str) -> str:
+    """The palette of a mode as CSS variables: `--panel`, `--forward`, and `--on-forward` for words that stand on it."""
+    colours = {"light": LIGHT, "dark": DARK}[mode]
+    return f"--panel:{GROUND[mode]};" + "".join(
+        f"--{name}:{colour};--on-{name}:{_readable(colour)};" for name, colour in colours.items()
+    )
 
 
 def _readable(colour: str) -> str:

@@ -66,13 +66,19 @@ def _row(place: int, ranked: RankedPlan, scale: Scale, chosen: Plan | None) -> M
     why = fragment(*(part for part in (verdict, ranked.lost_because or "") if part), between=" · ")
     cells = [
         element("td", str(place), class_="figure place"),
-        element("th", plan_name(ranked.plan), scope="row"),
+        element("th", _named(ranked.plan), scope="row"),
         element("td", _drawing(ranked, scale)),
         element("td", seconds(ranked.step_seconds), class_="figure"),
         element("td", peak, class_="figure"),
         element("td", why, class_="why"),
     ]
     return element("tr", *cells, class_="chosen" if won else None)
+
+
+def _named(plan: Plan) -> Markup:
+    """The degrees, and what else tells it apart in small below."""
+    split, _, rest = plan_name(plan).partition(", ")
+    return fragment(split, element("small", rest))
 
 
 def _drawing(ranked: RankedPlan, scale: Scale) -> Markup:

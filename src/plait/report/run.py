@@ -53,7 +53,7 @@ from plait.specs.tables import with_tuples
 
 __all__ = ["report_data"]
 
-Metrics = tuple[Mapping[str, Any], ...]
+_Metrics = tuple[Mapping[str, Any], ...]
 
 
 def report_data(run_directory: Path) -> ReportData:
@@ -83,7 +83,7 @@ def _said(path: Path) -> dict[str, Any]:
         return {"prediction": prediction_from_table(table), "predicted_lanes": _lanes(table)}
 
 
-def _happened(path: Path, metrics: Metrics) -> dict[str, Any]:
+def _happened(path: Path, metrics: _Metrics) -> dict[str, Any]:
     """The parts of a report's data that stand in measured.json and metrics.jsonl."""
     table = document(path)
     with reading(path):
@@ -95,7 +95,7 @@ def _happened(path: Path, metrics: Metrics) -> dict[str, Any]:
             "learning": learning,
             "measured": _measured(table, metrics),
             "measured_lanes": _lanes(table),
-            "machine": Machine(**table["machine"]) if "machine" in table else None,
+            "machine": _machine(table["machine"]) if "machine" in table else None,
             "memory_limit": None if limit is None else int(limit),
             "date": str(table.get("date", "")),
         }
@@ -112,7 +112,7 @@ def _job_summary(job: Job) -> JobSummary:
     )
 
 
-def _learning(metrics: Metrics, measured: Mapping[str, Any]) -> Learning | None:
+def _learning(metrics: _Metrics, measured: Mapping[str, Any]) -> Learning | None:
     train = _losses(metrics, "loss")
     validation = _losses(metrics, "validation_loss")
     if not train and not validation:
@@ -123,12 +123,12 @@ def _learning(metrics: Metrics, measured: Mapping[str, Any]) -> Learning | None:
     return Learning(train=train, validation=validation, bytes_per_token=bytes_per_token, baselines=baselines)
 
 
-def _losses(metrics: Metrics, key: str) -> tuple[StepLoss, ...]:
+def _losses(metrics: _Metrics, key: str) -> tuple[StepLoss, ...]:
     """The losses under a key; JSON's null stands for one that is no number."""
     return tuple((row["step"], nan if row[key] is None else float(row[key])) for row in metrics if key in row)
 
 
-def _measured(table: Mapping[str, Any], metrics: Metrics) -> Measured:
+def _measured(table: Mapping[str, Any], metrics: _Metrics) -> Measured:
     terms = table.get("terms")
     return Measured(
         step_seconds=float(table["step_seconds"]),
@@ -137,6 +137,11 @@ def _measured(table: Mapping[str, Any], metrics: Metrics) -> Measured:
         memory_bytes=tuple(map(int, table.get("memory_bytes", ()))),
         each_step=tuple((row["step"], float(row["seconds"])) for row in metrics if row.get("seconds") is not None),
     )
+
+
+def _machine(table: Mapping[str, Any]) -> Machine:
+    memory = int(table.get("memory_bytes", 0))
+    return Machine(processor=str(table["processor"]), cores=int(table["cores"]), memory_bytes=memory)
 
 
 def _terms(table: Mapping[str, Any]) -> Terms:

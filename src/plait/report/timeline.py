@@ -29,7 +29,7 @@ _MOST_RANKS = 16  # drawn; more would be threads
 _NARROWEST_LABEL = 17.0  # pixels of a span that can hold "B12"
 _FINEST = 0.6  # pixels; neighbours of one kind below it are drawn as one
 
-Lanes = Sequence[Lane]
+_Lanes = Sequence[Lane]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class _Row:
     height: float
 
 
-def timeline(predicted: Lanes, measured: Lanes) -> Markup:
+def timeline(predicted: _Lanes, measured: _Lanes) -> Markup:
     """The picture and its legend; either side may be empty. Nothing at all without spans."""
     sides = {name: lanes for name, lanes in (("predicted", predicted), ("measured", measured)) if end_of(lanes) > 0}
     if not sides:
@@ -49,7 +49,7 @@ def timeline(predicted: Lanes, measured: Lanes) -> Markup:
     return fragment(_drawing(sides), _legend(sides), _left_out(max(map(len, sides.values()))))
 
 
-def _drawing(sides: dict[str, Lanes]) -> Markup:
+def _drawing(sides: dict[str, _Lanes]) -> Markup:
     ranks = max(map(len, sides.values()))
     shown = spread(ranks, _MOST_RANKS)
     height = 27.0 if len(shown) <= 4 else 17.0 if len(shown) <= 8 else 10.0
@@ -73,7 +73,7 @@ def _rank_name(rank: int, top: float, rows: Sequence[_Row]) -> Markup:
     return words((_LEFT - 10, middle + 4), f"rank {rank}", anchor="end", class_="name")
 
 
-def _lane(lanes: Lanes, rank: int, row: _Row, top: float, scale: Scale) -> Markup:
+def _lane(lanes: _Lanes, rank: int, row: _Row, top: float, scale: Scale) -> Markup:
     """One rank's lane, hatched from 0 to the end of the step, and its spans on it, messages above computing."""
     if rank >= len(lanes):
         return Markup("")
@@ -123,7 +123,7 @@ def _end_marker(side: str, end: float, place: int, bottom: float, scale: Scale) 
     return fragment(marker, words((x - 6, y + 2), f"{side} {seconds(end)}", anchor="end", class_=f"value {side}"))
 
 
-def _legend(sides: dict[str, Lanes]) -> Markup:
+def _legend(sides: dict[str, _Lanes]) -> Markup:
     """Every kind that occurs, with its share of the ranks' time on each side."""
     shares = {side: _shares(lanes) for side, lanes in sides.items()}
     kinds = [kind for kind in MEANINGS if any(kind in found for found in shares.values())]
@@ -131,7 +131,7 @@ def _legend(sides: dict[str, Lanes]) -> Markup:
     return legend(entries, note=f"share of the ranks' time, {' | '.join(sides)}")
 
 
-def _shares(lanes: Lanes) -> dict[str, float]:
+def _shares(lanes: _Lanes) -> dict[str, float]:
     total = end_of(lanes) * len(lanes)
     found: dict[str, float] = {}
     for lane in lanes:
