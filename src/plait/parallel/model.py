@@ -31,7 +31,7 @@ __all__ = ["ParallelModel"]
 
 
 class ParallelModel:
-    """One rank's part of a model. `weights`, `held` and `gradients` go by the weights' global names."""
+    """One rank's part of a model; `stage` has its module. `weights`, `held` and `gradients` go by global names."""
 
     def __init__(
         self,
