@@ -23,7 +23,7 @@ __all__ = ["cross"]
 def cross(tensor: torch.Tensor, transition: Transition, group: Group, length: int) -> torch.Tensor:
     """Move `tensor` as `transition` says. `length`: the whole extent of the dim that a Shard placement names.
 
-    The tensor is consumed, and in backward the gradient is (an all-reduce works in place): what is moved must come fresh
+    The tensor is consumed, and in backward its gradient (an all-reduce works in place): what is moved must come fresh
     from an operation that does not keep it, and go into one whose gradient is its own, as a matrix product's is.
     """
     if group.size == 1:
