@@ -122,6 +122,30 @@ def test_losses_are_read_with_those_before_the_first_step(run):
     assert (learning.bytes_per_token, learning.baselines) == (3.1, {"bigram": 3.6})
 
 
+def test_held_out_losses_of_the_measurements_count_before_those_of_the_lines(run):
+    put(run, "measured.json", {**MEASURED, "validations": [[0, 6.3], [200, None]]})
+    (first, last) = report_data(run).learning.validation
+    assert first == (0, 6.3)
+    assert last[0] == 200
+    assert isnan(last[1])
+
+
+def test_null_is_a_number_that_is_not_finite(run):
+    terms = {"compute": None, "bubble": 0.1, "optimizer": 0.1, "exposed": {"data": None}}
+    put(run, "measured.json", {"step_seconds": None, "tokens_per_second": None, "terms": terms})
+    data = report_data(run)
+    assert isnan(data.measured.step_seconds)
+    assert isnan(data.measured.terms.exposed["data"])
+    parse(render_report(data))
+
+
+def test_a_schedule_alone_is_given_its_sums_and_optimizer(run):
+    actions = [[row for row in rows(lane) if row[0] not in ("data", "optimizer")] for lane in lanes()]
+    put(run, "prediction.json", {**prediction_table(prediction()), "timeline": actions})
+    kinds = [{span.kind for span in lane} for lane in report_data(run).predicted_lanes]
+    assert kinds == [{"forward", "backward", "pipeline", "data", "optimizer"}] * 2
+
+
 def test_the_job_is_summed_up(run):
     job = report_data(run).job
     blocks = 8 * (4 * 64 * 64 + 4 * 64 + 2 * 64 * 256 + 256 + 64 + 4 * 64)
@@ -203,6 +227,7 @@ def test_a_damaged_line_is_named_with_its_number(run, line):
         ("measured.json", {"terms": {"compute": 1}}, "without exposed"),
         ("measured.json", {"machine": {"colour": "blue"}}, "without processor"),
         ("measured.json", {"memory_bytes": ["x"]}, "malformed"),
+        ("measured.json", {"validations": [3]}, "malformed"),
         ("prediction.json", {"interval": [1]}, "malformed prediction"),
         ("plans.json", {"plans": [{}]}, "without interval"),
     ],

@@ -6,7 +6,17 @@ from math import nan
 import pytest
 
 from plait.errors import UnusableInput
-from plait.report.spans import Span, busy_seconds, end_of, lane_from_rows, lane_from_timed, rows_from_timed
+from plait.plans.prediction import Terms
+from plait.report.spans import (
+    Span,
+    busy_seconds,
+    end_of,
+    lane_from_rows,
+    lane_from_timed,
+    rows_from_timed,
+    with_tail,
+    without_waiting,
+)
 from plait.schedules.action import Action
 from plait.schedules.timeline import Timed
 
@@ -61,3 +71,54 @@ def test_what_runs_side_by_side_is_busy_once():
 def test_the_end_is_that_of_the_last_lane():
     assert end_of(()) == 0
     assert end_of([(), lane_from_timed(TIMED)]) == 4
+
+
+def transfers(*rows):
+    return {
+        span.name: (span.start, span.end) for lane in without_waiting(tuple(map(lane_from_rows, rows))) for span in lane
+    }
+
+
+def test_a_transfer_moves_when_both_ends_are_there():
+    """The receiver waited from 0 on; the sender, which does not wait, was ready at 3; at 4 it had arrived."""
+    sender, receiver = [["0F0", 0, 3], ["0SEND_F0", 3, 3.1], ["0F1", 3.1, 6]], [["1RECV_F0", 0, 4], ["1F0", 4, 7]]
+    found = transfers(sender, receiver)
+    assert found["0SEND_F0"] == found["1RECV_F0"] == (3, 4)
+    assert (found["0F0"], found["1F0"]) == ((0, 3), (4, 7))
+
+
+def test_a_sender_that_waits_for_something_else_is_cut_too():
+    sender, receiver = [["0SEND_F1", 1, 9], ["0RECV_B0", 1, 9]], [["1RECV_F1", 2, 3], ["1SEND_B0", 8, 8.5]]
+    found = transfers(sender, receiver)
+    assert found["0SEND_F1"] == found["1RECV_F1"] == (2, 3)
+    assert found["0RECV_B0"] == found["1SEND_B0"] == (8, 9)
+
+
+def test_a_transfer_without_its_other_end_stays():
+    assert transfers([["1RECV_F0", 0, 4], ["data", 4, 5]]) == {"1RECV_F0": (0, 4), "data": (4, 5)}
+
+
+def test_clocks_that_disagree_turn_no_time_back():
+    assert transfers([["0SEND_F0", 9, 10]], [["1RECV_F0", 0, 4]]) == {"0SEND_F0": (9, 9), "1RECV_F0": (9, 9)}
+
+
+TERMS = Terms(compute=3.0, bubble=1.0, optimizer=0.5, exposed={"data": 0.25, "tensor": 7.0})
+
+
+def test_the_schedule_alone_is_followed_by_the_terms_after_it():
+    short, long = with_tail((lane_from_rows([["0F0", 0, 2]]), lane_from_rows([["1F0", 0, 4]])), TERMS)
+    assert [(span.kind, span.start, span.end) for span in short[1:]] == [("data", 2, 2.25), ("optimizer", 4.25, 4.75)]
+    assert [(span.kind, span.start, span.end) for span in long[1:]] == [("data", 4, 4.25), ("optimizer", 4.25, 4.75)]
+
+
+def test_lanes_that_hold_sums_or_optimizer_stay():
+    lanes = (lane_from_rows([["0F0", 0, 2], ["optimizer", 2, 3]]), lane_from_rows([["1F0", 0, 2]]))
+    assert with_tail(lanes, TERMS) == lanes
+    assert with_tail((), TERMS) == ()
+    assert with_tail(((),), TERMS) == ((),)
+
+
+def test_terms_that_are_no_numbers_or_nothing_add_nothing():
+    lanes = (lane_from_rows([["0F0", 0, 2]]),)
+    for nothing in (nan, 0.0, -1.0):
+        assert with_tail(lanes, Terms(compute=1, bubble=0, optimizer=nothing, exposed={"data": nothing})) == lanes

@@ -4,10 +4,10 @@
               plan.toml         the plan that was performed
               prediction.json   the table of `plans.prediction`, written before step 1, and "timeline"?    optional
               metrics.jsonl     a line a step: {"step", "loss", "tokens", "seconds", "predicted_seconds",
-                                "validation_loss"?}; held-out loss before the first step: a line of step 0 with only
-                                {"step": 0, "validation_loss"}                                             optional
+                                "validation_loss"?}                                                        optional
               measured.json     {"step_seconds", "tokens_per_second", "terms"?: {"compute", "bubble", "optimizer",
                                 "exposed": {axis: seconds}}, "memory_bytes"?: [one a rank], "timeline"?,
+                                "validations"?: [[step, held-out loss], before the first step too],
                                 "machine"?: {"processor", "cores", "memory_bytes"?}, "date"?, "bytes_per_token"?,
                                 "baselines"?: {name: held-out loss}, "memory_limit_bytes"?}                optional
               plans.json        the document of `plait plan`                                               optional
@@ -15,8 +15,9 @@
               samples.json      [{"prompt", "text"}]                                                       optional
               commands.json     ["how to do it again", ...]                                                optional
 
-A timeline is a list of rows [name, start, end] for each rank of one pipeline, in seconds of one step. A name is an
-action (`0F2`, `0SEND_F2`), an axis (`data`: its sums; `tensor`), or `optimizer`. A key with ? may be left out.
+A timeline is a list of rows [name, start, end] for each rank of one pipeline, in seconds of one step and of one clock.
+A name is an action (`0F2`, `0SEND_F2`), an axis (`data`: its sums; `tensor`), or `optimizer`; where it has neither
+sums nor optimizer, the terms give them. A key with ? may be left out; null is a number that is not finite.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from plait.report.data import (
 )
 from plait.report.documents import document, metrics_lines, reading
 from plait.report.figures import count
-from plait.report.spans import Lane, lane_from_rows
+from plait.report.spans import Lane, lane_from_rows, with_tail, without_waiting
 from plait.report.verdicts import verdict_from_document
 from plait.specs.files import read_job
 from plait.specs.job import Job
@@ -80,7 +81,8 @@ def _said(path: Path) -> dict[str, Any]:
     if table is None:
         return {}
     with reading(path):
-        return {"prediction": prediction_from_table(table), "predicted_lanes": _lanes(table)}
+        prediction = prediction_from_table(table)
+        return {"prediction": prediction, "predicted_lanes": with_tail(_lanes(table), prediction.terms)}
 
 
 def _happened(path: Path, metrics: _Metrics) -> dict[str, Any]:
@@ -91,10 +93,11 @@ def _happened(path: Path, metrics: _Metrics) -> dict[str, Any]:
         if table is None:
             return {"learning": learning}
         limit = table.get("memory_limit_bytes")
+        measured, lanes = _measured(table, metrics), without_waiting(_lanes(table))
         return {
             "learning": learning,
-            "measured": _measured(table, metrics),
-            "measured_lanes": _lanes(table),
+            "measured": measured,
+            "measured_lanes": with_tail(lanes, measured.terms) if measured.terms else lanes,
             "machine": _machine(table["machine"]) if "machine" in table else None,
             "memory_limit": None if limit is None else int(limit),
             "date": str(table.get("date", "")),
@@ -114,25 +117,36 @@ def _job_summary(job: Job) -> JobSummary:
 
 def _learning(metrics: _Metrics, measured: Mapping[str, Any]) -> Learning | None:
     train = _losses(metrics, "loss")
-    validation = _losses(metrics, "validation_loss")
+    validations = measured.get("validations")
+    validation = _losses(metrics, "validation_loss") if validations is None else tuple(map(_step_loss, validations))
     if not train and not validation:
         return None
-    baselines = {str(name): float(loss) for name, loss in measured.get("baselines", {}).items()}
+    baselines = {str(name): _number(loss) for name, loss in measured.get("baselines", {}).items()}
     size = measured.get("bytes_per_token")
     bytes_per_token = None if size is None else float(size)
     return Learning(train=train, validation=validation, bytes_per_token=bytes_per_token, baselines=baselines)
 
 
 def _losses(metrics: _Metrics, key: str) -> tuple[StepLoss, ...]:
-    """The losses under a key; JSON's null stands for one that is no number."""
-    return tuple((row["step"], nan if row[key] is None else float(row[key])) for row in metrics if key in row)
+    """The losses under a key, in the steps that have one."""
+    return tuple((row["step"], _number(row[key])) for row in metrics if key in row)
+
+
+def _step_loss(pair: Any) -> StepLoss:
+    step, loss = pair
+    return int(step), _number(loss)
+
+
+def _number(value: Any) -> float:
+    """A number of a document; JSON's null stands for one that is not finite."""
+    return nan if value is None else float(value)
 
 
 def _measured(table: Mapping[str, Any], metrics: _Metrics) -> Measured:
     terms = table.get("terms")
     return Measured(
-        step_seconds=float(table["step_seconds"]),
-        tokens_per_second=float(table["tokens_per_second"]),
+        step_seconds=_number(table["step_seconds"]),
+        tokens_per_second=_number(table["tokens_per_second"]),
         terms=_terms(terms) if terms else None,
         memory_bytes=tuple(map(int, table.get("memory_bytes", ()))),
         each_step=tuple((row["step"], float(row["seconds"])) for row in metrics if row.get("seconds") is not None),
@@ -145,8 +159,8 @@ def _machine(table: Mapping[str, Any]) -> Machine:
 
 
 def _terms(table: Mapping[str, Any]) -> Terms:
-    exposed = {str(axis): float(amount) for axis, amount in table["exposed"].items()}
-    compute, bubble, optimizer = (float(table[name]) for name in ("compute", "bubble", "optimizer"))
+    exposed = {str(axis): _number(amount) for axis, amount in table["exposed"].items()}
+    compute, bubble, optimizer = (_number(table[name]) for name in ("compute", "bubble", "optimizer"))
     return Terms(compute=compute, bubble=bubble, optimizer=optimizer, exposed=exposed)
 
 

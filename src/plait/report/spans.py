@@ -9,17 +9,28 @@ A lane is one rank's spans by start. It knows kinds and seconds, not how they ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 from plait.errors import UnusableInput
+from plait.plans.prediction import Terms
 from plait.report.palette import AXES
-from plait.schedules.action import Action, Kind
+from plait.schedules.action import SENDS, Action, Kind
 from plait.schedules.timeline import Timed
 
-__all__ = ["Lane", "Span", "busy_seconds", "end_of", "lane_from_rows", "lane_from_timed", "rows_from_timed"]
+__all__ = [
+    "Lane",
+    "Span",
+    "busy_seconds",
+    "end_of",
+    "lane_from_rows",
+    "lane_from_timed",
+    "rows_from_timed",
+    "with_tail",
+    "without_waiting",
+]
 
 _MEANING = {Kind.F: "forward", Kind.B: "backward", Kind.I: "backward", Kind.W: "weight-gradients"}  # others: transfers
 _BESIDE = (*AXES, "optimizer")  # what a lane may hold that is no action
@@ -69,6 +80,47 @@ def busy_seconds(lane: Lane) -> float:
         busy += max(0.0, span.end - max(span.start, reached))
         reached = max(reached, span.end)
     return busy
+
+
+def without_waiting(lanes: Sequence[Lane]) -> tuple[Lane, ...]:
+    """Measured lanes with every transfer cut to its moving: from when both ends were there until it was received.
+
+        sender    SEND_F ─┤                       what a rank measures of a transfer is mostly waiting
+        receiver  RECV_F ├──waiting──┤─moving─┤
+
+    All lanes are of one clock. A transfer whose other end is in no lane stays as it is.
+    """
+    ends = {span.name: span for lane in lanes for span in lane}
+    return tuple(_ordered(_moving(span, ends) for span in lane) for lane in lanes)
+
+
+def _moving(span: Span, ends: Mapping[str, Span]) -> Span:
+    if span.kind != "pipeline" or span.microbatch is None:
+        return span
+    action = Action.parse(span.name)
+    other = ends.get(str(action.counterpart))
+    if other is None:
+        return span
+    received = other if action.kind in SENDS else span
+    start = max(span.start, other.start)
+    return replace(span, start=start, end=max(start, received.end))
+
+
+def with_tail(lanes: Sequence[Lane], terms: Terms) -> tuple[Lane, ...]:
+    """Lanes that hold the schedule alone, with the two terms that follow it: what is exposed of the sums of gradients
+    from each lane's own end on, and the optimizer when all have ended. Lanes that hold either stay as they are."""
+    if not end_of(lanes) > 0 or any(span.kind in ("data", "optimizer") for lane in lanes for span in lane):
+        return tuple(lanes)
+    sums = max(0.0, terms.exposed.get("data", 0.0))  # nothing, too, where it is not a number
+    summed = end_of(lanes) + sums
+    return tuple((*lane, *_tail(end_of([lane]), sums, summed, terms.optimizer)) for lane in lanes)
+
+
+def _tail(end: float, sums: float, summed: float, optimizer: float) -> Iterator[Span]:
+    if sums > 0:
+        yield Span(kind="data", name="data, exposed", start=end, end=end + sums)
+    if optimizer > 0:
+        yield Span(kind="optimizer", name="optimizer", start=summed, end=summed + optimizer)
 
 
 def _of_row(row: Any) -> Span:
