@@ -30,12 +30,12 @@ def write(tmp_path):
     return written
 
 
-def test_the_names_at_the_door_are_the_api_s():
+def test_the_names_at_the_door_lead_somewhere():
     from plait import api
 
     assert plait.load is api.load
     assert plait.check is api.check
-    assert all(getattr(plait, name) is getattr(api, name) for name in plait.__all__)
+    assert all(callable(getattr(plait, name)) for name in plait.__all__)
     assert set(plait.__all__) <= set(dir(plait))
 
 

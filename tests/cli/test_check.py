@@ -152,9 +152,9 @@ def test_what_is_suspicious_is_legal(write, changes, key):
 def test_it_answers_within_a_second_however_wrong_the_job(write):
     wrong = {"cluster.ranks": 2**20, "training.global_batch": 2**62 + 1, "model.layers": 2**40, "model.heads": 2**20}
     path = write({**contract_table({**wrong, "model.hidden": 2**62 - 1}, ["plan"])})
-    start = time.perf_counter()
+    start = time.process_time()
     assert not check(path).ok
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_the_files_of_the_tables_are_toml():

@@ -264,4 +264,4 @@ def test_check_answers_within_a_second_start_included():
         assert plait(*CHECK).returncode == 0
         return time.perf_counter() - start
 
-    assert min(seconds() for _ in range(3)) < 1.0
+    assert min(seconds() for _ in range(5)) < 1.0

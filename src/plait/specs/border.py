@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -42,11 +43,10 @@ class Sifted:
 
 def sift(table: Mapping[str, Any]) -> Sifted:
     """Judge every key of a job's tables by itself. Nothing is raised; a table without fault has no problems."""
-    adapter = TypeAdapter(JobTable)
     problems: dict[str, Problem] = {}
     while True:
         try:
-            values: _Tables = adapter.validate_python(table)  # pyright: ignore[reportAssignmentType]
+            values: _Tables = _adapter().validate_python(table)
             break
         except ValidationError as error:
             details = error.errors(include_url=False)
@@ -58,6 +58,11 @@ def sift(table: Mapping[str, Any]) -> Sifted:
     unbuilt = {problem.key: problem for problem in judged if problem is not None}
     kept = {name: {k: v for k, v in keys.items() if f"{name}.{k}" not in unbuilt} for name, keys in values.items()}
     return Sifted(values=kept, problems=(*problems.values(), *unbuilt.values()))
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(JobTable)
 
 
 def _problem(table: Mapping[str, Any], detail: ErrorDetails) -> Problem:
