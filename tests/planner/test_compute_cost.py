@@ -71,18 +71,22 @@ def test_memory_bound_work_by_its_own_rate_or_by_bandwidth():
     assert cost().move_seconds(Move("add", 0, 10, "forward")) == 0.0
 
 
-def test_views_cost_a_third_of_a_dispatch():
-    found = ComputeCost(machine(dispatch=6e-6), "fp32").work([Views(10, "forward")])
-    assert found.moving == pytest.approx(10 * 2e-6)
-    assert found.multiplying == 0.0
+def test_views_cost_about_a_dispatch():
+    found = ComputeCost(machine(dispatch=6e-6), "fp32")
+    assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(10 * 6.6e-6))
+    assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(10 * 4.5e-6))
 
 
-def test_the_optimizer_by_its_own_rate_or_by_bandwidth():
+def test_the_optimizer_by_its_own_parts_or_by_bandwidth():
     assert cost().optimizer_seconds("adamw", 3, 1000, 4) == pytest.approx(7 * 4 * 1000 / 1e9)
     assert cost().optimizer_seconds("sgd", 3, 1000, 8) == pytest.approx(5 * 8 * 1000 / 1e9)
     point = Optimizer(name="adamw", tensors=3, parameters=1000, seconds=2.0)
     assert cost(optimizer=(point,)).optimizer_seconds("adamw", 3, 1000, 4) == pytest.approx(2.0)
-    assert cost(optimizer=(point,)).optimizer_seconds("adamw", 3, 2000, 8) == pytest.approx(8.0)
+    assert cost(optimizer=(point,)).optimizer_seconds("adamw", 30, 2000, 8) == pytest.approx(8.0)
+    # half a second a tensor and a millisecond a parameter
+    other = replace(point, tensors=6, parameters=500, seconds=3.5)
+    both = cost(optimizer=(replace(point, seconds=2.5), other))
+    assert both.optimizer_seconds("adamw", 10, 4000, 4) == pytest.approx(9.0)
 
 
 def test_ranks_at_work_slow_each_other_down():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plait.planner.rates import RateTable
+from plait.planner.rates import RateTable, TimeTable
 
 GRID = {(float(m), float(n)): 2.0 * m**0.5 * n**0.25 for m, n in product((16, 64, 256), repeat=2)}  # a power law
 
@@ -56,3 +56,21 @@ def test_the_error_is_that_of_points_told_by_the_others():
     assert RateTable({(1.0,): 5.0, (2.0,): 5.0, (4.0,): 5.0}).error() == pytest.approx(0.0)
     # each of two points is told by the other: 2 instead of 1, and 1 instead of 2
     assert RateTable({(1.0,): 1.0, (2.0,): 2.0}).error() == pytest.approx((1.0 + 0.5) / 2)
+
+
+def test_times_have_a_fixed_part():
+    table = TimeTable({100.0: 3.0, 200.0: 4.0, 1000.0: 20.0})
+    assert [table.at(size) for size in (100, 150, 200, 600)] == pytest.approx([3.0, 3.5, 4.0, 12.0])
+    assert table.at(50) == pytest.approx(2.5)  # a fixed 2, and 1 for each 100
+    assert table.at(1100) == pytest.approx(22.0)
+
+
+def test_times_are_never_less_than_in_proportion_at_the_small_end():
+    steep = TimeTable({100.0: 1.0, 200.0: 5.0})  # its line would be below zero
+    assert steep.at(50) == pytest.approx(0.5)
+    assert TimeTable({100.0: 1.0}).at(50) == pytest.approx(0.5)
+
+
+@given(st.dictionaries(st.integers(1, 10**6).map(float), st.floats(1e-6, 1.0), min_size=1), st.integers(1, 10**7))
+def test_times_are_positive(points, size):
+    assert TimeTable(points).at(size) > 0

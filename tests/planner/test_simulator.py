@@ -54,8 +54,10 @@ def test_shared_cores_fill_the_bubble(schedule):
 
 def test_parts_of_a_step_by_hand():
     stages = (
-        StageCost(forward=Phase(compute=1.0, tensor=0.5), backward=Phase(compute=2.0, tensor=0.5), data=0.25),
-        StageCost(forward=Phase(compute=1.0), backward=Phase(compute=1.0), data=9.0),
+        StageCost(
+            forward=Phase(compute=1.0, tensor=0.5), backward=Phase(compute=2.0, tensor=0.5), data=0.25, slowed=0.5
+        ),
+        StageCost(forward=Phase(compute=1.0), backward=Phase(compute=1.0), data=8.0, slowed=1.0),
     )
     cost = StepCost(
         stages=stages, send=0.125, exchange=0.125, tensor_sums=0.0625, pipeline_sums=0.5, optimizer=3.0
@@ -64,9 +66,9 @@ def test_parts_of_a_step_by_hand():
     step = play(plan, cost, prices)
     # F0 1.5, a send 0.125, then F 1, B 1 and a send on stage 1: its data sums end at 3.75 + 9, after stage 0's
     assert step.seconds == pytest.approx(3.75 + 9 + 0.0625 + 0.5 + 3.0)
-    assert step.terms.compute == pytest.approx(3.0)  # stage 0 has the most work
+    assert step.terms.compute == pytest.approx(3.0 + 0.5)  # stage 0 has the most work
     assert step.terms.exposed == pytest.approx({"data": 0.25, "tensor": 1.0 + 0.0625, "pipeline": 0.5})
-    assert step.terms.bubble == pytest.approx(12.75 - 4.0 - 0.25)
+    assert step.terms.bubble == pytest.approx(12.75 - 4.0 - 0.75)
 
 
 PLANS = [

@@ -59,12 +59,14 @@ def test_a_long_backward_hides_the_first_buckets():
     assert one_bucket.stages[0].data == pytest.approx(2e-3)
 
 
-def test_nothing_is_hidden_where_no_core_is_left():
+def test_where_no_core_is_left_what_is_hidden_slows_compute_down():
     slow = {"flops": 1e6, "latency": 1e-3, "link": 1e18}
-    assert cost(THREE_BUCKETS, **slow, cores=2).stages[0].data == pytest.approx(4e-3)
-    assert cost(THREE_BUCKETS, **slow, cores=3).stages[0].data == pytest.approx(3e-3, rel=1e-3)
-    half = replace(machine(**slow, cores=2), overlap=(Overlap(backend="gloo", ranks=2, exposed=0.5),))
-    assert JobPrices(GPT2, TRAINING, half).step(THREE_BUCKETS).stages[0].data == pytest.approx(3.5e-3, rel=1e-3)
+    half = (Overlap(backend="gloo", ranks=2, exposed=0.5),)
+    machines = (machine(**slow, cores=3), machine(**slow, cores=2), replace(machine(**slow, cores=2), overlap=half))
+    for measured, share in zip(machines, (0.0, 1.0, 0.5), strict=True):
+        (stage,) = JobPrices(GPT2, TRAINING, measured).step(THREE_BUCKETS).stages
+        assert stage.data == pytest.approx(3e-3, rel=1e-3)
+        assert stage.slowed == pytest.approx(share * 1e-3, rel=1e-3)  # the one bucket that is behind compute
 
 
 def test_ranks_beyond_the_cores_share_them():
@@ -90,7 +92,7 @@ def test_what_is_taken_away_is_gone_and_nothing_else():
     assert all(stage.forward.tensor == stage.backward.tensor == 0.0 for stage in quiet.stages)
     assert quiet.tensor_sums == 0.0
     assert [stage.data for stage in quiet.stages] == [stage.data for stage in found.stages]
-    assert all(stage.data == 0.0 for stage in found.without("data").stages)
+    assert all(stage.data == stage.slowed == 0.0 for stage in found.without("data").stages)
     free = found.without("pipeline")
     assert (free.send, free.exchange, free.pipeline_sums) == (0.0, 0.0, 0.0)
     assert free.stages == found.stages

@@ -2,9 +2,9 @@
 
     product        2·m·n·k / rate(m, n, k), interpolated, at least an operator's dispatch
     attention      its FLOPs / rate(rows, sequence, head_dim); unmeasured: as its products
-    memory-bound   elements / rate(elements, width); unmeasured: dispatch, and bytes / bandwidth
-    view           a third of an operator's dispatch
-    optimizer      parameters / rate(parameters, tensors); unmeasured: bytes / bandwidth
+    memory-bound   time(elements); unmeasured: dispatch, and bytes / bandwidth
+    view           about an operator's dispatch
+    optimizer      a part for each tensor and one for each parameter; unmeasured: bytes / bandwidth
 
 All of that is measured on a rank that works alone; `crowded` says how much slower it is among others at work. It knows
 operations and measurements, no plan and no message.
@@ -12,18 +12,22 @@ operations and measurements, no plan and no message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from plait.errors import UnusableInput
 from plait.planner.operations import Attend, Move, Multiply, Operation, Views, Way
-from plait.planner.rates import RateTable
-from plait.specs.measurements import Gemm, Layout, Measurements, MemoryBoundKind
+from plait.planner.rates import RateTable, TimeTable
+from plait.specs.measurements import Gemm, Layout, Measurements, MemoryBoundKind, Optimizer
 from plait.specs.training import ITEMSIZE, Dtype
 
 __all__ = ["ComputeCost", "Work"]
 
-_VIEW = 1 / 3  # of an operator: 1.2 to 2.0 µs for a view, 3.9 to 5.2 µs for a product with a number (torch 2.13, CPU)
+# Of an operator's dispatch, for each view or call: what blocks of 2 tokens and 8 features, where little else costs,
+# take beyond their measured operations (torch 2.13 on a CPU; GPT-2 and Llama shapes: 1.2 and 1.1, 0.76 and 0.74)
+_VIEW: dict[Way, float] = {"forward": 1.1, "backward": 0.75}
 _FUSED_PRODUCTS: dict[Way, int] = {"forward": 2, "backward": 5}
 _NOISE = 0.05  # the same work, timed twice, differs by about that much
 
@@ -71,7 +75,7 @@ class ComputeCost:
             raise UnusableInput(f"products in {dtype} were not measured here, only in {known}; run `plait profile`")
         self._gemm = _by_layout(gemm)
         self._attention = {way: self._attention_rates(way) for way in _FUSED_PRODUCTS}
-        self._memory: dict[tuple[MemoryBoundKind, Way], RateTable | None] = {}
+        self._memory: dict[tuple[MemoryBoundKind, Way], TimeTable | None] = {}
 
     def work(self, operations: Iterable[Operation]) -> Work:
         """What these operations take, one after another."""
@@ -85,7 +89,7 @@ class ComputeCost:
                 case Move():
                     moving += self.move_seconds(operation)
                 case Views(number, way):
-                    moving += number * _VIEW * self._dispatch(way)
+                    moving += number * _VIEW[way] * self._dispatch(way)
         return Work(multiplying, moving)
 
     def multiply_seconds(self, operation: Multiply) -> float:
@@ -106,25 +110,22 @@ class ComputeCost:
 
     def move_seconds(self, operation: Move) -> float:
         """Seconds of memory-bound work."""
-        kind, elements, width, way = operation
+        kind, elements, _, way = operation
         if elements == 0:
             return 0.0
-        table = self._memory_rates(kind, way)
+        table = self._memory_times(kind, way)
         if table is not None:
-            return elements / table.at(elements, width)
+            return table.at(elements)
         touched = _TOUCHED[kind][way == "backward"] * elements * ITEMSIZE[self._dtype]
         return touched / self._measured.memory_bandwidth + self._dispatch(way)
 
     def optimizer_seconds(self, name: str, tensors: int, parameters: int, itemsize: int) -> float:
         """Seconds of one optimizer step over state of `itemsize` bytes an element."""
-        rates = {
-            (float(one.parameters), float(one.tensors)): one.parameters / one.seconds
-            for one in self._measured.optimizer
-            if one.name == name
-        }
-        if rates:  # measured in fp32
-            return parameters / RateTable(rates).at(parameters, tensors) * itemsize / ITEMSIZE["fp32"]
-        return _OPTIMIZER_TOUCHED[name] * parameters * itemsize / self._measured.memory_bandwidth
+        measured = [one for one in self._measured.optimizer if one.name == name]
+        if not measured:
+            return _OPTIMIZER_TOUCHED[name] * parameters * itemsize / self._measured.memory_bandwidth
+        each_tensor, each_parameter = _optimizer_parts(measured)
+        return each_tensor * tensors + each_parameter * parameters * itemsize / ITEMSIZE["fp32"]  # measured in fp32
 
     def crowding(self, ranks: int) -> tuple[float, float]:
         """How many times longer products and memory-bound work take while `ranks` ranks are at work, each on a core."""
@@ -152,18 +153,17 @@ class ComputeCost:
                 rates[asked.rows, asked.sequence, asked.head_dim] = _fused_flops(asked) / seconds
         return RateTable(rates) if rates else None
 
-    def _memory_rates(self, kind: MemoryBoundKind, way: Way) -> RateTable | None:
-        """Elements a second; another dtype's, scaled by its bytes, where this one was not measured."""
+    def _memory_times(self, kind: MemoryBoundKind, way: Way) -> TimeTable | None:
+        """Seconds by elements; another dtype's, scaled by its bytes, where this one was not measured."""
         if (kind, way) not in self._memory:
             points = [one for one in self._measured.memory_bound if one.kind == kind]
             own = [one for one in points if one.dtype == self._dtype]
-            rates: dict[tuple[float, ...], float] = {}
+            times: dict[float, float] = {}
             for one in own or points:
                 seconds = one.forward_seconds if way == "forward" else one.backward_seconds
                 if seconds > 0:
-                    scale = ITEMSIZE[one.dtype] / ITEMSIZE[self._dtype]
-                    rates[one.elements, one.width] = one.elements / seconds * scale
-            self._memory[kind, way] = RateTable(rates) if rates else None
+                    times[one.elements] = seconds * ITEMSIZE[self._dtype] / ITEMSIZE[one.dtype]
+            self._memory[kind, way] = TimeTable(times) if times else None
         return self._memory[kind, way]
 
 
@@ -175,6 +175,16 @@ def _by_layout(points: Iterable[Gemm]) -> dict[Layout, RateTable]:
     measured = {layout: RateTable(found) for layout, found in rates.items() if found}
     substitute = next(iter(measured.values()))
     return {layout: measured.get(layout, substitute) for layout in rates}
+
+
+def _optimizer_parts(measured: Sequence[Optimizer]) -> tuple[float, float]:
+    """Seconds for each tensor and for each parameter: the least relative squares, neither below 0."""
+    sizes = np.array([(one.tensors, one.parameters) for one in measured], dtype=float)
+    seconds = np.array([one.seconds for one in measured])
+    each_tensor, each_parameter = np.linalg.lstsq(sizes / seconds[:, None], np.ones(len(measured)), rcond=None)[0]
+    if len(measured) == 1 or each_tensor < 0 or each_parameter < 0:
+        return 0.0, float(np.median(seconds / sizes[:, 1]))
+    return float(each_tensor), float(each_parameter)
 
 
 def _fused_flops(operation: Attend) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, NamedTuple
 
 from plait.layers.dims import projected
@@ -131,6 +132,7 @@ def _embedding(layer: Layer, local: _Local) -> _Pairs:
         # every sequence has the same positions: one look-up for all, added to the tokens' values
         rows = local.tokens if split else local.residual // local.batch
         yield from _both("embedding", rows * hidden, hidden)
+        yield "backward", Move("copy", prod(map(local.size, weight.dims)), hidden, "forward")  # zeros for other rows
         if not split:
             yield "forward", Move("add", local.residual * hidden, hidden, "forward")
             yield "backward", Move("square_sum", local.residual * hidden, hidden, "forward")  # summed over sequences

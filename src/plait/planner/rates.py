@@ -1,11 +1,16 @@
-"""What lies between measured points: rates by size, interpolated in logarithms.
+"""What lies between measured points: rates by shape, and times by size.
 
-    log n │  ×     ×     ×        inside a cell whose corners were all measured: multilinear, exact at the corners
+    log n │  ×     ×     ×        a rate, inside a cell whose corners were all measured: multilinear in logarithms
           │     ?                 elsewhere: the nearest points, weighed by 1 / distance⁴
           │  ×     ×     ×        outside: as at the border, and said to be outside
           └───────────────► log m
 
-How well it does is asked of the points themselves: each is told by the others, and the median error is the table's own.
+    time  │            ·×         a time: straight lines, for what has a fixed cost and one an element;
+          │      ×──·             beyond the ends the outermost line goes on, so that the fixed cost stays
+          │  · ×
+          └───────────────► size
+
+How well a rate is told is asked of the points themselves: each by the others, and the median error is the table's own.
 It knows numbers, not what they measure.
 """
 
@@ -13,13 +18,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from itertools import product
+from itertools import pairwise, product
 from math import exp, log, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RateTable"]
+__all__ = ["RateTable", "TimeTable"]
 
 _NEAREST = 8
 _POWER = 4.0
@@ -88,3 +93,21 @@ def _between(x: float, sides: list[float]) -> tuple[tuple[float, float], float]:
     upper = min(bisect_right(sides, x), len(sides) - 1)
     low, high = sides[max(upper - 1, 0)], sides[upper]
     return (low, high), (x - low) / (high - low) if high > low else 0.0
+
+
+class TimeTable:
+    """Seconds at each of some sizes."""
+
+    def __init__(self, seconds: Mapping[float, float]) -> None:
+        self._points = sorted(seconds.items())
+
+    def at(self, size: float) -> float:
+        """Seconds at this size; in proportion where there is one point, and never less than that below the first."""
+        (smallest, first), *_ = self._points
+        if len(self._points) == 1:
+            return first * size / smallest
+        segments = list(pairwise(self._points))
+        (low, below), (high, above) = next((pair for pair in segments if size <= pair[1][0]), segments[-1])
+        slope = max(0.0, (above - below) / (high - low))
+        line = below + slope * (size - low)
+        return max(line, first * size / smallest) if size < smallest else line

@@ -55,14 +55,15 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """Play a step whose parts cost `cost`."""
     timeline = _timeline(plan, cost, prices)
     busy = [_computing(timeline, stage) for stage in range(plan.pipeline)]
-    end = max(timed[-1].end + stage.data for timed, stage in zip(timeline.ranks, cost.stages, strict=True))
+    ends = [timed[-1].end + stage.slowed + stage.data for timed, stage in zip(timeline.ranks, cost.stages, strict=True)]
+    end = max(ends)
     place = max(range(plan.pipeline), key=lambda stage: busy[stage])
     stage = cost.stages[place]
     work = stage.forward.total + stage.backward.total
     tensor = busy[place] * (stage.forward.tensor + stage.backward.tensor) / work if work else 0.0
     terms = Terms(
-        compute=busy[place] - tensor,
-        bubble=max(0.0, end - busy[place] - stage.data),
+        compute=busy[place] - tensor + stage.slowed,
+        bubble=max(0.0, end - busy[place] - stage.slowed - stage.data),
         optimizer=cost.optimizer,
         exposed={"data": stage.data, "tensor": tensor + cost.tensor_sums, "pipeline": cost.pipeline_sums},
     )

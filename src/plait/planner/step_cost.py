@@ -53,11 +53,13 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """One stage: its phases for one microbatch, and the seconds of data-parallel sums that its backward can't hide."""
+    """One stage: its phases for one microbatch. Of its sums over data, `data` seconds stand after the last backward; the
+    others make it `slowed` seconds longer, where who moves bytes takes a core from who computes."""
 
     forward: Phase
     backward: Phase
     data: float = 0.0
+    slowed: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -85,7 +87,7 @@ class StepCost:
         """The same with communication along `axis` for nothing."""
         match axis:
             case "data":
-                return self._with(lambda stage: replace(stage, data=0.0))
+                return self._with(lambda stage: replace(stage, data=0.0, slowed=0.0))
             case "tensor":
                 return replace(self._with(lambda stage: _scaled(stage, tensor=0.0)), tensor_sums=0.0)
             case _:
@@ -202,10 +204,12 @@ class JobPrices:
 
     def _stage(self, plan: Plan, place: int, stage: Stage) -> StageCost:
         costs = [self._layer_cost(layer, plan) for layer in stage.layers]
+        data, slowed = self._sums_over_data(plan, place, stage, [cost.backward.total for cost in costs])
         return StageCost(
             forward=_sum([cost.forward for cost in costs]),
             backward=_sum([cost.backward for cost in costs]),
-            data=self._exposed_data(plan, place, stage, [cost.backward.total for cost in costs]),
+            data=data,
+            slowed=slowed,
         )
 
     def _optimizer(self, plan: Plan, rank: int) -> float:
@@ -221,11 +225,11 @@ class JobPrices:
 
     # ---- sums of gradients ---------------------------------------------------------------------------------------
 
-    def _exposed_data(self, plan: Plan, place: int, stage: Stage, backward: Sequence[float]) -> float:
-        """Seconds that the last backward does not hide: buckets leave one after another, each when its last gradient is
-        there; of what is behind compute, the share that lengthens it all the same."""
+    def _sums_over_data(self, plan: Plan, place: int, stage: Stage, backward: Sequence[float]) -> tuple[float, float]:
+        """Seconds after the last backward, and seconds that it takes longer: buckets leave one after another, each when
+        its last gradient is there."""
         if plan.data == 1:
-            return 0.0
+            return 0.0, 0.0
         at_once = plan.data * plan.tensor
         backward = [seconds * self.crowd(at_once) for seconds in backward]
         made = _ready(stage.layers, backward)
@@ -237,7 +241,7 @@ class JobPrices:
         after = min(spent, max(0.0, finished - sum(backward)))
         share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
         report = self._message("all_reduce", plan.data, _NUMBER, at_once) if place == plan.pipeline - 1 else 0.0
-        return after + share * (spent - after) + report
+        return after + report, share * (spent - after)
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
         """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""
