@@ -20,9 +20,17 @@ def test_a_dot_a_step_and_the_band_between_the_bounds():
 def test_a_step_that_took_far_longer_stands_at_the_edge():
     tree = parse(pace([(1, 50.0), *((s, 0.3) for s in range(2, 20))], (0.2, 0.25)))
     assert_all_inside(tree)
-    heights = [dot.number("cy") for dot in tree.all("circle", "at")]
-    assert heights[0] == 10.0
-    assert heights[1] > 30
+    first, *others = tree.all("circle", "at")
+    assert first.number("cy") == 10.0
+    assert all(dot.number("cy") > 30 for dot in others)
+    assert tree.all("circle", "beyond") == [first]
+    assert "one that took even longer" in tree.text
+
+
+def test_steps_that_are_often_slow_are_all_in_the_picture():
+    tree = parse(pace([(s, 0.2 if s % 4 == 0 else 0.06) for s in range(1, 61)], (0.05, 0.07)))
+    assert not tree.all("circle", "beyond")
+    assert "even longer" not in tree.text
 
 
 def test_many_steps_are_thinned():

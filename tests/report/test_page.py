@@ -194,6 +194,13 @@ def test_losses_that_are_no_numbers_are_said():
     assert tree.one("p", "warning").text == "3 losses are not numbers: step 0 to 2."
 
 
+def test_a_step_that_is_not_typical_is_said_to_be_none():
+    data = replace(example(), measured_lanes=lanes(slower=1.0))
+    (said,) = section(parse(render_report(data)), "step").all("p", "lede")
+    assert re.search(r"The step drawn took \d+ ms; a steady one takes 337 ms\.$", said.text)
+    assert "steady" not in section(parse(render_report(example())), "step").one("p", "lede").text
+
+
 def test_a_verdict_of_a_bug_is_no():
     tree = parse(render_report(ReportData(name="x", verdict=Verdict(verdict="BUG", sentence="Not the same."))))
     assert tree.one("div", "tile").one("b").text == "no"

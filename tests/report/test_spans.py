@@ -118,6 +118,23 @@ def test_lanes_that_hold_sums_or_optimizer_stay():
     assert with_tail(((),), TERMS) == ((),)
 
 
+def test_sums_over_the_pipeline_wait_for_all():
+    exposed = {"pipeline": 0.125, "data": 0.25}
+    terms = Terms(compute=3.0, bubble=1.0, optimizer=0.5, exposed=exposed)
+    short, _ = with_tail((lane_from_rows([["0F0", 0, 2]]), lane_from_rows([["1F0", 0, 4]])), terms)
+    assert [(s.kind, s.start, s.end) for s in short[1:]] == [
+        ("data", 2, 2.25),
+        ("pipeline", 4.25, 4.375),
+        ("optimizer", 4.375, 4.875),
+    ]
+
+
+def test_without_sums_the_optimizer_waits_for_all():
+    terms = Terms(compute=3.0, bubble=1.0, optimizer=0.5, exposed={})
+    short, long = with_tail((lane_from_rows([["0F0", 0, 2]]), lane_from_rows([["1F0", 0, 4]])), terms)
+    assert (short[-1].start, short[-1].end) == (long[-1].start, long[-1].end) == (4, 4.5)
+
+
 def test_terms_that_are_no_numbers_or_nothing_add_nothing():
     lanes = (lane_from_rows([["0F0", 0, 2]]),)
     for nothing in (nan, 0.0, -1.0):

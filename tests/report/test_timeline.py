@@ -46,6 +46,12 @@ def test_the_bubble_is_the_share_that_nothing_covers():
     assert 0.1 < idle < 0.4
 
 
+def test_what_runs_side_by_side_counts_once_in_its_share():
+    lane = tuple(Span(kind="pipeline", name="pipeline", start=0.0, end=end) for end in (1.0, 2.0))
+    tree = drawn(((*lane, Span(kind="forward", name="0F0", start=1.0, end=4.0, microbatch=0)),), ())
+    assert [item.text for item in tree.all("li")][:3] == ["forward75.0 %", "pipeline messages50.0 %", "idle0.0 %"]
+
+
 def test_the_legend_names_what_occurs_and_nothing_else():
     kinds = {next(iter(i.classes - {"swatch"})) for i in drawn(lanes(stages=1), ()).all("i", "swatch")}
     assert kinds == {"forward", "backward", "data", "optimizer", "idle"}

@@ -32,6 +32,13 @@ def test_errors_that_are_no_numbers_are_not_the_largest():
     assert "largest" not in verdict_from_document(document("NONFINITE", errors=(inf,))).sentence
 
 
+def test_what_was_narrowed_is_said():
+    narrowed = {"model.hidden": {"job": 64, "verified": 8}, "training.clip_norm": {"job": 1.0, "verified": 0.32204}}
+    found = verdict_from_document({**document("EXACT"), "narrowed": narrowed})
+    assert found.sentence.endswith(" The job was narrowed for the proof: hidden 64 to 8, clip_norm 1 to 0.322.")
+    assert "narrowed" not in verdict_from_document({**document("EXACT"), "narrowed": {}}).sentence
+
+
 @pytest.mark.parametrize("verdict", ALL)
 def test_every_verdict_has_a_meaning(verdict):
     assert "unknown" not in verdict_from_document(document(verdict)).sentence

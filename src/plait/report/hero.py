@@ -98,7 +98,7 @@ def _step_tile(data: ReportData) -> Markup:
     if data.prediction is None:
         return _tile("step", seconds(data.measured.step_seconds) if data.measured else "", "measured")
     low, high = data.prediction.interval
-    between = f"between {seconds(low)} and {seconds(high)}"
+    between = f"{seconds(low)} to {seconds(high)}"
     if data.measured is None:
         return _tile("step", seconds(data.prediction.step_seconds), f"predicted, {between}")
     below = f"predicted {seconds(data.prediction.step_seconds)}, {between}"

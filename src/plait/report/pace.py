@@ -5,15 +5,14 @@
            │▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒     ▒ the predicted interval
            └──────────────────────────
 
-A few steps that took far longer than the rest (the first ones warm up) stand at the upper edge, so that the others can
-be told apart. It knows seconds by step.
+A few steps that took far longer than the rest (the first ones warm up) stand hollow at the upper edge, so that the
+others can be told apart. It knows seconds by step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from statistics import median
 
 from plait.report.figures import second_unit, seconds
 from plait.report.legend import legend
@@ -25,7 +24,7 @@ __all__ = ["pace"]
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 1060.0, 86.0, 1046.0, 10.0, 120.0
 _MOST_STEPS = 600
-_HIGHEST = 1.6  # times the median; what lies above stands at the edge
+_HIGHEST = 1.3  # times what 19 of 20 steps stay below; what lies above stands at the edge
 
 
 def pace(steps: Sequence[tuple[int, float]], interval: tuple[float, float]) -> Markup:
@@ -34,17 +33,21 @@ def pace(steps: Sequence[tuple[int, float]], interval: tuple[float, float]) -> M
     if len(taken) < 2 or not all(map(isfinite, interval)):
         return Markup("")
     low, high = interval
-    middle = median(spent for _, spent in taken)
-    top = max(high, min(max(spent for _, spent in taken), _HIGHEST * middle))
+    usual = sorted(spent for _, spent in taken)[(len(taken) - 1) * 19 // 20]
+    top = max(high, min(max(spent for _, spent in taken), _HIGHEST * usual))
     bottom = min(low, *(spent for _, spent in taken))
     margin = 0.1 * (top - bottom) or 0.1 * top
     x = Scale(low=taken[0][0], high=taken[-1][0], start=_LEFT + 4, end=_RIGHT - 4)
     y = Scale(low=bottom - margin, high=top + margin, start=_BOTTOM, end=_TOP)
     band = rectangle(_LEFT, y(high), _RIGHT - _LEFT, y(low) - y(high), class_="allowed")
-    dots = [_dot(*taken[place], x, y) for place in spread(len(taken), _MOST_STEPS)]
+    shown = [taken[place] for place in spread(len(taken), _MOST_STEPS)]
+    dots = [_dot(step, spent, x, y) for step, spent in shown]
     label = f"Seconds of each of {len(taken)} steps beside the predicted interval"
     drawing = picture(_WIDTH, _BOTTOM + 24, label, band, _axes(x, y), *dots, class_="pace")
-    return fragment(drawing, legend([("at", "a measured step", ""), ("allowed", "predicted interval", "")]))
+    entries = [("at", "a measured step", ""), ("allowed", "predicted interval", "")]
+    if any(spent > y.high for _, spent in shown):
+        entries.insert(1, ("beyond", "one that took even longer", ""))
+    return fragment(drawing, legend(entries))
 
 
 def _axes(x: Scale, y: Scale) -> Markup:
@@ -60,4 +63,6 @@ def _axes(x: Scale, y: Scale) -> Markup:
 
 
 def _dot(step: int, spent: float, x: Scale, y: Scale) -> Markup:
-    return element("circle", cx=x(step), cy=y(spent), r=2.4, class_="at", data_tip=f"step {step:,}: {seconds(spent)}")
+    tip = f"step {step:,}: {seconds(spent)}"
+    kind = "at beyond" if spent > y.high else "at"
+    return element("circle", cx=x(step), cy=y(spent), r=2.4, class_=kind, data_tip=tip)

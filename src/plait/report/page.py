@@ -17,7 +17,7 @@ from plait.plans.plan import Plan
 from plait.report.comparison import comparison, honest_sentence, pairs
 from plait.report.curve import bits_per_byte, curve
 from plait.report.data import Learning, ReportData, Sample
-from plait.report.figures import decimal
+from plait.report.figures import decimal, seconds
 from plait.report.hero import hero
 from plait.report.markup import Markup, element, fragment
 from plait.report.memory import memory, memory_bars
@@ -32,6 +32,8 @@ from plait.report.timeline import timeline
 from plait.report.verdicts import is_same_model
 
 __all__ = ["render_report"]
+
+_TYPICAL = 0.1  # a step that takes that much more or less than the steady one is said not to be typical
 
 _HATCH = Markup(
     '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
@@ -158,8 +160,14 @@ def _pace(data: ReportData) -> Markup:
 
 
 def _sides(data: ReportData) -> str:
-    both = end_of(data.predicted_lanes) > 0 and end_of(data.measured_lanes) > 0
-    return "Predicted above, pale; measured below, full. Hatched is idle: the bubble." if both else ""
+    drawn = end_of(data.measured_lanes)
+    if not (end_of(data.predicted_lanes) > 0 and drawn > 0):
+        return ""
+    said = "Predicted above, pale; measured below, full. Hatched is idle: the bubble."
+    steady = data.measured.step_seconds if data.measured else drawn
+    if abs(drawn - steady) <= _TYPICAL * steady:
+        return said
+    return f"{said}\nThe step drawn took {seconds(drawn)}; a steady one takes {seconds(steady)}."
 
 
 def _samples(samples: Sequence[Sample]) -> Markup:

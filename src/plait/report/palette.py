@@ -40,7 +40,7 @@ MEANINGS = {
     "forward": "forward",
     "backward": "backward",
     "weight-gradients": "backward of weights",
-    "pipeline": "pipeline transfer",
+    "pipeline": "pipeline messages",
     "data": "gradient sums (data)",
     "tensor": "tensor messages",
     "optimizer": "optimizer",

@@ -107,20 +107,23 @@ def _moving(span: Span, ends: Mapping[str, Span]) -> Span:
 
 
 def with_tail(lanes: Sequence[Lane], terms: Terms) -> tuple[Lane, ...]:
-    """Lanes that hold the schedule alone, with the two terms that follow it: what is exposed of the sums of gradients
-    from each lane's own end on, and the optimizer when all have ended. Lanes that hold either stay as they are."""
+    """Lanes that hold the schedule alone, with the terms that follow it: what is exposed of the sums over data from
+    each lane's own end on; then, when all have ended, those over the pipeline, and the optimizer. Lanes that hold sums
+    or the optimizer stay as they are."""
     if not end_of(lanes) > 0 or any(span.kind in ("data", "optimizer") for lane in lanes for span in lane):
         return tuple(lanes)
-    sums = max(0.0, terms.exposed.get("data", 0.0))  # nothing, too, where it is not a number
-    summed = end_of(lanes) + sums
-    return tuple((*lane, *_tail(end_of([lane]), sums, summed, terms.optimizer)) for lane in lanes)
+    last = end_of(lanes)
+    return tuple((*lane, *_tail(end_of([lane]), last, terms)) for lane in lanes)
 
 
-def _tail(end: float, sums: float, summed: float, optimizer: float) -> Iterator[Span]:
-    if sums > 0:
-        yield Span(kind="data", name="data, exposed", start=end, end=end + sums)
-    if optimizer > 0:
-        yield Span(kind="optimizer", name="optimizer", start=summed, end=summed + optimizer)
+def _tail(end: float, last: float, terms: Terms) -> Iterator[Span]:
+    """What follows one lane; a term that is nothing, or no number, is none."""
+    lasts = {kind: terms.exposed.get(kind, 0.0) for kind in ("data", "pipeline")}
+    lasts = {kind: amount for kind, amount in {**lasts, "optimizer": terms.optimizer}.items() if amount > 0}
+    for kind, amount in lasts.items():
+        start = end if kind == "data" else last
+        yield Span(kind=kind, name=kind, start=start, end=start + amount)
+        last += amount
 
 
 def _of_row(row: Any) -> Span:

@@ -33,6 +33,7 @@ class Scale:
     def __call__(self, value: float) -> float:
         if not self.high > self.low:
             return self.start
+        # in this order, so that a share that is not a number counts as 0
         share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
         return self.start + share * (self.end - self.start)
 

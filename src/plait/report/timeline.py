@@ -132,12 +132,15 @@ def _legend(sides: dict[str, _Lanes]) -> Markup:
 
 
 def _shares(lanes: _Lanes) -> dict[str, float]:
+    """The share of the ranks' time in which each kind runs, and in which none does; kinds may run side by side."""
     total = end_of(lanes) * len(lanes)
-    found: dict[str, float] = {}
-    for lane in lanes:
-        for span in lane:
-            found[span.kind] = found.get(span.kind, 0.0) + (span.end - span.start) / total
+    kinds = {span.kind for lane in lanes for span in lane}
+    found = {kind: sum(busy_seconds(_of_kind(lane, kind)) for lane in lanes) / total for kind in kinds}
     return {**found, "idle": max(0.0, 1 - sum(map(busy_seconds, lanes)) / total)}
+
+
+def _of_kind(lane: Lane, kind: str) -> Lane:
+    return tuple(span for span in lane if span.kind == kind)
 
 
 def _left_out(ranks: int) -> Markup:

@@ -41,7 +41,8 @@ def verdict_from_document(document: Mapping[str, Any]) -> Verdict:
     sentence = _MEANINGS.get(verdict, "An unknown verdict") + f": {len(tensors):,} tensors compared"
     if finite:
         sentence += f", the largest error {max(finite):.3g} eps"
-    return Verdict(verdict=verdict, sentence=f"{sentence}.{_culprit(document.get('culprit'))}")
+    more = _culprit(document.get("culprit")) + _narrowed(document.get("narrowed"))
+    return Verdict(verdict=verdict, sentence=f"{sentence}.{more}")
 
 
 def _culprit(culprit: Mapping[str, Any] | None) -> str:
@@ -49,3 +50,17 @@ def _culprit(culprit: Mapping[str, Any] | None) -> str:
         return ""
     places = [f"{what} {culprit[what]}" for what in ("layer", "axis") if culprit.get(what) is not None]
     return f" The first that departs is {culprit['tensor']}" + (f" ({', '.join(places)})." if places else ".")
+
+
+def _narrowed(narrowed: Mapping[str, Any] | None) -> str:
+    """What of the job was made smaller, so that the proof fits this machine."""
+    if not narrowed:
+        return ""
+    changes = [
+        f"{key.rpartition('.')[2]} {_short(of['job'])} to {_short(of['verified'])}" for key, of in narrowed.items()
+    ]
+    return f" The job was narrowed for the proof: {', '.join(changes)}."
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
