@@ -123,7 +123,7 @@ def train(
     UnusableInput for data or a directory that can't be used, RankFailure for a rank that failed.
     """
     from plait.planner.simulator import played, state
-    from plait.planner.step_cost import JobPrices
+    from plait.planner.prices import JobPrices
     from plait.plans.legality import plan_problems
     from plait.training.run_directory import RunDirectory
     from plait.training.trainer import train as train_under

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from plait.planner.explain import reasons, why_it_lost
+from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import play, played
-from plait.planner.step_cost import JobPrices
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from tests.planner.machines import machine

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.errors import IllegalJob, NothingFits, UnusableInput
+from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import predict
-from plait.planner.step_cost import JobPrices
 from plait.plans.legality import is_legal_plan
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
 from plait.planner.memory import memory_of
+from plait.planner.prices import JobPrices
 from plait.planner.simulator import play, played, predict
-from plait.planner.step_cost import JobPrices, Phase, StageCost, StepCost
+from plait.planner.step_cost import Phase, StageCost, StepCost
 from plait.plans.plan import Plan
 from tests.planner.machines import machine
 from tests.planner.shapes import GPT2, LLAMA, TRAINING

@@ -35,8 +35,8 @@ def command(
 ) -> Answer:
     """What will each rank do when? A timeline as text, and as a Chrome trace."""
     from plait.api import load, require_legal
+    from plait.planner.prices import JobPrices
     from plait.planner.simulator import played
-    from plait.planner.step_cost import JobPrices
 
     asked = load(job)
     require_legal(asked)

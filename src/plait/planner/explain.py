@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, play
-from plait.planner.step_cost import JobPrices
 from plait.sharding.mesh_shape import AXES
 from plait.units import Bytes
 

@@ -24,7 +24,7 @@ from math import exp, log, prod
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RateTable", "TimeTable"]
+__all__ = ["Point", "RateTable", "TimeTable"]
 
 _NEAREST = 8
 _POWER = 4.0

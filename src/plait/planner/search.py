@@ -15,8 +15,8 @@ from plait.errors import IllegalJob, NothingFits
 from plait.planner.candidates import Choices, candidates
 from plait.planner.explain import why_it_lost, why_nothing_fits
 from plait.planner.memory import Memory
+from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, played, state
-from plait.planner.step_cost import JobPrices
 from plait.plans.completion import complete
 from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan

@@ -5,7 +5,7 @@
 
 The terms are those of the *bottleneck*, the stage with the most work; what it does not work until all stages have
 summed over data is the bubble, transfers included: a stage that waits can't tell a slow neighbour from a slow link.
-Every number comes from `step_cost`; nothing is fitted to a training step.
+Every number comes from `prices`; nothing is fitted to a training step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
 from plait.planner.memory import Memory, memory_of
-from plait.planner.step_cost import JobPrices, StepCost
+from plait.planner.prices import JobPrices
+from plait.planner.step_cost import StepCost
 from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms

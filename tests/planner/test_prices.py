@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from plait.planner.step_cost import JobPrices, Phase
+from plait.planner.prices import JobPrices
+from plait.planner.step_cost import Phase
 from plait.plans.plan import Plan
 from plait.specs.links import Overlap
 from tests.planner.machines import machine
