@@ -93,6 +93,19 @@ def test_masters_remember_what_half_precision_can_t_say():
     assert seen == [1.0, 1.0, 1.0078125, 1.0078125]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_masters_may_stand_apart_where_dtypes_agree(dtype):
+    alone, apart = weights_of(dtype), weights_of(dtype)
+    gradients = {name: torch.full(shape, 0.5, dtype=dtype) for name, shape in SHAPES.items()}
+    together = Optimizer(alone, gradients, DECAYS, ADAMW)
+    separate = Optimizer(apart, gradients, DECAYS, ADAMW, separate_masters=True)
+    assert all(separate.masters[name] is not weight for name, weight in apart.items())
+    assert separate.nbytes == sum(weight.nbytes for weight in apart.values())
+    together.step(0.1)
+    separate.step(0.1)
+    assert all(torch.equal(alone[name], apart[name]) for name in SHAPES)
+
+
 def test_only_what_decays_decays():
     training = replace(ADAMW, weight_decay=0.5)
     weights = weights_of(torch.float64)

@@ -154,6 +154,33 @@ def one_copy_drifts():
     return wrapped("plait.training.optimizer:Optimizer.step", wrapper)
 
 
+def first_update_scaled(factor: float):
+    """The optimizer's first step is too long, on every rank alike."""
+
+    def wrapper(step):
+        def longer(self, learning_rate):
+            before = any(self.state.values())
+            step(self, learning_rate * (1.0 if before else factor))
+
+        return longer
+
+    return wrapped("plait.training.optimizer:Optimizer.step", wrapper)
+
+
+def masters_not_copied():
+    """Mixed precision: the weights stay what they were, and only their masters learn."""
+
+    def wrapper(step):
+        def forgetting(self, learning_rate):
+            copies, self._copies = self._copies, []
+            step(self, learning_rate)
+            self._copies = copies
+
+        return forgetting
+
+    return wrapped("plait.training.optimizer:Optimizer.step", wrapper)
+
+
 def dropout_by_local_sample():
     """Dropout is keyed by the place in the rank's own rows: ranks with different data drop alike."""
 

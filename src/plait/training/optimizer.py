@@ -4,7 +4,8 @@
          ▲                                                    │
          └───── cast ────  master weight (master dtype)  ◄────┘  optimizer step
 
-Where compute and master dtype agree the weight is its own master. It knows named tensors, not how they are split.
+Where compute and master dtype agree the weight is its own master, unless masters are asked for. It knows named tensors,
+not how they are split.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ __all__ = ["Optimizer"]
 
 
 class Optimizer:
-    """Keeps the master weights and their state. `decays` says which weights are subject to weight decay."""
+    """Keeps the master weights and their state. `decays` says which weights are subject to weight decay;
+    `separate_masters` gives every weight a master of its own where the dtypes agree, too (verify proves that way)."""
 
     def __init__(
         self,
@@ -27,9 +29,13 @@ class Optimizer:
         gradients: Mapping[str, torch.Tensor],
         decays: Mapping[str, bool],
         training: TrainingSpec,
+        *,
+        separate_masters: bool = False,
     ) -> None:
         self._gradients = gradients
-        self.masters = {name: _master(weight, gradients[name].dtype) for name, weight in weights.items()}
+        self.masters = {
+            name: _master(weight, gradients[name].dtype, separate_masters) for name, weight in weights.items()
+        }
         self._copies = [
             (weight, self.masters[name]) for name, weight in weights.items() if self.masters[name] is not weight
         ]
@@ -67,8 +73,10 @@ class Optimizer:
                 weight.copy_(master)
 
 
-def _master(weight: torch.nn.Parameter, dtype: torch.dtype) -> torch.nn.Parameter:
-    return weight if weight.dtype == dtype else torch.nn.Parameter(weight.detach().to(dtype))
+def _master(weight: torch.nn.Parameter, dtype: torch.dtype, separate: bool) -> torch.nn.Parameter:
+    if weight.dtype == dtype and not separate:
+        return weight
+    return torch.nn.Parameter(weight.detach().to(dtype, copy=True))
 
 
 def _build(groups: list[dict[str, object]], training: TrainingSpec) -> torch.optim.Optimizer:

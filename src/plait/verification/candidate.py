@@ -24,6 +24,7 @@ from plait.parallel.model import ParallelModel
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval, shares
 from plait.specs.model import ModelSpec
+from plait.specs.training import PRECISIONS as POLICIES
 from plait.specs.training import TrainingSpec
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
@@ -52,7 +53,9 @@ def candidate_trace(
     parallel = parallelize(decoder, plan, build_mesh(plan.mesh))
     watch = Watch(decoder)
     decays = {weight.name: weight.decays for layer in describe_gpt(model) for weight in layer.weights}
-    optimizer = Optimizer(parallel.weights, parallel.gradients, decays, training)
+    policy = POLICIES[training.precision]
+    masters = policy.compute != policy.master
+    optimizer = Optimizer(parallel.weights, parallel.gradients, decays, training, separate_masters=masters)
     share = training.global_batch // plan.data
     first = parallel.mesh.coordinate("data") * share
     intervals = _intervals(parallel, model, training, (first, first + share))

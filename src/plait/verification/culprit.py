@@ -36,10 +36,11 @@ class Culprit:
 def first_departing(rows: Iterable[Row], layers: Sequence[Layer]) -> Row | None:
     """The first tensor in the order of computation that is wrong, or if none is, not finite."""
     order = _order(layers)
+    last = max(order.values()) + 1  # of what no layer knows
     for verdict in ("BUG", "NONFINITE"):
         wrong = [row for row in rows if row.verdict == verdict]
         if wrong:
-            return min(wrong, key=lambda row: (row.step, order[_place(row.entry)], row.precision == "fp32"))
+            return min(wrong, key=lambda row: (row.step, order.get(_place(row.entry), last), row.precision == "fp32"))
     return None
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 from plait.layers.dims import projected
@@ -29,6 +29,8 @@ __all__ = ["Subject", "changes", "narrow"]
 
 _MOST_FLOPS = 5e8  # of one step: tenths of a second in float64 on one core
 _MOST_WEIGHTS = 60_000  # each of them travels home several times, in two precisions
+_MOST_LAYERS = 12  # each of them takes some milliseconds a microbatch, however thin it is
+_WIDER = "fp64 and fp32, master weights apart"
 _SMALL = {"vocab": 61, "ffn": 16, "sequence": 8, "head_dim": 3}
 
 
@@ -46,7 +48,8 @@ class Subject:
         weights = {weight.name: prod(weight.shape) for layer in describe_gpt(self.model) for weight in layer.weights}
         count = sum(weights.values())
         tokens = self.training.global_batch * self.training.sequence_length
-        return count <= _MOST_WEIGHTS and 6 * count * tokens <= _MOST_FLOPS
+        few = count <= _MOST_WEIGHTS and self.model.layers <= _MOST_LAYERS
+        return few and 6 * count * tokens <= _MOST_FLOPS
 
 
 def narrow(model: ModelSpec, training: TrainingSpec, plan: Plan, ranks: int) -> Subject:
@@ -59,7 +62,10 @@ def narrow(model: ModelSpec, training: TrainingSpec, plan: Plan, ranks: int) -> 
 
 
 def changes(before: Subject, after: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was kept, by key, and what was narrowed: `{"job": ..., "verified": ...}` by key."""
+    """What was kept, by key, and what was narrowed: `{"job": ..., "verified": ...}` by key.
+
+    Every job is run in float64 and float32. bfloat16 gives way to them; its master weights stay apart from its weights.
+    """
     kept: dict[str, Any] = {}
     narrowed: dict[str, Any] = {}
     for table in ("model", "training", "plan"):
@@ -71,6 +77,8 @@ def changes(before: Subject, after: Subject) -> tuple[dict[str, Any], dict[str, 
                 kept[key] = now
             else:
                 narrowed[key] = {"job": was, "verified": now}
+    if kept["training.precision"] == "bf16":
+        narrowed["training.precision"] = {"job": kept.pop("training.precision"), "verified": _WIDER}
     return kept, narrowed
 
 
@@ -164,16 +172,17 @@ def _fewer_layers(subject: Subject, _: Plan) -> Subject:
 
 
 def _like(number: int, least: int, degree: int, weights: Sequence[float]) -> int:
-    """The smallest number from `least` that is as odd as `number`, and as divisible by the ranks that share it."""
+    """The smallest number from `least` that is as divisible by the ranks that share it as `number` is, and as odd;
+    where fewer ranks can't have both, as divisible."""
+    ranks = len(weights)
+    least = max(least, ceil(sum(weights) / min(weights)))  # something for everyone
 
-    def alike(smaller: int) -> bool:
-        if min(stop - start for start, stop in shares(smaller, tuple(weights))) == 0 or (smaller - number) % 2:
-            return False
-        if degree == len(weights):
-            return smaller % degree == number % degree
-        return (smaller % len(weights) == 0) == (number % degree == 0)
+    def unlike(smaller: int) -> tuple[bool, bool]:
+        if degree == ranks:
+            return smaller % degree != number % degree, smaller % 2 != number % 2
+        return (smaller % ranks == 0) != (number % degree == 0), smaller % 2 != number % 2
 
-    return next((smaller for smaller in range(least, number) if alike(smaller)), number)
+    return min(range(least, min(number, least + 2 * ranks)), key=unlike, default=number)
 
 
 def _heads(model: ModelSpec, whole: Plan, plan: Plan) -> tuple[int, int]:

@@ -62,7 +62,7 @@ def sentence(verification: Verification) -> str:
         case "NONFINITE":
             return f"Nothing can be proven: {name} is not finite (NaN or infinity)."
         case "BUG":
-            return f"The parallel run is NOT the same model as one process. {_blame(culprit)}"
+            return f"The parallel run is NOT the same model as one process.{_blame(culprit)}"
         case verdict:
             return f"The parallel run is the same model as one process, as far as {verdict} lets one see."
 
@@ -72,7 +72,7 @@ def _blame(culprit: Culprit | None) -> str:
         return ""
     layer = f", in {culprit.layer}" if culprit.layer else ""
     axis = f"along the {culprit.axis} axis" if culprit.axis else "with every axis, so that none of them is to blame"
-    return f"The first tensor that departs is {culprit.tensor}{layer}, {axis}."
+    return f" The first tensor that departs is {culprit.tensor}{layer}, {axis}."
 
 
 def _first(verification: Verification) -> str:

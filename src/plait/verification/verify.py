@@ -75,7 +75,7 @@ def verify_plan(
         tensors=tuple(sorted(found, key=_worst_first)),
         culprit=culprit,
         kept=kept,
-        narrowed={**narrowed, **_precision(job)},
+        narrowed=narrowed,
         drift={p: _drift(plain[p], assembled(evidence[p].free)) for p in PRECISIONS},
         losses=_losses(sides["fp64"]),
         seconds=perf_counter() - start,
@@ -191,13 +191,6 @@ def _drift(reference: Trace, free: Trace) -> float:
 def _losses(sides: _Sides) -> tuple[float, float] | None:
     entry = Entry(1, "loss", "loss")
     return (float(sides.reference[entry]), float(sides.parallel[entry])) if entry in sides.parallel else None
-
-
-def _precision(job: Job) -> dict[str, Any]:
-    """bfloat16 is proven in wider dtypes, without the cast between weights and their masters."""
-    if job.training.precision != "bf16":
-        return {}
-    return {"training.precision": {"job": "bf16, fp32 masters", "verified": "fp64 and fp32, each its own master"}}
 
 
 def _dump(directory: Path, sides: Mapping[Precision, _Sides]) -> None:
