@@ -122,8 +122,8 @@ def train(
     What is predicted is on disk before the first step. Raises IllegalJob for a plan that is not legal for the job,
     UnusableInput for data or a directory that can't be used, RankFailure for a rank that failed.
     """
-    from plait.planner.simulator import played, state
     from plait.planner.prices import JobPrices
+    from plait.planner.simulator import played, state
     from plait.plans.legality import plan_problems
     from plait.training.run_directory import RunDirectory
     from plait.training.trainer import train as train_under
