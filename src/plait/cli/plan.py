@@ -68,6 +68,7 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "unfit": plans.unfit,
         "plans": [_ranked_document(one) for one in plans.plans[:top]],
         "too_close_to_call": plans.too_close_to_call,
+        "guesses": list(plans.guesses),
     }
 
 
@@ -106,6 +107,7 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     if plans.too_close_to_call:
         low, high = (Seconds(bound) for bound in plans.best.prediction.interval)
         yield [("yellow", f"too close to call: the best takes {low} to {high}, and others lie within that")]
+    yield from ([("yellow", f"a guess: {guess}")] for guess in plans.guesses)
 
 
 def _row(one: RankedPlan) -> tuple[str, ...]:

@@ -99,6 +99,10 @@ class ComputeCost:
             return 0.0
         return max(2 * m * n * k * times / self._gemm[layout].at(m, n, k), self._measured.dispatch.plain)
 
+    def covers(self, operation: Multiply) -> bool:
+        """Whether the product lies within the measured shapes, side by side."""
+        return self._gemm[operation.layout].covers(operation.m, operation.n, operation.k)
+
     def attend_seconds(self, operation: Attend) -> float:
         """Seconds of fused attention."""
         rows, sequence, head_dim, way = operation

@@ -13,6 +13,7 @@ from time import perf_counter
 
 from plait.errors import IllegalJob, NothingFits
 from plait.planner.candidates import Choices, candidates
+from plait.planner.coverage import outside_what_was_measured
 from plait.planner.explain import why_it_lost, why_nothing_fits
 from plait.planner.memory import Memory
 from plait.planner.prices import JobPrices
@@ -39,7 +40,8 @@ class RankedPlan:
 @dataclass(frozen=True, kw_only=True)
 class Plans:
     """The answer of a search: `plans` best first, of `legal` ones among `considered`. `unfit`: legal, but too large for
-    the memory. `too_close_to_call`: the second is within the first one's interval."""
+    the memory. `too_close_to_call`: the second is within the first one's interval. `guesses`: where the first one's
+    prediction lies outside what was measured."""
 
     search_seconds: float
     considered: int
@@ -47,6 +49,7 @@ class Plans:
     unfit: int
     plans: tuple[RankedPlan, ...]
     too_close_to_call: bool
+    guesses: tuple[str, ...] = ()
 
     @property
     def best(self) -> RankedPlan:
@@ -78,6 +81,7 @@ def search(job: Job, measurements: Measurements) -> Plans:
         unfit=len(priced) - len(fitting),
         plans=ranked,
         too_close_to_call=len(ranked) > 1 and ranked[1].prediction.step_seconds <= ranked[0].prediction.interval[1],
+        guesses=outside_what_was_measured(fitting[0].plan, prices),
     )
 
 

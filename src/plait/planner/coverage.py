@@ -1,0 +1,43 @@
+"""Where a prediction lies outside what was measured, said in words: a link between more ranks, a larger product.
+
+There the nearest measured group's formula, or the rate at the border of the measured shapes, had to speak. It knows
+which operations and links a plan uses, and which were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plait.layers.gpt import describe_gpt
+from plait.planner.operations import Multiply, operations_of
+from plait.planner.prices import JobPrices
+from plait.plans.plan import Plan
+
+__all__ = ["outside_what_was_measured"]
+
+
+def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
+    """One sentence for each kind of guess in this plan's prediction; none where everything was measured."""
+    return (*_links(plan, prices), *_products(plan, prices))
+
+
+def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
+    sizes = {axis: plan.mesh.size(axis) for axis in ("data", "tensor")}
+    for axis, ranks in sizes.items():
+        if ranks > 1 and not prices.communication.measured("all_reduce", ranks):
+            yield f"links between {ranks} {axis} ranks were not measured: the nearest group's formula speaks for them"
+    if plan.pipeline > 1 and not prices.communication.measured("send", 2):
+        yield "sends were not measured: another collective's formula speaks for them"
+
+
+def _products(plan: Plan, prices: JobPrices) -> Iterator[str]:
+    asked: set[Multiply] = set()
+    for layer in {layer.kind: layer for layer in describe_gpt(prices.model)}.values():
+        for rank in range(plan.tensor):
+            found = operations_of(layer, prices.model, prices.training.sequence_length, plan, rank)
+            asked.update(one for one in (*found.forward, *found.backward) if isinstance(one, Multiply))
+    outside = [one for one in asked if not prices.compute.covers(one)]
+    if outside:
+        largest = max(outside, key=lambda one: (one.m * one.n * one.k, one))
+        shape = f"{largest.m} × {largest.n} × {largest.k}"
+        yield f"{len(outside)} of {len(asked)} products lie outside the measured shapes (the largest: {shape})"

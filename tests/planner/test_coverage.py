@@ -1,0 +1,53 @@
+"""What was not measured is said; what was, is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from plait.planner.coverage import outside_what_was_measured
+from plait.planner.prices import JobPrices
+from plait.planner.search import search
+from plait.plans.plan import Plan
+from plait.specs.cluster import ClusterSpec
+from plait.specs.job import Job
+from plait.specs.measurements import Gemm
+from tests.planner.machines import machine
+from tests.planner.shapes import GPT2, TRAINING
+
+CORNERS = [(m, n, k) for m in (1, 64) for n in (1, 64) for k in (1, 64)]
+MEASURED = replace(
+    machine(), gemm=tuple(Gemm(m=m, n=n, k=k, dtype="fp32", flops_per_second=1e9) for m, n, k in CORNERS)
+)
+
+
+def told(plan, measurements=MEASURED, model=GPT2):
+    return outside_what_was_measured(plan, JobPrices(model, TRAINING, measurements))
+
+
+def test_nothing_is_said_of_what_was_measured():
+    assert told(Plan(stages=(2,))) == ()
+    assert told(Plan(data=2, pipeline=2, stages=(1, 1), data_shares=(1, 1))) == ()
+
+
+def test_a_group_that_was_not_measured():
+    (words,) = told(Plan(data=3, stages=(2,), data_shares=(1,) * 3))
+    assert words.startswith("links between 3 data ranks were not measured")
+
+
+def test_a_link_that_was_not_measured():
+    alone = replace(MEASURED, collectives=tuple(link for link in MEASURED.collectives if link.kind == "all_reduce"))
+    assert told(Plan(pipeline=2, stages=(1, 1)), alone) == (
+        "sends were not measured: another collective's formula speaks for them",
+    )
+
+
+def test_a_product_beyond_the_measured_shapes():
+    (words,) = told(Plan(stages=(2,), microbatch=4), model=replace(GPT2, vocab=100))
+    # 24 tokens, 8 features, 100 columns: forward, and two gradients; the others have at most 64 on a side
+    assert words == "3 of 15 products lie outside the measured shapes (the largest: 100 × 8 × 24)"
+
+
+def test_the_search_passes_it_on():
+    job = Job(model=GPT2, training=TRAINING, cluster=ClusterSpec(ranks=1))
+    assert search(job, MEASURED).guesses == ()
+    assert len(search(replace(job, model=replace(GPT2, vocab=100)), MEASURED).guesses) == 1
