@@ -172,7 +172,7 @@ class ComputeCost:
 
 
 def _by_layout(points: Iterable[Gemm]) -> dict[Layout, RateTable]:
-    """A table for each layout; one that was not measured is taken for the others' mean shape: the forward one."""
+    """A table for each layout; one that was not measured has the rates of the first that was."""
     rates: dict[Layout, dict[tuple[float, ...], float]] = {"forward": {}, "input_gradient": {}, "weight_gradient": {}}
     for one in points:
         rates[one.layout][one.m, one.n, one.k] = one.flops_per_second
