@@ -120,6 +120,26 @@ def test_a_row_without_a_new_token_is_refused() -> None:
         runner.logits([[1, 2]])
 
 
+def test_a_small_step_of_a_small_model_asks_for_no_second_thread() -> None:
+    made = decoder(GPT2)
+    runner, wide = (ModelRunner(made, rows=2, longest=9) for _ in range(2))
+    wide._small = False  # as if its weights did not fit into a cache
+    asked: list[int] = []
+    for one in (runner, wide):
+        slot = one._blocks[0].attn.attend
+        one._blocks[0].attn.attend = lambda *x, slot=slot: (asked.append(torch.get_num_threads()), slot(*x))[1]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for one in (runner, wide):
+            one.logits([list(range(9)), list(range(9))])
+            one.logits([list(range(10)), list(range(10))])
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert asked == [2, 1, 2, 2]
+
+
 def test_float32_stays_float32_and_near() -> None:
     narrow, wide = decoder(LLAMA, dtype=torch.float32), decoder(LLAMA)
     runner, known = ModelRunner(narrow, rows=1, longest=9), [5, 6, 7, 8]

@@ -64,8 +64,10 @@ class KVCache:
         """Say what the next step is about: of `rows`, the positions from each one's start on, `count` of them."""
         device = self._keys.device
         level = len(set(starts)) == 1
-        first = torch.tensor(starts[:1] if level else starts, device=device)[:, None]
-        positions = first + torch.arange(count, device=device)
+        if level:
+            positions = torch.arange(starts[0], starts[0] + count, device=device)[None]
+        else:
+            positions = torch.tensor(starts, device=device)[:, None] + torch.arange(count, device=device)
         stop = max(starts) + count
         readable = None
         if not level or count > 1:

@@ -13,7 +13,8 @@ What is seen is a function of the length alone, so that the same tokens have the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
@@ -26,6 +27,9 @@ from plait.models.gpt import Decoder
 from plait.models.sequences import Sequences
 
 __all__ = ["ModelRunner", "first_seen"]
+
+_CACHED = 32 * 2**20  # bytes of weights that stay in the processor's cache from token to token
+_FEW = 16  # tokens of a step whose products are too small to be shared
 
 
 def first_seen(known: int, window: int) -> int:
@@ -44,6 +48,7 @@ class ModelRunner:
         self._cache = KVCache(
             decoder.spec, rows=rows, slots=min(longest, self._window), dtype=weight.dtype, device=weight.device
         )
+        self._small = sum(weight.nbytes for weight in self._decoder.parameters()) <= _CACHED
         self._blocks = list(self._decoder.blocks.values())
         for number, block in enumerate(self._blocks):
             attention = block.get_submodule(self._decoder.names.attention)
@@ -86,9 +91,23 @@ class ModelRunner:
             positions=reach.positions,
             samples=self._samples[: len(rows)],
         )
-        hidden = self._decoder.embed(sequences)
-        for block in self._blocks:
-            hidden = block(hidden, sequences)
+        with _one_thread(self._small and len(rows) * count <= _FEW):
+            hidden = self._decoder.embed(sequences)
+            for block in self._blocks:
+                hidden = block(hidden, sequences)
+            logits = self._decoder.logits(hidden[:, -1])
         for row in rows:
             self._computed[row] += count
-        return self._decoder.logits(hidden[:, -1])
+        return logits
+
+
+@contextmanager
+def _one_thread(enabled: bool) -> Iterator[None]:
+    """Compute without helpers: where memory is not what a step waits for, two threads are no faster than one, and on a
+    machine with other work to do many times slower, as each of hundreds of products waits for both."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if enabled else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
