@@ -28,7 +28,7 @@ from plait.training.optimizer import Optimizer
 from plait.training.step import train_step
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
-import common
+import common  # pyright: ignore[reportMissingImports]  # the peers' scripts are no package
 
 __all__ = ["PeerJob", "decoder_of", "last_losses", "spec_of"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import plait
-from plait.plans.describe import describe_plan
+from plait.plans.describe import describe
 from plait.units import Bytes, Seconds
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     for ranked in plans.plans[:5]:
         prediction = ranked.prediction
         print(f"\n{Seconds(prediction.step_seconds)} a step, at most {Bytes(max(prediction.memory_bytes))} a rank")
-        print(describe_plan(ranked.plan, job))
+        print(describe(ranked.plan))
         if ranked.lost_because:
             print(f"lost because: {ranked.lost_because}")
 

@@ -37,10 +37,7 @@ def learn(steps: int) -> list[float]:
         loss = model.forward_backward(rows, target_count=BATCH * 32)
         model.sum_gradients()
         model.clip_gradients(1.0)
-        for name, weight in model.weights.items():
-            weight.grad = model.gradients[name]
-        optimizer.step()
-        optimizer.zero_grad()
+        optimizer.step()  # each weight's .grad is its gradient of the whole global batch
         losses += [] if loss is None else [loss]
     return losses
 

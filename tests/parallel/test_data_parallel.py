@@ -18,6 +18,7 @@ from tests.parallel.cases import CASES
 from tests.parallel.measured import build, learn
 
 ALONE = Group(axis="data", ranks=(0,), index=0)
+PAIR = Group(axis="data", ranks=(0, 1), index=0)
 FORWARD_ORDER = ("w0", "w1", "w2")
 BUCKETS = (("w2", "w1"), ("w0",))
 
@@ -71,7 +72,7 @@ def test_microbatches_add_up():
     buffers.finish()
     for name, gradient in plain_gradients([{"x": 1.0}, {"x": 3.0}, {"x": 5.0}]).items():
         assert torch.equal(buffers.views[name], gradient)
-        assert weights[name].grad is None  # it was given to the buffers
+        assert weights[name].grad is buffers.views[name]  # autograd adds where the buffers are
 
 
 def test_a_step_knows_nothing_of_the_one_before():
@@ -97,6 +98,19 @@ def test_a_weight_without_gradient_counts_as_zero():
     assert torch.equal(buffers.views["w0"], plain_gradients([{"names": ("w0", "w2")}])["w0"])
 
 
+def test_a_gradient_that_somebody_took_away_is_put_back():
+    weights = chain()
+    buffers = buffers_of(weights)
+    for _ in range(2):
+        buffers.begin()
+        buffers.expect_last()
+        backward(weights)
+        buffers.finish()
+        for weight in weights.values():
+            weight.grad = None  # as an optimizer's zero_grad does
+    assert torch.equal(buffers.views["w0"], plain_gradients([{}])["w0"])
+
+
 def test_half_precision_gradients_are_added_in_single():
     weights = chain(torch.bfloat16)
     buffers = buffers_of(weights, dtype=torch.float32)
@@ -120,7 +134,7 @@ def test_views_cut_the_buffers_without_rest():
 
 def test_only_the_last_microbatch_launches(launches):
     weights = chain()
-    buffers = buffers_of(weights)
+    buffers = buffers_of(weights, group=PAIR)
     buffers.begin()
     backward(weights)
     assert launches == []
@@ -133,7 +147,7 @@ def test_only_the_last_microbatch_launches(launches):
 
 def test_a_bucket_leaves_as_soon_as_it_is_full(launches):
     weights = chain()
-    buffers = buffers_of(weights)
+    buffers = buffers_of(weights, group=PAIR)
     for name, weight in weights.items():
         weight.register_post_accumulate_grad_hook(lambda _, name=name: launches.append(name))  # after the buffers' own
     buffers.begin()
@@ -144,7 +158,7 @@ def test_a_bucket_leaves_as_soon_as_it_is_full(launches):
 
 def test_buckets_leave_in_their_order_whatever_backward_s_order_is(launches):
     weights = chain()
-    buffers = buffers_of(weights, (("w0",), ("w2", "w1")))  # the first one is full last
+    buffers = buffers_of(weights, (("w0",), ("w2", "w1")), group=PAIR)  # the first one is full last
     buffers.begin()
     buffers.expect_last()
     backward(weights)
@@ -153,7 +167,7 @@ def test_buckets_leave_in_their_order_whatever_backward_s_order_is(launches):
 
 def test_what_is_not_full_leaves_at_the_end(launches):
     weights = chain()
-    buffers = buffers_of(weights)
+    buffers = buffers_of(weights, group=PAIR)
     buffers.begin()
     buffers.expect_last()
     backward(weights, names=("w0", "w2"))

@@ -126,33 +126,6 @@ def test_one_kind_of_weight_alone_is_fine():
     assert set(optimizer.state) == {"norm"}
 
 
-def test_it_leaves_no_gradient_for_the_next_backward_to_add_to():
-    _, weights, gradients = ours(ADAMW, torch.float64, torch.float64)
-    assert all(weight.grad is None for weight in weights.values())
-    kept = {name: gradient.clone() for name, gradient in gradients.items()}
-    weights["norm"].sum().backward()
-    assert all(torch.equal(gradients[name], gradient) for name, gradient in kept.items())
-
-
-ELEMENTS = 15 + 3 + 4
-
-
-@pytest.mark.parametrize(
-    ("training", "dtype", "expected"),
-    [
-        (ADAMW, torch.float32, 2 * 4 * ELEMENTS + 3 * 4),  # two moments, and a count of steps for each weight
-        (ADAMW, torch.float64, 2 * 8 * ELEMENTS + 3 * 4),
-        (ADAMW, torch.bfloat16, 3 * 4 * ELEMENTS + 3 * 4),  # and the masters
-        (SGD, torch.float32, 4 * ELEMENTS),
-        (SGD, torch.bfloat16, 2 * 4 * ELEMENTS),
-        (replace(SGD, betas=(0.0, 0.9)), torch.float32, 0),
-    ],
-)
-def test_bytes_are_those_of_its_tensors(training, dtype, expected):
-    optimizer, _, _ = ours(training, dtype, torch.promote_types(dtype, torch.float32))
-    assert optimizer.nbytes == expected
-
-
 def test_before_the_first_step_there_is_no_state():
     weights = weights_of(torch.float32)
     optimizer = Optimizer(weights, {n: torch.zeros(s) for n, s in SHAPES.items()}, DECAYS, ADAMW)

@@ -28,6 +28,8 @@ COMMANDS = {
     "simulate": "plait.cli.simulate",
     "verify": "plait.cli.verify",
     "train": "plait.cli.train",
+    "generate": "plait.cli.generate",
+    "demo": "plait.cli.demo",
     "profile": "plait.cli.profile",
     "doctor": "plait.cli.doctor",
 }

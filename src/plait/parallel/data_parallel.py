@@ -1,9 +1,9 @@
 """Data parallelism: gradients gathered into buckets, each bucket summed over the data axis while backward still runs.
 
     backward      w5   w4   w3   w2   w1   w0
-    bucket 0      [ copy    ]                       launched when w4 is in, waited for in `finish`
-    bucket 1                [ copy         ]
-    bucket 2                               [ c ]
+    bucket 0      [ w5   w4 ]                       launched when w4 is in, waited for in `finish`
+    bucket 1                [ w3   w2   w1 ]
+    bucket 2                               [w0 ]
 
 A weight's gradient of every microbatch is added into its place in a flat buffer, in the dtype that gradients are
 reduced in; only the last microbatch launches. Buckets are launched in their own order whatever order autograd finishes
@@ -39,12 +39,12 @@ class GradientBuffers:
         self._bucket_of = {name: number for number, bucket in enumerate(self._buckets) for name in bucket}
         self.flat = [self._allocate(bucket, dtype) for bucket in self._buckets]
         self.views = {name: view for number in range(len(self.flat)) for name, view in self._cut(number)}
-        self._touched: set[str] = set()
         self._missing: list[int] = []
         self._launched: list[Handle] = []
         self._last_microbatch = False
         for name, weight in weights.items():
-            weight.register_post_accumulate_grad_hook(partial(self._collect, name))
+            if group.size > 1 or weight.dtype != dtype:
+                weight.register_post_accumulate_grad_hook(partial(self._collect, name))
 
     @property
     def nbytes(self) -> int:
@@ -52,8 +52,11 @@ class GradientBuffers:
         return sum(flat.nbytes for flat in self.flat)
 
     def begin(self) -> None:
-        """Start a step: what is in the buffers no longer counts."""
-        self._touched.clear()
+        """Start a step from zero. A weight of the buffers' dtype has its view for `.grad`: autograd adds in place."""
+        for flat in self.flat:
+            flat.zero_()
+        for name, weight in self._weights.items():
+            weight.grad = self.views[name] if weight.dtype == self.views[name].dtype else None
         self._launched.clear()
         self._last_microbatch = False
 
@@ -63,9 +66,7 @@ class GradientBuffers:
         self._last_microbatch = True
 
     def finish(self) -> None:
-        """Wait until every bucket is summed over the data axis. Weights that got no gradient count as zero."""
-        for name in self._weights.keys() - self._touched:
-            self.views[name].zero_()
+        """Wait until every bucket is summed over the data axis."""
         self._launch(up_to=len(self._buckets))
         for handle in self._launched:
             handle.wait()
@@ -80,13 +81,11 @@ class GradientBuffers:
         return [(name, piece.view(self._weights[name].shape)) for name, piece in zip(bucket, pieces, strict=True)]
 
     def _collect(self, name: str, weight: torch.nn.Parameter) -> None:
-        gradient, weight.grad = weight.grad, None
+        gradient = weight.grad
         assert gradient is not None  # the hook runs after autograd has set it
-        if name in self._touched:
+        if gradient.dtype != self.views[name].dtype:
             self.views[name].add_(gradient)
-        else:
-            self.views[name].copy_(gradient)
-            self._touched.add(name)
+            weight.grad = None
         if self._last_microbatch:
             self._missing[self._bucket_of[name]] -= 1
             full = next((n for n, missing in enumerate(self._missing) if missing), len(self._missing))

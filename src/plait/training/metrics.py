@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # likewise
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from plait.errors import UnusableInput
@@ -69,4 +69,3 @@ class Metrics:
     def _scalar(self, name: str, step: int, value: float) -> None:
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
         self._board.add_event(Event(step=step, wall_time=time.time(), summary=summary))
-

@@ -67,7 +67,6 @@ class Optimizer:
         for name, master in self.masters.items():
             master.grad = self._gradients[name]
         self._torch.step()
-        self._torch.zero_grad()  # a backward must find no gradient to add to: it gives each to the buffers
         with torch.no_grad():
             for weight, master in self._copies:
                 weight.copy_(master)

@@ -49,7 +49,7 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class RankMeasure:
-    """What one rank measured: medians over the steady steps, bytes, and its last step's actions from second 0."""
+    """What one rank measured: medians over the steady steps, bytes, and every step's actions by this host's clock."""
 
     step_seconds: float
     terms: Terms
@@ -57,7 +57,7 @@ class RankMeasure:
     gradient_bytes: int
     optimizer_bytes: int
     peak_bytes: int  # grown since before the model was built
-    timeline: tuple[Timed, ...]
+    timelines: tuple[tuple[Timed, ...], ...]
 
 
 def train_on_rank(assignment: Assignment) -> RankMeasure:
@@ -95,19 +95,19 @@ class _RankTrainer:
             seed=training.seed,
         )
         results: list[StepResult] = []
-        actions: tuple[Timed, ...] = ()
+        timelines: list[tuple[Timed, ...]] = []
         self._validate(0)
         for step in range(training.steps):
             batch = loader.batch(step, *self._rows)
             results.append(
                 train_step(self._model, self._optimizer, self._sequences(batch, step), batch.target_count, training)
             )
-            actions = tuple(self._model.timeline)
+            timelines.append(tuple(self._model.timeline))
             self._tell_step(step + 1, results[-1], batch.target_count)
             if (step + 1) % training.validate_every == 0 or step + 1 == training.steps:
                 self._validate(step + 1)
         self._save()
-        return self._measure(results, actions)
+        return self._measure(results, timelines)
 
     def _sequences(self, batch: Batch, step: int) -> Sequences:
         to = self._device.torch
@@ -147,9 +147,8 @@ class _RankTrainer:
         directory, steps = self._assignment.weights, self._training.steps
         save_weights(directory, self._optimizer.masters, self._layers, plan, rank, step=steps, barrier=_barrier)
 
-    def _measure(self, results: Sequence[StepResult], actions: tuple[Timed, ...]) -> RankMeasure:
+    def _measure(self, results: Sequence[StepResult], timelines: Sequence[tuple[Timed, ...]]) -> RankMeasure:
         steady = results[_WARM_UP_STEPS:] or results
-        start = actions[0].start if actions else 0.0
         return RankMeasure(
             step_seconds=median(result.seconds for result in steady),
             terms=_median_terms([result.terms for result in steady]),
@@ -157,7 +156,7 @@ class _RankTrainer:
             gradient_bytes=self._model.gradient_bytes,
             optimizer_bytes=self._optimizer.nbytes,
             peak_bytes=self._device.peak_memory - self._memory_before,
-            timeline=tuple(Timed(timed.action, timed.start - start, timed.end - start) for timed in actions),
+            timelines=tuple(timelines),
         )
 
 

@@ -12,25 +12,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-
-from plait.plans.files import write_plan
 
 from plait.data.dataset import TokenDataset, prepare_tokens
 from plait.devices.device import current_device
 from plait.devices.host import memory_bytes, processor_name, usable_cores
 from plait.launchers import RankPool
+from plait.plans.files import write_plan
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_table
-from plait.schedules.timeline import Timeline
+from plait.schedules.timeline import Timed, Timeline
 from plait.specs.job import Job
 from plait.training.metrics import Metrics
 from plait.training.rank_trainer import Assignment, RankMeasure, train_on_rank
 from plait.training.run_directory import RunDirectory
 
-__all__ = ["Measured", "TrainingResult", "cache_directory", "train"]
+__all__ = ["Measured", "OnEvent", "TrainingResult", "cache_directory", "train"]
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 _PATIENCE = 300.0  # seconds without a word from any rank, beside ten predicted steps
@@ -122,10 +122,10 @@ def _write_down(job: Job, plan: Plan, prediction: Prediction, predicted: Timelin
     run.write_job(job)
     run.write_model(job.model)
     write_plan(run.plan, plan, prediction)
-    run.write_json("prediction.json", {**prediction_table(prediction), "timeline": timeline_table(predicted.ranks)})
+    run.write_json("prediction.json", {**prediction_table(prediction), "timeline": _timeline_table(predicted.ranks)})
 
 
-def timeline_table(ranks: Sequence[Sequence[Any]]) -> list[list[list[Any]]]:
+def _timeline_table(ranks: Sequence[Sequence[Timed]]) -> list[list[list[Any]]]:
     """Per rank, `[action, start, end]` in seconds."""
     return [[[str(timed.action), timed.start, timed.end] for timed in rank] for rank in ranks]
 
@@ -143,6 +143,19 @@ def _summed_up(measures: Sequence[RankMeasure]) -> Measured:
     )
 
 
+def _typical_step(stages: Sequence[Sequence[Sequence[Timed]]]) -> list[list[Timed]]:
+    """The actions of the step of median length, from the moment at which its first stage began."""
+    steps = [list(stage_actions) for stage_actions in zip(*stages, strict=True)]
+    spans = [_span(step) for step in steps]
+    begin, end = sorted(spans, key=lambda span: span[1] - span[0])[len(spans) // 2]
+    step = steps[spans.index((begin, end))]
+    return [[Timed(action, start - begin, stop - begin) for action, start, stop in actions] for actions in step]
+
+
+def _span(step: Sequence[Sequence[Timed]]) -> tuple[float, float]:
+    return min(actions[0].start for actions in step), max(actions[-1].end for actions in step)
+
+
 def _measured_document(
     result: TrainingResult, measures: Sequence[RankMeasure], plan: Plan, dataset: TokenDataset
 ) -> dict[str, Any]:
@@ -158,6 +171,8 @@ def _measured_document(
         "weight_bytes": [measure.weight_bytes for measure in measures],
         "gradient_bytes": [measure.gradient_bytes for measure in measures],
         "optimizer_bytes": [measure.optimizer_bytes for measure in measures],
-        "timeline": timeline_table([measures[rank].timeline for rank in first_of_stage]),
+        "timeline": _timeline_table(_typical_step([measures[rank].timelines for rank in first_of_stage])),
+        "date": date.today().isoformat(),
+        "memory_limit_bytes": memory_bytes() // plan.ranks,
         "machine": {"cores": usable_cores(), "memory_bytes": memory_bytes(), "processor": processor_name()},
     }

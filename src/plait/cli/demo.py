@@ -1,0 +1,92 @@
+"""`plait demo JOB`: the whole loop in one command, each part as its own command would show it.
+
+    profile ─► plan ─► verify ─► train ─► generate ─► report
+
+Nothing happens here that the commands don't do; it only hands on what each of them found.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+
+from plait.cli.output import Answer, JsonFlag, Line, write_lines
+from plait.units import Seconds
+
+__all__ = ["command"]
+
+_SAMPLES = ("def ", "class ", "import ", "    if ")
+
+
+def command(
+    job: Annotated[Path, typer.Argument(help="The job, a TOML file.", metavar="JOB", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The run's directory.", metavar="DIR")] = Path("runs/demo"),
+    json: JsonFlag = False,
+) -> Answer:
+    """Profile this machine, plan a job, prove the plan, train, generate and draw the report, in one command."""
+    from plait.api import load, plan, profile, report, require_legal, train
+    from plait.api import verify_job as verify
+    from plait.cli.plan import plans_document, plans_lines
+    from plait.cli.profile_tables import profile_lines
+    from plait.cli.progress import TrainingProgress
+    from plait.cli.train import result_document, result_lines, tell
+    from plait.cli.verify import verification_lines
+    from plait.verification.report import document
+
+    began = perf_counter()
+    commands = _commands(job, out)
+    asked = load(job)
+    require_legal(asked)
+
+    _say(commands[0])
+    measurements = profile(tell=tell)
+    _show(profile_lines(measurements))
+
+    _say(commands[1])
+    plans = plan(asked, measurements)
+    _show(plans_lines(plans, 8))
+
+    _say(commands[2])
+    verification = verify(asked, plans.best.plan)
+    _show(verification_lines(verification))
+
+    _say(commands[3])
+    with TrainingProgress() as progress:
+        result = train(
+            asked, plans.best.plan, run=out, measurements=measurements, samples=_SAMPLES, on_event=progress.take
+        )
+    _show(result_lines(result))
+
+    result.run.write_json("plans.json", plans_document(plans, None))
+    result.run.write_json("verify.json", document(verification))
+    result.run.write_json("commands.json", list(commands))
+    report(out)
+    seconds = perf_counter() - began
+    _show([[("bold", f"done in {Seconds(seconds)}")], [("", f"ask it yourself: {commands[4]}")]])
+    summary = result_document(result) | {"verdict": verification.verdict, "seconds": seconds}
+    return Answer(document=summary, code=1 if verification.verdict == "BUG" else 0)
+
+
+def _commands(job: Path, out: Path) -> tuple[str, ...]:
+    """What the demo does, as one would type it."""
+    samples = " ".join(f'--sample "{text}"' for text in _SAMPLES)
+    return (
+        "plait profile",
+        f"plait plan {job}",
+        f"plait verify {job} --plan plan.toml",
+        f"plait train {job} --plan plan.toml --out {out} {samples}",
+        f'plait generate {out} "def "',
+    )
+
+
+def _say(line: str) -> None:
+    _show([[], [("bold cyan", f"$ {line}")]])
+
+
+def _show(lines: Iterable[Line]) -> None:
+    write_lines(list(lines), sys.stdout)
