@@ -34,7 +34,11 @@ def main() -> None:
     arguments.add_argument("--pairs", type=int, default=20)
     given = arguments.parse_args()
     torch.set_num_threads(1)
-    loops = {"peers' plain loop": peers_loop(given.size), "plain loop": plain_loop(given.size), "plait": plait(given.size)}
+    loops = {
+        "peers' plain loop": peers_loop(given.size),
+        "plain loop": plain_loop(given.size),
+        "plait": plait(given.size),
+    }
     seconds = timed(loops, given.pairs)
     medians = {name: median(values) for name, values in seconds.items()}
     plain = min(medians["peers' plain loop"], medians["plain loop"])

@@ -80,7 +80,7 @@ def decoder_of(size: str) -> Decoder:
 
 
 class PeerJob:
-    """One rank's part of the peers' job under a plan; `step(i)` takes their i-th step and returns the loss, if known."""
+    """One rank's part of the peers' job under a plan; `step(i)` takes their i-th step."""
 
     def __init__(self, size: str, plan: Plan) -> None:
         self._c = common.cfg_of(size)

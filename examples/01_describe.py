@@ -1,6 +1,6 @@
 """A model is data before it is a network: list its layers, and see which slice of a weight each rank would hold.
 
-    python examples/01_describe.py
+python examples/01_describe.py
 """
 
 from __future__ import annotations

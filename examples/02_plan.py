@@ -1,6 +1,6 @@
 """Know before you launch: the best plans for a job on this machine, and why the others lost.
 
-    python examples/02_plan.py
+python examples/02_plan.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train a small job under a chosen plan, and see how wrong the plan was.
 
-    python examples/04_train.py [STEPS]
+python examples/04_train.py [STEPS]
 """
 
 from __future__ import annotations
