@@ -28,8 +28,12 @@ BUG = Verification(
         Row(name="lm_head.weight", verdict="REASSOCIATION", error=4e-16, error_eps=2.0, **GRADIENT),
     ),
     culprit=Culprit(tensor="model.norm.weight", layer="head", axis="tensor"),
-    kept={"plan.data": 1, "plan.tensor": 2, "plan.pipeline": 1},
-    narrowed={"model.hidden": {"job": 4096, "verified": 8}, "training.clip_norm": {"job": 1.0, "verified": 0.123456}},
+    kept={"plan.data": 1, "plan.pipeline": 1},
+    narrowed={
+        "model.hidden": {"job": 4096, "verified": 8},
+        "training.clip_norm": {"job": 1.0, "verified": 0.123456},
+        "plan.tensor": {"job": 8, "verified": 2},
+    },
     drift={"fp64": 0.1, "fp32": 0.1},
     losses=(4.125, 4.125),
     seconds=3.0,
@@ -75,6 +79,7 @@ def test_people_read_what_it_was_found_out_on(capsys, monkeypatch):
     assert main(["verify", "job.toml"]) == 0
     out = capsys.readouterr().out
     assert "is the same model as one process" in out
+    assert "in parallel (data 1, tensor 2, pipeline 1)" in out
     assert "model.hidden: 4096 → 8" in out
     assert "training.clip_norm: 1 → 0.123" in out
     assert "equal to the last bit" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -104,6 +105,38 @@ def test_masters_may_stand_apart_where_dtypes_agree(dtype):
     together.step(0.1)
     separate.step(0.1)
     assert all(torch.equal(alone[name], apart[name]) for name in SHAPES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("training", [ADAMW, SGD], ids=["adamw", "sgd"])
+def test_an_unfused_element_is_updated_alike_wherever_it_stands(training, dtype):
+    """Ranks that hold one element in different places of their slices have to keep equal copies of it."""
+    generator = torch.Generator().manual_seed(0)
+    weight, *steps = (torch.randn(100, generator=generator).to(dtype) for _ in range(4))
+
+    def learned(before: int, after: int) -> list[torch.Tensor]:
+        def placed(values):
+            return torch.cat([torch.ones(before, dtype=dtype), values, torch.ones(after, dtype=dtype)])
+
+        weights, gradient = {"w": torch.nn.Parameter(placed(weight))}, torch.zeros_like(placed(weight))
+        optimizer = Optimizer(weights, {"w": gradient}, {"w": True}, training, unfused=["w"])
+        for values in steps:
+            gradient.copy_(placed(values))
+            optimizer.step(1e-2)
+        tensors = [optimizer.masters["w"], *optimizer.state["w"].values()]
+        return [tensor.detach()[before : before + 100] for tensor in tensors if tensor.dim()]
+
+    first = learned(0, 0)
+    for before, after in product(range(0, 17, 3), (0, 1, 5, 12)):
+        assert all(torch.equal(one, other) for one, other in zip(first, learned(before, after), strict=True))
+
+
+def test_unfused_is_the_same_up_to_rounding():
+    one, other = weights_of(torch.float64), weights_of(torch.float64)
+    gradients = {name: torch.full(shape, 0.5, dtype=torch.float64) for name, shape in SHAPES.items()}
+    for weights, unfused in ((one, []), (other, ["table", "norm"])):
+        Optimizer(weights, gradients, DECAYS, ADAMW, unfused=unfused).step(0.1)
+    assert all(torch.allclose(one[name], other[name], rtol=1e-15, atol=1e-15) for name in SHAPES)
 
 
 def test_only_what_decays_decays():

@@ -114,16 +114,17 @@ def divided_by_local_tokens():
 
 
 def last_microbatch_only():
-    """Accumulation: each microbatch's gradient overwrites the one before (Automodel#3530)."""
+    """Accumulation: gradients are wiped between microbatches (Automodel#3530)."""
 
-    def wrapper(collect):
-        def forgetting(self, name, weight):
-            self._touched.discard(name)
-            collect(self, name, weight)
+    def wrapper(backward):
+        def wiping(self, microbatch):
+            for weight in self._stage.decoder.parameters():
+                weight.grad.zero_()
+            backward(self, microbatch)
 
-        return forgetting
+        return wiping
 
-    return wrapped("plait.parallel.data_parallel:GradientBuffers._collect", wrapper)
+    return wrapped("plait.parallel.pipeline_executor:_Performance._backward", wrapper)
 
 
 def layer_lost_between_stages():

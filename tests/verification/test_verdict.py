@@ -49,6 +49,16 @@ def test_what_reordering_does_is_rounding_however_large():
     assert verdicts(measured(0.3, spread=0.2), measured(0.3))[0] == "BUG"
 
 
+def test_the_middle_lies_between_the_spread_and_the_noise():
+    assert verdicts(measured(0.9e-4, spread=1e-6), measured(0.0), rounding=1e-2)[0] == "REASSOCIATION"
+    assert verdicts(measured(1.1e-4, spread=1e-6), measured(0.0), rounding=1e-2)[0] == "BUG"
+
+
+def test_where_the_reference_overflows_in_float32_it_is_no_witness():
+    lost = Measured(magnitude=float("nan"), error=0.0, finite=False)
+    assert verdicts(measured(1e200, 1e200), lost, rounding=float("inf")) == ("REASSOCIATION", "NONFINITE")
+
+
 def test_the_reference_s_own_rounding_is_noise_too():
     """Adam divides by next to nothing: one float32 run may hit what another misses."""
     assert verdicts(measured(1e-9), measured(EPS32))[0] == "BUG"
@@ -70,7 +80,7 @@ def test_what_can_not_be_judged_says_so():
     assert verdicts(measured(1, finite=False), measured(1, finite=False)) == ("NONFINITE", "NONFINITE")
     assert verdicts(measured(1, repeats=False), measured(1))[0] == "NONDETERMINISTIC"
     assert verdicts(measured(0, whole=False), measured(0))[0] == "BUG"
-    assert verdicts(measured(1e-3), measured(float("inf"), finite=False), rounding=float("nan"))[0] == "BUG"
+    assert verdicts(measured(1e-3), measured(float("inf"), finite=False)) == ("BUG", "NONFINITE")
 
 
 def test_errors_are_relative_to_the_largest_element_that_there_is():

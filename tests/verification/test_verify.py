@@ -76,6 +76,21 @@ def test_noise_inside_a_tensor_is_no_mistake(verify):
     assert max(row.error for row in biases if row.kind == "weight" and row.precision == "fp32") > 1e-3
 
 
+def test_queries_and_keys_of_single_tokens_are_zero_in_mathematics(verify):
+    """With one token a sequence there is nothing to choose from, and no gradient but rounding."""
+    model = replace(LLAMA, bias=True, max_positions=1)
+    found = verify(model, TP2, replace(TRAINING, sequence_length=1))
+    zero = {row.name.partition("/")[0].rpartition(".self_attn.")[2] for row in found.tensors if row.verdict == "ZERO"}
+    assert found.verdict == "ZERO"
+    assert zero <= {"q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias"}
+    assert "k_proj.bias" in zero
+    assert max(row.error_eps for row in found.tensors if row.verdict == "ZERO") < 100
+
+
+def test_a_learning_rate_that_blows_rounding_up_is_no_mistake(verify):
+    assert verify(GPT2, TP2, replace(TRAINING, learning_rate=100.0, warmup_steps=0)).verdict == "REASSOCIATION"
+
+
 CASES = {
     "no sums over the sequence": (faults.no_sums_over_the_sequence, LLAMA, SP2, "model.norm.weight", "tensor", 1),
     "no sum of tied copies": (faults.no_sum_of_tied_copies, GPT2, PP2, "transformer.wte.weight", "pipeline", 1),

@@ -81,8 +81,9 @@ def verification_lines(verification: Verification) -> Iterator[Line]:
 
 def _scope(verification: Verification) -> Iterator[Line]:
     """On what it was run, and what was made smaller for it."""
-    kept = verification.kept
-    degrees = [f"{axis} {kept[f'plan.{axis}']}" for axis in ("data", "tensor", "pipeline") if f"plan.{axis}" in kept]
+    narrowed = {key: change["verified"] for key, change in verification.narrowed.items()}
+    ran = {**verification.kept, **narrowed}
+    degrees = [f"{axis} {ran[f'plan.{axis}']}" for axis in ("data", "tensor", "pipeline")]
     yield [("dim", f"Two steps in one process and in parallel ({', '.join(degrees)}), in float64 and in float32,")]
     yield [("dim", f"random weights and tokens by address; {verification.seconds:.1f} s.")]
     for key, change in verification.narrowed.items():

@@ -26,6 +26,7 @@ from plait.plans.reductions import Reduction, gradient_buckets, reduction_sets, 
 from plait.schedules.forward_only import forward_only
 from plait.schedules.registry import build_schedule
 from plait.schedules.timeline import Timed
+from plait.sharding.boxes import copies
 
 __all__ = ["ParallelModel"]
 
@@ -67,6 +68,14 @@ class ParallelModel:
     def gradient_bytes(self) -> int:
         """Bytes of the gradients on this rank."""
         return self._buffers.nbytes
+
+    @property
+    def displaced(self) -> frozenset[str]:
+        """The weights of which tensor ranks hold some elements in common, each in another place of its slice."""
+        shares = self.plan.tensor_shares
+        return frozenset(
+            name for name, held in self.held.items() if any(copies(dim, shares) for dim in held.weight.dims)
+        )
 
     def forward_backward(self, rows: Sequences, target_count: int) -> float | None:
         """Gradients of `rows`, this data rank's share of a global batch with `target_count` targets in all.

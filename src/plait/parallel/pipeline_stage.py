@@ -48,7 +48,8 @@ class DecoderStage:
 
     def train(self, learning: bool) -> None:
         """Dropout on or off."""
-        self.decoder.train(learning)
+        if self.decoder.training is not learning:  # it visits every module: not for nothing in every step
+            self.decoder.train(learning)
 
 
 def cut_stage(decoder: Decoder, layers: Sequence[Layer]) -> None:

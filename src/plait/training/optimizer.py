@@ -6,11 +6,15 @@
 
 Where compute and master dtype agree the weight is its own master, unless masters are asked for. It knows named tensors,
 not how they are split.
+
+On a CPU a fused kernel takes a tensor a vector at a time, and rounds what is left at the end in another way. An element
+that several ranks hold, each in another place, would drift apart: such weights are updated by separate operations, and
+those round alike everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -20,8 +24,9 @@ __all__ = ["Optimizer"]
 
 
 class Optimizer:
-    """Keeps the master weights and their state. `decays` says which weights are subject to weight decay;
-    `separate_masters` gives every weight a master of its own where the dtypes agree, too (verify proves that way)."""
+    """Keeps the master weights and their state. `decays` says which weights are subject to weight decay; `unfused`,
+    which have to be updated alike wherever their elements stand; `separate_masters` gives every weight a master of its
+    own where the dtypes agree, too (verify proves that way)."""
 
     def __init__(
         self,
@@ -30,6 +35,7 @@ class Optimizer:
         decays: Mapping[str, bool],
         training: TrainingSpec,
         *,
+        unfused: Collection[str] = (),
         separate_masters: bool = False,
     ) -> None:
         self._gradients = gradients
@@ -39,11 +45,7 @@ class Optimizer:
         self._copies = [
             (weight, self.masters[name]) for name, weight in weights.items() if self.masters[name] is not weight
         ]
-        groups = [
-            {"params": [self.masters[name] for name in weights if decays[name] is decayed], "weight_decay": decay}
-            for decayed, decay in ((True, training.weight_decay), (False, 0.0))
-        ]
-        self._torch = _build([group for group in groups if group["params"]], training)
+        self._torch = _build(_groups(self.masters, decays, training.weight_decay, unfused), training)
 
     @property
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
@@ -78,9 +80,25 @@ def _master(weight: torch.nn.Parameter, dtype: torch.dtype, separate: bool) -> t
     return torch.nn.Parameter(weight.detach().to(dtype, copy=True))
 
 
+def _groups(
+    masters: Mapping[str, torch.nn.Parameter],
+    decays: Mapping[str, bool],
+    weight_decay: float,
+    unfused: Collection[str],
+) -> list[dict[str, object]]:
+    """The weights by what is done to them: whether they decay, and whether in one kernel."""
+    by_choice: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, master in masters.items():
+        by_choice.setdefault((decays[name], name not in unfused), []).append(master)
+    return [
+        {"params": params, "weight_decay": weight_decay if decayed else 0.0, "fused": fused}
+        for (decayed, fused), params in by_choice.items()
+    ]
+
+
 def _build(groups: list[dict[str, object]], training: TrainingSpec) -> torch.optim.Optimizer:
     match training.optimizer:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, fused=True)
+            return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas)
         case "sgd":
-            return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.betas[0], fused=True)
+            return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.betas[0])

@@ -79,7 +79,9 @@ class _RankTrainer:
         decoder.to(dtype_of(PRECISIONS[job.training.precision].compute))
         self._model = parallelize(decoder, plan, mesh, device=device.torch)
         decays = {weight.name: weight.decays for layer in self._layers for weight in layer.weights}
-        self._optimizer = Optimizer(self._model.weights, self._model.gradients, decays, job.training)
+        self._optimizer = Optimizer(
+            self._model.weights, self._model.gradients, decays, job.training, unfused=self._model.displaced
+        )
         share = job.training.global_batch // plan.data
         first = mesh.coordinate("data") * share
         self._rows = (first, first + share)

@@ -54,8 +54,14 @@ def candidate_trace(
     watch = Watch(decoder)
     decays = {weight.name: weight.decays for layer in describe_gpt(model) for weight in layer.weights}
     policy = POLICIES[training.precision]
-    masters = policy.compute != policy.master
-    optimizer = Optimizer(parallel.weights, parallel.gradients, decays, training, separate_masters=masters)
+    optimizer = Optimizer(
+        parallel.weights,
+        parallel.gradients,
+        decays,
+        training,
+        unfused=parallel.displaced,
+        separate_masters=policy.compute != policy.master,
+    )
     share = training.global_batch // plan.data
     first = parallel.mesh.coordinate("data") * share
     intervals = _intervals(parallel, model, training, (first, first + share))

@@ -23,8 +23,7 @@ __all__ = ["Evidence", "References", "Row", "rows"]
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """One process in one precision: the plain run, and others of which all have to agree with it up to rounding;
-    those of `repeated` bit for bit."""
+    """One process in one precision: the plain run, the same with its sums `reordered`, and the same `repeated`."""
 
     plain: Trace
     reordered: tuple[Trace, ...] = ()

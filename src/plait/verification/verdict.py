@@ -1,14 +1,13 @@
 """Bug or rounding? The rules, as a pure function of what was measured; no number in them is set by hand.
 
-    how far a tensor is from the reference's
+    how far a tensor is from the reference's            ├──────── rounding ────────┤ a bug
+    float64   ├─ spread ─┤                                                         │
+    float32   ├──────────────────── noise ──────────────────────────────────────────────────────┤
 
-    float64   ├─ spread ─┤   what reordering the reference's sums does
-              ├──────────── 2^-14.5 × noise ────────────┤               beyond both: a bug
-    float32                                                  ├─ noise ─┤
-
-Rounding shrinks by 2^-29 from float32 to float64, a bug does not shrink: 2^-14.5 is the geometric middle. The noise of
-float32 is the larger of how far the two float32 runs are apart and how far the float32 reference is from the float64
-one; never less than one epsilon of the tensor's largest element, below which float32 tells nothing.
+Rounding shrinks by 2^-29 from float32 to float64, a bug does not shrink: 2^-14.5 × noise is the geometric middle. Where
+reordering the reference's sums is seen to spread float64 wider than that (Adam divides by next to nothing), the middle
+lies between that spread and the noise. The noise of float32 is the larger of how far its two runs are apart and how far
+its reference is from the float64 one; at least an epsilon of the largest element, below which float32 tells nothing.
 
 A tensor whose own magnitude shrinks like that is zero in mathematics: all that is in it is rounding.
 """
@@ -17,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import sqrt
 from typing import Literal, get_args
 
 from plait.verification.trace import EPSILON, Precision
@@ -46,8 +46,9 @@ class Measured:
 
 def judge(fp64: Measured, fp32: Measured, rounding: float) -> dict[Precision, Verdict]:
     """The verdict in each precision. `rounding`: how far the float32 reference is from the float64 one."""
-    noise = max(EPSILON["fp32"] * fp64.magnitude, *((rounding, fp32.error) if fp32.finite else (0.0,)))
-    inside = fp64.error <= fp64.spread or fp64.error < MIDDLE * noise
+    noise = max(EPSILON["fp32"] * fp64.magnitude, rounding, fp32.error if fp32.finite else 0.0)
+    spread = max(fp64.spread, MIDDLE**2 * noise)
+    inside = fp64.error <= fp64.spread or fp64.error < sqrt(spread) * sqrt(noise)  # their product may overflow
     within: Verdict = "ZERO" if is_zero(fp64, fp32) else "REASSOCIATION"
     judged: Verdict = within if inside else "BUG"
     return {"fp64": _verdict(fp64, judged), "fp32": _verdict(fp32, judged)}
