@@ -37,6 +37,7 @@ __all__ = ["RunOnRanks", "verify_plan"]
 
 RunOnRanks = Callable[..., list[Any]]
 
+_PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
 _ORDERS: list[tuple[Precision, Order]] = [
     ("fp64", "plain"), ("fp64", "plain"), ("fp64", "backwards"), ("fp64", "renumbered"), ("fp32", "plain"),
 ]  # fmt: skip
@@ -92,7 +93,7 @@ def _own_pools() -> Iterator[RunOnRanks]:
 
         def run(ranks: int, function: Callable[..., Any], *args: object) -> list[Any]:
             if ranks not in pools or not pools[ranks].alive:
-                pools[ranks] = stack.enter_context(RankPool(ranks, starter=starter))
+                pools[ranks] = stack.enter_context(RankPool(ranks, starter=starter, timeout=_PATIENCE))
             return pools[ranks].run(function, *args)
 
         yield run
