@@ -129,10 +129,11 @@ def train(
     from plait.training.trainer import train as train_under
 
     require_legal(job)
+    if plan is not None and (wrong := plan_problems(job, plan)):
+        raise IllegalJob(wrong)
+    RunDirectory.require_free(Path(run))
     known = measurements or measured()
     chosen = plan or _search(job, known).best.plan
-    if wrong := plan_problems(job, chosen):
-        raise IllegalJob(wrong)
     prices = JobPrices(job.model, job.training, known)
     priced = played(chosen, prices)
     directory = RunDirectory.create(Path(run))

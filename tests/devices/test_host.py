@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from pathlib import Path
@@ -35,6 +36,20 @@ def test_the_peak_is_never_below_what_is_resident_and_grows_with_it():
     assert host.resident_bytes() <= host.peak_resident_bytes() * 1.01  # the kernel counts in batches of pages
     del filled
     assert host.peak_resident_bytes() >= before
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system doesn't say what is a file's")
+def test_what_is_mapped_from_a_file_is_told_from_what_is_the_process_s_own(tmp_path: Path):
+    size = 2**24
+    (tmp_path / "file").write_bytes(bytes(size))
+    files, resident = host.resident_file_bytes(), host.resident_bytes()
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        assert host.resident_file_bytes() - files > 0.9 * size
+        assert host.resident_bytes() - resident > 0.9 * size
+    filled = bytearray(os.urandom(1)) * size
+    assert host.resident_file_bytes() - files < 0.1 * size
+    del filled
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system doesn't say how busy it is")

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line, write_lines
 from plait.units import Seconds
 
@@ -29,22 +30,23 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """Profile this machine, plan a job, prove the plan, train, generate and draw the report, in one command."""
-    from plait.api import load, plan, profile, report, require_legal, train
+    from plait.api import plan, profile, report, train
     from plait.api import verify_job as verify
     from plait.cli.plan import plans_document, plans_lines
     from plait.cli.profile_tables import profile_lines
     from plait.cli.progress import TrainingProgress
-    from plait.cli.train import result_document, result_lines, tell
+    from plait.cli.train import result_document, result_lines
     from plait.cli.verify import verification_lines
+    from plait.training.run_directory import RunDirectory
     from plait.verification.report import document
 
     began = perf_counter()
     commands = _commands(job, out)
-    asked = load(job)
-    require_legal(asked)
+    asked = legal_job(job)
+    RunDirectory.require_free(out)
 
     _say(commands[0])
-    measurements = profile(tell=tell)
+    measurements = profile(tell=_tell)
     _show(profile_lines(measurements))
 
     _say(commands[1])
@@ -82,6 +84,10 @@ def _commands(job: Path, out: Path) -> tuple[str, ...]:
         f"plait train {job} --plan plan.toml --out {out} {samples}",
         f'plait generate {out} "def "',
     )
+
+
+def _tell(stage: str) -> None:
+    print(f"timing {stage} ...", file=sys.stderr, flush=True)
 
 
 def _say(line: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line
 from plait.units import Bytes, Seconds
 
@@ -36,11 +37,10 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
-    from plait.api import load, plan, require_legal
+    from plait.api import plan
     from plait.plans.files import write_plan
 
-    asked = load(job)
-    require_legal(asked)
+    asked = legal_job(job)
     plans = plan(asked, known_machine(measurements))
     write_plan(out, plans.best.plan, plans.best.prediction)
     return Answer(

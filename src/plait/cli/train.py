@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line
+from plait.cli.plan import known_machine
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from plait.training.trainer import Measured, TrainingResult
 
-__all__ = ["command", "result_document", "result_lines", "tell"]
+__all__ = ["command", "result_document", "result_lines"]
 
 
 def command(
@@ -26,28 +27,25 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """Train a job under its best plan, or a given one; predicted beside measured in every line and in the report."""
-    from plait.api import load, measured, train
+    from plait.api import train
     from plait.cli.progress import TrainingProgress
     from plait.plans.files import read_plan
+    from plait.training.run_directory import RunDirectory
 
-    wanted = load(job)
-    chosen = read_plan(plan, wanted).plan if plan is not None else None
-    known = measured(measurements, tell=tell)
+    wanted, run = legal_job(job), out or Path("runs") / job.stem
+    chosen = None if plan is None else read_plan(plan, wanted).plan
+    RunDirectory.require_free(run)
+    known = known_machine(measurements)
     with TrainingProgress() as progress:
         result = train(
             wanted,
             chosen,
-            run=out or Path("runs") / job.stem,
+            run=run,
             measurements=known,
             samples=sample or (),
             on_event=progress.take,
         )
     return Answer(document=result_document(result), lines=result_lines(result))
-
-
-def tell(stage: str) -> None:
-    """Say on stderr what is being measured."""
-    print(f"timing {stage} ...", file=sys.stderr, flush=True)
 
 
 def result_document(result: TrainingResult) -> dict[str, Any]:

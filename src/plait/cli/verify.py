@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line
 
 if TYPE_CHECKING:
@@ -45,12 +46,11 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """Is the parallel run the same model as one device? A proof, or the first tensor that departs, and its axis."""
-    from plait.api import load, require_legal, verify_job
+    from plait.api import verify_job
     from plait.plans.files import read_plan
     from plait.verification.report import document
 
-    asked = load(job)
-    require_legal(asked)
+    asked = legal_job(job)
     chosen = None if plan is None else read_plan(plan, asked).plan
     verification = verify_job(asked, chosen, ranks=ranks, dump=dump)
     code = 1 if verification.verdict == "BUG" else 0

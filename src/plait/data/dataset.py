@@ -25,7 +25,7 @@ from plait.data.corpus import Document, read_text, split
 from plait.data.tokenizer import Tokenizer, load_tokenizer, make_tokenizer
 from plait.errors import UnusableInput
 
-__all__ = ["TokenDataset", "TokenPart", "check_dataset", "prepare_tokens"]
+__all__ = ["TokenDataset", "TokenPart", "check_dataset", "load_tokens", "prepare_tokens"]
 
 _FORMAT = "plait tokens 1"
 
@@ -45,8 +45,9 @@ class TokenPart:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenDataset:
-    """A text, tokenized: the tokenizer, and the training and validation parts, which never overlap."""
+    """A text, tokenized and kept in `folder`: the tokenizer, and the two parts, which never overlap."""
 
+    folder: Path
     tokenizer: Tokenizer
     training: TokenPart
     validation: TokenPart
@@ -73,7 +74,7 @@ def prepare_tokens(
         except OSError as error:
             remedy = "free some space there, or name another cache"
             raise UnusableInput(f"the tokens can't be written to {folder} ({error}): {remedy}") from error
-    dataset = _load(folder)
+    dataset = load_tokens(folder)
     check_dataset(dataset, sequence_length=sequence_length, vocab=vocab)
     return dataset
 
@@ -135,7 +136,8 @@ def _give_name(draft: Path, folder: Path) -> None:
             raise
 
 
-def _load(folder: Path) -> TokenDataset:
+def load_tokens(folder: Path) -> TokenDataset:
+    """What `prepare_tokens` keeps in a folder. Raises UnusableInput where that is damaged."""
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     try:
         sizes = json.loads((folder / "sizes.json").read_text())
@@ -145,7 +147,7 @@ def _load(folder: Path) -> TokenDataset:
         )
     except (OSError, ValueError, KeyError) as error:
         raise UnusableInput(f"the tokens kept in {folder} are damaged ({error}): remove that folder") from error
-    return TokenDataset(tokenizer=tokenizer, training=training, validation=validation)
+    return TokenDataset(folder=folder, tokenizer=tokenizer, training=training, validation=validation)
 
 
 def _mapped(path: Path) -> npt.NDArray[np.integer]:

@@ -70,13 +70,18 @@ class Device:
 
     @property
     def allocated_memory(self) -> int:
-        """Bytes of tensors on the device now; on the CPU the whole process's resident bytes."""
-        return torch.accelerator.memory_allocated(self.torch) if self.is_accelerator else host.resident_bytes()
+        """Bytes of tensors on the device now; on the CPU all that is the process's own, not a file's."""
+        if self.is_accelerator:
+            return torch.accelerator.memory_allocated(self.torch)
+        return host.resident_bytes() - host.resident_file_bytes()
 
     @property
     def peak_memory(self) -> int:
-        """The most that was allocated since `reset_peak_memory`; on the CPU since the process began."""
-        return torch.accelerator.max_memory_allocated(self.torch) if self.is_accelerator else host.peak_resident_bytes()
+        """The most that was allocated since `reset_peak_memory`; on the CPU since the process began, as if all files
+        that are in memory now had been there at that moment: they come, and hardly ever go."""
+        if self.is_accelerator:
+            return torch.accelerator.max_memory_allocated(self.torch)
+        return host.peak_resident_bytes() - host.resident_file_bytes()
 
     def reset_peak_memory(self) -> None:
         """Begin a new peak; the CPU's can't be reset."""

@@ -13,7 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["busy_cores", "memory_bytes", "peak_resident_bytes", "processor_name", "resident_bytes", "usable_cores"]
+__all__ = [
+    "busy_cores", "memory_bytes", "peak_resident_bytes", "processor_name", "resident_bytes", "resident_file_bytes",
+    "usable_cores",
+]  # fmt: skip
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -46,6 +49,13 @@ def resident_bytes() -> int:
     """Bytes of this process that are in memory now; the peak where the system doesn't say."""
     pages = _words(Path("/proc/self/statm"))
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else peak_resident_bytes()
+
+
+def resident_file_bytes() -> int:
+    """Those of the resident bytes that are a file's: libraries, mapped data, memory shared with others; 0 where the
+    system doesn't say."""
+    pages = _words(Path("/proc/self/statm"))
+    return int(pages[2]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
 
 
 def peak_resident_bytes() -> int:

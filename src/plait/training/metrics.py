@@ -1,4 +1,4 @@
-"""Where the numbers of a run go, as they come: `metrics.jsonl`, one line a step, and TensorBoard's event files.
+"""Where the numbers of a run go, as they come: `metrics.jsonl`, one line a step, and an event file for TensorBoard.
 
 A line is on disk before the next step ends, so that a run that dies has told all it knew.
 """
@@ -8,28 +8,40 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self
 
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # likewise
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from plait.errors import UnusableInput
-from plait.training.run_directory import RunDirectory, finite
+from plait.training.run_directory import RunDirectory, finite, written
 
 __all__ = ["Metrics"]
 
+_VERSION = "brain.Event:2"  # how every event file begins
+
 
 class Metrics:
-    """Writes the metrics of one run; a context manager. Raises UnusableInput where the disk takes no more."""
+    """Writes the metrics of one run; a context manager. Raises UnusableInput where the disk takes no more.
+
+    `validations` are those so far: (step, loss).
+    """
 
     def __init__(self, run: RunDirectory, predicted_seconds: float) -> None:
-        self._run, self._predicted_seconds = run, predicted_seconds
-        self._pending: dict[str, Any] | None = None
-        self._lines = run.metrics.open("w", encoding="utf-8")
-        self._board = EventFileWriter(str(run.tensorboard))
         self.validations: list[tuple[int, float]] = []
+        self._predicted_seconds = predicted_seconds
+        self._pending: dict[str, Any] | None = None  # the last step, until it is known whether a validation follows
+        self._lines_path = run.metrics
+        self._board_path = run.tensorboard / f"events.out.tfevents.{int(time.time()):010d}.plait"
+        with written(self._board_path) as path:
+            path.parent.mkdir(exist_ok=True)
+            self._board = RecordWriter(path.open("wb"))
+        with written(self._lines_path) as path:
+            self._lines = path.open("w", encoding="utf-8")
+        self._record(Event(wall_time=time.time(), file_version=_VERSION))
 
     def take(self, event: Mapping[str, Any]) -> None:
         """One event of the reporting rank: a step, or a validation of the state after it."""
@@ -37,11 +49,10 @@ class Metrics:
             self._flush()
             self._pending = {key: event[key] for key in ("step", "loss", "tokens", "seconds", "norm")}
             self._pending["predicted_seconds"] = self._predicted_seconds
-            self._scalar("loss", event["step"], event["loss"])
-            self._scalar("tokens_per_second", event["step"], event["tokens"] / event["seconds"])
+            self._scalars(event["step"], loss=event["loss"], tokens_per_second=event["tokens"] / event["seconds"])
         else:
             self.validations.append((event["step"], event["loss"]))
-            self._scalar("validation_loss", event["step"], event["loss"])
+            self._scalars(event["step"], validation_loss=event["loss"])
             if self._pending is not None:
                 self._pending["validation_loss"] = event["loss"]
 
@@ -51,21 +62,26 @@ class Metrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._flush()
-        self._lines.close()
-        self._board.close()
+        try:
+            with written(self._board_path), closing(self._board), written(self._lines_path), self._lines:
+                self._flush()
+        except UnusableInput:
+            if error is None:  # else the run ends with that one, which came first
+                raise
 
     def _flush(self) -> None:
         if self._pending is None:
             return
-        try:
-            self._lines.write(json.dumps(finite(self._pending), allow_nan=False) + "\n")
+        line, self._pending = json.dumps(finite(self._pending), allow_nan=False), None
+        with written(self._lines_path):
+            self._lines.write(line + "\n")
             self._lines.flush()
-        except OSError as error:
-            raise UnusableInput(f"{self._run.metrics}: can't be written: {error.strerror or error}") from error
-        finally:
-            self._pending = None
 
-    def _scalar(self, name: str, step: int, value: float) -> None:
-        summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
-        self._board.add_event(Event(step=step, wall_time=time.time(), summary=summary))
+    def _scalars(self, step: int, **values: float) -> None:
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+        self._record(Event(step=step, wall_time=time.time(), summary=summary))
+
+    def _record(self, event: Any) -> None:
+        with written(self._board_path):
+            self._board.write(event.SerializeToString())
+            self._board.flush()

@@ -5,7 +5,8 @@ Every rank runs the same lines. The first rank of the last stage knows the loss 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,7 @@ import torch.distributed as dist
 
 from plait.checkpoint.save import save_weights
 from plait.collectives.process_groups import build_mesh
-from plait.data.dataset import TokenDataset, prepare_tokens
+from plait.data.dataset import load_tokens
 from plait.data.loader import Batch, Loader, validation_batches
 from plait.devices.device import Device, deterministic, dtype_of, rank_device
 from plait.launchers import emit
@@ -35,6 +36,9 @@ __all__ = ["VALIDATION_TOKENS", "Assignment", "RankMeasure", "train_on_rank"]
 
 VALIDATION_TOKENS = 1 << 16  # held-out tokens that every validation looks at, the same ones each time
 _WARM_UP_STEPS = 2  # the first steps allocate; they are not measured, unless there are no others
+_MEASURED_STEPS = 1000  # a longer run is measured on its last ones: what it remembers doesn't grow
+
+_Step = tuple[StepResult, tuple[Timed, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +47,25 @@ class Assignment:
 
     job: Job
     plan: Plan
-    weights: Path
-    cache: Path
+    weights: Path  # where they are saved
+    tokens: Path  # the folder that the parent has filled
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankMeasure:
-    """What one rank measured: medians over the steady steps, bytes, and every step's actions by this host's clock."""
+    """What one rank measured: medians over the steady steps, bytes, and those steps' actions by this host's clock.
+
+    `peak_bytes` is the most that memory has grown since before the model was built, until the last step. On the CPU it
+    is the process's own memory, without the files that it reads or runs: the tensors, what the allocator keeps of those
+    that are gone, and a few MiB that the libraries take once, in which a small model's bytes are lost.
+    """
 
     step_seconds: float
     terms: Terms
     weight_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
-    peak_bytes: int  # grown since before the model was built
+    peak_bytes: int
     timelines: tuple[tuple[Timed, ...], ...]
 
 
@@ -72,8 +81,10 @@ class _RankTrainer:
         job, plan = assignment.job, assignment.plan
         self._assignment, self._training, self._device = assignment, job.training, device
         self._layers = describe_gpt(job.model)
-        self._memory_before = device.allocated_memory
+        self._dataset = load_tokens(assignment.tokens)
         mesh = build_mesh(plan.mesh)
+        device.reset_peak_memory()
+        self._memory_before = device.allocated_memory
         with torch.device("meta"):
             decoder = Decoder(job.model, seed=job.training.seed)
         decoder.to(dtype_of(PRECISIONS[job.training.precision].compute))
@@ -86,7 +97,6 @@ class _RankTrainer:
         first = mesh.coordinate("data") * share
         self._rows = (first, first + share)
         self._reports = self._model.is_last_stage and mesh.coordinate("data") == mesh.coordinate("tensor") == 0
-        self._dataset = _dataset(assignment)
 
     def train(self) -> RankMeasure:
         training = self._training
@@ -96,20 +106,20 @@ class _RankTrainer:
             global_batch=training.global_batch,
             seed=training.seed,
         )
-        results: list[StepResult] = []
-        timelines: list[tuple[Timed, ...]] = []
+        steady: deque[_Step] = deque(maxlen=_MEASURED_STEPS)
         self._validate(0)
         for step in range(training.steps):
             batch = loader.batch(step, *self._rows)
-            results.append(
-                train_step(self._model, self._optimizer, self._sequences(batch, step), batch.target_count, training)
-            )
-            timelines.append(tuple(self._model.timeline))
-            self._tell_step(step + 1, results[-1], batch.target_count)
+            rows = self._sequences(batch, step)
+            result = train_step(self._model, self._optimizer, rows, batch.target_count, training)
+            if step >= _WARM_UP_STEPS or training.steps <= _WARM_UP_STEPS:
+                steady.append((result, tuple(self._model.timeline)))
+            self._tell_step(step + 1, result, batch.target_count)
             if (step + 1) % training.validate_every == 0 or step + 1 == training.steps:
                 self._validate(step + 1)
+        measure = self._measure(steady)
         self._save()
-        return self._measure(results, timelines)
+        return measure
 
     def _sequences(self, batch: Batch, step: int) -> Sequences:
         to = self._device.torch
@@ -149,30 +159,16 @@ class _RankTrainer:
         directory, steps = self._assignment.weights, self._training.steps
         save_weights(directory, self._optimizer.masters, self._layers, plan, rank, step=steps, barrier=_barrier)
 
-    def _measure(self, results: Sequence[StepResult], timelines: Sequence[tuple[Timed, ...]]) -> RankMeasure:
-        steady = results[_WARM_UP_STEPS:] or results
+    def _measure(self, steady: Collection[_Step]) -> RankMeasure:
         return RankMeasure(
-            step_seconds=median(result.seconds for result in steady),
-            terms=_median_terms([result.terms for result in steady]),
+            step_seconds=median(result.seconds for result, _ in steady),
+            terms=_median_terms([result.terms for result, _ in steady]),
             weight_bytes=sum(weight.nbytes for weight in self._model.weights.values()),
             gradient_bytes=self._model.gradient_bytes,
             optimizer_bytes=self._optimizer.nbytes,
             peak_bytes=self._device.peak_memory - self._memory_before,
-            timelines=tuple(timelines),
+            timelines=tuple(timeline for _, timeline in steady),
         )
-
-
-def _dataset(assignment: Assignment) -> TokenDataset:
-    """The tokens, which the parent has put into the cache."""
-    data, training, model = assignment.job.data, assignment.job.training, assignment.job.model
-    return prepare_tokens(
-        text=data.text,
-        tokenizer=data.tokenizer,
-        validation_fraction=data.validation_fraction,
-        sequence_length=training.sequence_length,
-        vocab=model.vocab,
-        cache=assignment.cache,
-    )
 
 
 def _median_terms(terms: Sequence[Terms]) -> Terms:

@@ -9,7 +9,9 @@ runs/demo/  job.toml  model.json  plan.toml  prediction.json     before step 1, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -22,7 +24,7 @@ from plait.specs.files import job_table
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 
-__all__ = ["RunDirectory", "finite"]
+__all__ = ["RunDirectory", "finite", "written"]
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,33 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path) -> RunDirectory:
-        """A new run at `path`. Raises UnusableInput where there already is something, or no directory can be made."""
+        """A new run at `path`. Raises UnusableInput as `require_free` does."""
+        cls.require_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            occupied = any(path.iterdir())
         except OSError as error:
-            raise UnusableInput(f"{path}: can't hold a run: {error.strerror or error}") from error
+            raise _no_place(path, error) from error
+        return cls(path)
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Raise UnusableInput where there already is something, or no directory can be made: to be known before
+        anything is measured. Leaves nothing behind."""
+        there = path.absolute()
+        try:
+            occupied = path.exists() and any(path.iterdir())
+            while not there.exists():
+                there = there.parent
+            with tempfile.TemporaryDirectory(dir=there):
+                pass
+        except OSError as error:
+            raise _no_place(path, error) from error
         if occupied:
             raise UnusableInput(f"{path}: already holds a run; name another directory, or remove this one")
-        return cls(path)
 
     @property
     def job(self) -> Path:
-        """The job as the user wrote it."""
+        """The job, with everything that it left open settled."""
         return self.path / "job.toml"
 
     @property
@@ -105,10 +121,21 @@ class RunDirectory:
         self._write(self.report.name, page)
 
     def _write(self, name: str, text: str) -> None:
-        try:
-            (self.path / name).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UnusableInput(f"{self.path / name}: can't be written: {error.strerror or error}") from error
+        with written(self.path / name) as path:
+            path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Within, a file is written; raises UnusableInput where the disk takes no more."""
+    try:
+        yield path
+    except OSError as error:
+        raise UnusableInput(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def _no_place(path: Path, error: OSError) -> UnusableInput:
+    return UnusableInput(f"{path}: can't hold a run: {error.strerror or error}; name another directory")
 
 
 def finite(value: Any) -> Any:

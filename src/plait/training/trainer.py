@@ -27,18 +27,22 @@ from plait.plans.prediction import Prediction, prediction_table
 from plait.schedules.timeline import Timed, Timeline
 from plait.specs.job import Job
 from plait.training.metrics import Metrics
-from plait.training.rank_trainer import Assignment, RankMeasure, train_on_rank
-from plait.training.run_directory import RunDirectory
+from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, RankMeasure, train_on_rank
+from plait.training.run_directory import RunDirectory, written
 
 __all__ = ["Measured", "OnEvent", "TrainingResult", "cache_directory", "train"]
 
 OnEvent = Callable[[Mapping[str, Any]], None]
-_PATIENCE = 300.0  # seconds without a word from any rank, beside ten predicted steps
+_PATIENCE = 300.0  # seconds without a word from any rank, beside ten times what is predicted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a run measured, in the terms of its prediction; tuples have one entry a rank."""
+    """What a run measured, in the terms of its prediction; tuples have one entry a rank.
+
+    `step_seconds` is the ranks' mean, the terms are those of the rank that computes longest; each is a median over
+    steps, so that the terms add up to the step nearly, not exactly.
+    """
 
     step_seconds: float
     compute: float
@@ -78,11 +82,11 @@ def train(
     with the first failing rank's own words; all ranks have ended by then."""
     dataset = _prepare(job, run)
     _write_down(job, plan, prediction, predicted, run)
-    assignment = Assignment(job=job, plan=plan, weights=run.weights, cache=cache_directory() / "tokens")
+    assignment = Assignment(job=job, plan=plan, weights=run.weights, tokens=dataset.folder)
     backend = current_device().backend
     with (
         Metrics(run, prediction.step_seconds) as metrics,
-        RankPool(plan.ranks, backend=backend, timeout=_PATIENCE + 10 * prediction.step_seconds) as ranks,
+        RankPool(plan.ranks, backend=backend, timeout=_patience(job, prediction)) as ranks,
     ):
 
         def take(_: int, event: Mapping[str, Any]) -> None:
@@ -114,8 +118,15 @@ def _prepare(job: Job, run: RunDirectory) -> TokenDataset:
         vocab=job.model.vocab,
         cache=cache_directory() / "tokens",
     )
-    dataset.tokenizer.save(run.tokenizer)
+    with written(run.tokenizer) as path:
+        dataset.tokenizer.save(path)
     return dataset
+
+
+def _patience(job: Job, prediction: Prediction) -> float:
+    """Seconds without a word from any rank after which they count as hung: the longest silence is a validation."""
+    steps = 1 + VALIDATION_TOKENS / (job.training.global_batch * job.training.sequence_length)
+    return _PATIENCE + 10 * steps * prediction.step_seconds
 
 
 def _write_down(job: Job, plan: Plan, prediction: Prediction, predicted: Timeline, run: RunDirectory) -> None:
