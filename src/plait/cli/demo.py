@@ -21,7 +21,7 @@ from plait.units import Seconds
 
 __all__ = ["command"]
 
-_SAMPLES = ("def ", "class ", "import ", "    if ")
+_SAMPLES = ("def", "class", "import", "    if")  # a word, not a space after it: that belongs to the next token
 
 
 def command(
@@ -37,6 +37,7 @@ def command(
     from plait.cli.progress import TrainingProgress
     from plait.cli.train import result_document, result_lines
     from plait.cli.verify import verification_lines
+    from plait.specs.measurement_files import default_path, write_measurements
     from plait.training.run_directory import RunDirectory
     from plait.verification.report import document
 
@@ -47,6 +48,7 @@ def command(
 
     _say(commands[0])
     measurements = profile(tell=_tell)
+    write_measurements(measurements, default_path())
     _show(profile_lines(measurements))
 
     _say(commands[1])
