@@ -1,6 +1,7 @@
 """The files that a job names: texts that are there, tokenizers and how many tokens they have."""
 
 import json
+import os
 
 import pytest
 import tokenizers
@@ -79,7 +80,10 @@ def test_a_file_of_the_library(tmp_path):
     assert vocabulary(str(tmp_path / "tokenizer.json")) == library.get_vocab_size(with_added_tokens=True) == 4
 
 
-@pytest.mark.parametrize("name", ["byte", "bpe:255", "bpe:", "bpe:1e3", "bpe:-5", "bpe:" + "9" * 5000, "\0"])
+@pytest.mark.parametrize(
+    "name",
+    ["byte", "bpe:255", "bpe:", "bpe:1e3", "bpe:-5", "bpe:" + "9" * 5000, "\0", "~nobody-of-this-name/tokenizer.json"],
+)
 def test_tokenizers_that_nobody_knows(name):
     problem = tokenizer_problem(name)
     assert problem is not None
@@ -87,8 +91,34 @@ def test_tokenizers_that_nobody_knows(name):
     assert "bpe:N" in problem.legal
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"model": 3}', '{"model": {"vocab": {"a": "x"}}}', "\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[1]",
+        "{}",
+        '{"model": 3}',
+        '{"model": {"vocab": []}}',
+        '{"model": {"vocab": {"a": "x"}}}',
+        '{"model": {"vocab": {"a": -5}}}',
+        '{"model": {"vocab": {"a": 9.5}}}',
+        '{"model": {"vocab": {"a": 1}}, "added_tokens": [{"id": 1e999}]}',
+        f'{{"model": {{"vocab": {{"a": 1{"0" * 400}}}}}}}',
+        "[" * 200_000,
+        "\xff",
+    ],
+)
 def test_files_that_are_no_tokenizer(tmp_path, content):
     path = tmp_path / "tokenizer.json"
     path.write_text(content, encoding="latin-1")
     assert tokenizer_problem(str(path)) is not None
+
+
+def test_a_pipe_is_neither_a_text_nor_a_tokenizer(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (text,) = text_problems(DataSpec(text=str(pipe)))
+    tokenizer = tokenizer_problem(str(pipe))
+    assert tokenizer is not None
+    assert "no regular file" in text.message
+    assert "no regular file" in tokenizer.message

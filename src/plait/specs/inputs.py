@@ -19,6 +19,9 @@ from plait.specs.wording import shown
 __all__ = ["text_problems", "tokenizer_problem", "vocabulary"]
 
 _TO_COME = (".jsonl", ".ndjson", ".parquet", ".arrow")
+# what a file that a stranger wrote may raise: JSON nested too deeply and a user without a home are RuntimeErrors
+_NO_TOKENIZER = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+_MOST_TOKENS = 2**32  # as many as a token's four bytes can tell apart
 _TOKENIZERS = "bytes, bpe:N (N from 256), or a tokenizer.json that exists"
 
 
@@ -42,6 +45,8 @@ def _absence(text: str, path: Path) -> str:
         return f"{shown(text)}: {path.suffix} files are not built yet"
     if path.is_dir():
         return f'{shown(text)} is a directory, which is not built yet; name its files, as "{text}/**/*.txt"'
+    if path.exists() and not path.is_file():
+        return f"{shown(text)} is no regular file"  # a pipe may never end
     if path.exists() or (glob.has_magic(text) and any(glob.iglob(str(path), recursive=True))):
         return ""
     return f"no file {'matches' if glob.has_magic(text) else 'is at'} {shown(text)}, from {Path.cwd()}"
@@ -56,7 +61,7 @@ def tokenizer_problem(tokenizer: str) -> Problem | None:
     else:
         try:
             vocabulary(tokenizer)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _NO_TOKENIZER as error:
             message = f"{shown(tokenizer)} is neither a known tokenizer nor a tokenizer file: {error}"
     return Problem(key="data.tokenizer", message=message, legal=_TOKENIZERS) if message else None
 
@@ -67,7 +72,10 @@ def vocabulary(tokenizer: str) -> int:
         return 256
     if tokenizer.startswith("bpe:"):
         return int(tokenizer.removeprefix("bpe:"))
-    return _tokens_in(json.loads(Path(tokenizer).expanduser().read_text(encoding="utf-8")))
+    path = Path(tokenizer).expanduser()
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")  # a pipe may never end
+    return _tokens_in(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _tokens_in(description: Mapping[str, Any]) -> int:
@@ -76,5 +84,8 @@ def _tokens_in(description: Mapping[str, Any]) -> int:
         return 256
     words = cast("Mapping[str, int] | list[Any]", description["model"]["vocab"])  # Unigram lists, the others count
     last = len(words) - 1 if isinstance(words, list) else max(words.values(), default=-1)
-    added = [int(token["id"]) for token in description.get("added_tokens", ())]
-    return max([last, *added]) + 1
+    added = [token["id"] for token in description.get("added_tokens", ())]
+    count = max([last, *added]) + 1
+    if not (isinstance(count, int) and 1 <= count <= _MOST_TOKENS):
+        raise ValueError(f"it would have {count} tokens")
+    return count
