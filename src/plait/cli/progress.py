@@ -21,24 +21,21 @@ __all__ = ["TrainingProgress"]
 
 _LINES = 20  # where there is no terminal: about so many lines in a run
 _RECENT = 20  # steps whose median is shown
+_WIDE = 125  # columns that bar, numbers and the time that remains need; a narrower terminal shows the numbers alone
 
 
 class TrainingProgress:
     """Takes the events of a run and shows them; a context manager."""
 
     def __init__(self) -> None:
-        self._console = Console(file=sys.stderr)
+        console = Console(file=sys.stderr)
+        self._drawn = console.is_terminal and not console.is_dumb_terminal
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._held_out = ""
-        self._bar = Progress(
-            TextColumn("training"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
+        columns = (MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+        if console.width >= _WIDE:
+            columns = (BarColumn(bar_width=24), *columns, TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, disable=not self._drawn)
         self._task = self._bar.add_task("training", total=None, told="")
 
     def __enter__(self) -> Self:
@@ -69,5 +66,5 @@ class TrainingProgress:
         return f"loss {event['loss']:.3f}  {self._held_out}{rate:,.0f} tokens/s  {timing}"
 
     def _say(self, line: str) -> None:
-        if not self._console.is_terminal:
+        if not self._drawn:
             print(line, file=sys.stderr, flush=True)
