@@ -36,7 +36,7 @@ class Batch:
 
     tokens: torch.Tensor  # (rows, sequence)
     targets: torch.Tensor  # (rows, sequence)
-    positions: torch.Tensor  # (rows, sequence)
+    positions: torch.Tensor  # (1, sequence): the same for every row, so that what follows from them is computed once
     samples: torch.Tensor  # (rows,)
     target_count: int
 
@@ -112,11 +112,10 @@ def _rows(
     index = windows[rows, None] * sequence_length + np.arange(sequence_length + 1)  # (rows, sequence + 1)
     tokens = part.tokens[np.minimum(index, last)].astype(np.int64)
     targets = np.where(index[:, 1:] <= last, tokens[:, 1:], IGNORE_INDEX)
-    positions = torch.arange(sequence_length).expand(len(tokens), sequence_length)
     return Batch(
         tokens=torch.from_numpy(tokens[:, :-1].copy()),
         targets=torch.from_numpy(targets),
-        positions=positions.contiguous(),
+        positions=torch.arange(sequence_length)[None],
         samples=torch.from_numpy(numbers[rows].copy()),
         target_count=int(np.clip(last - windows * sequence_length, 0, sequence_length).sum()),
     )
