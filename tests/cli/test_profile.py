@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plait.cli import profile
+from plait import api
 from plait.cli.main import main
 from plait.cli.profile_tables import columns, profile_lines
 from plait.specs.links import Link, Transfer
@@ -30,7 +30,7 @@ def text(measured: Measurements) -> str:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Profiles of a tiny grid."""
-    monkeypatch.setattr(profile, "profile_machine", partial(profile.profile_machine, grid=TINY))
+    monkeypatch.setattr(api, "profile", partial(api.profile, grid=TINY))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def measured_already(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         asked.append(ranks)
         return BARE
 
-    monkeypatch.setattr(profile, "profile_machine", found)
+    monkeypatch.setattr(api, "profile", found)
     return asked
 
 
