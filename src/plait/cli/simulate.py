@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line
 from plait.cli.plan import known_machine, short
 from plait.errors import UnusableInput
@@ -34,12 +36,10 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """What will each rank do when? A timeline as text, and as a Chrome trace."""
-    from plait.api import load, require_legal
     from plait.planner.prices import JobPrices
     from plait.planner.simulator import played
 
-    asked = load(job)
-    require_legal(asked)
+    asked = legal_job(job)
     machine = known_machine(measurements)
     prices = JobPrices(asked.model, asked.training, machine)
     one = played(_chosen(asked, plan, machine), prices)
@@ -58,7 +58,7 @@ def _chosen(job: Job, path: Path | None, machine: Measurements) -> Plan:
 
 def step_document(one: Played) -> dict[str, Any]:
     """The contract's `simulate` document: the actions of every rank; ranks of one stage do the same."""
-    timeline, terms = one.step.timeline, one.step.terms
+    timeline = one.step.timeline
     actions = [
         [{"action": str(action), "start": start, "end": end} for action, start, end in timed]
         for timed in timeline.ranks
@@ -67,12 +67,7 @@ def step_document(one: Played) -> dict[str, Any]:
     return {
         "step_seconds": one.step.seconds,
         "bubble_fraction": timeline.bubble_fraction,
-        "terms": {
-            "compute": terms.compute,
-            "bubble": terms.bubble,
-            "optimizer": terms.optimizer,
-            "exposed": dict(terms.exposed),
-        },
+        "terms": asdict(one.step.terms),
         "ranks": [
             {"rank": rank, "actions": actions[mesh.coordinate(rank, "pipeline")]} for rank in range(one.plan.ranks)
         ],
