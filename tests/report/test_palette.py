@@ -9,7 +9,8 @@ from itertools import combinations
 
 import pytest
 
-from plait.report.palette import AXES, DARK, GROUND, LIGHT, MEANINGS, style_variables
+from plait.report.palette import DARK, GROUND, LIGHT, MEANINGS, style_variables
+from plait.sharding.mesh_shape import AXES
 
 VISION = {
     "normal": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),

@@ -12,8 +12,8 @@ from __future__ import annotations
 from math import pi, sin
 
 from plait.report.markup import Markup
-from plait.report.palette import AXES
 from plait.report.svg import Point, path, picture
+from plait.sharding.mesh_shape import AXES
 
 __all__ = ["braid"]
 

@@ -17,8 +17,8 @@ from plait.plans.prediction import Prediction, Terms
 from plait.report.data import Measured
 from plait.report.figures import rate, seconds, signed_percent, size
 from plait.report.markup import Markup, element, fragment
-from plait.report.palette import AXES
 from plait.report.svg import Scale, line, picture, rectangle
+from plait.sharding.mesh_shape import AXES
 
 __all__ = ["Pair", "comparison", "error_of", "honest_sentence", "pairs", "term_name", "term_seconds"]
 

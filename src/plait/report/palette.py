@@ -10,7 +10,7 @@ it again). Idle time is hatched, not coloured.
 
 from __future__ import annotations
 
-__all__ = ["AXES", "DARK", "GROUND", "LIGHT", "MEANINGS", "style_variables"]
+__all__ = ["DARK", "GROUND", "LIGHT", "MEANINGS", "style_variables"]
 
 GROUND = {"light": "#ffffff", "dark": "#1b1e23"}  # what the pictures are drawn on
 
@@ -35,8 +35,7 @@ DARK = {
     "weights": "#d5dae2",
 }
 
-AXES = ("pipeline", "data", "tensor")  # of the mesh; messages carry the colour of their axis
-MEANINGS = {
+MEANINGS = {  # messages carry the colour of their axis
     "forward": "forward",
     "backward": "backward",
     "weight-gradients": "backward of weights",

@@ -16,8 +16,8 @@ from plait.report.comparison import term_name, term_seconds
 from plait.report.figures import second_unit, seconds
 from plait.report.legend import legend
 from plait.report.markup import Markup, element, fragment
-from plait.report.palette import AXES
 from plait.report.svg import Scale, axis, picture, rectangle, words
+from plait.sharding.mesh_shape import AXES
 
 __all__ = ["share_bars", "stacked", "terms_legend"]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from plait.errors import UnusableInput
 from plait.plans.prediction import Terms
-from plait.report.palette import AXES
 from plait.schedules.action import SENDS, Action, Kind
 from plait.schedules.timeline import Timed
+from plait.sharding.mesh_shape import AXES
 
 __all__ = [
     "Lane",

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from plait.report.figures import percent, second_unit, seconds
 from plait.report.legend import legend
 from plait.report.markup import Markup, element, fragment
-from plait.report.palette import AXES, MEANINGS
+from plait.report.palette import MEANINGS
 from plait.report.selection import spread
 from plait.report.spans import Lane, Span, busy_seconds, end_of
 from plait.report.svg import Scale, axis, line, picture, rectangle, words
+from plait.sharding.mesh_shape import AXES
 
 __all__ = ["timeline"]
 
