@@ -21,18 +21,18 @@ from typing import NamedTuple
 from plait.layers.layer import Crossing, Layer
 from plait.planner.stage import stage_of
 from plait.planner.timetable import timetable
+from plait.plans.holdings import positions_held
 from plait.plans.plan import Plan
 from plait.plans.prediction import Traffic
 from plait.schedules.action import COMPUTE, SENDS
-from plait.sharding.boxes import shares
 from plait.sharding.redistribute import CollectiveKind
 from plait.sharding.rules import crossing
 from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
-__all__ = ["Message", "crossing_messages", "stage_message_bytes", "traffic_of_step"]
+__all__ = ["NUMBER_BYTES", "Message", "crossing_messages", "stage_message_bytes", "traffic_of_step"]
 
-_NUMBER = 8  # bytes of one float64: a loss, a squared norm
+NUMBER_BYTES = 8  # one float64: a loss, a squared norm
 _WIDE = 4  # the loss is computed in at least 32 bits
 
 _Row = tuple[str, CollectiveKind, int]  # axis, kind, bytes
@@ -73,11 +73,8 @@ def crossing_messages(layer: Layer, model: ModelSpec, training: TrainingSpec, pl
 
 def stage_message_bytes(model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
     """Bytes of what one stage hands to the next for one microbatch: this tensor rank's part of the residual stream."""
-    sequence = training.sequence_length
-    if plan.sequence_parallel and plan.tensor > 1:
-        start, stop = shares(sequence, (1,) * plan.tensor)[tensor_rank]
-        sequence = stop - start
-    return plan.microbatch * sequence * model.hidden * _itemsize(training)
+    start, stop = positions_held(plan, tensor_rank, training.sequence_length)
+    return plan.microbatch * (stop - start) * model.hidden * _itemsize(training)
 
 
 def _itemsize(training: TrainingSpec) -> int:
@@ -112,7 +109,7 @@ def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) 
 
 def _numbers(training: TrainingSpec, plan: Plan, stage: int) -> Iterator[_Row]:
     if plan.data > 1 and stage == plan.pipeline - 1:
-        yield "data", "all_reduce", _NUMBER
+        yield "data", "all_reduce", NUMBER_BYTES
     for axis in ("tensor", "pipeline"):
         if training.clip_norm > 0 and plan.mesh.size(axis) > 1:
-            yield axis, "all_reduce", _NUMBER
+            yield axis, "all_reduce", NUMBER_BYTES

@@ -20,9 +20,9 @@ from plait.layers.layer import Saved
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
 from plait.planner.stage import Stage, stage_of
 from plait.planner.timetable import timetable
-from plait.plans.holdings import Held
+from plait.plans.holdings import Held, positions_held
 from plait.plans.plan import Plan
-from plait.sharding.boxes import local_size, shares
+from plait.sharding.boxes import local_size
 from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, PrecisionPolicy, TrainingSpec
 
@@ -104,8 +104,8 @@ def _size(saved: Saved, training: TrainingSpec, plan: Plan, tensor_rank: int) ->
         split = saved.lives == "split"
         features = local_size(saved.dim, plan.tensor_shares, tensor_rank) if split else saved.dim.size
     tokens = training.sequence_length
-    if saved.lives == "residual" and plan.sequence_parallel:
-        start, stop = shares(tokens, (1,) * plan.tensor)[tensor_rank]
+    if saved.lives == "residual":
+        start, stop = positions_held(plan, tensor_rank, tokens)
         tokens = stop - start
     pairs = training.sequence_length if saved.squared else 1
     rows = (1 if saved.shared else plan.microbatch) * tokens * pairs

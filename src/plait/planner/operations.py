@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple
 
 from plait.layers.dims import projected
 from plait.layers.layer import Dim, Layer, Product
-from plait.plans.holdings import held_weights
+from plait.plans.holdings import held_weights, positions_held
 from plait.plans.plan import Plan
-from plait.sharding.boxes import local_size, shares
+from plait.sharding.boxes import local_size
 from plait.specs.measurements import Layout, MemoryBoundKind
 from plait.specs.model import ModelSpec, Norm
 
@@ -101,9 +101,7 @@ class _Local:
 
     @property
     def residual(self) -> int:
-        if not self.plan.sequence_parallel or self.plan.tensor == 1:
-            return self.tokens
-        start, stop = shares(self.sequence, (1,) * self.plan.tensor)[self.tensor_rank]
+        start, stop = positions_held(self.plan, self.tensor_rank, self.sequence)
         return self.batch * (stop - start)
 
     def size(self, dim: Dim) -> int:

@@ -16,7 +16,7 @@ from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
 from plait.planner.balance import balanced_stages
 from plait.planner.communication_cost import CommunicationCost
-from plait.planner.communication_volume import Message, crossing_messages, stage_message_bytes
+from plait.planner.communication_volume import NUMBER_BYTES, Message, crossing_messages, stage_message_bytes
 from plait.planner.compute_cost import ComputeCost
 from plait.planner.operations import Move, operations_of
 from plait.planner.stage import Stage, stage_of
@@ -30,7 +30,6 @@ from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
 __all__ = ["JobPrices"]
 
-_NUMBER = 8  # bytes of a loss or a norm
 _COLLECTIVES: dict[CollectiveKind, LinkKind] = {
     "all_reduce": "all_reduce",
     "reduce_scatter": "reduce_scatter",
@@ -162,7 +161,7 @@ class JobPrices:
             spent += seconds
         after = min(spent, max(0.0, finished - sum(backward)))
         share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
-        report = self._message("all_reduce", plan.data, _NUMBER, at_once) if place == plan.pipeline - 1 else 0.0
+        report = self._message("all_reduce", plan.data, NUMBER_BYTES, at_once) if place == plan.pipeline - 1 else 0.0
         return after + report, share * (spent - after)
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
@@ -174,7 +173,7 @@ class JobPrices:
             slowest = max(slowest, sum(found))
         size = plan.mesh.size(axis)
         clips = self.training.clip_norm > 0 and size > 1
-        return slowest + (self._message("all_reduce", size, _NUMBER, plan.ranks) if clips else 0.0)
+        return slowest + (self._message("all_reduce", size, NUMBER_BYTES, plan.ranks) if clips else 0.0)
 
 
 def _first_of_data(plan: Plan, rank: int) -> bool:

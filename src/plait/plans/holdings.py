@@ -13,11 +13,21 @@ from math import prod
 
 from plait.layers.layer import Layer, Weight
 from plait.plans.plan import Plan
-from plait.sharding.boxes import Interval, copies, intervals
+from plait.sharding.boxes import Interval, copies, intervals, shares
 from plait.sharding.placement import Shard
 from plait.sharding.rules import weight_placement
 
-__all__ = ["Box", "Held", "Piece", "held_weights", "owned_boxes", "owned_pieces", "stage_layers", "tied_stages"]
+__all__ = [
+    "Box",
+    "Held",
+    "Piece",
+    "held_weights",
+    "owned_boxes",
+    "owned_pieces",
+    "positions_held",
+    "stage_layers",
+    "tied_stages",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +96,11 @@ def held_weights(layers: Sequence[Layer], plan: Plan, tensor_rank: int) -> tuple
         Held(weight=weight, intervals=tuple(intervals(dim, plan.tensor_shares, tensor_rank) for dim in weight.dims))
         for weight in unique.values()
     )
+
+
+def positions_held(plan: Plan, tensor_rank: int, length: int) -> Interval:
+    """Which of `length` positions of the residual stream a tensor rank holds: its share where the sequence is split."""
+    return shares(length, (1,) * plan.tensor)[tensor_rank] if plan.sequence_parallel else (0, length)
 
 
 def tied_stages(layers: Sequence[Layer], plan: Plan) -> dict[str, tuple[int, ...]]:

@@ -21,8 +21,9 @@ from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.parallel.apply import parallelize
 from plait.parallel.model import ParallelModel
+from plait.plans.holdings import positions_held
 from plait.plans.plan import Plan
-from plait.sharding.boxes import Interval, shares
+from plait.sharding.boxes import Interval
 from plait.specs.model import ModelSpec
 from plait.specs.training import PRECISIONS as POLICIES
 from plait.specs.training import TrainingSpec
@@ -89,8 +90,7 @@ def _intervals(
     """Where this rank's weights and values lie in the whole ones."""
     plan, tensor_rank = parallel.plan, parallel.mesh.coordinate("tensor")
     length = training.sequence_length
-    positions = shares(length, (1,) * plan.tensor)[tensor_rank] if plan.sequence_parallel else (0, length)
-    values = ((rows,), (positions,), ((0, model.hidden),))
+    values = ((rows,), (positions_held(plan, tensor_rank, length),), ((0, model.hidden),))
     return {
         **{held.weight.name: held.intervals for held in parallel.held.values()},
         **{layer.name: values for layer in parallel.layers},
