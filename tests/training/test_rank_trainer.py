@@ -10,6 +10,7 @@ import pytest
 
 from plait.data.dataset import load_tokens, prepare_tokens
 from plait.data.loader import IGNORE_INDEX, validation_batches
+from plait.schedules.action import COMPUTE
 from plait.specs.job import Job
 from plait.training import rank_trainer
 from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, RankMeasure, train_on_rank
@@ -44,7 +45,10 @@ def test_one_rank_speaks_for_all(run_on_ranks: Any, tmp_path: Path) -> None:
     for measure in measures:
         assert measure.weight_bytes == measure.gradient_bytes > 0
         assert len(measure.timelines) == 4, "the steps after the warm-up"
-        assert all(before.end <= after.start for step in measure.timelines for before, after in pairwise(step))
+        for step in measure.timelines:
+            computing = [timed for timed in step if timed.action.kind in COMPUTE]
+            assert len(computing) == 2 * len({timed.action.microbatch for timed in computing})
+            assert all(before.end <= after.start for before, after in pairwise(computing))
 
 
 def test_a_step_s_terms_are_its_seconds(run_on_ranks: Any, tmp_path: Path) -> None:
