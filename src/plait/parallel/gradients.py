@@ -36,7 +36,8 @@ def perform_reductions(gradients: Mapping[str, torch.Tensor], steps: Sequence[tu
 
 
 def global_norm(owned: Iterable[torch.Tensor], mesh: Mesh) -> float:
-    """The 2-norm of the whole model's gradients, of which this rank counts `owned`; squares are summed in float64."""
+    """The 2-norm of the whole model's gradients, of which this rank counts `owned`: its own in their dtype, the ranks'
+    squares together in float64."""
     pieces = list(owned)
     device = pieces[0].device if pieces else torch.device("cpu")
     total = torch.zeros(1, dtype=torch.float64, device=device)
