@@ -23,8 +23,7 @@ from plait.parallel.pipeline_stage import DecoderStage
 from plait.plans.holdings import Held, owned_pieces, tied_stages
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, gradient_buckets, reduction_sets, reductions
-from plait.schedules.forward_only import forward_only
-from plait.schedules.registry import build_schedule
+from plait.schedules.checked import evaluation_schedule, training_schedule
 from plait.schedules.timeline import Timed
 from plait.sharding.boxes import copies
 
@@ -85,7 +84,7 @@ class ParallelModel:
         microbatches = self._microbatches(rows)
         self._buffers.begin()
         self.stage.train(True)
-        schedule = build_schedule(self.plan.schedule, self.plan.pipeline, len(microbatches))
+        schedule = training_schedule(self.plan.schedule, self.plan.pipeline, len(microbatches))
         total = self._executor.run(schedule, microbatches, 1.0 / target_count)
         return None if total is None else self._over_data(total) / target_count
 
@@ -94,7 +93,7 @@ class ParallelModel:
         microbatches = self._microbatches(rows)
         self.stage.train(False)
         with torch.no_grad():
-            schedule = forward_only(self.plan.pipeline, len(microbatches))
+            schedule = evaluation_schedule(self.plan.pipeline, len(microbatches))
             total = self._executor.run(schedule, microbatches, 1.0)
         return None if total is None else self._over_data(total)
 
