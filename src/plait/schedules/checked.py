@@ -14,7 +14,7 @@ __all__ = ["evaluation_schedule", "training_schedule"]
 
 @lru_cache(maxsize=64)
 def training_schedule(kind: str, stages: int, microbatches: int) -> Schedule:
-    """The schedule called `kind`. Raises PlaitError for a name that isn't built, IllegalSchedule for an unsound list."""
+    """The schedule called `kind`. Raises PlaitError for an unknown name, IllegalSchedule for an unsound list."""
     schedule = build_schedule(kind, stages, microbatches)
     validate(schedule)
     return schedule
