@@ -22,7 +22,7 @@ from plait.plans.completion import with_most_ranks
 from plait.plans.legality import problems
 from plait.plans.report import Report
 from plait.specs.assembly import Assembled
-from plait.specs.cluster import available_cores
+from plait.specs.cluster import usable_cores
 from plait.specs.files import job_table, parse_job, read_table
 from plait.specs.inputs import text_problems
 from plait.specs.job import Job
@@ -198,4 +198,4 @@ def _report(parsed: Assembled) -> Report:
     texts = [] if "data.text" in unknown else text_problems(job.data)
     errors = (*parsed.problems, *texts, *problems(job, unknown))
     settled = with_most_ranks(job) if "cluster.ranks" in unknown and not errors else job
-    return Report(errors=errors, warnings=tuple(cautions(settled, available_cores())))
+    return Report(errors=errors, warnings=tuple(cautions(settled, usable_cores())))

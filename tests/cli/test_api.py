@@ -71,7 +71,7 @@ def test_what_can_t_be_read_tells_everything(write):
 
 @pytest.mark.parametrize("cores", [1, 2, 7, 13, 64])
 def test_a_job_without_ranks_gets_the_most_it_can_fill(write, monkeypatch, cores):
-    monkeypatch.setattr("plait.specs.assembly.available_cores", lambda: cores)
+    monkeypatch.setattr("plait.specs.assembly.usable_cores", lambda: cores)
     path = write({"model": {"layers": 3, "hidden": 8, "heads": 2}, "training": {"global_batch": 5}})
     assert plait.check(path).ok
     job = plait.load(path)

@@ -124,7 +124,7 @@ def test_a_place_that_can_t_be_used(capsys, place, out, words):
 
 @pytest.mark.parametrize("command", [("train", "--out", "run"), ("plan",), ("verify",)])
 def test_what_is_suspicious_is_said_once_on_stderr(capsys, monkeypatch, command):
-    monkeypatch.setattr("plait.api.available_cores", lambda: 1)
+    monkeypatch.setattr("plait.api.usable_cores", lambda: 1)
     write_job("odd.toml", training={"steps": 1, "warmup_steps": 3}, **TWO)
     if command[0] == "verify":
         monkeypatch.setattr("plait.api.verify_job", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))

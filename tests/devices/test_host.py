@@ -18,12 +18,6 @@ def test_cores_and_memory_are_within_the_machine():
     assert host.processor_name()
 
 
-@pytest.mark.parametrize(("quota", "cores"), [("50000 100000", 1), ("100000 100000", 1), ("max 100000", None)])
-def test_a_containers_quota_counts(tmp_path: Path, quota: str, cores: int | None):
-    (tmp_path / "cpu.max").write_text(quota + "\n")
-    assert host.usable_cores(tmp_path) == (cores or host.usable_cores(tmp_path / "none"))
-
-
 @pytest.mark.parametrize(("limit", "expected"), [("1048576", 1048576), ("max", None), (str(2**62), None)])
 def test_a_containers_memory_limit_counts(tmp_path: Path, limit: str, expected: int | None):
     (tmp_path / "memory.max").write_text(limit + "\n")

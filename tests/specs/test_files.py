@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plait.errors import IllegalJob, UnusableInput
-from plait.specs.cluster import ClusterSpec, available_cores
+from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_from_table, job_table, parse_job, read_job, read_table
 from plait.specs.job import fixed_degree
 from plait.specs.tables import TABLES, description, known_keys
@@ -91,7 +91,7 @@ def test_a_short_run_has_a_short_warm_up():
 
 
 def ranks(plan, cores, monkeypatch) -> int:
-    monkeypatch.setattr("plait.specs.assembly.available_cores", lambda: cores)
+    monkeypatch.setattr("plait.specs.assembly.usable_cores", lambda: cores)
     return job_from_table({"model": SHAPE, "plan": plan}).cluster.ranks
 
 
@@ -112,7 +112,7 @@ def test_ranks_default_to_the_cores_in_whole_copies_of_what_is_fixed(plan, cores
 
 
 def test_there_is_a_core():
-    assert available_cores() >= 1
+    assert usable_cores() >= 1
     assert job_from_table({"model": SHAPE, "cluster": {"ranks": 3}}).cluster == ClusterSpec(ranks=3)
 
 

@@ -13,21 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+from plait.specs.cluster import usable_cores
+
 __all__ = [
     "busy_cores", "memory_bytes", "peak_resident_bytes", "processor_name", "resident_bytes", "resident_file_bytes",
     "usable_cores",
 ]  # fmt: skip
 
 _CGROUP = Path("/sys/fs/cgroup")
-
-
-def usable_cores(cgroup: Path = _CGROUP) -> int:
-    """Cores that this process may run on: its affinity, cut by a container's quota, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    quota = _words(cgroup / "cpu.max")  # "200000 100000": microseconds of CPU in each period; or "max 100000"
-    if len(quota) == 2 and quota[0] != "max":
-        cores = min(cores, -(-int(quota[0]) // int(quota[1])))
-    return max(cores, 1)
 
 
 def memory_bytes(cgroup: Path = _CGROUP) -> int:

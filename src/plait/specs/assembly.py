@@ -17,7 +17,7 @@ from typing import Any
 
 from plait.errors import Problem
 from plait.specs.border import Sifted
-from plait.specs.cluster import ClusterSpec, available_cores
+from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.inputs import tokenizer_problem, vocabulary
 from plait.specs.job import Job, fixed_degree
 from plait.specs.model import ModelSpec
@@ -126,7 +126,7 @@ def _default_ranks(plan: _Keys) -> int:
     """As many ranks as this machine has cores, in whole copies of what the plan fixes; at least one copy."""
     degrees = [fixed_degree(plan, axis) for axis in ("data", "tensor", "pipeline")]
     fixed = prod(degree or 1 for degree in degrees)
-    return fixed if None not in degrees else fixed * max(1, available_cores() // fixed)
+    return fixed if None not in degrees else fixed * max(1, usable_cores() // fixed)
 
 
 def _too_few_tokens(job: Job) -> Iterator[Problem]:
