@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from plait.errors import RankFailure
+from plait.errors import RankFailure, UnusableInput
 from plait.launchers import FreshProcesses, RankPool, Zygote, emit
 from tests.conftest import RunOnRanks, SessionPools
 
@@ -105,6 +105,29 @@ def test_a_rank_that_raises_ends_those_that_wait_for_it(rank_pools: SessionPools
     with pytest.raises(RuntimeError, match="this pool is dead"):
         pool.run(os.getpid)
     pool.close()
+
+
+def _fill_the_disk_on_one_while_others_wait(error: Exception) -> None:
+    if dist.get_rank() == 1:
+        raise error
+    dist.barrier()
+
+
+def test_unusable_input_that_a_rank_meets_is_said_in_its_own_words(rank_pools: SessionPools) -> None:
+    pool = RankPool(2, starter=rank_pools.starter)
+    pids = pool.pids
+    with pytest.raises(UnusableInput) as caught:
+        pool.run(_fill_the_disk_on_one_while_others_wait, UnusableInput("weights: No space left on device"))
+    assert str(caught.value) == "weights: No space left on device"
+    assert not pool.alive
+    assert _gone(pids)
+
+
+def test_an_error_of_the_system_in_a_rank_stays_the_rank_s(rank_pools: SessionPools) -> None:
+    pool = RankPool(2, starter=rank_pools.starter)
+    with pytest.raises(RankFailure, match="No space left on device") as caught:
+        pool.run(_fill_the_disk_on_one_while_others_wait, OSError(28, "No space left on device"))
+    assert caught.value.rank == 1
 
 
 def _announce_and_wait() -> None:

@@ -69,6 +69,13 @@ def test_an_end_with_our_words_unread_is_an_end(ends: tuple[Channel, socket.sock
         channel.send(b"nobody there")
 
 
-@pytest.mark.parametrize("message", [Result(value={"loss": [1.5, None]}), Raised(when=2.5, report="ValueError: x")])
+@pytest.mark.parametrize(
+    "message",
+    [
+        Result(value={"loss": [1.5, None]}),
+        Raised(when=2.5, report="ValueError: x"),
+        Raised(when=2.5, report="UnusableInput: x", unusable="x"),
+    ],
+)
 def test_messages_come_back_equal(message: Result | Raised) -> None:
     assert decode(encode(message)) == message

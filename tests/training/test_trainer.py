@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from plait.plans.plan import Plan
 from plait.plans.prediction import prediction_from_table
 from plait.specs.files import read_job
 from plait.specs.job import Job
+from plait.training.rank_trainer import Assignment, RankMeasure, train_on_rank
 from plait.training.run_directory import RunDirectory
 from plait.training.trainer import TrainingResult, cache_directory
 from plait.training.trainer import train as train_under
@@ -241,6 +243,26 @@ def test_a_disk_that_fills_while_it_learns_ends_the_ranks(direct: Any) -> None:
     with pytest.raises(UnusableInput, match=r"metrics\.jsonl: can't be written: No space left on device"):
         train()
     assert len(pids) >= 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def train_and_fill_the_disk(assignment: Assignment) -> RankMeasure:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plait.checkpoint.rank_file.save_file", full)
+        return train_on_rank(assignment)
+
+
+def test_a_disk_that_is_full_when_ranks_save_is_said_as_any_full_disk(
+    direct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, run, pids = direct
+    monkeypatch.setattr("plait.training.trainer.train_on_rank", train_and_fill_the_disk)
+    with pytest.raises(UnusableInput) as caught:
+        train()
+    assert str(caught.value) == f"{run.weights}: the weights can't be saved: No space left on device"
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 

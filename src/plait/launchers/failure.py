@@ -15,11 +15,15 @@ __all__ = ["Failure", "death_report", "first_cause", "silence_report"]
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A rank raised (with its report) or its process ended (report None), at `when` on time.monotonic's clock."""
+    """A rank raised (with its report) or its process ended (report None), at `when` on time.monotonic's clock.
+
+    `unusable` is the message of what it raised, where that was an UnusableInput.
+    """
 
     rank: int
     when: float
     report: str | None
+    unusable: str | None = None
 
     @property
     def died(self) -> bool:

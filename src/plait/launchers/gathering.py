@@ -78,7 +78,7 @@ class Gathering:
         try:
             frames = self._open[rank].receive()
         except EOFError:
-            self._fail(rank, self._heard, None)
+            self._fail(Failure(rank=rank, when=self._heard, report=None))
             return
         for frame in frames:
             self._take(rank, decode(frame))
@@ -91,16 +91,16 @@ class Gathering:
             case Result(value=value):
                 self.results[rank] = value
                 self._close(rank)
-            case Raised(when=when, report=report):
-                self._fail(rank, when, report)
+            case Raised(when=when, report=report, unusable=unusable):
+                self._fail(Failure(rank=rank, when=when, report=report, unusable=unusable))
             case Whereabouts(stack=stack):
                 self.silent[rank] = stack
             case _:
                 raise AssertionError(f"rank {rank} sent {message!r}, which a rank never says")
 
-    def _fail(self, rank: int, when: float, report: str | None) -> None:
-        self.failures.append(Failure(rank=rank, when=when, report=report))
-        self._close(rank)
+    def _fail(self, failure: Failure) -> None:
+        self.failures.append(failure)
+        self._close(failure.rank)
 
     def _close(self, rank: int) -> None:
         self._selector.unregister(self._open.pop(rank))

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from plait.errors import RankFailure
+from plait.errors import RankFailure, UnusableInput
 from plait.launchers import rank as rank_side
 from plait.launchers.failure import death_report, first_cause, silence_report
 from plait.launchers.gathering import Gathering, OnEvent
@@ -99,7 +99,8 @@ class RankPool:
         likes, but when no rank has answered or emitted anything for `timeout` seconds (the pool's own if None) it is
         taken for hung.
         Raises TypeError if the call can't be sent, and the pool is unharmed; RankFailure if a rank raised, died or
-        fell silent, and every rank has ended by then, as it has if on_event raised or the user pressed Ctrl-C.
+        fell silent, but UnusableInput, with its own message, where that is what the first to fail raised (a full
+        disk). Every rank has ended by then, as it has if on_event raised or the user pressed Ctrl-C.
         """
         task = _task(function, args)
         patience = self._timeout if timeout is None else timeout
@@ -161,6 +162,8 @@ class RankPool:
             raise RankFailure(min(gathering.silent), silence_report(gathering.silent, timeout))
         if gathering.failures:
             cause = first_cause(gathering.failures)
+            if cause.unusable is not None:  # nobody's rank failed: it is said as if the parent had met it
+                raise UnusableInput(cause.unusable)
             raise RankFailure(cause.rank, cause.report or death_report(self._exit_code(cause.rank)))
 
     def _exit_code(self, rank: int) -> int | None:

@@ -50,10 +50,14 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Raised:
-    """The function raised: the moment (time.monotonic, one clock for all processes of a machine) and its report."""
+    """The function raised: the moment (time.monotonic, one clock for all processes of a machine) and its report.
+
+    `unusable` is the message of an UnusableInput, which is no failure of the rank's; None for any other exception.
+    """
 
     when: float
     report: str
+    unusable: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from datetime import timedelta
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from plait.errors import UnusableInput
 from plait.launchers.allocator import keep_freed_memory
 from plait.launchers.messages import WHERE, Channel, Event, Raised, Result, Task, Whereabouts, decode, encode
 
@@ -88,7 +89,8 @@ def _perform(frame: bytes) -> bytes:
         function, args = _unpack(frame)
         return _answer(function, function(*args))
     except BaseException as error:  # SystemExit too: whatever ends a task is the parent's to know
-        return encode(Raised(when=time.monotonic(), report=_report(error)))
+        unusable = str(error) if isinstance(error, UnusableInput) else None
+        return encode(Raised(when=time.monotonic(), report=_report(error), unusable=unusable))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
