@@ -187,6 +187,9 @@ def test_a_dump_that_can_not_be_written_is_the_user_s_to_mend(verify, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UnusableInput, match="can't be written"):
         verify(GPT2, DP2, dump=tmp_path / "file")
+    (tmp_path / "dump" / "reference.safetensors").mkdir(parents=True)
+    with pytest.raises(UnusableInput, match="can't be written"):
+        verify(GPT2, DP2, dump=tmp_path / "dump")
 
 
 def test_a_clip_that_would_do_nothing_is_made_to_bite(verify):

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from plait.errors import RankFailure, UnusableInput
@@ -206,5 +207,5 @@ def _dump(directory: Path, sides: Mapping[Precision, _Sides]) -> None:
                 if entry.kind == "gradient"
             }
             save_file(gradients, directory / f"{name}.safetensors")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the second is what the library makes of a full disk
         raise UnusableInput(f"{directory}: the gradients can't be written: {error}") from error
