@@ -246,6 +246,19 @@ def test_nobody_reads_what_is_written():
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("as_json", [["--json"], []])
+def test_a_full_disk_behind_stdout_is_no_answer(as_json, tmp_path):
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
+    limit += "; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    program = f"{limit}; import sys; from plait.cli.main import main; sys.exit(main())"
+    run = [sys.executable, "-B", "-c", program, *CHECK, *as_json]
+    with (tmp_path / "out").open("w") as out:
+        done = subprocess.run(run, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: the answer can't be written: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_colours_are_for_terminals(monkeypatch, capsys):
     from plait.cli.output import write_lines
 

@@ -49,7 +49,7 @@ def problem_line(problem: Problem) -> Line:
 
 
 def emit(answer: Answer, *, as_json: bool) -> int:
-    """Write the answer where it belongs; its exit code, or 141 if nobody reads it."""
+    """Write the answer where it belongs; its exit code, or 141 if nobody reads it, 3 if there is no room for it."""
     try:
         if as_json:
             print(json.dumps(_finite(answer.document), indent=2, allow_nan=False), flush=True)
@@ -58,6 +58,11 @@ def emit(answer: Answer, *, as_json: bool) -> int:
     except BrokenPipeError:
         _discard_stdout()
         return 141
+    except OSError as error:  # a full disk behind `> FILE`: neither yes nor no
+        _discard_stdout()
+        with contextlib.suppress(OSError):
+            print(f"error: the answer can't be written: {error.strerror or error}", file=sys.stderr)
+        return 3
     return answer.code
 
 
