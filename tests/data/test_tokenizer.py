@@ -131,8 +131,12 @@ def test_an_unusable_tokenizer_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.json").write_text("not JSON")
     (tmp_path / "other.json").write_text('{"a": 1}')
     (tmp_path / "latin.json").write_bytes(b"\xe9")
-    for name in ("missing.json", "text.json", "latin.json", "."):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "empty.json").write_text('{"model": {"type": "BPE", "vocab": {}, "merges": []}}')
+    for name in ("missing.json", "text.json", "latin.json", "deep.json", "."):
         with pytest.raises(UnusableInput, match=r"tokenizer file .* can't be read .*: name a tokenizer.json, or use"):
             make_tokenizer(str(tmp_path / name), [])
     with pytest.raises(UnusableInput, match="no tokenizer file"):
         make_tokenizer(str(tmp_path / "other.json"), [])
+    with pytest.raises(UnusableInput, match="without a token"):
+        make_tokenizer(str(tmp_path / "empty.json"), [])

@@ -68,7 +68,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     try:
         content = path.read_text(encoding="utf-8")
         description = json.loads(content)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         remedy = 'name a tokenizer.json, or use "bytes" or "bpe:N"'
         raise UnusableInput(f"the tokenizer file {path} can't be read ({error}): {remedy}") from error
     if description == _BYTES:
@@ -77,6 +77,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
         library = Library.from_str(content)
     except Exception as error:  # the library raises nothing narrower
         raise UnusableInput(f"{path} is no tokenizer file of the `tokenizers` library: {error}") from error
+    if not library.get_vocab(with_added_tokens=True):
+        raise UnusableInput(f"{path} is a tokenizer file without a token")
     library.no_truncation()
     library.no_padding()
     return LibraryTokenizer(library=library)
