@@ -7,11 +7,13 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from plait.launchers import RankPool, Zygote
+from plait.errors import RankFailure
+from plait.launchers import RankPool, Zygote, starters
 from plait.launchers.messages import Channel, Result, Task, decode, encode
 from tests.conftest import SessionPools
 
@@ -72,3 +74,17 @@ def test_closing_it_before_it_is_ready_is_quiet(capfd: pytest.CaptureFixture[str
     zygote.close()
     assert not zygote.alive
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_zygote_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starters, "_END_SECONDS", 0.5)
+    with RankPool(2) as pool:
+        starter = pool._starter
+        assert isinstance(starter, Zygote)
+        os.kill(starter.pid, signal.SIGSTOP)
+        os.kill(pool.pids[1], signal.SIGKILL)
+        began = time.monotonic()
+        with pytest.raises(RankFailure, match="rank 1 failed first"):
+            pool.run(os.getpid)
+        assert time.monotonic() - began < 10
+    assert not starter.alive

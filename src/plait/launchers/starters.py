@@ -98,9 +98,11 @@ class Zygote:
                             f"the zygote could not start\n\n{greeting or 'it ended without a word'}"
                         )
                     self._greeted = True
+                self._control.settimeout(_IMPORT_SECONDS if sockets else _END_SECONDS)
                 socket.send_fds(self._control, [request.encode()], [each.fileno() for each in sockets])
                 reply = self._control.recv(64).decode()
             except (TimeoutError, ConnectionError) as error:
+                self._process.kill()  # stopped, it may hold up others; late, it would answer the next question
                 raise ChildProcessError(f"the zygote (process {self.pid}) does not answer: {error}") from error
         if not reply:
             raise ChildProcessError(f"the zygote (process {self.pid}) is gone")
