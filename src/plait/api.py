@@ -51,7 +51,7 @@ def load(path: str | PathLike[str]) -> Job:
     parsed = parse_job(read_table(path))
     if parsed.problems:
         raise IllegalJob(_report(parsed).errors)
-    return with_most_ranks(parsed.job) if "cluster.ranks" in parsed.unknown else parsed.job
+    return with_most_ranks(parsed.job) if parsed.job.cluster.ranks_open else parsed.job
 
 
 def check(job: Job | str | PathLike[str]) -> Report:
@@ -124,7 +124,7 @@ def train(
     """
     from plait.planner.prices import JobPrices
     from plait.planner.simulator import played, state
-    from plait.plans.legality import plan_problems
+    from plait.plans.legality import on_ranks_of, plan_problems
     from plait.training.run_directory import RunDirectory
     from plait.training.trainer import train as train_under
 
@@ -137,7 +137,9 @@ def train(
     prices = JobPrices(job.model, job.training, known)
     priced = played(chosen, prices)
     directory = RunDirectory.create(Path(run))
-    result = train_under(job, chosen, state(priced, prices), priced.step.timeline, directory, on_event)
+    result = train_under(
+        on_ranks_of(job, chosen), chosen, state(priced, prices), priced.step.timeline, directory, on_event
+    )
     if samples:
         directory.write_json("samples.json", _continued(directory.path, samples))
     report(directory.path)
@@ -197,5 +199,5 @@ def _report(parsed: Assembled) -> Report:
     job, unknown = parsed.job, parsed.unknown
     texts = [] if "data.text" in unknown else text_problems(job.data)
     errors = (*parsed.problems, *texts, *problems(job, unknown))
-    settled = with_most_ranks(job) if "cluster.ranks" in unknown and not errors else job
+    settled = with_most_ranks(job) if job.cluster.ranks_open and not errors else job
     return Report(errors=errors, warnings=tuple(cautions(settled, usable_cores())))

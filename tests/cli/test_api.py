@@ -10,9 +10,13 @@ import pytest
 import tomli_w
 
 import plait
-from plait.api import require_legal
+from plait.api import require_legal, verify_job
 from plait.errors import IllegalJob, UnusableInput
 from plait.plans.arrangements import arrangements
+from plait.plans.files import read_plan, write_plan
+from plait.plans.legality import on_ranks_of, plan_problems
+from plait.plans.plan import Plan
+from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 from tests.contract.golden import JOB, contract_table
@@ -78,6 +82,29 @@ def test_a_job_without_ranks_gets_the_most_it_can_fill(write, monkeypatch, cores
     assert job.cluster.ranks <= cores
     assert next(arrangements(job, job.cluster.ranks))
     assert not any(next(arrangements(job, more), None) for more in range(job.cluster.ranks + 1, cores + 1))
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_a_job_that_leaves_its_ranks_open_takes_those_of_the_plan(write, tmp_path, monkeypatch, ranks):
+    """On a machine of two cores, one plan has fewer and one has more."""
+    monkeypatch.setattr("plait.specs.assembly.usable_cores", lambda: 2)
+    job = plait.load(write({"model": {"layers": 3, "hidden": 8, "heads": 2}}))
+    assert job.cluster == ClusterSpec(ranks=2, ranks_open=True)
+    chosen = Plan(data=ranks, stages=(3,), tensor_shares=(1,), data_shares=(1,) * ranks)
+    write_plan(tmp_path / "plan.toml", chosen)
+    assert read_plan(tmp_path / "plan.toml", job).plan == chosen
+    assert plan_problems(job, chosen) == []
+    settled = on_ranks_of(job, chosen)
+    assert settled.cluster == ClusterSpec(ranks=ranks)
+    require_legal(replace(settled, constraints=vars(chosen)))
+
+
+def test_ranks_that_the_job_fixes_are_not_the_plan_s_to_choose(write):
+    job = plait.load(write({"model": {"layers": 3, "hidden": 8, "heads": 2}, "cluster": {"ranks": 2}}))
+    chosen = Plan(stages=(3,), tensor_shares=(1,), data_shares=(1,))
+    with pytest.raises(IllegalJob, match="= 1 rank, but the cluster has 2"):
+        verify_job(job, chosen)
+    assert on_ranks_of(job, chosen).cluster.ranks == 2
 
 
 def test_a_legal_job_passes_and_another_does_not():

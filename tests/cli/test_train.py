@@ -130,7 +130,7 @@ def test_what_is_suspicious_is_said_once_on_stderr(capsys, monkeypatch, command)
         monkeypatch.setattr("plait.api.verify_job", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     main([command[0], "odd.toml", *command[1:]])
     err = capsys.readouterr().err
-    assert err.count("cluster.ranks: 2 ranks share the 1 cores") == 1
+    assert err.count("cluster.ranks: 2 ranks share the 1 core ") == 1
     assert err.count("training.warmup_steps: ") == 1
 
 

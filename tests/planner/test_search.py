@@ -13,7 +13,7 @@ from plait.errors import IllegalJob, NothingFits, UnusableInput
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import predict
-from plait.plans.legality import is_legal_plan
+from plait.plans.legality import plan_problems
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -43,7 +43,7 @@ def every_plan(asked):
             )  # fmt: skip
             if data * tensor * pipeline == asked.cluster.ranks and pipeline <= 4:
                 plan = replace(plan, stages=prices.balanced(plan))
-                if is_legal_plan(asked, plan):
+                if not plan_problems(asked, plan):
                     yield plan, predict(plan, prices).step_seconds
 
 
@@ -79,7 +79,7 @@ def test_what_is_fixed_is_kept(constraints):
     free = search(job(4), MACHINE)
     for one in found.plans:
         assert {key: getattr(one.plan, key) for key in constraints} == constraints
-        assert is_legal_plan(job(4), one.plan)
+        assert plan_problems(job(4), one.plan) == []
     same_buckets = "bucket_bytes" not in constraints
     assert not same_buckets or found.best.prediction.step_seconds >= free.best.prediction.step_seconds
 

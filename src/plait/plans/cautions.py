@@ -8,6 +8,7 @@ from typing import cast
 
 from plait.plans.arrangements import degree
 from plait.specs.job import Job
+from plait.specs.wording import counted
 
 __all__ = ["Caution", "cautions"]
 
@@ -51,5 +52,6 @@ def _of_plan(job: Job) -> Iterator[tuple[str, str]]:
 
 def _of_ranks(job: Job, cores: int) -> Iterator[tuple[str, str]]:
     if job.cluster.ranks > cores:
-        message = f"{job.cluster.ranks} ranks share the {cores} cores of this machine: they will wait for each other"
+        ranks, shared = counted(job.cluster.ranks, "rank"), counted(cores, "core")
+        message = f"{ranks} share the {shared} of this machine: they will wait for each other"
         yield "cluster.ranks", message

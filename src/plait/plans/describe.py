@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plait.plans.plan import Plan
+from plait.specs.wording import counted
 from plait.units import Bytes
 
 __all__ = ["describe"]
@@ -23,10 +24,10 @@ def describe(plan: Plan) -> str:
 
 
 def _sentences(plan: Plan) -> Iterator[str]:
-    yield f"{_counted(plan.ranks, 'rank')}: {_arrangement(plan)}"
+    yield f"{counted(plan.ranks, 'rank')}: {_arrangement(plan)}"
     if plan.tensor > 1 and plan.sequence_parallel:
         yield "between their products, tensor ranks split the sequence too"
-    batches = f"microbatches of {_counted(plan.microbatch, 'sequence')}"
+    batches = f"microbatches of {counted(plan.microbatch, 'sequence')}"
     yield f"{batches}, scheduled by {plan.schedule}" if plan.pipeline > 1 else batches
     if plan.data > 1:
         size = Bytes(plan.bucket_bytes)
@@ -54,7 +55,3 @@ def _shares(plan: Plan) -> str:
     if len(set(plan.tensor_shares)) == 1:
         return ""
     return f" in shares of {' : '.join(f'{share:g}' for share in plan.tensor_shares)}"
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"

@@ -18,7 +18,7 @@ from typing import Any
 import tomli_w
 
 from plait.errors import IllegalJob, Problem, UnusableInput
-from plait.plans.completion import complete
+from plait.plans.completion import complete, with_most_ranks
 from plait.plans.describe import describe
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_from_table, prediction_table
@@ -63,6 +63,7 @@ def write_plan(path: str | PathLike[str], plan: Plan, prediction: Prediction | N
 
 def read_plan(path: str | PathLike[str], job: Job) -> PlanFile:
     """The plan in a file, for this job's model, batch and ranks; what the job fixes in its own `[plan]` is set aside.
+    Ranks that the job left open are the file's to choose.
 
     Raises UnusableInput if the file is no TOML or its prediction is malformed, IllegalJob with every problem of its
     keys, or of the plan that they make.
@@ -73,7 +74,8 @@ def read_plan(path: str | PathLike[str], job: Job) -> PlanFile:
     problems += sifted.problems
     if problems:
         raise IllegalJob(problems)
-    plan = complete(replace(job, constraints={}), **with_tuples(sifted.values["plan"]))
+    asked = replace(job, constraints=with_tuples(sifted.values["plan"]))
+    plan = complete(with_most_ranks(asked) if job.cluster.ranks_open else asked)
     predicted = tables.get("prediction")
     return PlanFile(plan=plan, prediction=None if predicted is None else prediction_from_table(predicted))
 

@@ -24,7 +24,7 @@ from plait.plans.rank_rules import FILLABLE, PRODUCT
 from plait.plans.rule import broken, explain
 from plait.specs.job import Job
 
-__all__ = ["is_legal", "is_legal_plan", "plan_problems", "problems"]
+__all__ = ["is_legal", "on_ranks_of", "plan_problems", "problems"]
 
 _RULES = (*MODEL_RULES, *BUILT_RULES, *AXIS_RULES, PRODUCT, *LIST_RULES, FILLABLE)
 
@@ -57,14 +57,14 @@ def is_legal(job: Job) -> bool:
 
 
 def plan_problems(job: Job, plan: Plan) -> list[Problem]:
-    """What keeps a complete plan from being run with this job's model, batch and ranks, whatever its `[plan]` says."""
-    return problems(_with(job, plan))
+    """What keeps a complete plan from being run with this job's model, batch and ranks, whatever its `[plan]` says.
+
+    Ranks that the job left open are the plan's to choose.
+    """
+    return problems(replace(on_ranks_of(job, plan), constraints=vars(plan)))
 
 
-def is_legal_plan(job: Job, plan: Plan) -> bool:
-    """Whether `plan_problems` finds nothing, in microseconds."""
-    return is_legal(_with(job, plan))
-
-
-def _with(job: Job, plan: Plan) -> Job:
-    return replace(job, constraints=vars(plan))
+def on_ranks_of(job: Job, plan: Plan) -> Job:
+    """The job, its number of ranks settled: where it left that open, the plan's own."""
+    ranks = plan.ranks if job.cluster.ranks_open else job.cluster.ranks
+    return replace(job, cluster=replace(job.cluster, ranks=ranks, ranks_open=False))

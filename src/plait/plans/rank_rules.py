@@ -9,6 +9,7 @@ from plait.plans.arrangements import arrangements, degree, divisors, divisors_ne
 from plait.plans.rule import Breach, Remedy, Rule, multiples_near, nearest_first
 from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job
+from plait.specs.wording import counted
 
 __all__ = ["FILLABLE", "PRODUCT"]
 
@@ -33,7 +34,7 @@ def _product_differs(job: Job) -> Breach:
     return Breach(
         key="cluster.ranks",
         message=(
-            f"data × tensor × pipeline = {' × '.join(map(str, fixed.values()))} = {wanted} ranks, "
+            f"data × tensor × pipeline = {' × '.join(map(str, fixed.values()))} = {counted(wanted, 'rank')}, "
             f"but the cluster has {ranks}"
         ),
         remedies=(*remedies, ("cluster.ranks", (wanted,))),
@@ -48,6 +49,7 @@ def _fillable(job: Job) -> bool:
 def _unfillable(job: Job) -> Breach:
     fixed, ranks = _fixed(job), job.cluster.ranks
     batch = {name: cast("int", n) for name, n in job.constraints.items() if name == "microbatch"}
+    wanted = counted(ranks, "rank")
     having = ", ".join(f"{name} = {number}" for name, number in {**fixed, **batch}.items())
     name, units = scarcest(job)
     limits = {
@@ -58,7 +60,7 @@ def _unfillable(job: Job) -> Breach:
     reasons = ", ".join(limit for axis, limit in limits.items() if axis not in fixed)
     return Breach(
         key="cluster.ranks",
-        message=f"data × tensor × pipeline can't be {ranks} ranks{having and ' with '}{having}, as {reasons}",
+        message=f"data × tensor × pipeline can't be {wanted}{having and ' with '}{having}, as {reasons}",
         remedies=(
             *((f"plan.{axis}", nearest_first(divisors(ranks), number)) for axis, number in fixed.items()),
             *(("plan.microbatch", divisors_near(job.training.global_batch, number)) for number in batch.values()),

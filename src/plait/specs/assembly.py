@@ -51,14 +51,14 @@ def assemble(sifted: Sifted) -> Assembled:
     shape = _shape(values.get("model", {}), data, unknown)
     training = _training(values.get("training", {}))
     plan = with_tuples(values.get("plan", {}))
-    cluster: dict[str, Any] = {"ranks": _default_ranks(plan), **values.get("cluster", {})}
-    if "ranks" not in values.get("cluster", {}):
+    cluster = _cluster(values.get("cluster", {}), plan)
+    if cluster.ranks_open:
         unknown.add("cluster.ranks")
     job = Job(
         model=ModelSpec(**shape, max_positions=training.sequence_length),
         data=data,
         training=training,
-        cluster=ClusterSpec(**cluster),
+        cluster=cluster,
         constraints=plan,
     )
     if not unknown & {"model.vocab", "data.tokenizer"}:
@@ -120,6 +120,10 @@ def _training(keys: _Keys) -> TrainingSpec:
     """A short run's warm-up is no longer than the run, where nobody asked for one."""
     spec = TrainingSpec(**with_tuples(keys))
     return spec if "warmup_steps" in keys else replace(spec, warmup_steps=min(spec.warmup_steps, spec.steps))
+
+
+def _cluster(keys: _Keys, plan: _Keys) -> ClusterSpec:
+    return ClusterSpec(**keys) if "ranks" in keys else ClusterSpec(**keys, ranks=_default_ranks(plan), ranks_open=True)
 
 
 def _default_ranks(plan: _Keys) -> int:

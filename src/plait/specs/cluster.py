@@ -14,10 +14,11 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSpec:
-    """`ranks` processes on the machine called `name`."""
+    """`ranks` processes on the machine called `name`; where nobody said how many, a plan may bring its own."""
 
     name: str = "local"
     ranks: int = 1
+    ranks_open: bool = False  # no key of a job: `ranks` is then what this machine offers
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:

@@ -66,9 +66,11 @@ def job_from_table(table: Mapping[str, Any]) -> Job:
 def job_table(job: Job) -> dict[str, Any]:
     """The job as tables, ready for TOML; `job_from_table` makes the same job of them.
 
-    A model has no key for `max_positions`: it is the sequence length of the training.
+    A model has no key for `max_positions`: it is the sequence length of the training. Ranks left open stay so.
     """
     parts = {"model": job.model, "data": job.data, "training": job.training, "cluster": job.cluster}
     tables = {name: with_lists(vars(part)) for name, part in parts.items()}
     del tables["model"]["max_positions"]
+    if tables["cluster"].pop("ranks_open"):
+        del tables["cluster"]["ranks"]
     return {**tables, "plan": with_lists(job.constraints)}

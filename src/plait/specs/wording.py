@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, cast
 
-__all__ = ["kind_of", "nearest", "shown"]
+__all__ = ["counted", "kind_of", "nearest", "shown"]
 
 _LONGEST = 60  # characters of a value that are shown
 _KINDS: dict[type, str] = {
@@ -26,6 +26,11 @@ _BITS = 128  # past this, an integer is described rather than written
 def nearest(word: str, known: Iterable[str], count: int = 1) -> tuple[str, ...]:
     """The `count` known words that look most like `word`, best first; fewer where fewer are known."""
     return tuple(get_close_matches(word, sorted(known), n=count, cutoff=0.0))
+
+
+def counted(number: int, name: str) -> str:
+    """A number of things whose plural ends in s: "1 rank", "2 ranks"."""
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def shown(value: object) -> str:
