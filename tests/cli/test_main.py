@@ -278,3 +278,9 @@ def test_check_answers_within_a_second_start_included():
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(5)) < 1.0
+
+
+def test_it_runs_as_a_module():
+    ended = subprocess.run([sys.executable, "-m", "plait.cli.main", "nonsense"], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "there is no command nonsense" in ended.stderr

@@ -81,3 +81,7 @@ def _answer(words: list[str]) -> Answer | None:
     except Exception as error:  # every other ending is told there
         return failure_of(error)
     return interrupted() if result == 130 else result or None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
