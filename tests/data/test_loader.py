@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plait.data.dataset import TokenPart
-from plait.data.loader import IGNORE_INDEX, Batch, Loader, samples_of_step, validation_batches
+from plait.data.loader import Batch, Loader, samples_of_step, validation_batches
+from plait.models.loss import IGNORED
 
 
 def part(count: int) -> TokenPart:
@@ -86,11 +87,11 @@ def test_sample_numbers_run_on_through_the_steps() -> None:
 def test_validation_asks_for_each_token_but_the_first_once(count: int, length: int, batch: int) -> None:
     batches = list(validation_batches(part(count), sequence_length=length, global_batch=batch))
     targets = torch.cat([each.targets for each in batches])
-    asked = targets[targets != IGNORE_INDEX]
+    asked = targets[targets != IGNORED]
     assert asked.tolist() == list(range(1001, 1000 + count))
     tokens = torch.cat([each.tokens for each in batches])
-    assert torch.equal(tokens[targets != IGNORE_INDEX], asked - 1)
-    assert [each.target_count for each in batches] == [int((each.targets != IGNORE_INDEX).sum()) for each in batches]
+    assert torch.equal(tokens[targets != IGNORED], asked - 1)
+    assert [each.target_count for each in batches] == [int((each.targets != IGNORED).sum()) for each in batches]
     assert {each.tokens.shape for each in batches} == {(batch, length)}
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 
 from plait.plans.completion import complete
-from plait.plans.describe import describe
+from plait.plans.describe import describe, plan_name
 from plait.plans.legality import is_legal
 from plait.plans.plan import Plan
 from tests.plans.drawn import jobs
@@ -52,3 +52,11 @@ def test_degrees_are_named_where_they_matter(job):
     assert (f"{plan.pipeline} stages" in words) == (plan.pipeline > 1)
     assert (f"{plan.tensor} tensor ranks" in words) == (plan.tensor > 1)
     assert (plan.schedule in words) == (plan.pipeline > 1)
+
+
+def test_a_name_tells_a_plan_from_its_rivals():
+    staged = Plan(data=2, pipeline=2, microbatch=2, stages=(4, 3), data_shares=(1, 1))
+    assert plan_name(staged) == "data 2 × pipeline 2, microbatch 2, 1f1b 4+3"
+    assert plan_name(Plan(stages=(8,))) == "one rank, microbatch 1"
+    wide = Plan(tensor=2, stages=(8,), tensor_shares=(1, 1), sequence_parallel=True, zero=2, recompute="full")
+    assert plan_name(wide) == "tensor 2, microbatch 1, sequence parallel, ZeRO 2, full recompute"

@@ -7,7 +7,7 @@ import pytest
 
 from plait.plans.plan import Plan
 from plait.report.data import RankedPlan, Search
-from plait.report.ranking import plan_name, ranking
+from plait.report.ranking import ranking
 from tests.report.example import MIB, PLAN, example
 from tests.report.reading import assert_all_inside, parse
 
@@ -76,13 +76,6 @@ def test_odd_seconds_break_nothing(seconds):
     odd = replace(LOSER, step_seconds=seconds, interval=(seconds, seconds))
     drawing = ranking(replace(SEARCH, plans=(odd, BEST)))
     assert_all_inside(parse(drawing))
-
-
-def test_a_name_tells_a_plan_from_its_rivals():
-    assert plan_name(PLAN) == "data 2 × pipeline 2, microbatch 2, 1f1b"
-    assert plan_name(Plan(stages=(8,))) == "one rank, microbatch 1"
-    wide = Plan(tensor=2, stages=(8,), sequence_parallel=True, zero=2, recompute="full")
-    assert plan_name(wide) == "tensor 2, microbatch 1, sequence parallel, ZeRO 2, full recompute"
 
 
 def test_without_plans_there_is_nothing():

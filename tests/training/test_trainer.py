@@ -27,7 +27,7 @@ from plait.specs.files import read_job
 from plait.specs.job import Job
 from plait.training.rank_trainer import Assignment, RankMeasure, train_on_rank
 from plait.training.run_directory import RunDirectory
-from plait.training.trainer import TrainingResult, cache_directory
+from plait.training.trainer import TrainingResult
 from plait.training.trainer import train as train_under
 from tests.contract.golden import assert_shape, golden
 from tests.training.runs import BATCH, LENGTH, MACHINE, STEPS, forked, strict, tiny
@@ -304,13 +304,3 @@ def test_what_the_caller_raises_ends_the_ranks(direct: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(on_event=stop)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
-
-
-def test_where_things_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLAIT_CACHE", "/a")
-    assert cache_directory() == Path("/a")
-    monkeypatch.delenv("PLAIT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert cache_directory() == Path("/b/plait")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_directory() == Path.home() / ".cache" / "plait"

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from plait.cli.legal import legal_job
-from plait.cli.output import Answer, JsonFlag, Line, write_lines
+from plait.cli.output import Answer, JsonFlag, Line, tell, write_lines
 from plait.units import Seconds
 
 __all__ = ["command"]
@@ -47,7 +47,7 @@ def command(
     RunDirectory.require_free(out)
 
     _say(commands[0])
-    measurements = profile(tell=_tell)
+    measurements = profile(tell=lambda stage: tell(f"timing {stage} ..."))
     write_measurements(measurements, default_path())
     _show(profile_lines(measurements))
 
@@ -86,10 +86,6 @@ def _commands(job: Path, out: Path) -> tuple[str, ...]:
         f"plait train {job} --plan plan.toml --out {out} {samples}",
         f'plait generate {out} "def "',
     )
-
-
-def _tell(stage: str) -> None:
-    print(f"timing {stage} ...", file=sys.stderr, flush=True)
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +22,10 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from plait.errors import Problem
+from plait.specs.documents import finite
 from plait.specs.wording import shown
 
-__all__ = ["Answer", "JsonFlag", "Line", "emit", "problem_line", "stdout_for_the_answer", "write_lines"]
+__all__ = ["Answer", "JsonFlag", "Line", "emit", "problem_line", "stdout_for_the_answer", "tell", "write_lines"]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
 Line = Sequence[tuple[str, str]]  # (style as rich names it, text): "bold", "yellow", ""
@@ -52,7 +52,7 @@ def emit(answer: Answer, *, as_json: bool) -> int:
     """Write the answer where it belongs; its exit code, or 141 if nobody reads it, 3 if there is no room for it."""
     try:
         if as_json:
-            print(json.dumps(_finite(answer.document), indent=2, allow_nan=False), flush=True)
+            print(json.dumps(finite(answer.document), indent=2, allow_nan=False), flush=True)
         else:
             write_lines(answer.lines, sys.stderr if answer.failed else sys.stdout)
     except BrokenPipeError:
@@ -64,6 +64,11 @@ def emit(answer: Answer, *, as_json: bool) -> int:
             print(f"error: the answer can't be written: {error.strerror or error}", file=sys.stderr)
         return 3
     return answer.code
+
+
+def tell(line: str) -> None:
+    """Say on stderr, at once, what is going on."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def write_lines(lines: Sequence[Line], stream: TextIO) -> None:
@@ -93,19 +98,6 @@ def stdout_for_the_answer() -> Iterator[None]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for every number that JSON has not."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case _:
-            return value
 
 
 def _discard_stdout() -> None:

@@ -6,23 +6,22 @@ never measured is measured first.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plait.cli.legal import legal_job
-from plait.cli.output import Answer, JsonFlag, Line
+from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from plait.planner.search import Plans, RankedPlan
-    from plait.plans.plan import Plan
     from plait.specs.measurements import Measurements
 
-__all__ = ["command", "known_machine", "plans_document", "plans_lines", "short"]
+__all__ = ["command", "known_machine", "plans_document", "plans_lines"]
 
 _SHOWN = 10  # plans in the table for people; the document has them all
 
@@ -53,10 +52,7 @@ def known_machine(path: Path | None) -> Measurements:
     """The measurements in a file, or in the cache; where there are none yet, they are taken, and that is said."""
     from plait.api import measured
 
-    def tell(stage: str) -> None:
-        print(f"never measured this machine before: timing {stage} ...", file=sys.stderr, flush=True)
-
-    return measured(path, tell=tell)
+    return measured(path, tell=lambda stage: tell(f"never measured this machine before: timing {stage} ..."))
 
 
 def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
@@ -75,18 +71,13 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
 def _ranked_document(one: RankedPlan) -> dict[str, Any]:
     from plait.plans.files import plan_table
 
-    predicted, terms = one.prediction, one.prediction.terms
+    predicted = one.prediction
     return {
         "plan": plan_table(one.plan),
         "step_seconds": predicted.step_seconds,
         "interval": list(predicted.interval),
         "memory_bytes": list(predicted.memory_bytes),
-        "terms": {
-            "compute": terms.compute,
-            "bubble": terms.bubble,
-            "optimizer": terms.optimizer,
-            "exposed": dict(terms.exposed),
-        },
+        "terms": asdict(predicted.terms),
         "lost_because": one.lost_because,
     }
 
@@ -111,10 +102,18 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
 
 
 def _row(one: RankedPlan) -> tuple[str, ...]:
+    from plait.plans.describe import plan_name
+
     predicted = one.prediction
     spread = (predicted.interval[1] - predicted.step_seconds) / predicted.step_seconds
     largest = str(Bytes(max(predicted.memory_bytes)))
-    return short(one.plan), str(Seconds(predicted.step_seconds)), f"±{spread:.0%}", largest, one.lost_because or "best"
+    return (
+        plan_name(one.plan),
+        str(Seconds(predicted.step_seconds)),
+        f"±{spread:.0%}",
+        largest,
+        one.lost_because or "best",
+    )
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:
@@ -125,14 +124,3 @@ def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:
         cells = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=False))]
         style = ("dim", "bold green", "")[min(place, 2)]
         yield [(style, "  ".join([*cells, reason]))]
-
-
-def short(plan: Plan) -> str:
-    """A plan on one line: what it splits, and how it cuts the batch."""
-    degrees = [f"{axis} {plan.mesh.size(axis)}" for axis in ("data", "tensor", "pipeline") if plan.mesh.size(axis) > 1]
-    parts = [" × ".join(degrees) or "one rank", f"microbatch {plan.microbatch}"]
-    if plan.pipeline > 1:
-        parts.append(f"{plan.schedule} {'+'.join(map(str, plan.stages))}")
-    if plan.tensor > 1 and plan.sequence_parallel:
-        parts.append("sequence parallel")
-    return ", ".join(parts)

@@ -6,13 +6,12 @@ that says what a person would want to know: the best rate, the worst, what a mes
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from plait.cli.output import Answer, JsonFlag
+from plait.cli.output import Answer, JsonFlag, tell
 
 __all__ = ["command"]
 
@@ -33,13 +32,9 @@ def command(
 
     path = out or default_path()
     require_place(path)
-    measured = profile(ranks, tell=_tell)
+    measured = profile(ranks, tell=lambda stage: tell(f"timing {stage} ..."))
     write_measurements(measured, path)
     return Answer(
         document=document_of(measured) | {"written": str(path)},
         lines=[*profile_lines(measured), [("", f"written to {path}")]],
     )
-
-
-def _tell(stage: str) -> None:
-    print(f"timing {stage} ...", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import typer
 
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line
-from plait.cli.plan import known_machine, short
+from plait.cli.plan import known_machine
 from plait.errors import UnusableInput
 from plait.units import Seconds
 
@@ -76,10 +76,11 @@ def step_document(one: Played) -> dict[str, Any]:
 
 def step_lines(one: Played) -> Iterator[Line]:
     """The timeline, drawn; and where the step's seconds go."""
+    from plait.plans.describe import plan_name
     from plait.schedules.timeline import draw
 
     plan, step = one.plan, one.step
-    yield [("bold", short(plan))]
+    yield [("bold", plan_name(plan))]
     each = plan.data * plan.tensor
     stages = f"a line a stage, of {each} ranks each; " if each > 1 else ""
     yield [("dim", f"{stages}F forward, B backward, ~ transfer, · waiting")]

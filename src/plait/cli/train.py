@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from plait.cli.plan import known_machine
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
-    from plait.training.trainer import Measured, TrainingResult
+    from plait.training.trainer import TrainingResult
 
 __all__ = ["command", "result_document", "result_lines"]
 
@@ -50,33 +51,19 @@ def command(
 
 def result_document(result: TrainingResult) -> dict[str, Any]:
     """The contract's `train` document."""
-    terms = result.prediction.terms
+    predicted = result.prediction
     return {
         "steps": result.steps,
         "loss": {"first_validation": result.validations[0][1], "last_validation": result.validations[-1][1]},
         "tokens_per_second": result.tokens_per_second,
         "predicted": {
-            "step_seconds": result.prediction.step_seconds,
-            "interval": list(result.prediction.interval),
-            "compute": terms.compute,
-            "bubble": terms.bubble,
-            "optimizer": terms.optimizer,
-            "exposed": dict(terms.exposed),
-            "memory_bytes": list(result.prediction.memory_bytes),
+            "step_seconds": predicted.step_seconds,
+            "interval": list(predicted.interval),
+            **asdict(predicted.terms),
+            "memory_bytes": list(predicted.memory_bytes),
         },
-        "measured": _measured_table(result.measured),
+        "measured": asdict(result.measured),
         "run": str(result.run.path),
-    }
-
-
-def _measured_table(measured: Measured) -> dict[str, Any]:
-    return {
-        "step_seconds": measured.step_seconds,
-        "compute": measured.compute,
-        "bubble": measured.bubble,
-        "optimizer": measured.optimizer,
-        "exposed": dict(measured.exposed),
-        "memory_bytes": list(measured.memory_bytes),
     }
 
 

@@ -17,12 +17,11 @@ import numpy.typing as npt
 import torch
 
 from plait.data.dataset import TokenPart
+from plait.models.loss import IGNORED
 from plait.random.order import permuted
 from plait.random.words import stream_key
 
-__all__ = ["IGNORE_INDEX", "Batch", "Loader", "samples_of_step", "validation_batches"]
-
-IGNORE_INDEX = -100  # a target that does not count, as in torch's cross_entropy
+__all__ = ["Batch", "Loader", "samples_of_step", "validation_batches"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class Batch:
     """Some rows of a global batch. All tensors are int64 on the CPU.
 
     samples is the global sample number of each row (for keyed randomness): no two rows of a run share one.
-    target_count counts the targets of the *whole* global batch that are not IGNORE_INDEX: the loss is a sum divided by
+    target_count counts the targets of the *whole* global batch that are not IGNORED: the loss is a sum divided by
     it.
     """
 
@@ -89,7 +88,7 @@ def validation_batches(
 ) -> Iterator[Batch]:
     """Rows [start, stop) of the batches of a part in its own order, each token but the first a target exactly once.
 
-    Every batch has the shape of a training batch: what is missing at the end is filled with IGNORE_INDEX targets.
+    Every batch has the shape of a training batch: what is missing at the end is filled with IGNORED targets.
     """
     sequences = -(-(len(part.tokens) - 1) // sequence_length)
     sequences = sequences if max_sequences is None else min(sequences, max_sequences)
@@ -107,11 +106,11 @@ def _rows(
     numbers: npt.NDArray[np.int64],
     rows: slice,
 ) -> Batch:
-    """Gather the windows of `rows`; count the targets of all windows. Beyond the text, a target is IGNORE_INDEX."""
+    """Gather the windows of `rows`; count the targets of all windows. Beyond the text, a target is IGNORED."""
     last = len(part.tokens) - 1
     index = windows[rows, None] * sequence_length + np.arange(sequence_length + 1)  # (rows, sequence + 1)
     tokens = part.tokens[np.minimum(index, last)].astype(np.int64)
-    targets = np.where(index[:, 1:] <= last, tokens[:, 1:], IGNORE_INDEX)
+    targets = np.where(index[:, 1:] <= last, tokens[:, 1:], IGNORED)
     return Batch(
         tokens=torch.from_numpy(tokens[:, :-1].copy()),
         targets=torch.from_numpy(targets),

@@ -15,12 +15,24 @@ from plait.plans.plan import Plan
 from plait.specs.wording import counted
 from plait.units import Bytes
 
-__all__ = ["describe"]
+__all__ = ["describe", "plan_name"]
 
 
 def describe(plan: Plan) -> str:
     """A few short lines. What a plan does not use is not mentioned."""
     return "\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in _sentences(plan))
+
+
+def plan_name(plan: Plan) -> str:
+    """What tells a plan from its rivals, on one line: what it splits, and how it cuts the batch."""
+    axes = ("data", "tensor", "pipeline")
+    split = " × ".join(f"{axis} {plan.mesh.size(axis)}" for axis in axes if plan.mesh.size(axis) > 1) or "one rank"
+    words = [split, f"microbatch {plan.microbatch}"]
+    words += [f"{plan.schedule} {'+'.join(map(str, plan.stages))}"] if plan.pipeline > 1 else []
+    words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
+    words += [f"ZeRO {plan.zero}"] if plan.zero else []
+    words += [f"{plan.recompute} recompute"] if plan.recompute != "none" else []
+    return ", ".join(words)
 
 
 def _sentences(plan: Plan) -> Iterator[str]:

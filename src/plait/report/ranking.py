@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
+from plait.plans.describe import plan_name
 from plait.plans.plan import Plan
 from plait.report.comparison import term_seconds
 from plait.report.data import RankedPlan, Search
@@ -19,23 +20,11 @@ from plait.report.markup import Markup, element, fragment
 from plait.report.shares import stacked, terms_legend
 from plait.report.svg import Scale, line, picture, words
 
-__all__ = ["plan_name", "ranking"]
+__all__ = ["ranking"]
 
 _MOST_PLANS = 12  # shown
 _FARTHEST = 3.0  # times the best plan: longer bars end at the edge, with an arrow
 _WIDTH, _HEIGHT = 300.0, 24.0
-
-
-def plan_name(plan: Plan) -> str:
-    """What tells a plan from its rivals: degrees above 1, then microbatch and schedule."""
-    degrees = {"data": plan.data, "tensor": plan.tensor, "pipeline": plan.pipeline}
-    split = " × ".join(f"{axis} {degree}" for axis, degree in degrees.items() if degree > 1) or "one rank"
-    words = [split, f"microbatch {plan.microbatch}"]
-    words += [plan.schedule] if plan.pipeline > 1 else []
-    words += ["sequence parallel"] if plan.sequence_parallel else []
-    words += [f"ZeRO {plan.zero}"] if plan.zero else []
-    words += [f"{plan.recompute} recompute"] if plan.recompute != "none" else []
-    return ", ".join(words)
 
 
 def ranking(search: Search, chosen: Plan | None = None) -> Markup:

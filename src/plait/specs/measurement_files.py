@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from plait.errors import UnusableInput
+from plait.specs.cache import cache_directory
 from plait.specs.measurements import Measurements
 
 __all__ = ["default_path", "document_of", "read_measurements", "require_place", "write_measurements"]
@@ -24,10 +25,7 @@ __all__ = ["default_path", "document_of", "read_measurements", "require_place", 
 
 def default_path(environment: Mapping[str, str] = os.environ) -> Path:
     """Where `plait profile` writes and the planner reads: $PLAIT_CACHE, else the user's XDG cache."""
-    if chosen := environment.get("PLAIT_CACHE"):
-        return Path(chosen) / "measurements.json"
-    base = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "plait" / "measurements.json"
+    return cache_directory(environment) / "measurements.json"
 
 
 def document_of(measurements: Measurements) -> dict[str, Any]:

@@ -13,18 +13,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from plait.errors import UnusableInput
+from plait.specs.documents import finite
 from plait.specs.files import job_table
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 
-__all__ = ["RunDirectory", "finite", "written"]
+__all__ = ["RunDirectory", "written"]
 
 
 @dataclass(frozen=True)
@@ -136,16 +136,3 @@ def written(path: Path) -> Iterator[Path]:
 
 def _no_place(path: Path, error: OSError) -> UnusableInput:
     return UnusableInput(f"{path}: can't hold a run: {error.strerror or error}; name another directory")
-
-
-def finite(value: Any) -> Any:
-    """The value as JSON can hold it: null for every number that is not finite."""
-    match value:
-        case float() if not isfinite(value):
-            return None
-        case Mapping():
-            return {key: finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [finite(item) for item in value]
-        case _:
-            return value

@@ -9,11 +9,9 @@ It never plans: the prediction is handed in, and only written down.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -25,12 +23,13 @@ from plait.plans.files import write_plan
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_table
 from plait.schedules.timeline import Timed, Timeline
+from plait.specs.cache import cache_directory
 from plait.specs.job import Job
 from plait.training.metrics import Metrics
 from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, RankMeasure, train_on_rank
 from plait.training.run_directory import RunDirectory, written
 
-__all__ = ["Measured", "OnEvent", "TrainingResult", "cache_directory", "train"]
+__all__ = ["Measured", "OnEvent", "TrainingResult", "train"]
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 _PATIENCE = 300.0  # seconds without a word from any rank, beside ten times what is predicted
@@ -62,12 +61,6 @@ class TrainingResult:
     tokens_per_second: float
     prediction: Prediction
     measured: Measured
-
-
-def cache_directory() -> Path:
-    """Where tokens and measurements are kept: `$PLAIT_CACHE`, else the user's cache directory."""
-    named = os.environ.get("PLAIT_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plait"
 
 
 def train(
