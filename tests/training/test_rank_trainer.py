@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from plait.data.dataset import load_tokens, prepare_tokens
-from plait.data.loader import IGNORE_INDEX, validation_batches
+from plait.data.loader import validation_batches
+from plait.models.loss import IGNORED
 from plait.schedules.action import COMPUTE
 from plait.specs.job import Job
 from plait.training import rank_trainer
@@ -97,7 +98,7 @@ def test_every_target_but_the_first_token_comes_once(tmp_path: Path, batch: int)
     job, _ = tiny(tmp_path)
     part = load_tokens(tokens_of(job, tmp_path)).validation
     batches = list(validation_batches(part, sequence_length=LENGTH, global_batch=batch, max_sequences=10**6))
-    targets = [target for one in batches for target in one.targets.flatten().tolist() if target != IGNORE_INDEX]
+    targets = [target for one in batches for target in one.targets.flatten().tolist() if target != IGNORED]
     assert targets == part.tokens[1:].tolist()
     assert sum(one.target_count for one in batches) == len(targets)
 
