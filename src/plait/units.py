@@ -1,8 +1,8 @@
-"""Bytes, seconds and FLOPs as numbers that print well. They are plain ints and floats everywhere else."""
+"""Bytes and seconds as numbers that print well. They are plain ints and floats everywhere else."""
 
 from __future__ import annotations
 
-__all__ = ["Bytes", "Flops", "Seconds"]
+__all__ = ["Bytes", "Seconds"]
 
 
 def _scaled(value: float, step: float, names: tuple[str, ...]) -> str:
@@ -23,13 +23,6 @@ class Bytes(int):
 
     def __str__(self) -> str:
         return _scaled(float(self), 1024.0, ("B", "KiB", "MiB", "GiB", "TiB"))
-
-
-class Flops(int):
-    """A count of floating-point operations; prints in powers of 1000."""
-
-    def __str__(self) -> str:
-        return _scaled(float(self), 1000.0, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"))
 
 
 class Seconds(float):

@@ -10,13 +10,13 @@ the least possible largest stage, once for the most even cut that keeps it. It k
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from math import inf
 from operator import add
 
 from plait.errors import PlaitError
 
-__all__ = ["balanced_stages", "stage_costs"]
+__all__ = ["balanced_stages"]
 
 _Price = Callable[[int, int, int], float]  # of the blocks [start, stop) on a stage: (stage, start, stop)
 
@@ -42,17 +42,6 @@ def balanced_stages(
     limit, _ = _partition(len(blocks), stages, cost, max)
     _, sizes = _partition(len(blocks), stages, square, add)
     return sizes
-
-
-def stage_costs(
-    blocks: Sequence[float], stages: Sequence[int], *, embedding: float = 0.0, head: float = 0.0
-) -> tuple[float, ...]:
-    """The cost of each stage of a cut."""
-    cuts = [0, *accumulate(stages)]
-    found = [sum(blocks[start:stop]) for start, stop in pairwise(cuts)]
-    found[0] += embedding
-    found[-1] += head
-    return tuple(found)
 
 
 def _partition(
