@@ -24,7 +24,7 @@ SAYS = {
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_it_runs(name, tmp_path):
-    write_measurements(machine(cores=2), tmp_path / "measurements.json")  # a known machine: no example has to measure this one
+    write_measurements(machine(cores=2), tmp_path / "measurements.json")  # known: no example has to measure this one
     ran = subprocess.run(
         [sys.executable, EXAMPLES / name],
         env={**os.environ, "PLAIT_CACHE": str(tmp_path)},
