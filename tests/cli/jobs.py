@@ -109,7 +109,6 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
         {"cluster.ranks": 4, "plan.tensor": 3}, FREE[:-1], "plan.tensor", "can't be 4 ranks",
     ),
     "ranks that nothing fills": ({"cluster.ranks": 13}, FREE[:-1], "cluster.ranks", "can't be 13 ranks"),
-    "gradients too narrow": ({"training.precision": "fp64"}, (), "plan.gradient_precision", "fp64"),
     "gradients too wide": ({"plan.gradient_precision": "fp64"}, (), "plan.gradient_precision", "fp32"),
 }  # fmt: skip
 
@@ -133,7 +132,7 @@ GOOD: dict[str, tuple[Changes, tuple[str, ...]]] = {
     "one sequence a microbatch": ({"plan.microbatch": 1}, ()),
     "the batch in one piece": ({"plan.microbatch": 8}, ()),
     "gpipe": ({"plan.schedule": "gpipe"}, ()),
-    "double precision": ({"training.precision": "fp64"}, ("plan.gradient_precision",)),
+    "double precision": ({"training.precision": "fp64"}, ()),
     "double precision, spelt out": ({"training.precision": "fp64", "plan.gradient_precision": "fp64"}, ()),
     "half precision": ({"training.precision": "bf16"}, ()),
     "sgd without anything": (

@@ -85,8 +85,7 @@ def test_every_value_that_is_offered_mends_the_job(name):
     changes, without, _, _ = BROKEN[name]
     for key, value in remedies(name):
         put = list(value) if isinstance(value, tuple) else value
-        no_one_plan = key in ("model.name", "training.precision")  # no plan is one for all models and precisions
-        left_out = [*without, "plan"] if no_one_plan else without
+        left_out = [*without, "plan"] if key == "model.name" else without  # no plan is one for all named models
         assert errors_of(contract_table({**changes, key: put}, left_out)) == []
 
 
@@ -141,6 +140,7 @@ def test_the_house_s_own_example(write):
         ({"training.sequence_length": 1}, "training.sequence_length"),
         ({"plan.microbatch": 8}, "plan.pipeline"),
         ({"plan.sequence_parallel": True}, "plan.sequence_parallel"),
+        ({"training.precision": "fp64"}, "plan.gradient_precision"),
     ],
 )
 def test_what_is_suspicious_is_legal(write, changes, key):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 from hypothesis import strategies as st
 
@@ -75,8 +74,7 @@ def every_plan(job: Job) -> Iterator[Plan]:
         for microbatch, stages in product(range(1, job.training.global_batch + 1), compositions(job.model.layers)):
             open_keys = {"microbatch": microbatch, "stages": stages}
             if open_keys.items() <= {**open_keys, **fixed}.items():
-                equal: dict[str, Any] = {"tensor_shares": (1,) * tensor, "data_shares": (1,) * data}
-                equal["gradient_precision"] = "fp64" if job.training.precision == "fp64" else "fp32"
+                equal = {"tensor_shares": (1,) * tensor, "data_shares": (1,) * data}
                 yield Plan(**{**equal, **open_keys, **degrees, **fixed})
 
 
@@ -97,7 +95,7 @@ def can_run(job: Job, plan: Plan) -> bool:
         return False
     if plan.schedule not in {"gpipe", "1f1b"} or plan.zero:
         return False
-    if (plan.gradient_precision == "fp64") != (training.precision == "fp64"):
+    if plan.gradient_precision == "fp64" and training.precision != "fp64":
         return False
     if plan.ranks != job.cluster.ranks or training.global_batch % (plan.data * plan.microbatch):
         return False

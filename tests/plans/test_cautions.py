@@ -26,6 +26,7 @@ def test_the_contract_s_job_is_not_suspicious():
         ("training.sequence_length", 1, "training.sequence_length", "1 token"),
         ("plan.microbatch", 8, "plan.pipeline", "1 microbatches for 2 stages"),
         ("plan.sequence_parallel", True, "plan.sequence_parallel", "nothing"),
+        ("training.precision", "fp64", "plan.gradient_precision", "fp64"),
         ("cluster.ranks", 5, "cluster.ranks", "4 cores"),
     ],
 )

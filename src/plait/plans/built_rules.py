@@ -5,7 +5,6 @@ from __future__ import annotations
 from plait.plans.rule import Breach, Rule
 from plait.specs.choices import CHOICES, judge
 from plait.specs.job import Job
-from plait.specs.training import PRECISIONS
 from plait.specs.wording import shown
 
 __all__ = ["BUILT_RULES"]
@@ -26,17 +25,14 @@ def _built(key: str) -> Rule:
 
 
 def _gradients_fit(job: Job) -> bool:
-    summed = PRECISIONS[job.training.precision].reduce
-    return job.constraints.get("gradient_precision", summed) == summed
+    return job.constraints.get("gradient_precision") != "fp64" or job.training.precision == "fp64"
 
 
-def _gradients_differ(job: Job) -> Breach:
-    asked, precision = job.constraints["gradient_precision"], job.training.precision
-    others = [name for name, policy in PRECISIONS.items() if policy.reduce == asked]
+def _gradients_too_wide(job: Job) -> Breach:
     return Breach(
         key="plan.gradient_precision",
-        message=f"gradient_precision = {shown(asked)} in a job of precision {shown(precision)}",
-        remedies=(("plan.gradient_precision", (PRECISIONS[precision].reduce,)), ("training.precision", others)),
+        message=f'gradient_precision = "fp64" in a job of precision {shown(job.training.precision)}',
+        remedies=(("plan.gradient_precision", ("fp32",)), ("training.precision", ("fp64",))),
     )
 
 
@@ -45,6 +41,6 @@ BUILT_RULES = (
     Rule(
         reads=frozenset({"plan.gradient_precision", "training.precision"}),
         holds=_gradients_fit,
-        breach=_gradients_differ,
+        breach=_gradients_too_wide,
     ),
 )

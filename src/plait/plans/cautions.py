@@ -46,6 +46,8 @@ def _of_plan(job: Job) -> Iterator[tuple[str, str]]:
         yield "plan.pipeline", message
     if job.constraints.get("sequence_parallel") and degree(job, "tensor") == 1:
         yield "plan.sequence_parallel", "sequence_parallel does nothing where tensor = 1"
+    if job.training.precision == "fp64" and job.constraints.get("gradient_precision") == "fp32":
+        yield "plan.gradient_precision", "a job of precision fp64 keeps and sums its gradients in fp64"
 
 
 def _of_ranks(job: Job, cores: int) -> Iterator[tuple[str, str]]:
