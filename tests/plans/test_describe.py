@@ -19,7 +19,7 @@ from tests.plans.drawn import jobs
             [
                 "4 ranks: 2 replicas of a pipeline of 2 stages (4, 3 layers).",
                 "Microbatches of 2 sequences, scheduled by 1f1b.",
-                "Gradients are summed over the replicas in fp32, in buckets of 25 MiB.",
+                "Gradients are summed over the replicas in buckets of 25 MiB.",
             ],
         ),
         (

@@ -2,7 +2,7 @@
 
     4 ranks: 2 replicas of a pipeline of 2 stages (4, 3 layers).
     Microbatches of 2 sequences, scheduled by 1f1b.
-    Gradients are summed over the replicas in fp32, in buckets of 25 MiB.
+    Gradients are summed over the replicas in buckets of 25 MiB.
 
 It knows the plan alone: nothing of the model, nothing that was predicted.
 """
@@ -43,7 +43,7 @@ def _sentences(plan: Plan) -> Iterator[str]:
     yield f"{batches}, scheduled by {plan.schedule}" if plan.pipeline > 1 else batches
     if plan.data > 1:
         size = Bytes(plan.bucket_bytes)
-        yield f"gradients are summed over the replicas in {plan.gradient_precision}, in buckets of {size}"
+        yield f"gradients are summed over the replicas in buckets of {size}"
 
 
 def _arrangement(plan: Plan) -> str:
