@@ -11,7 +11,10 @@ import torch
 
 from plait.errors import IllegalJob, Problem, RankFailure
 from plait.launchers import RankPool, emit
-from plait.launchers.rank import inside_a_rank
+from plait.launchers.rank import (
+    _report,  # pyright: ignore[reportPrivateUsage]  # no process is needed to try it
+    inside_a_rank,
+)
 from tests.conftest import RunOnRanks
 
 
@@ -63,6 +66,29 @@ def test_a_report_begins_with_the_exception_s_own_words(run_on_ranks: RunOnRanks
     assert words == "ValueError: boom"
     assert traceback.startswith("Traceback (most recent call last):\n")
     assert traceback.splitlines()[1].endswith(", in _raise"), "our own frames are left out"
+    assert traceback.splitlines()[-1] == "    raise error"
+
+
+def _raise_twice_with_a_note() -> None:
+    try:
+        raise KeyError("first")
+    except KeyError as cause:
+        error = ValueError("planted\nin two lines")
+        error.add_note("and a note")
+        raise error from cause
+
+
+def test_the_user_reads_the_words_once_and_those_of_the_cause_too(run_on_ranks: RunOnRanks) -> None:
+    with pytest.raises(RankFailure) as caught:
+        run_on_ranks(1, _raise_twice_with_a_note)
+    told = str(caught.value)
+    assert told.startswith("rank 0 failed first:\nValueError: planted\nin two lines\nand a note\n\nTraceback")
+    assert told.count("ValueError: planted") == told.count("and a note\n") == told.count("KeyError: 'first'") == 1
+    assert told.splitlines()[-1] == "    raise error from cause"
+
+
+def test_an_exception_without_a_place_is_only_its_words() -> None:
+    assert _report(ValueError("nowhere")) == "ValueError: nowhere"
 
 
 def test_a_report_carries_our_own_errors_whole(run_on_ranks: RunOnRanks) -> None:

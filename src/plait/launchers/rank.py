@@ -128,11 +128,11 @@ def _answer(function: Callable[..., object], result: object) -> bytes:
 
 
 def _report(error: BaseException) -> str:
-    """The exception's own words first, then its traceback from the task's function on."""
+    """The exception's own words, then its traceback from the task's function on, which need not end in them again."""
     own_frames = error.__traceback__.tb_next if error.__traceback__ else None
     words = "".join(traceback.format_exception_only(error)).strip()
-    story = "".join(traceback.format_exception(type(error), error, own_frames)).strip()
-    return f"{words}\n\n{story}"
+    story = "".join(traceback.format_exception(type(error), error, own_frames)).strip().removesuffix(words).rstrip()
+    return f"{words}\n\n{story}" if story else words
 
 
 def host_store(ranks: int, timeout: float) -> int:
