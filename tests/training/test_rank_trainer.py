@@ -41,7 +41,9 @@ def lived(run_on_ranks: Any, place: Path, ranks: int = 1, **changes: Any) -> tup
 def test_one_rank_speaks_for_all(run_on_ranks: Any, tmp_path: Path) -> None:
     measures, told = lived(run_on_ranks, tmp_path, 2, cluster={"ranks": 2}, plan={"pipeline": 2})
     assert {rank for rank, _ in told} == {1}, "the last stage knows the loss"
-    assert [event["step"] for _, event in told if event["event"] == "step"] == [1, 2, 3, 4, 5, 6]
+    steps = [event for _, event in told if event["event"] == "step"]
+    assert [event["step"] for event in steps] == [1, 2, 3, 4, 5, 6]
+    assert [event["step"] for event in steps if event["validation_follows"]] == [4, 6]
     assert len(measures) == 2
     for measure in measures:
         assert measure.weight_bytes == measure.gradient_bytes > 0

@@ -1,6 +1,7 @@
 """Where the numbers of a run go, as they come: `metrics.jsonl`, one line a step, and an event file for TensorBoard.
 
-A line is on disk before the next step ends, so that a run that dies has told all it knew.
+A step's line is on disk as soon as the step is told, or, where a validation follows, with the validation's loss: a run
+that dies has told all it knew.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +18,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[repo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from plait.errors import UnusableInput
-from plait.training.run_directory import RunDirectory, finite, written
+from plait.specs.documents import finite
+from plait.training.run_directory import RunDirectory, written
 
 __all__ = ["Metrics"]
 
@@ -33,28 +35,31 @@ class Metrics:
     def __init__(self, run: RunDirectory, predicted_seconds: float) -> None:
         self.validations: list[tuple[int, float]] = []
         self._predicted_seconds = predicted_seconds
-        self._pending: dict[str, Any] | None = None  # the last step, until it is known whether a validation follows
+        self._pending: dict[str, Any] | None = None  # a step whose validation is still to come
         self._lines_path = run.metrics
         self._board_path = run.tensorboard / f"events.out.tfevents.{int(time.time()):010d}.plait"
-        with written(self._board_path) as path:
-            path.parent.mkdir(exist_ok=True)
-            self._board = RecordWriter(path.open("wb"))
-        with written(self._lines_path) as path:
-            self._lines = path.open("w", encoding="utf-8")
-        self._record(Event(wall_time=time.time(), file_version=_VERSION))
+        with written(self._board_path) as board, ExitStack() as opened:
+            board.parent.mkdir(exist_ok=True)
+            self._board = opened.enter_context(closing(RecordWriter(board.open("wb"))))
+            with written(self._lines_path) as lines:
+                self._lines = opened.enter_context(lines.open("w", encoding="utf-8"))
+            self._record(Event(wall_time=time.time(), file_version=_VERSION))
+            opened.pop_all()  # now it is for __exit__ to close them
 
     def take(self, event: Mapping[str, Any]) -> None:
         """One event of the reporting rank: a step, or a validation of the state after it."""
         if event["event"] == "step":
-            self._flush()
             self._pending = {key: event[key] for key in ("step", "loss", "tokens", "seconds", "norm")}
             self._pending["predicted_seconds"] = self._predicted_seconds
             self._scalars(event["step"], loss=event["loss"], tokens_per_second=event["tokens"] / event["seconds"])
+            if not event["validation_follows"]:
+                self._flush()
         else:
             self.validations.append((event["step"], event["loss"]))
             self._scalars(event["step"], validation_loss=event["loss"])
             if self._pending is not None:
                 self._pending["validation_loss"] = event["loss"]
+                self._flush()
 
     def __enter__(self) -> Self:
         return self

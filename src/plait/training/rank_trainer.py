@@ -114,8 +114,9 @@ class _RankTrainer:
             result = train_step(self._model, self._optimizer, rows, batch.target_count, training)
             if step >= _WARM_UP_STEPS or training.steps <= _WARM_UP_STEPS:
                 steady.append((result, tuple(self._model.timeline)))
-            self._tell_step(step + 1, result, batch.target_count)
-            if (step + 1) % training.validate_every == 0 or step + 1 == training.steps:
+            validates = (step + 1) % training.validate_every == 0 or step + 1 == training.steps
+            self._tell_step(step + 1, result, batch.target_count, validation_follows=validates)
+            if validates:
                 self._validate(step + 1)
         measure = self._measure(steady)
         self._save()
@@ -149,10 +150,10 @@ class _RankTrainer:
             per_token = self._dataset.validation.bytes_per_token
             emit({"event": "validation", "step": step, "loss": total / count, "bytes_per_token": per_token})
 
-    def _tell_step(self, step: int, result: StepResult, tokens: int) -> None:
+    def _tell_step(self, step: int, result: StepResult, tokens: int, *, validation_follows: bool) -> None:
         if self._reports:
             emit({"event": "step", "step": step, "loss": result.loss, "norm": result.norm, "tokens": tokens,
-                  "seconds": result.seconds})  # fmt: skip
+                  "seconds": result.seconds, "validation_follows": validation_follows})  # fmt: skip
 
     def _save(self) -> None:
         plan, rank = self._assignment.plan, self._model.mesh.rank
