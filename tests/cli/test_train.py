@@ -140,7 +140,7 @@ def test_a_rank_that_raises_is_heard_once(capsys, monkeypatch):
     err = capsys.readouterr().err
     assert err.count("error: rank 1 failed first") == 1
     assert err.count("raise ArithmeticError") == 1
-    assert err.count("ArithmeticError: planted on rank 1") == 2, "in a word, and under its traceback"
+    assert err.count("ArithmeticError: planted on rank 1") == 1
 
 
 def start(place):

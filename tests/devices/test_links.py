@@ -78,8 +78,10 @@ def contents_are_right() -> bool:
 
 
 def test_the_time_runs_until_the_last_rank_is_done(run_on_ranks: RunOnRanks):
-    spans = run_on_ranks(2, span_of_a_slow_rank, 0.004)
-    assert all(0.004 <= span < 1.0 for span in spans)
+    slow = 0.2  # many times what a busy machine may keep the other rank from starting
+    spans = run_on_ranks(2, span_of_a_slow_rank, slow)
+    assert min(spans) > slow / 2, spans
+    assert max(spans) - min(spans) < 1e-9, "the same numbers on every rank"
 
 
 def span_of_a_slow_rank(seconds: float) -> float:
