@@ -112,7 +112,7 @@ def test_measurements_of_another_machine(tmp_path: Path):
 
 def test_measurements_of_this_machine_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("plait.devices.host.processor_name", lambda: "ours")
-    monkeypatch.setattr("plait.devices.host.usable_cores", lambda: 2)
+    monkeypatch.setattr("plait.specs.cluster.usable_cores", lambda: 2)
     assert doctor.check_measurements(written(tmp_path, "ours")).ok
     assert doctor.check_measurements(tmp_path / "none.json").ok
 

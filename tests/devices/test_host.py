@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from plait.devices import host
+from plait.specs.cluster import usable_cores
 
 
 def test_cores_and_memory_are_within_the_machine():
-    assert 1 <= host.usable_cores() <= (os.cpu_count() or 1)
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
     assert 2**20 < host.memory_bytes() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert host.processor_name()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from plait.devices import host
 from plait.specs.cluster import usable_cores
 
 
@@ -21,7 +20,3 @@ def test_there_is_a_core():
 def test_a_container_s_quota_counts(tmp_path: Path, quota: str, cores: int | None):
     (tmp_path / "cpu.max").write_text(quota + "\n")
     assert usable_cores(tmp_path) == (cores or usable_cores(tmp_path / "none"))
-
-
-def test_the_host_and_the_job_count_the_same_cores():
-    assert host.usable_cores is usable_cores

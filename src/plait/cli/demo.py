@@ -7,6 +7,7 @@ Nothing happens here that the commands don't do; it only hands on what each of t
 
 from __future__ import annotations
 
+import json as json_reader
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,6 +66,7 @@ def command(
             asked, plans.best.plan, run=out, measurements=measurements, samples=_SAMPLES, on_event=progress.take
         )
     _show(result_lines(result))
+    _show(_sample_lines(result.run.path / "samples.json"))
 
     result.run.write_json("plans.json", plans_document(plans, None))
     result.run.write_json("verify.json", document(verification))
@@ -74,6 +76,13 @@ def command(
     _show([[("bold", f"done in {Seconds(seconds)}")], [("", f"ask it yourself: {commands[4]}")]])
     summary = result_document(result) | {"verdict": verification.verdict, "seconds": seconds}
     return Answer(document=summary, code=1 if verification.verdict == "BUG" else 0)
+
+
+def _sample_lines(samples: Path) -> Iterable[Line]:
+    """The first of the texts that the model continued."""
+    first = json_reader.loads(samples.read_text(encoding="utf-8"))[0]
+    yield [("dim", f"what it writes after {first['prompt']!r} (the others stand in the report):")]
+    yield from ([("", f"    {line}")] for line in (first["prompt"] + first["text"]).splitlines()[:16])
 
 
 def _commands(job: Path, out: Path) -> tuple[str, ...]:

@@ -58,8 +58,9 @@ def examine() -> Iterator[Check]:
 def check_measurements(path: Path | None = None) -> Check:
     """What the planner would read: nothing yet, or numbers of this very machine."""
     from plait.devices.checkup import Check
-    from plait.devices.host import processor_name, usable_cores
+    from plait.devices.host import processor_name
     from plait.errors import UnusableInput
+    from plait.specs.cluster import usable_cores
     from plait.specs.measurement_files import default_path, read_measurements
 
     place = path or default_path()

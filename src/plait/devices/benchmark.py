@@ -28,6 +28,7 @@ from plait.devices.links import LinkReport, measure_links
 from plait.devices.memory_bound import measure_copy, measure_memory_bound
 from plait.devices.overheads import measure_dispatch, measure_optimizers
 from plait.devices.products import gemm_shapes, measure_attention, measure_gemm
+from plait.specs.cluster import usable_cores
 from plait.specs.measurements import Gemm, Host, Measurements
 from plait.specs.training import Dtype
 
@@ -53,7 +54,7 @@ def default_ranks() -> int:
     """Ranks that a profile starts: one a core, at least 4, at most 8; one an accelerator where there are some."""
     if current_device().is_accelerator:
         return min(torch.accelerator.device_count(), _MOST_RANKS)
-    return min(max(host.usable_cores(), _FEWEST_DEFAULT_RANKS), _MOST_RANKS)
+    return min(max(usable_cores(), _FEWEST_DEFAULT_RANKS), _MOST_RANKS)
 
 
 def rank_counts(ranks: int) -> tuple[int, ...]:
@@ -81,7 +82,7 @@ def measure_machine(
     if alone is None:
         raise AssertionError("rank 0 measured nothing")
     tell("ranks at once")
-    together = run(measure_contention, sizes, min(ranks, host.usable_cores()))[0]
+    together = run(measure_contention, sizes, min(ranks, usable_cores()))[0]
     reports: list[LinkReport] = []
     for count in rank_counts(ranks):
         tell(f"links between {count} ranks")
@@ -109,7 +110,7 @@ def describe_host(device: Device) -> Host:
     """The machine as it is now. Take it before anything else runs: others' work is told by what we don't do."""
     return Host(
         processor=host.processor_name(),
-        cores=host.usable_cores(),
+        cores=usable_cores(),
         memory_bytes=device.total_memory,
         device=device.kind,
         torch=torch.__version__,

@@ -24,6 +24,7 @@ import torch
 
 from plait.devices import host
 from plait.devices.device import current_device
+from plait.specs.cluster import usable_cores
 from plait.units import Bytes
 
 __all__ = [
@@ -121,7 +122,7 @@ def _package(name: str, bounds: str) -> Check:
 
 def check_cores(cores: int | None = None, memory: int | None = None) -> Check:
     """Cores and memory that this process may use."""
-    cores, memory = cores or host.usable_cores(), memory or host.memory_bytes()
+    cores, memory = cores or usable_cores(), memory or host.memory_bytes()
     ok = memory >= _LEAST_MEMORY
     detail = f"{host.processor_name()}, {cores} usable, {Bytes(memory)} of memory"
     return Check(name="cores", ok=ok, detail=detail if ok else f"{detail}; ranks need {Bytes(_LEAST_MEMORY)} or more")

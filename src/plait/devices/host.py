@@ -13,12 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from plait.specs.cluster import usable_cores
-
 __all__ = [
-    "busy_cores", "memory_bytes", "peak_resident_bytes", "processor_name", "resident_bytes", "resident_file_bytes",
-    "usable_cores",
-]  # fmt: skip
+    "busy_cores",
+    "memory_bytes",
+    "peak_resident_bytes",
+    "processor_name",
+    "resident_bytes",
+    "resident_file_bytes",
+]
 
 _CGROUP = Path("/sys/fs/cgroup")
 

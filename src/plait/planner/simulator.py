@@ -64,7 +64,7 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     tensor = busy[place] * (stage.forward.tensor + stage.backward.tensor) / work if work else 0.0
     terms = Terms(
         compute=busy[place] - tensor + stage.slowed,
-        bubble=max(0.0, end - busy[place] - stage.slowed - stage.data),
+        bubble=max(0.0, round(end - busy[place] - stage.slowed - stage.data, 9)),  # below a nanosecond it is rounding
         optimizer=cost.optimizer,
         exposed={"data": stage.data, "tensor": tensor + cost.tensor_sums, "pipeline": cost.pipeline_sums},
     )

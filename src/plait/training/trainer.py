@@ -17,13 +17,14 @@ from typing import Any
 
 from plait.data.dataset import TokenDataset, prepare_tokens
 from plait.devices.device import current_device
-from plait.devices.host import memory_bytes, processor_name, usable_cores
+from plait.devices.host import memory_bytes, processor_name
 from plait.launchers import RankPool
 from plait.plans.files import write_plan
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_table
 from plait.schedules.timeline import Timed, Timeline
 from plait.specs.cache import cache_directory
+from plait.specs.cluster import usable_cores
 from plait.specs.job import Job
 from plait.training.metrics import Metrics
 from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, RankMeasure, train_on_rank
