@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from plait.devices import host
-from plait.devices.device import Device, current_device, deterministic, dtype_of, rank_device
+from plait.devices.device import Device, current_device, deterministic, device_of, dtype_of, rank_device
 from plait.specs.training import ITEMSIZE, Dtype
 
 needs_accelerator = pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs an accelerator")
@@ -36,6 +36,11 @@ def test_the_cpu_is_a_device():
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has an accelerator")
 def test_without_an_accelerator_every_rank_has_the_cpu():
     assert {current_device(rank) for rank in range(3)} == {Device()}
+
+
+def test_a_tensor_knows_its_device():
+    assert device_of(torch.zeros(1)) == Device()
+    assert device_of(torch.zeros(1, device="meta")) == Device(kind="meta")
 
 
 def test_ranks_know_their_device(run_on_ranks: Callable[..., list[Any]]):

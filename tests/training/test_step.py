@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from plait.collectives.process_groups import build_mesh
+from plait.devices.device import Device
 from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.models.init import initialise
@@ -105,6 +106,21 @@ def test_the_step_of_the_rows_sets_the_rate():
         train_step(model, optimizer, replace(batch(0), step=step), TARGETS, TRAINING)
         moved.append((model.weights["transformer.ln_f.bias"] - before).abs().mean().item())
     assert moved[1] == pytest.approx(2 * moved[0], rel=1e-3)  # AdamW's first step is the rate, but for its epsilon
+
+
+def test_no_look_at_the_clock_before_the_device_is_done(monkeypatch):
+    seen = []
+
+    def clock():
+        seen.append("clock")
+        return float(len(seen))
+
+    model, optimizer = prepared(ONE_RANK)
+    monkeypatch.setattr(Device, "synchronize", lambda device: seen.append(device))
+    monkeypatch.setattr("plait.training.step.perf_counter", clock)
+    result = train_step(model, optimizer, batch(0), TARGETS, TRAINING)
+    assert seen == [Device(), "clock"] * 3
+    assert result.seconds == 4.0
 
 
 def describe_steps(plan):

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from plait.devices import host
 from plait.specs.training import Dtype
 
-__all__ = ["Device", "current_device", "deterministic", "dtype_of", "rank_device"]
+__all__ = ["Device", "current_device", "deterministic", "device_of", "dtype_of", "rank_device"]
 
 _DTYPES: dict[Dtype, torch.dtype] = {
     "fp64": torch.float64,
@@ -100,6 +100,11 @@ def current_device(local_rank: int = 0) -> Device:
     if accelerator is None:
         return Device()
     return Device(kind=accelerator.type, index=local_rank % torch.accelerator.device_count())
+
+
+def device_of(tensor: torch.Tensor) -> Device:
+    """The device that a tensor lives on."""
+    return Device(kind=tensor.device.type, index=tensor.device.index or 0)
 
 
 def rank_device() -> Device:

@@ -14,6 +14,7 @@ import torch
 
 from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import Group, Mesh
+from plait.devices.device import Device, device_of
 from plait.layers.layer import Layer
 from plait.models.sequences import Sequences
 from plait.parallel.data_parallel import GradientBuffers
@@ -59,8 +60,13 @@ class ParallelModel:
         return self.mesh.coordinate("pipeline") == self.plan.pipeline - 1
 
     @property
+    def device(self) -> Device:
+        """Where its weights are, and all that it computes."""
+        return device_of(next(iter(self.weights.values())))
+
+    @property
     def timeline(self) -> list[Timed]:
-        """When each action of the last schedule ran."""
+        """When each action of the last schedule ran; on an accelerator, when it was queued."""
         return self._executor.timeline
 
     @property

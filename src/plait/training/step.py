@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from plait.collectives.recorder import record
+from plait.devices.device import Device
 from plait.models.sequences import Sequences
 from plait.parallel.model import ParallelModel
 from plait.plans.prediction import Terms
@@ -29,7 +30,8 @@ class StepResult:
     """`loss`: mean over the global batch's targets, on the last stage; `norm`: before clipping, where clipping asks.
 
     `terms` add up to `seconds`. A stage that waits for a neighbour can't tell its slowness from the transfer's: both
-    are `bubble`.
+    are `bubble`. On an accelerator `seconds` is measured, and so is the schedule as a whole; but within the schedule
+    `compute` is only the time in which its actions were queued, and `bubble` all the rest.
     """
 
     loss: float | None
@@ -50,17 +52,17 @@ def train_step(
 
     `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there).
     """
-    start = perf_counter()
+    start = _now(model.device)
     with record() as scheduling:
         loss = model.forward_backward(rows, target_count)
-    computed = perf_counter()
+    computed = _now(model.device)
     with record() as reducing:
         model.sum_gradients()
         if on_gradients is not None:
             on_gradients()
         norm = model.clip_gradients(training.clip_norm) if training.clip_norm > 0 else None
     optimizer.step(learning_rate_at(rows.step, training))
-    end = perf_counter()
+    end = _now(model.device)
     terms = _terms(
         computing=sum(timed.end - timed.start for timed in model.timeline if timed.action.kind in COMPUTE),
         schedule=computed - start,
@@ -69,6 +71,12 @@ def train_step(
         reducing=reducing.blocked_seconds,
     )
     return StepResult(loss=loss, norm=norm, seconds=end - start, terms=terms)
+
+
+def _now(device: Device) -> float:
+    """The clock, once the device has done all that it was asked: else a step would last as long as the asking."""
+    device.synchronize()
+    return perf_counter()
 
 
 def _terms(
