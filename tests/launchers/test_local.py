@@ -217,6 +217,36 @@ def test_a_zygote_that_is_killed_takes_its_ranks_along() -> None:
     starter.close()
 
 
+class _Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class _BlindStarter(FreshProcesses):
+    """Its ranks never seem to end."""
+
+    def exit_code(self, pid: int) -> int | None:
+        return None
+
+
+def test_ranks_that_do_not_end_are_waited_for_all_together(
+    rank_pools: SessionPools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, clock = RankPool(4, starter=rank_pools.starter), _Clock()
+    monkeypatch.setattr(pool, "_starter", _BlindStarter())
+    monkeypatch.setattr("plait.launchers.local.time", clock)
+    pool.close()
+    assert 4 < clock.now < 6, "seconds, not so many a rank"
+
+
 def _sum_over_accelerators() -> float:
     values = torch.ones(1, device=torch.accelerator.current_accelerator())
     dist.all_reduce(values)

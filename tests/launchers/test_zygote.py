@@ -76,6 +76,22 @@ def test_closing_it_before_it_is_ready_is_quiet(capfd: pytest.CaptureFixture[str
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_late_answer_is_never_taken_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    zygote = Zygote(modules=())
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pid = zygote.start(theirs)
+        monkeypatch.setattr(starters, "_END_SECONDS", 0.05)
+        os.kill(zygote.pid, signal.SIGSTOP)
+        with pytest.raises(ChildProcessError, match="does not answer"):
+            zygote.exit_code(pid)
+        assert not zygote.alive
+        with pytest.raises(ChildProcessError, match="is given up"):
+            zygote.start(theirs)
+    monkeypatch.undo()
+    zygote.close()
+
+
 def test_a_zygote_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starters, "_END_SECONDS", 0.5)
     with RankPool(2) as pool:

@@ -164,20 +164,21 @@ class RankPool:
             cause = first_cause(gathering.failures)
             if cause.unusable is not None:  # nobody's rank failed: it is said as if the parent had met it
                 raise UnusableInput(cause.unusable)
-            raise RankFailure(cause.rank, cause.report or death_report(self._exit_code(cause.rank)))
+            raise RankFailure(cause.rank, cause.report or self._death_of(cause.rank))
 
-    def _exit_code(self, rank: int) -> int | None:
-        """How a rank ended whose channel has closed, given the kernel's time to finish with it."""
-        deadline = time.monotonic() + _END_SECONDS
-        while time.monotonic() < deadline:
+    def _death_of(self, rank: int) -> str:
+        return death_report(self._exit_code(rank, time.monotonic() + _END_SECONDS))
+
+    def _exit_code(self, rank: int, deadline: float) -> int | None:
+        """How a rank ended whose channel has closed, given the kernel's time to finish with it: until `deadline`."""
+        while True:
             try:
                 code = self._starter.exit_code(self._pids[rank])
             except ChildProcessError:  # the starter is gone too, and has taken its children along
                 return None
-            if code is not None:
+            if code is not None or time.monotonic() >= deadline:
                 return code
             time.sleep(0.005)
-        return None
 
     def _end(self) -> None:
         """End every rank, whatever it is doing: it reads its end of file, and is killed in case it can't."""
@@ -189,8 +190,9 @@ class RankPool:
             with contextlib.suppress(ChildProcessError):
                 if self._starter.exit_code(pid) is None:
                     os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + _END_SECONDS  # one for all of them
         for rank in self._pids:
-            self._exit_code(rank)
+            self._exit_code(rank, deadline)
         self._pids.clear()
         if self._owns_starter:
             self._starter.close()

@@ -65,8 +65,8 @@ class Zygote:
 
     @property
     def alive(self) -> bool:
-        """Whether the zygote is there to be asked."""
-        return self._process.poll() is None
+        """Whether the zygote is there to be asked, and has answered so far."""
+        return self._control.fileno() >= 0 and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -90,6 +90,8 @@ class Zygote:
 
     def _ask(self, request: str, *sockets: socket.socket) -> str:
         with self._lock:
+            if self._control.fileno() < 0:
+                raise ChildProcessError(f"the zygote (process {self.pid}) is given up")
             try:
                 if not self._greeted:
                     greeting = self._control.recv(1 << 16).decode()
@@ -102,7 +104,8 @@ class Zygote:
                 socket.send_fds(self._control, [request.encode()], [each.fileno() for each in sockets])
                 reply = self._control.recv(64).decode()
             except (TimeoutError, ConnectionError) as error:
-                self._process.kill()  # stopped, it may hold up others; late, it would answer the next question
+                self._process.kill()  # stopped, it may hold up others
+                self._control.close()  # late, its answer would be taken for that to the next question
                 raise ChildProcessError(f"the zygote (process {self.pid}) does not answer: {error}") from error
         if not reply:
             raise ChildProcessError(f"the zygote (process {self.pid}) is gone")
