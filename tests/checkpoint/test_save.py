@@ -139,6 +139,20 @@ def test_the_library_s_own_words_for_a_full_disk_reach_the_user(tmp_path: Path, 
         save_as(one_rank(GPT2), tmp_path, GPT2, NEW)
 
 
+def test_what_can_t_be_removed_fails_no_save(tmp_path: Path, monkeypatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    save_as(TWO, tmp_path, GPT2, OLD, step=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refused)
+        with pytest.warns(UserWarning, match=r"older ones can't be removed: .*denied"):
+            save_as(TWO, tmp_path, GPT2, NEW, step=2)
+    assert_holds(tmp_path, NEW)
+    save_as(TWO, tmp_path, GPT2, OLD, step=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, "step-3"]
+
+
 def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
     (tmp_path / "weights").touch()
     with pytest.raises(UnusableInput, match=r"can't be saved: (Not a directory|File exists)"):

@@ -12,6 +12,7 @@ by the next. Ranks on several hosts need a directory that all of them see.
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ def save_weights(
     """Save local `weights` so that any plan can read them, in place of what `directory` held; every rank calls it.
 
     `barrier` waits for all ranks. Raises UnusableInput where nothing can be written (a full disk): the weights that
-    were saved before are then still whole.
+    were saved before are then still whole. Older ones that can't be removed afterwards are only warned of.
     """
     folder = _free_folder(directory, step)  # no rank moves the manifest before all have come to the barrier
     boxes = {
@@ -83,13 +84,17 @@ def _commit(directory: Path, folder: str, text: str) -> None:
 
 
 def _sweep(directory: Path, kept: str, files: set[Path]) -> None:
-    """Remove older saves and what unfinished ones left. What can't be removed now is left to the next save."""
-    for entry in directory.iterdir():
-        if FOLDER.fullmatch(entry.name) and entry.name != kept and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-    for file in set((directory / kept).iterdir()) - files:
-        if file.is_file():
-            file.unlink(missing_ok=True)
+    """Remove older saves and what unfinished ones left. What can't be removed now is left to the next save: the new
+    weights are committed, and no run fails for what stands beside them."""
+    try:
+        for entry in directory.iterdir():
+            if FOLDER.fullmatch(entry.name) and entry.name != kept and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+        for file in set((directory / kept).iterdir()) - files:
+            if file.is_file():
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        warnings.warn(f"{directory}: the weights are saved, but older ones can't be removed: {error}", stacklevel=3)
 
 
 @contextmanager
