@@ -13,8 +13,9 @@ what the ranks compute.
 
 from __future__ import annotations
 
+from plait.launchers.carried import carry
 from plait.launchers.local import RankPool
 from plait.launchers.rank import emit
 from plait.launchers.starters import TRAINING_MODULES, FreshProcesses, Starter, Zygote, default_starter
 
-__all__ = ["TRAINING_MODULES", "FreshProcesses", "RankPool", "Starter", "Zygote", "default_starter", "emit"]
+__all__ = ["TRAINING_MODULES", "FreshProcesses", "RankPool", "Starter", "Zygote", "carry", "default_starter", "emit"]

@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar
 
 from plait.errors import RankFailure, UnusableInput
 from plait.launchers import rank as rank_side
+from plait.launchers.carried import carried, within
 from plait.launchers.failure import death_report, first_cause, silence_report
 from plait.launchers.gathering import Gathering, OnEvent
 from plait.launchers.messages import Channel, Task, encode
@@ -101,8 +102,10 @@ class RankPool:
         Raises TypeError if the call can't be sent, and the pool is unharmed; RankFailure if a rank raised, died or
         fell silent, but UnusableInput, with its own message, where that is what the first to fail raised (a full
         disk). Every rank has ended by then, as it has if on_event raised or the user pressed Ctrl-C.
+        It is called inside of all that is carried along (`carry`).
         """
-        task = _task(function, args)
+        contexts = carried()
+        task = _task(within, (contexts, function, *args)) if contexts else _task(function, args)
         patience = self._timeout if timeout is None else timeout
         results = self._perform(dict.fromkeys(range(self.ranks), task), patience, on_event)
         return [results[rank] for rank in range(self.ranks)]
