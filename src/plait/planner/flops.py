@@ -23,7 +23,7 @@ from plait.sharding.boxes import local_size
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 
-__all__ = ["FlopCount", "Share", "flops_of_step", "layer_flops", "product_flops"]
+__all__ = ["FlopCount", "Share", "flops_by_layer", "flops_of_step", "layer_flops", "product_flops"]
 
 _FUSED_BACKWARD, _EXPLICIT_BACKWARD = 5, 4  # products of s × s × head_dim; forward has 2 either way
 
@@ -74,6 +74,11 @@ def layer_flops(layer: Layer, share: Share) -> FlopCount:
 
 def flops_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> FlopCount:
     """FLOPs of one training step on `rank`: all of its stage's layers, for all of its microbatches."""
+    return _sum(flops_by_layer(model, training, plan, rank).values())
+
+
+def flops_by_layer(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> dict[str, FlopCount]:
+    """The same for each layer of the rank's stage, by its name."""
     share = Share(
         batch=plan.microbatch,
         sequence=training.sequence_length,
@@ -82,9 +87,8 @@ def flops_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: in
         dropout=model.dropout,
     )
     stage = stage_layers(describe_gpt(model), plan.stages)[plan.mesh.coordinate(rank, "pipeline")]
-    one = _sum(layer_flops(layer, share) for layer in stage)
     microbatches = plan.microbatches(training.global_batch)
-    return FlopCount(forward=microbatches * one.forward, backward=microbatches * one.backward)
+    return {layer.name: _sum(microbatches * [layer_flops(layer, share)]) for layer in stage}
 
 
 def _sum(counts: Iterable[FlopCount]) -> FlopCount:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from plait.errors import UnusableInput
 from plait.sharding.redistribute import CollectiveKind
 
-__all__ = ["Prediction", "Terms", "Traffic", "prediction_from_table", "prediction_table"]
+__all__ = ["Prediction", "Terms", "Traffic", "Work", "prediction_from_table", "prediction_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,19 @@ class Traffic:
     kind: CollectiveKind
     bytes: int
     count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one rank does in a steady step and holds after it: all of it exact. FLOPs of forward by layer; sizes in
+    bytes, those of the optimizer without master copies."""
+
+    forward_flops: Mapping[str, int]
+    backward_flops: int
+    weight_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    collectives: tuple[Traffic, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,36 @@
+"""What each rank of a plan does and holds, exactly: the numbers that `verify` lays beside what the ranks really did.
+
+FLOPs from the layers' products, bytes from what a rank holds, messages from the rules that the runtime follows too. It
+predicts no second; what is uncertain stands elsewhere.
+"""
+
+from __future__ import annotations
+
+from plait.planner.communication_volume import traffic_of_step
+from plait.planner.flops import flops_by_layer
+from plait.planner.memory import optimizer_bytes
+from plait.planner.stage import stage_of
+from plait.plans.plan import Plan
+from plait.plans.prediction import Work
+from plait.specs.model import ModelSpec
+from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
+
+__all__ = ["work_of_ranks"]
+
+
+def work_of_ranks(model: ModelSpec, training: TrainingSpec, plan: Plan) -> tuple[Work, ...]:
+    """The work of every rank of `plan`, in a precision whose masters are the weights themselves."""
+    return tuple(_work(model, training, plan, rank) for rank in range(plan.ranks))
+
+
+def _work(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Work:
+    stage, policy = stage_of(model, training, plan, rank), PRECISIONS[training.precision]
+    flops = flops_by_layer(model, training, plan, rank)
+    return Work(
+        forward_flops={name: count.forward for name, count in flops.items()},
+        backward_flops=sum(count.backward for count in flops.values()),
+        weight_bytes=stage.elements * ITEMSIZE[policy.compute],
+        gradient_bytes=stage.elements * ITEMSIZE[policy.reduce],
+        optimizer_bytes=optimizer_bytes(stage.held, training),
+        collectives=traffic_of_step(model, training, plan, rank),
+    )
