@@ -20,12 +20,12 @@ from plait.errors import IllegalJob
 from plait.plans.cautions import cautions
 from plait.plans.completion import with_most_ranks
 from plait.plans.legality import problems
+from plait.plans.offers import sound_offers
 from plait.plans.report import Report
-from plait.specs.assembly import Assembled
 from plait.specs.cluster import usable_cores
 from plait.specs.files import job_table, parse_job, read_table
-from plait.specs.inputs import text_problems
 from plait.specs.job import Job
+from plait.specs.texts import Look, look_at_texts
 
 if TYPE_CHECKING:
     from plait.devices.grid import Grid
@@ -39,6 +39,7 @@ __all__ = ["check", "load", "measured", "plan", "profile", "report", "require_le
 
 _PATIENCE = 300.0  # seconds: nobody hears from a rank while it measures
 _SAMPLE_TOKENS = 160
+_TEXTS = {"data.text", "data.tokenizer", "data.validation_fraction"}  # without them nothing is said of the texts
 
 
 def load(path: str | PathLike[str]) -> Job:
@@ -48,9 +49,10 @@ def load(path: str | PathLike[str]) -> Job:
     Raises UnusableInput if the file can't be read as TOML, and IllegalJob with every problem if a key can't be taken.
     What the keys mean together is left to `check`: a job that can be read can be asked about.
     """
-    parsed = parse_job(read_table(path))
+    table = read_table(path)
+    parsed = parse_job(table)
     if parsed.problems:
-        raise IllegalJob(_report(parsed).errors)
+        raise IllegalJob(_report(table).errors)
     return with_most_ranks(parsed.job) if parsed.job.cluster.ranks_open else parsed.job
 
 
@@ -59,8 +61,7 @@ def check(job: Job | str | PathLike[str]) -> Report:
 
     Takes a job or the path of one. Raises UnusableInput if there is a path and it can't be read as TOML.
     """
-    table = job_table(job) if isinstance(job, Job) else read_table(job)
-    return _report(parse_job(table))
+    return _report(job_table(job) if isinstance(job, Job) else read_table(job))
 
 
 def require_legal(job: Job) -> None:
@@ -155,6 +156,7 @@ def verify_job(
     for both sides' gradients. Raises IllegalJob for a job or a plan that is not legal, UnusableInput for a dump that
     can't be written, RankFailure for a rank that failed.
     """
+    from plait.planner.work import work_of_ranks
     from plait.plans.completion import complete
     from plait.plans.legality import plan_problems
     from plait.verification.verify import verify_plan
@@ -163,7 +165,7 @@ def verify_job(
     chosen = plan or complete(job)
     if wrong := plan_problems(job, chosen):
         raise IllegalJob(wrong)
-    return verify_plan(job, chosen, ranks=ranks, dump=dump)
+    return verify_plan(job, chosen, ranks=ranks, dump=dump, work_of=work_of_ranks)
 
 
 def report(run: str | PathLike[str]) -> Path:
@@ -195,9 +197,11 @@ def _search(job: Job, measurements: Measurements) -> Plans:
     return search(job, measurements)
 
 
-def _report(parsed: Assembled) -> Report:
+def _report(table: Mapping[str, Any]) -> Report:
+    parsed = parse_job(table)
     job, unknown = parsed.job, parsed.unknown
-    texts = [] if "data.text" in unknown else text_problems(job.data)
-    errors = (*parsed.problems, *texts, *problems(job, unknown))
+    length = None if "training.sequence_length" in unknown else job.training.sequence_length
+    texts = Look() if unknown & _TEXTS else look_at_texts(job.data, length)
+    errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
     settled = with_most_ranks(job) if job.cluster.ranks_open and not errors else job
-    return Report(errors=errors, warnings=tuple(cautions(settled, usable_cores())))
+    return Report(errors=errors, warnings=tuple(cautions(settled, usable_cores(), unknown, texts_seen=texts.whole)))

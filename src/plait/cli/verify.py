@@ -74,9 +74,19 @@ def verification_lines(verification: Verification) -> Iterator[Line]:
     yield from _counts(verification.tensors)
     if not any(row.axes for row in verification.tensors):
         yield [("dim", "Wherever several ranks hold one element, their copies are equal to the last bit.")]
-    if verdict == "BUG" and verification.losses is not None:
-        one, many = verification.losses
-        yield [("dim", f"Comparing losses would have shown {one:.6f} and {many:.6f} after the first step.")]
+    yield from _departures(verification)
+    if verdict == "BUG" and verification.losses:
+        seen = ", then ".join(f"{one:.6f} and {many:.6f}" for one, many in verification.losses)
+        yield [("dim", f"A comparison of losses would have seen {seen}.")]
+
+
+def _departures(verification: Verification) -> Iterator[Line]:
+    """Where ranks computed, held or sent something else than the plan says."""
+    found = verification.departures
+    if found:
+        yield [("bold red", f"{len(found)} numbers of the ranks' work are not the plan's:")]
+    for one in found[:_SHOWN]:
+        yield [("", f"  rank {one.rank}: {one.what}: {one.planned:,} by the plan, {one.performed:,} counted")]
 
 
 def _scope(verification: Verification) -> Iterator[Line]:

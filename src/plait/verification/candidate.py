@@ -10,91 +10,113 @@ together again). A step may begin from a given state instead of the one that the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
 import torch
 
 from plait.collectives.process_groups import build_mesh
-from plait.layers.gpt import describe_gpt
-from plait.models.gpt import Decoder
+from plait.collectives.recorder import record
+from plait.devices.flop_counter import flop_counter
 from plait.parallel.apply import parallelize
 from plait.parallel.model import ParallelModel
 from plait.plans.holdings import positions_held
-from plait.plans.plan import Plan
+from plait.plans.prediction import Work
 from plait.sharding.boxes import Interval
-from plait.specs.model import ModelSpec
 from plait.specs.training import PRECISIONS as POLICIES
-from plait.specs.training import TrainingSpec
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
-from plait.verification.probe import DTYPES, probe_batch
+from plait.verification.lift import Lift
+from plait.verification.source import Experiment
 from plait.verification.trace import Entry, EntryKind, Precision, RankTrace, Trace
 from plait.verification.watch import Watch
 
-__all__ = ["candidate_trace"]
+__all__ = ["candidate_trace", "work_of_rank"]
 
 
 def candidate_trace(
-    model: ModelSpec,
-    training: TrainingSpec,
-    plan: Plan,
-    *,
-    precision: Precision,
-    steps: int = 2,
-    state: Trace | None = None,
+    experiment: Experiment, *, precision: Precision, steps: int = 2, state: Trace | None = None
 ) -> RankTrace:
-    """Train for `steps` under `plan`; every rank of the plan calls it.
+    """Train for `steps` under the experiment's plan; every rank of it calls this.
 
     `state`: whole weights and optimizer tensors after each step, from which the next one begins.
     """
-    with torch.device("meta"):
-        decoder = Decoder(model, seed=training.seed).to(DTYPES[precision])
-    parallel = parallelize(decoder, plan, build_mesh(plan.mesh))
-    watch = Watch(decoder)
-    decays = {weight.name: weight.decays for layer in describe_gpt(model) for weight in layer.weights}
-    policy = POLICIES[training.precision]
-    optimizer = Optimizer(
-        parallel.weights,
-        parallel.gradients,
-        decays,
-        training,
-        unfused=parallel.displaced,
-        separate_masters=policy.compute != policy.master,
-    )
-    share = training.global_batch // plan.data
-    first = parallel.mesh.coordinate("data") * share
-    intervals = _intervals(parallel, model, training, (first, first + share))
+    rank = _Rank(experiment, precision)
+    intervals = rank.intervals()
     trace: Trace = {}
     for step in range(steps):
-        rows = probe_batch(model, training, step).rows(first, first + share)
-        targets = training.global_batch * training.sequence_length
+        rank.learn(step, trace)
+        if state is not None and step + 1 < steps:
+            _begin_from(state, step + 1, rank.parallel, rank.optimizer, intervals)
+    return RankTrace(tensors=trace, intervals=intervals)
+
+
+def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
+    """What this rank does in one step, and holds after it: FLOPs and messages counted while they happen."""
+    with flop_counter() as counter:
+        rank = _Rank(experiment, precision, counter.get_total_flops)
+        with record() as recorder:
+            rank.learn(0, {})
+    parallel, flops = rank.parallel, rank.watch.flops
+    return Work(
+        forward_flops=dict(flops),
+        backward_flops=counter.get_total_flops() - flops.total(),
+        weight_bytes=sum(weight.nbytes for weight in parallel.weights.values()),
+        gradient_bytes=parallel.gradient_bytes,
+        optimizer_bytes=sum(tensor.nbytes for _, tensor in _states(rank.optimizer)),
+        collectives=recorder.traffic(),
+    )
+
+
+class _Rank:
+    """One rank's part of the model, watched, and its optimizer."""
+
+    def __init__(self, experiment: Experiment, precision: Precision, *performed: Callable[[], int]) -> None:
+        self._experiment, self._precision = experiment, precision
+        source, plan, training = experiment.source, experiment.plan, experiment.training
+        decoder = source.to_cut(precision)
+        self._hidden = decoder.spec.hidden
+        rules = source.layers
+        self.parallel = parallelize(decoder, plan, build_mesh(plan.mesh), rules)
+        self.watch = Watch(decoder, *performed)
+        policy = POLICIES[training.precision]
+        self.optimizer = Optimizer(
+            self.parallel.weights,
+            self.parallel.gradients,
+            {weight.name: weight.decays for layer in rules for weight in layer.weights},
+            training,
+            unfused=self.parallel.displaced,
+            separate_masters=policy.compute != policy.master,
+        )
+        share = training.global_batch // plan.data
+        first = self.parallel.mesh.coordinate("data") * share
+        self._rows = (first, first + share)
+
+    def learn(self, step: int, trace: Trace) -> None:
+        """One step, and everything that came up in it."""
+        experiment, parallel, training = self._experiment, self.parallel, self._experiment.training
+        rows, targets = experiment.source.batch(step).rows(*self._rows), experiment.targets(step)
         note = partial(_note, trace, step + 1)
         keep_gradients = partial(note, "gradient", parallel.gradients)
-        result = train_step(parallel, optimizer, rows, targets, training, on_gradients=keep_gradients)
-        note("value", watch.take())
+        with experiment.source.computing(self._precision, Lift()):
+            result = train_step(parallel, self.optimizer, rows, targets, training, on_gradients=keep_gradients)
+        note("value", self.watch.take())
         _note_numbers(trace, step + 1, result)
         if training.clip_norm > 0:
             note("gradient", {f"{name}/clipped": gradient for name, gradient in parallel.gradients.items()})
         note("weight", parallel.weights)
-        note("optimizer", dict(_states(optimizer)))
-        if state is not None and step + 1 < steps:
-            _begin_from(state, step + 1, parallel, optimizer, intervals)
-    return RankTrace(tensors=trace, intervals=intervals)
+        note("optimizer", dict(_states(self.optimizer)))
 
-
-def _intervals(
-    parallel: ParallelModel, model: ModelSpec, training: TrainingSpec, rows: Interval
-) -> dict[str, tuple[tuple[Interval, ...], ...]]:
-    """Where this rank's weights and values lie in the whole ones."""
-    plan, tensor_rank = parallel.plan, parallel.mesh.coordinate("tensor")
-    length = training.sequence_length
-    values = ((rows,), (positions_held(plan, tensor_rank, length),), ((0, model.hidden),))
-    return {
-        **{held.weight.name: held.intervals for held in parallel.held.values()},
-        **{layer.name: values for layer in parallel.layers},
-    }
+    def intervals(self) -> dict[str, tuple[tuple[Interval, ...], ...]]:
+        """Where this rank's weights and values lie in the whole ones."""
+        parallel, length = self.parallel, self._experiment.training.sequence_length
+        positions = positions_held(parallel.plan, parallel.mesh.coordinate("tensor"), length)
+        values = ((self._rows,), (positions,), ((0, self._hidden),))
+        return {
+            **{held.weight.name: held.intervals for held in parallel.held.values()},
+            **{layer.name: values for layer in parallel.layers},
+        }
 
 
 def _note(trace: Trace, step: int, kind: EntryKind, tensors: Mapping[str, torch.Tensor]) -> None:

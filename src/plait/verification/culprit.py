@@ -21,7 +21,7 @@ from plait.sharding.mesh_shape import AXES
 from plait.verification.evidence import Row
 from plait.verification.trace import Entry
 
-__all__ = ["Culprit", "blamed_axis", "first_departing", "layer_of", "without"]
+__all__ = ["Culprit", "blamed_axis", "first_departing", "layer_of", "lightened_axis", "without"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,11 @@ class Culprit:
 
 
 def first_departing(rows: Iterable[Row], layers: Sequence[Layer]) -> Row | None:
-    """The first tensor in the order of computation that is wrong, or if none is, not finite."""
+    """The first tensor in the order of computation that is wrong; if none is, that is not finite; or that chance has
+    touched."""
     order = _order(layers)
     last = max(order.values()) + 1  # of what no layer knows
-    for verdict in ("BUG", "NONFINITE"):
+    for verdict in ("BUG", "NONFINITE", "NONDETERMINISTIC"):
         wrong = [row for row in rows if row.verdict == verdict]
         if wrong:
             return min(wrong, key=lambda row: (row.step, order.get(_place(row.entry), last), row.precision == "fp32"))
@@ -76,11 +77,19 @@ def _order(layers: Sequence[Layer]) -> dict[tuple[str, str], int]:
 def blamed_axis(row: Row, plan: Plan, cured: Callable[[Plan], bool]) -> str | None:
     """The axis of the first departing tensor: the one along which its copies differ; where they agree, or differ along
     several, those that cure the run when their degree is 1."""
-    suspects = row.axes or tuple(axis for axis in AXES if plan.mesh.size(axis) > 1)
     if len(row.axes) == 1:
         return row.axes[0]
-    guilty = [axis for axis in suspects if cured(without(plan, axis))]
+    guilty = [axis for axis in row.axes or _in_use(plan) if cured(without(plan, axis))]
     return "+".join(guilty or row.axes) or None
+
+
+def lightened_axis(plan: Plan, lightened: Callable[[Plan], bool]) -> str | None:
+    """The axis without which every rank does only what it is to do."""
+    return "+".join(axis for axis in _in_use(plan) if lightened(without(plan, axis))) or None
+
+
+def _in_use(plan: Plan) -> tuple[str, ...]:
+    return tuple(axis for axis in AXES if plan.mesh.size(axis) > 1)
 
 
 def without(plan: Plan, axis: str) -> Plan:

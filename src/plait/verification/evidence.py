@@ -23,11 +23,14 @@ __all__ = ["Evidence", "References", "Row", "rows"]
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """One process in one precision: the plain run, the same with its sums `reordered`, and the same `repeated`."""
+    """One process in one precision: the plain run, the same with its sums `reordered`, and the same `repeated`;
+    `pinned`: the layers that compute in a narrower dtype whatever is asked; `branching`: those that look at their data."""
 
     plain: Trace
     reordered: tuple[Trace, ...] = ()
     repeated: tuple[Trace, ...] = ()
+    pinned: frozenset[str] = frozenset()
+    branching: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,4 +127,6 @@ class _Side:
             finite=bool(np.isfinite(reference).all() and np.isfinite(candidate).all()),
             repeats=not inherited and (entry.kind, entry.name) not in self._unrepeatable,
             whole=entry not in self.differing,
+            pinned=bool(self._references.pinned),
+            branching=bool(self._references.branching),
         )

@@ -10,7 +10,8 @@ Within a head the features stay (rotary pairs), and query heads move with the ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -19,10 +20,10 @@ import torch
 from torch import Tensor
 
 from plait.layers.dims import hidden
-from plait.layers.gpt import describe_gpt
-from plait.layers.layer import Dim, Index, Part
+from plait.layers.layer import Dim, Index, Layer, Part
 from plait.models.dropout import Dropout
 from plait.models.gpt import Decoder
+from plait.models.loss import IGNORED
 from plait.models.sequences import Sequences
 from plait.random.words import stream_key, words
 from plait.specs.model import ModelSpec
@@ -31,9 +32,9 @@ __all__ = ["Numbering"]
 
 
 class Numbering:
-    """A renumbering of every index of a model, drawn by address from `seed`. Maps are from new numbers to old ones."""
+    """A renumbering of every index of a model, drawn by address from `seed`; `layers` describe its weights. Maps are from new numbers to old ones."""
 
-    def __init__(self, model: ModelSpec, seed: int) -> None:
+    def __init__(self, model: ModelSpec, layers: Sequence[Layer], seed: int) -> None:
         kv_heads, readers = _drawn(seed, "kv_heads", model.kv_heads), model.queries_per_kv_head
         within = _drawn(seed, "readers", readers)
         self._old: Mapping[Index, Tensor] = {
@@ -44,7 +45,7 @@ class Numbering:
             "vocab": _drawn(seed, "vocab", model.vocab),
             "positions": torch.arange(model.max_positions),
         }
-        self._dims = {weight.name: weight.dims for layer in describe_gpt(model) for weight in layer.weights}
+        self._dims = {weight.name: weight.dims for layer in layers for weight in layer.weights}
         self._residual = (hidden(model),)
 
     @torch.no_grad()
@@ -61,7 +62,8 @@ class Numbering:
         """The same text in the new numbers."""
         new = torch.argsort(self._old["vocab"])
         tokens, targets = cast(Tensor, sequences.tokens), cast(Tensor, sequences.targets)
-        return Sequences.of(new[tokens], new[targets], first_sample=int(sequences.samples[0]), step=sequences.step)
+        renamed = torch.where(targets == IGNORED, IGNORED, new[targets.clamp(min=0)])
+        return replace(sequences, tokens=new[tokens], targets=renamed)
 
     def undo(self, owner: str, tensor: Tensor) -> Tensor:
         """A tensor of weight `owner`, or the value of a layer, back in the old numbers."""

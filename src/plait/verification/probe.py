@@ -1,13 +1,17 @@
 """The batch that both sides learn from, and the dtypes that they compute in.
 
 The tokens are drawn by address, as every random number is, so that no tokenizer and no text is needed to prove a model.
+Some targets are left out, so that no two microbatches, and no two replicas, need have as many: a mean of means is then
+another number than the mean.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from plait.models.loss import IGNORED
 from plait.models.sequences import Sequences
 from plait.random.words import stream_key, words
 from plait.specs.model import ModelSpec
@@ -19,10 +23,19 @@ __all__ = ["DTYPES", "probe_batch"]
 DTYPES: dict[Precision, torch.dtype] = {"fp64": torch.float64, "fp32": torch.float32}
 
 
+_ONE_IN = 6  # targets is left out
+
+
 def probe_batch(model: ModelSpec, training: TrainingSpec, step: int) -> Sequences:
     """The whole global batch of one step: uniform random tokens, (global batch, sequence)."""
     rows, length = training.global_batch, training.sequence_length
-    key = stream_key(training.seed, "probe tokens", step)
-    drawn = words(key, np.arange(rows * (length + 1), dtype=np.uint64)) % np.uint64(model.vocab)
-    tokens = torch.from_numpy(drawn.astype(np.int64)).view(rows, length + 1)
-    return Sequences.of(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), first_sample=step * rows, step=step)
+    drawn = _drawn(training.seed, "probe tokens", step, rows, length + 1) % np.uint64(model.vocab)
+    tokens = torch.from_numpy(drawn.astype(np.int64))
+    left_out = _drawn(training.seed, "probe targets", step, rows, length) % np.uint64(_ONE_IN) == 0
+    left_out[0, 0] = False  # there is something to learn, however short the text
+    targets = tokens[:, 1:].masked_fill(torch.from_numpy(left_out), IGNORED)
+    return Sequences.of(tokens[:, :-1].contiguous(), targets, first_sample=step * rows, step=step)
+
+
+def _drawn(seed: int, name: str, step: int, rows: int, columns: int) -> npt.NDArray[np.uint64]:
+    return words(stream_key(seed, name, step), np.arange(rows * columns, dtype=np.uint64)).reshape(rows, columns)

@@ -10,21 +10,20 @@ can't share a mistake with what it judges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from plait.layers.gpt import describe_gpt
+from plait.layers.layer import Layer
 from plait.models.gpt import Decoder
-from plait.models.init import initialise
 from plait.models.sequences import Sequences
-from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.training.learning_rate import learning_rate_at
+from plait.verification.lift import Lift
 from plait.verification.numbering import Numbering
-from plait.verification.probe import DTYPES, probe_batch
-from plait.verification.trace import Entry, Order, Precision, Trace
+from plait.verification.source import Experiment
+from plait.verification.trace import Entry, Order, Precision, Reference, Trace
 from plait.verification.watch import Watch
 
 __all__ = ["reference_trace"]
@@ -33,32 +32,30 @@ _Tensors = Iterator[tuple[Entry, Tensor]]
 
 
 def reference_trace(
-    model: ModelSpec,
-    training: TrainingSpec,
-    *,
-    precision: Precision,
-    microbatch: int,
-    steps: int = 2,
-    order: Order = "plain",
-) -> Trace:
-    """Train for `steps` in one process, in microbatches of `microbatch` sequences; everything that came up."""
-    decoder = Decoder(model, seed=training.seed).to(DTYPES[precision])
-    initialise(decoder, model, training.seed)
-    numbering = Numbering(model, training.seed) if order == "renumbered" else None
+    experiment: Experiment, *, precision: Precision, steps: int = 2, order: Order = "plain"
+) -> Reference:
+    """Train for `steps` in one process, in the plan's microbatches; everything that came up."""
+    source, training = experiment.source, experiment.training
+    decoder, layers = source.whole(precision), source.layers
+    numbering = Numbering(decoder.spec, layers, training.seed) if order == "renumbered" else None
     if numbering is not None:
         numbering.renumber(decoder)
-    watch, weights = Watch(decoder), _by_identity(decoder, model)
-    optimizer = _optimizer(weights, model, training)
+    watch, weights = Watch(decoder), _by_identity(decoder, layers)
+    optimizer = _optimizer(weights, layers, training)
+    lift = Lift(lambda: watch.layer)
     trace: Trace = {}
     for step in range(steps):
-        batch = probe_batch(model, training, step)
+        batch = source.batch(step)
         batch = batch if numbering is None else numbering.tokens(batch)
-        losses = [_learn(decoder, rows, training) for rows in _microbatches(batch, microbatch, order)]
+        targets = experiment.targets(step)
+        with source.computing(precision, lift):
+            microbatches = _microbatches(batch, experiment.plan.microbatch, order)
+            losses = [_learn(decoder, rows, targets) for rows in microbatches]
         found = _step(step, torch.stack(losses).sum(), watch, weights, optimizer, training)
         for entry, tensor in found:
             tensor = tensor if numbering is None else numbering.undo(entry.owner, tensor)
             trace[entry] = tensor.detach().clone().numpy()
-    return trace
+    return Reference(trace=trace, pinned=frozenset(lift.pinned), branching=frozenset(lift.branching))
 
 
 def _microbatches(batch: Sequences, size: int, order: Order) -> Iterator[Sequences]:
@@ -66,21 +63,21 @@ def _microbatches(batch: Sequences, size: int, order: Order) -> Iterator[Sequenc
         yield batch.rows(start, start + size)
 
 
-def _learn(decoder: Decoder, rows: Sequences, training: TrainingSpec) -> Tensor:
-    loss = decoder(rows) / (training.global_batch * training.sequence_length)
+def _learn(decoder: Decoder, rows: Sequences, targets: int) -> Tensor:
+    loss = decoder(rows) / targets
     loss.backward()
     return loss.detach()
 
 
-def _by_identity(decoder: Decoder, model: ModelSpec) -> dict[str, torch.nn.Parameter]:
+def _by_identity(decoder: Decoder, layers: Sequence[Layer]) -> dict[str, torch.nn.Parameter]:
     parameters = dict(decoder.named_parameters())
-    return {weight.name: parameters[weight.name] for layer in describe_gpt(model) for weight in layer.weights}
+    return {weight.name: parameters[weight.name] for layer in layers for weight in layer.weights}
 
 
 def _optimizer(
-    weights: Mapping[str, torch.nn.Parameter], model: ModelSpec, training: TrainingSpec
+    weights: Mapping[str, torch.nn.Parameter], layers: Sequence[Layer], training: TrainingSpec
 ) -> torch.optim.Optimizer:
-    decays = {weight.name: weight.decays for layer in describe_gpt(model) for weight in layer.weights}
+    decays = {weight.name: weight.decays for layer in layers for weight in layer.weights}
     groups = [
         {"params": [weights[name] for name in weights if decays[name]], "weight_decay": training.weight_decay},
         {"params": [weights[name] for name in weights if not decays[name]], "weight_decay": 0.0},

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from plait.verification.culprit import Culprit
+from plait.verification.effort import Departure
 from plait.verification.evidence import Row
 from plait.verification.trace import Precision
 from plait.verification.verdict import VERDICTS, Verdict
@@ -17,22 +18,23 @@ __all__ = ["Verification", "document", "sentence"]
 @dataclass(frozen=True, kw_only=True)
 class Verification:
     """`tensors`, worst first. `drift`: by precision, how far the weights are from the reference's after two steps that
-    followed one another, relative to their largest element. `losses`: the first step's, in float64, of both sides:
-    all that a comparison of losses would have seen. `kept` and `narrowed` go by the job's keys."""
+    followed one another, relative to their largest element. `losses`: of such steps in float32, the reference's and the
+    parallel run's: all that a comparison of losses would have seen. `departures`: where ranks did not do what the plan
+    says. `kept` and `narrowed` go by the job's keys."""
 
     verdict: Verdict
     tensors: tuple[Row, ...]
+    departures: tuple[Departure, ...] = ()
     culprit: Culprit | None
     kept: Mapping[str, Any]
     narrowed: Mapping[str, Any]
     drift: Mapping[Precision, float]
-    losses: tuple[float, float] | None
+    losses: tuple[tuple[float, float], ...]
     seconds: float
 
 
 def document(verification: Verification) -> dict[str, Any]:
     """The contract's document, ready for JSON."""
-    losses = verification.losses
     return {
         "verdict": verification.verdict,
         "tensors": [asdict(row) for row in verification.tensors],
@@ -40,7 +42,8 @@ def document(verification: Verification) -> dict[str, Any]:
         "kept": dict(verification.kept),
         "narrowed": dict(verification.narrowed),
         "drift": dict(verification.drift),
-        "losses": None if losses is None else {"reference": losses[0], "parallel": losses[1]},
+        "losses": [{"reference": one, "parallel": many} for one, many in verification.losses],
+        "departures": [asdict(departure) for departure in verification.departures],
         "seconds": verification.seconds,
     }
 
@@ -62,6 +65,8 @@ def sentence(verification: Verification) -> str:
         case "NONFINITE":
             return f"Nothing can be proven: {name} is not finite (NaN or infinity)."
         case "BUG":
+            if all(row.verdict != "BUG" for row in verification.tensors):
+                return f"Every value is right, but the ranks don't do what the plan says.{_blame(culprit)}"
             return f"The parallel run is NOT the same model as one process.{_blame(culprit)}"
         case verdict:
             return f"The parallel run is the same model as one process, as far as {verdict} lets one see."
@@ -72,7 +77,7 @@ def _blame(culprit: Culprit | None) -> str:
         return ""
     layer = f", in {culprit.layer}" if culprit.layer else ""
     axis = f"along the {culprit.axis} axis" if culprit.axis else "with every axis, so that none of them is to blame"
-    return f" The first tensor that departs is {culprit.tensor}{layer}, {axis}."
+    return f" What departs first is {culprit.tensor}{layer}, {axis}."
 
 
 def _first(verification: Verification) -> str:

@@ -1,73 +1,73 @@
-"""What ranks are asked to do for `verify`. The parent names these functions and needs no torch: they import it."""
+"""What ranks are asked to do for `verify`. The parent names these functions and needs no torch: they import it.
+
+A job is sent as the numbers that it is, and becomes an experiment where it is performed; a user's module comes as one.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from plait.plans.prediction import Work
 from plait.verification.narrow import Subject
-from plait.verification.trace import Entry, Order, Precision, RankTrace, Trace
+from plait.verification.trace import Entry, Order, Precision, RankTrace, Reference, Trace
 
-__all__ = ["Around", "first_norm", "judged_and_free", "judged_only", "share_of_references"]
+if TYPE_CHECKING:
+    from plait.verification.source import Experiment
 
-Around = Callable[[], AbstractContextManager[object]]
+__all__ = ["Performed", "first_norm", "performed", "share_of_references"]
 
 
-def first_norm(subject: Subject) -> float | None:
+class Performed(NamedTuple):
+    """One rank of a plan, in one precision: each step from the reference's state, and as in training."""
+
+    judged: RankTrace
+    free: RankTrace
+
+
+def first_norm(asked: Subject | Experiment) -> float | None:
     """On the first rank: the gradient norm of the first step on one device."""
     from plait.verification.reference import reference_trace
 
     if _rank() > 0:
         return None
-    microbatch = subject.plan.microbatch
-    trace = reference_trace(subject.model, subject.training, precision="fp64", microbatch=microbatch, steps=1)
-    return float(trace[Entry(1, "norm", "norm")])
+    reference = reference_trace(_experiment(asked), precision="fp64", steps=1)
+    return float(reference.trace[Entry(1, "norm", "norm")])
 
 
-def share_of_references(subject: Subject, runs: Sequence[tuple[Precision, Order]]) -> dict[int, Trace]:
+def share_of_references(asked: Subject | Experiment, runs: Sequence[tuple[Precision, Order]]) -> dict[int, Reference]:
     """The one-process runs (precision, order) that fall to this rank, by their place in `runs`."""
     from plait.verification.reference import reference_trace
 
     mine = range(_rank(), len(runs), int(os.environ["WORLD_SIZE"]))
-    return {
-        number: reference_trace(
-            subject.model,
-            subject.training,
-            precision=runs[number][0],
-            microbatch=subject.plan.microbatch,
-            order=runs[number][1],
+    experiment = _experiment(asked)
+    return {number: reference_trace(experiment, precision=runs[number][0], order=runs[number][1]) for number in mine}
+
+
+def performed(
+    asked: Subject | Experiment, states: Mapping[Precision, Trace]
+) -> tuple[dict[Precision, Performed], Work]:
+    """The plan performed in each precision, and what this rank did for one step of it."""
+    from plait.verification.candidate import candidate_trace, work_of_rank
+
+    experiment = _experiment(asked)
+    runs = {
+        precision: Performed(
+            judged=candidate_trace(experiment, precision=precision, state=state),
+            free=candidate_trace(experiment, precision=precision),
         )
-        for number in mine
+        for precision, state in states.items()
     }
+    return runs, work_of_rank(experiment, precision="fp32")
 
 
-def judged_only(subject: Subject, states: Mapping[Precision, Trace], around: Around) -> dict[Precision, RankTrace]:
-    """The plan performed in each precision, every step from the reference's state."""
-    from plait.verification.candidate import candidate_trace
+def _experiment(asked: Subject | Experiment) -> Experiment:
+    from plait.verification.source import Experiment
 
-    with around():
-        return {
-            precision: candidate_trace(subject.model, subject.training, subject.plan, precision=precision, state=state)
-            for precision, state in states.items()
-        }
-
-
-def judged_and_free(
-    subject: Subject, states: Mapping[Precision, Trace], around: Around
-) -> dict[Precision, tuple[RankTrace, RankTrace]]:
-    """Beside that, the plan performed as in training."""
-    from plait.verification.candidate import candidate_trace
-
-    judged = judged_only(subject, states, around)
-    with around():
-        return {
-            precision: (
-                judged[precision],
-                candidate_trace(subject.model, subject.training, subject.plan, precision=precision),
-            )
-            for precision in states
-        }
+    if isinstance(asked, Subject):
+        return Experiment.of(asked.model, asked.training, asked.plan)
+    return asked
 
 
 def _rank() -> int:

@@ -21,7 +21,18 @@ import numpy.typing as npt
 
 from plait.sharding.boxes import Interval
 
-__all__ = ["EPSILON", "PRECISIONS", "Array", "Entry", "EntryKind", "Order", "Precision", "RankTrace", "Trace"]
+__all__ = [
+    "EPSILON",
+    "PRECISIONS",
+    "Array",
+    "Entry",
+    "EntryKind",
+    "Order",
+    "Precision",
+    "RankTrace",
+    "Reference",
+    "Trace",
+]
 
 EntryKind = Literal["value", "loss", "gradient", "norm", "weight", "optimizer"]
 Precision = Literal["fp64", "fp32"]
@@ -45,6 +56,15 @@ class Entry(NamedTuple):
 
 
 Trace = dict[Entry, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One process's tensors; the layers that are `pinned` to a narrower dtype, and those `branching` on their data."""
+
+    trace: Trace
+    pinned: frozenset[str] = frozenset()
+    branching: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

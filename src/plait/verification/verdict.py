@@ -6,8 +6,15 @@
 
 Rounding shrinks by 2^-29 from float32 to float64, a bug does not shrink: 2^-14.5 × noise is the geometric middle. Where
 reordering the reference's sums is seen to spread float64 wider than that (Adam divides by next to nothing), the middle
-lies between that spread and the noise. The noise of float32 is the larger of how far its two runs are apart and how far
+lies between that spread and the noise. The noise of float32 is the larger of what reordering does to it and of how far
 its reference is from the float64 one; at least an epsilon of the largest element, below which float32 tells nothing.
+The parallel run has no say in it: what rounds more than one process does, in either precision, is wrong.
+
+In float32 by itself the bound is the middle between the noise and the tensor's own magnitude: what is beyond has been
+cast to something narrower on its way. Where the noise is nearly all that there is, float64 alone decides.
+
+Where a model can't be had in float64 (`pinned`), its float64 run is as noisy as float32, and is only held to that.
+Where it branches on its data, rounding may send the two sides different ways: what departs can't be judged.
 
 A tensor whose own magnitude shrinks like that is zero in mathematics: all that is in it is rounding.
 """
@@ -16,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Literal, get_args
 
 from plait.verification.trace import EPSILON, Precision
@@ -34,7 +41,8 @@ MIDDLE = 2.0**-14.5
 class Measured:
     """One tensor in one precision, all in absolute numbers: `magnitude` of the reference, `error` of the parallel run,
     `spread` of the reordered references. `repeats`: equal runs of one side gave equal bits; `whole`: both sides have
-    the tensor, and all copies of each element agree."""
+    the tensor, and all copies of each element agree; `pinned`: something in the model can't be had in float64;
+    `branching`: something in it looks at what it computes, and goes on accordingly."""
 
     magnitude: float
     error: float
@@ -42,16 +50,30 @@ class Measured:
     finite: bool = True
     repeats: bool = True
     whole: bool = True
+    pinned: bool = False
+    branching: bool = False
 
 
 def judge(fp64: Measured, fp32: Measured, rounding: float) -> dict[Precision, Verdict]:
     """The verdict in each precision. `rounding`: how far the float32 reference is from the float64 one."""
-    noise = max(EPSILON["fp32"] * fp64.magnitude, rounding, fp32.error if fp32.finite else 0.0)
+    noise = max(EPSILON["fp32"] * fp64.magnitude, rounding, fp32.spread)
     spread = max(fp64.spread, MIDDLE**2 * noise)
     inside = fp64.error <= fp64.spread or fp64.error < sqrt(spread) * sqrt(noise)  # their product may overflow
     within: Verdict = "ZERO" if is_zero(fp64, fp32) else "REASSOCIATION"
-    judged: Verdict = within if inside else "BUG"
-    return {"fp64": _verdict(fp64, judged), "fp32": _verdict(fp32, judged)}
+    judged: Verdict = within if inside else _beyond(fp64, noise)
+    known = judged == within and fp32.error > _bound_of_float32(fp32, noise)
+    return {"fp64": _verdict(fp64, judged), "fp32": _verdict(fp32, "BUG" if known else judged)}
+
+
+def _bound_of_float32(fp32: Measured, noise: float) -> float:
+    """The middle between float32's noise and the tensor itself, where those are so far apart that there is one."""
+    return sqrt(noise) * sqrt(fp32.magnitude) if noise < MIDDLE * fp32.magnitude else inf
+
+
+def _beyond(fp64: Measured, noise: float) -> Verdict:
+    if fp64.pinned and fp64.error <= noise:
+        return "PINNED"
+    return "NONDETERMINISTIC" if fp64.branching else "BUG"
 
 
 def _verdict(measured: Measured, otherwise: Verdict) -> Verdict:

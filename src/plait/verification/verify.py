@@ -1,47 +1,49 @@
 """Is the parallel run the same model as one device? The whole of it, from a job and a plan to the verdict.
 
-    narrow the job ──► references in one process     float64: plain twice, backwards, renumbered; float32: plain
-                   ──► the plan on its ranks         each precision: from the reference's states, and free
-                   ──► rows ──► culprit, and for it the plan again with one axis after the other at 1
+    narrow the job ──► references in one process ──► the plan on its ranks ──► rows ──► culprit, with its axis
+                                                                          └──► work beside the plan's
 
-It imports no torch: what computes does so on ranks, and arrays come back.
+`verify_plan` proves a job, `verify_module` a module of the user's. It imports no torch: what computes does so on ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from plait.errors import RankFailure, UnusableInput
-from plait.launchers import RankPool, default_starter
+from plait.errors import UnusableInput
 from plait.layers.gpt import describe_gpt
+from plait.layers.layer import Layer
 from plait.plans.plan import Plan
+from plait.plans.prediction import Work
 from plait.specs.job import Job
+from plait.specs.model import ModelSpec
+from plait.specs.training import TrainingSpec
 from plait.verification.compare import assembled, largest, largest_difference
-from plait.verification.culprit import Culprit, blamed_axis, first_departing, layer_of
-from plait.verification.evidence import Evidence, References, Row, rows
+from plait.verification.culprit import Culprit, blamed_axis, first_departing, layer_of, lightened_axis
+from plait.verification.effort import Departure, departures
+from plait.verification.evidence import Row, rows
 from plait.verification.narrow import Subject, changes, narrow
 from plait.verification.report import Verification
-from plait.verification.tasks import Around, first_norm, judged_and_free, judged_only, share_of_references
-from plait.verification.trace import PRECISIONS, Entry, Order, Precision, Trace
-from plait.verification.verdict import VERDICTS, worst
+from plait.verification.trace import PRECISIONS, Entry, Precision, Trace
+from plait.verification.trial import RunOnRanks, Trial, own_pools, references, with_biting_clip
+from plait.verification.verdict import VERDICTS, Verdict, worst
 
-__all__ = ["RunOnRanks", "verify_plan"]
+if TYPE_CHECKING:
+    from plait.verification.source import Experiment
 
-RunOnRanks = Callable[..., list[Any]]
+__all__ = ["WorkOfRanks", "verify_module", "verify_plan"]
 
-_PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
-_ORDERS: list[tuple[Precision, Order]] = [
-    ("fp64", "plain"), ("fp64", "plain"), ("fp64", "backwards"), ("fp64", "renumbered"), ("fp32", "plain"),
-]  # fmt: skip
+WorkOfRanks = Callable[[ModelSpec, TrainingSpec, Plan], Sequence[Work]]
 
 
 def verify_plan(
@@ -51,116 +53,52 @@ def verify_plan(
     ranks: int = 8,
     dump: str | PathLike[str] | None = None,
     run: RunOnRanks | None = None,
-    around: Around = nullcontext,
+    work_of: WorkOfRanks | None = None,
 ) -> Verification:
     """Prove `plan` for `job` on at most `ranks` processes of this machine.
 
     `dump`: a directory for both sides' gradients. `run(n, function, *args)` performs on n ranks; left out, on pools of
-    its own. `around` (importable by the ranks) gives a context in which every parallel run happens.
+    its own. `work_of`: what each rank of a plan is to do, laid beside what it did; left out, that is not compared.
     Raises RankFailure where a rank raises, dies or hangs, UnusableInput where the dump can't be written.
     """
     start = perf_counter()
-    whole = Subject(model=job.model, training=job.training, plan=plan)
-    with nullcontext(run) if run is not None else _own_pools() as running:
-        subject = _with_biting_clip(narrow(job.model, job.training, plan, ranks), running)
-        trial = _Trial(subject=subject, references=_references(subject, running), run=running, around=around)
-        evidence = trial.evidence()
-        found = rows(trial.references, evidence)
-        culprit = _culprit(found, trial)
-    plain = {precision: runs.plain for precision, runs in trial.references.items()}
-    sides: dict[Precision, _Sides] = {p: _Sides(plain[p], assembled(evidence[p].judged)) for p in PRECISIONS}
-    if dump is not None:
-        _dump(Path(dump), sides)
-    kept, narrowed = changes(whole, subject)
-    return Verification(
-        verdict=worst(row.verdict for row in found),
-        tensors=tuple(sorted(found, key=_worst_first)),
-        culprit=culprit,
-        kept=kept,
-        narrowed=narrowed,
-        drift={p: _drift(plain[p], assembled(evidence[p].free)) for p in PRECISIONS},
-        losses=_losses(sides["fp64"]),
-        seconds=perf_counter() - start,
-    )
+    with _running(run) as running:
+        subject = with_biting_clip(narrow(job.model, job.training, plan, ranks), running)
+        precise = replace(subject.training, precision="fp32")
+        trial = Trial(
+            asked=subject,
+            references=references(subject, running),
+            planned=None if work_of is None else partial(work_of, subject.model, precise),
+            run=running,
+        )
+        findings = _findings(trial, describe_gpt(subject.model))
+    _dump(dump, findings)
+    kept, narrowed = changes(Subject(model=job.model, training=job.training, plan=plan), subject)
+    return _told(findings, kept, narrowed, start)
 
 
-@contextmanager
-def _own_pools() -> Iterator[RunOnRanks]:
-    """Ranks of our own: a pool for each size that is asked for, ended with the block."""
-    with ExitStack() as stack:
-        starter = default_starter()
-        stack.callback(starter.close)
-        pools: dict[int, RankPool] = {}
+def verify_module(
+    experiment: Experiment, *, dump: str | PathLike[str] | None = None, run: RunOnRanks | None = None
+) -> Verification:
+    """Prove an experiment whose model and batch are the user's, on as many processes as its plan has ranks.
 
-        def run(ranks: int, function: Callable[..., Any], *args: object) -> list[Any]:
-            if ranks not in pools or not pools[ranks].alive:
-                pools[ranks] = stack.enter_context(RankPool(ranks, starter=starter, timeout=_PATIENCE))
-            return pools[ranks].run(function, *args)
-
-        yield run
-
-
-# ---- the runs -----------------------------------------------------------------------------------------------------
+    Raises as `verify_plan` does, and what building the model raises.
+    """
+    start = perf_counter()
+    layers = experiment.source.layers
+    with _running(run) as running:
+        trial = Trial(asked=experiment, references=references(experiment, running), planned=None, run=running)
+        findings = _findings(trial, layers)
+    _dump(dump, findings)
+    kept = {"plan." + key: value for key, value in vars(experiment.plan).items()}
+    return _told(findings, kept, {}, start)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Trial:
-    """A narrowed job with its references, and the means to perform plans of it."""
-
-    subject: Subject
-    references: Mapping[Precision, References]
-    run: RunOnRanks
-    around: Around
-
-    def evidence(self) -> dict[Precision, Evidence]:
-        """The plan, each step from the reference's state; and as in training."""
-        plan = self.subject.plan
-        by_rank = self.run(plan.ranks, judged_and_free, self.subject, self._states(), self.around)
-        return {
-            p: Evidence(mesh=plan.mesh, judged=[rank[p][0] for rank in by_rank], free=[rank[p][1] for rank in by_rank])
-            for p in PRECISIONS
-        }
-
-    def cures(self, plan: Plan) -> bool:
-        """Whether nothing is wrong under another plan; one that can't even be run cures nothing."""
-        try:
-            by_rank = self.run(plan.ranks, judged_only, replace(self.subject, plan=plan), self._states(), self.around)
-        except RankFailure:
-            return False
-        evidence: dict[Precision, Evidence] = {
-            p: Evidence(mesh=plan.mesh, judged=[rank[p] for rank in by_rank]) for p in PRECISIONS
-        }
-        return all(row.verdict != "BUG" for row in rows(self.references, evidence))
-
-    def _states(self) -> dict[Precision, Trace]:
-        return {
-            precision: {entry: array for entry, array in runs.plain.items() if entry.kind in ("weight", "optimizer")}
-            for precision, runs in self.references.items()
-        }
+def _running(run: RunOnRanks | None) -> Any:
+    return own_pools() if run is None else nullcontext(run)
 
 
-def _references(subject: Subject, run: RunOnRanks) -> dict[Precision, References]:
-    shares = run(subject.plan.ranks, share_of_references, subject, _ORDERS)
-    by_number = {number: trace for share in shares for number, trace in share.items()}
-    plain, again, backwards, renumbered, single = (by_number[number] for number in range(len(_ORDERS)))
-    return {
-        "fp64": References(plain=plain, repeated=(again,), reordered=(backwards, renumbered)),
-        "fp32": References(plain=single),
-    }
-
-
-def _with_biting_clip(subject: Subject, run: RunOnRanks) -> Subject:
-    """The limit on the norm at half of the first step's, if it is higher: a clip that does nothing proves nothing."""
-    limit = subject.training.clip_norm
-    if limit <= 0:
-        return subject
-    norm = run(subject.plan.ranks, first_norm, subject)[0]
-    if norm > limit or norm == 0:
-        return subject
-    return replace(subject, training=replace(subject.training, clip_norm=norm / 2))
-
-
-# ---- what follows from them ---------------------------------------------------------------------------------------
+# ---- what follows from the runs -----------------------------------------------------------------------------------
 
 
 class _Sides(NamedTuple):
@@ -170,12 +108,55 @@ class _Sides(NamedTuple):
     parallel: Trace
 
 
-def _culprit(found: list[Row], trial: _Trial) -> Culprit | None:
-    layers = describe_gpt(trial.subject.model)
-    row = first_departing(found, layers)
+@dataclass(frozen=True, kw_only=True)
+class _Findings:
+    """All that there is to tell of a proof, but for what it was made smaller by."""
+
+    rows: list[Row]
+    departures: tuple[Departure, ...]
+    culprit: Culprit | None
+    sides: Mapping[Precision, _Sides]
+    free: Mapping[Precision, _Sides]
+
+
+def _findings(trial: Trial, layers: Sequence[Layer]) -> _Findings:
+    plan = trial.asked.plan
+    evidence, efforts = trial.evidence(plan)
+    found, departing = rows(trial.references, evidence), departures(efforts)
+    plain = {precision: runs.plain for precision, runs in trial.references.items()}
+    return _Findings(
+        rows=found,
+        departures=departing,
+        culprit=_culprit(found, departing, trial, layers),
+        sides={p: _Sides(plain[p], assembled(evidence[p].judged)) for p in PRECISIONS},
+        free={p: _Sides(plain[p], assembled(evidence[p].free)) for p in PRECISIONS},
+    )
+
+
+def _told(findings: _Findings, kept: Mapping[str, Any], narrowed: Mapping[str, Any], start: float) -> Verification:
+    found: Verdict = worst(row.verdict for row in findings.rows)
+    return Verification(
+        verdict="BUG" if findings.departures else found,
+        tensors=tuple(sorted(findings.rows, key=_worst_first)),
+        departures=findings.departures,
+        culprit=findings.culprit,
+        kept=kept,
+        narrowed=narrowed,
+        drift={p: _drift(findings.free[p]) for p in PRECISIONS},
+        losses=_losses(findings.free["fp32"]),
+        seconds=perf_counter() - start,
+    )
+
+
+def _culprit(found: list[Row], departing: Sequence[Departure], trial: Trial, layers: Sequence[Layer]) -> Culprit | None:
+    row, plan = first_departing(found, layers), trial.asked.plan
+    if departing and (row is None or row.verdict != "BUG"):
+        first = departing[0]
+        axis = first.axis or lightened_axis(plan, trial.lightens)
+        return Culprit(tensor=first.what, layer=first.layer, axis=axis)
     if row is None:
         return None
-    axis = blamed_axis(row, trial.subject.plan, trial.cures) if row.verdict == "BUG" else None
+    axis = blamed_axis(row, plan, trial.cures) if row.verdict == "BUG" else None
     return Culprit(tensor=row.name, layer=layer_of(row.entry, layers), axis=axis)
 
 
@@ -183,29 +164,35 @@ def _worst_first(row: Row) -> tuple[int, float]:
     return -VERDICTS.index(row.verdict), -row.error_eps
 
 
-def _drift(reference: Trace, free: Trace) -> float:
+def _drift(sides: _Sides) -> float:
     """The largest relative distance of any weight after the last step."""
+    reference, free = sides
     last = max(entry.step for entry in reference)
     weights = [entry for entry in reference if entry.kind == "weight" and entry.step == last and entry in free]
-    return max(largest_difference(reference[e], free[e]) / (largest(reference[e]) or 1.0) for e in weights)
+    apart = (largest_difference(reference[e], free[e]) / (largest(reference[e]) or 1.0) for e in weights)
+    return max(apart, default=0.0)
 
 
-def _losses(sides: _Sides) -> tuple[float, float] | None:
-    entry = Entry(1, "loss", "loss")
-    return (float(sides.reference[entry]), float(sides.parallel[entry])) if entry in sides.parallel else None
+def _losses(sides: _Sides) -> tuple[tuple[float, float], ...]:
+    steps = sorted(entry.step for entry in sides.reference if entry.kind == "loss")
+    entries = [Entry(step, "loss", "loss") for step in steps]
+    return tuple((float(sides.reference[e]), float(sides.parallel[e])) for e in entries if e in sides.parallel)
 
 
-def _dump(directory: Path, sides: Mapping[Precision, _Sides]) -> None:
+def _dump(directory: str | PathLike[str] | None, findings: _Findings) -> None:
     """Both sides' whole gradients, before clipping: `step{n}/{precision}/{weight name}`."""
+    if directory is None:
+        return
+    place = Path(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         for name in _Sides._fields:
             gradients = {
                 f"step{entry.step}/{precision}/{entry.name}": array
-                for precision, traces in sides.items()
+                for precision, traces in findings.sides.items()
                 for entry, array in getattr(traces, name).items()
                 if entry.kind == "gradient"
             }
-            save_file(gradients, directory / f"{name}.safetensors")
+            save_file(gradients, place / f"{name}.safetensors")
     except (OSError, SafetensorError) as error:  # the second is what the library makes of a full disk
-        raise UnusableInput(f"{directory}: the gradients can't be written: {error}") from error
+        raise UnusableInput(f"{place}: the gradients can't be written: {error}") from error

@@ -9,7 +9,8 @@ last layer gives, the loss, is no value of the residual stream and is left to th
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 
@@ -23,9 +24,13 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """Notes the values of all microbatches of a step, until they are taken."""
+    """Notes the values of all microbatches of a step, until they are taken. `layer` is the one that is in forward now,
+    `flops` those of all forwards so far by layer, as far as `performed()` counts them."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, performed: Callable[[], int] = lambda: 0) -> None:
+        self.layer: str | None = None
+        self.flops: Counter[str] = Counter()
+        self._performed = performed
         self._layers = decoder.layers
         self._seen: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)  # each microbatch: first sample, rows
         decoder.layers = self._watched  # its forward asks for its layers, and gets them watched
@@ -40,7 +45,10 @@ class Watch:
         return [(name, partial(self._call, name, layer)) for name, layer in self._layers()]
 
     def _call(self, name: str, layer: LayerCall, hidden: Tensor | None, sequences: Sequences) -> Tensor:
+        before, self.layer = self._performed(), name
         value = layer(hidden, sequences)
+        self.flops[name] += self._performed() - before
+        self.layer = None
         if value.dim() == 3:  # (batch, sequence or its share, hidden)
             first = int(sequences.samples[0])
             self._seen[name].append((first, value.detach().clone()))

@@ -1,0 +1,147 @@
+"""Where the model and the batch of a proof come from: a job's own decoder, or a module and a batch of the user's.
+
+    Drawn     ModelSpec, TrainingSpec      weights, tokens and targets by address; a rank holds only what it owns
+    Given     build_model(), rules, batch  as the user made them: built anew on every rank, then cut
+
+Both sides of a proof ask one source, in one precision. It knows plain models; not whether they are cut afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from plait.layers.gpt import describe_gpt
+from plait.layers.layer import Layer
+from plait.models.gpt import Decoder
+from plait.models.init import initialise
+from plait.models.loss import IGNORED
+from plait.models.sequences import Sequences
+from plait.plans.plan import Plan
+from plait.specs.model import ModelSpec
+from plait.specs.training import TrainingSpec
+from plait.verification.lift import Lift
+from plait.verification.probe import DTYPES, probe_batch
+from plait.verification.trace import Precision
+
+__all__ = ["Drawn", "Experiment", "Given", "Source"]
+
+
+class Source(Protocol):
+    """What a side needs to begin."""
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """The description of the model's layers and weights."""
+        ...
+
+    def whole(self, precision: Precision) -> Decoder:
+        """The whole model, its weights in place."""
+        ...
+
+    def to_cut(self, precision: Precision) -> Decoder:
+        """The same for `parallelize`; its weights may be shapes alone, which are then drawn."""
+        ...
+
+    def batch(self, step: int) -> Sequences:
+        """The whole global batch of a step, from 0."""
+        ...
+
+    def computing(self, precision: Precision, lift: Lift) -> AbstractContextManager[object]:
+        """The context in which a side computes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A decoder of a job's shape."""
+
+    model: ModelSpec
+    training: TrainingSpec
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        return describe_gpt(self.model)
+
+    def whole(self, precision: Precision) -> Decoder:
+        decoder = Decoder(self.model, seed=self.training.seed).to(DTYPES[precision])
+        initialise(decoder, self.model, self.training.seed)
+        return decoder
+
+    def to_cut(self, precision: Precision) -> Decoder:
+        with torch.device("meta"):
+            return Decoder(self.model, seed=self.training.seed).to(DTYPES[precision])
+
+    def batch(self, step: int) -> Sequences:
+        return probe_batch(self.model, self.training, step)
+
+    def computing(self, precision: Precision, lift: Lift) -> AbstractContextManager[object]:
+        return nullcontext()  # nothing in it casts to float32 by itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A module of the user's. Every call of `build_model` begins from the same state of torch's generator."""
+
+    build_model: Callable[[], Decoder]
+    rules: Sequence[Layer] | None
+    rows: Sequences
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        return describe_gpt(self.whole("fp32").spec) if self.rules is None else self.rules
+
+    def whole(self, precision: Precision) -> Decoder:
+        with _seeded():
+            built = self.build_model()
+        if any(parameter.is_meta for parameter in built.parameters()):
+            built = built.to_empty(device="cpu")
+            initialise(built, built.spec, built.seed)
+        return built.to(DTYPES[precision])
+
+    def to_cut(self, precision: Precision) -> Decoder:
+        return self.whole(precision)
+
+    def batch(self, step: int) -> Sequences:
+        return replace(self.rows, step=step)
+
+    def computing(self, precision: Precision, lift: Lift) -> AbstractContextManager[object]:
+        return lift if precision == "fp64" else nullcontext()
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """torch's generator at the same place for every build, and where it was afterwards: what a model draws unkeyed
+    while it runs must not be the same twice."""
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        torch.rand(())  # a run that draws leaves the next one elsewhere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What both sides run: two steps of `training` from `source`, in one process and under `plan`."""
+
+    source: Source
+    training: TrainingSpec
+    plan: Plan
+
+    @classmethod
+    def of(cls, model: ModelSpec, training: TrainingSpec, plan: Plan) -> Experiment:
+        """A job's own decoder under a plan."""
+        return cls(source=Drawn(model=model, training=training), training=training, plan=plan)
+
+    def targets(self, step: int) -> int:
+        """How many targets a step's global batch has."""
+        targets: Tensor | None = self.source.batch(step).targets
+        assert targets is not None
+        return int((targets != IGNORED).sum())

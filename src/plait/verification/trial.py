@@ -1,0 +1,144 @@
+"""The runs of a proof, performed on ranks: the references once, then the plan, and plans like it to find an axis.
+
+    references     plain, backwards, renumbered in float64 and in float32              spread over the plan's ranks
+    evidence       the plan in each precision: from the references' states, and free    on every rank
+    cures          the same with one axis at 1: is anything wrong still?
+
+It imports no torch: what computes does so on ranks, and arrays come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from plait.errors import RankFailure
+from plait.launchers import RankPool, default_starter
+from plait.plans.plan import Plan
+from plait.plans.prediction import Work
+from plait.verification.compare import largest_difference
+from plait.verification.effort import Departure, Effort, departures
+from plait.verification.evidence import Evidence, References, rows
+from plait.verification.narrow import Subject
+from plait.verification.tasks import first_norm, performed, share_of_references
+from plait.verification.trace import EPSILON, PRECISIONS, Order, Precision, Reference, Trace
+from plait.verification.verdict import MIDDLE
+
+if TYPE_CHECKING:
+    from plait.verification.source import Experiment
+
+__all__ = ["Planned", "RunOnRanks", "Trial", "own_pools", "references", "with_biting_clip"]
+
+RunOnRanks = Callable[..., list[Any]]
+Planned = Callable[[Plan], Sequence[Work]]  # what each rank of a plan is to do
+
+_PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
+_ORDERS: list[tuple[Precision, Order]] = [
+    ("fp64", "plain"), ("fp64", "plain"), ("fp64", "backwards"), ("fp64", "renumbered"), ("fp32", "plain"),
+    ("fp32", "backwards"), ("fp32", "renumbered"),
+]  # fmt: skip
+
+
+@contextmanager
+def own_pools() -> Iterator[RunOnRanks]:
+    """Ranks of our own: a pool for each size that is asked for, ended with the block."""
+    with ExitStack() as stack:
+        starter = default_starter()
+        stack.callback(starter.close)
+        pools: dict[int, RankPool] = {}
+
+        def run(ranks: int, function: Callable[..., Any], *args: object) -> list[Any]:
+            if ranks not in pools or not pools[ranks].alive:
+                pools[ranks] = stack.enter_context(RankPool(ranks, starter=starter, timeout=_PATIENCE))
+            return pools[ranks].run(function, *args)
+
+        yield run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What is asked, with its references, what its ranks are to do, and the means to perform plans of it."""
+
+    asked: Subject | Experiment
+    references: Mapping[Precision, References]
+    planned: Planned | None
+    run: RunOnRanks
+
+    def evidence(self, plan: Plan) -> tuple[dict[Precision, Evidence], tuple[Effort, ...]]:
+        """A plan, each step from the reference's state, and as in training; and what each rank did for it."""
+        ranks = self.run(plan.ranks, performed, replace(self.asked, plan=plan), self._states())
+        evidence = {
+            p: Evidence(
+                mesh=plan.mesh, judged=[runs[p].judged for runs, _ in ranks], free=[runs[p].free for runs, _ in ranks]
+            )
+            for p in PRECISIONS
+        }
+        planned = () if self.planned is None else self.planned(plan)
+        counted = zip(planned, (work for _, work in ranks), strict=False)
+        return evidence, tuple(Effort(rank=n, planned=p, performed=w) for n, (p, w) in enumerate(counted))
+
+    def cures(self, plan: Plan) -> bool:
+        """Whether nothing is wrong under another plan; one that can't even be run cures nothing."""
+        return self._sound(plan, lambda evidence, _: all(r.verdict != "BUG" for r in rows(self.references, evidence)))
+
+    def lightens(self, plan: Plan) -> bool:
+        """Whether under another plan the ranks do what they are to do."""
+        return self._sound(plan, lambda _, departing: not departing)
+
+    def _sound(self, plan: Plan, good: Callable[[dict[Precision, Evidence], tuple[Departure, ...]], bool]) -> bool:
+        try:
+            evidence, efforts = self.evidence(plan)
+        except RankFailure:
+            return False
+        return good(evidence, departures(efforts))
+
+    def _states(self) -> dict[Precision, Trace]:
+        return {
+            precision: {entry: array for entry, array in runs.plain.items() if entry.kind in ("weight", "optimizer")}
+            for precision, runs in self.references.items()
+        }
+
+
+def references(asked: Subject | Experiment, run: RunOnRanks) -> dict[Precision, References]:
+    """The one-process runs, shared out over as many ranks as the plan has."""
+    shares = run(asked.plan.ranks, share_of_references, asked, _ORDERS)
+    by_number: dict[int, Reference] = {number: one for share in shares for number, one in share.items()}
+    plain, again, backwards, renumbered, *narrow = (by_number[number] for number in range(len(_ORDERS)))
+    single, *others = narrow
+    wide = [backwards, renumbered]
+    if not _same_model(plain.trace, renumbered.trace, single.trace):
+        wide, others = wide[:-1], others[:-1]
+    return {
+        "fp64": References(
+            plain=plain.trace,
+            repeated=(again.trace,),
+            reordered=tuple(one.trace for one in wide),
+            pinned=plain.pinned,
+            branching=plain.branching,
+        ),
+        "fp32": References(plain=single.trace, reordered=tuple(one.trace for one in others)),
+    }
+
+
+def _same_model(plain: Trace, renumbered: Trace, single: Trace) -> bool:
+    """Whether a model means the same when its features are renumbered: a module of the user's may number them itself,
+    and is another model then, from which no spread can be learnt."""
+    for entry, array in plain.items():
+        if entry.step == 1 and entry.kind in ("value", "loss"):
+            noise = max(largest_difference(array, single[entry]), EPSILON["fp32"] * float(abs(array).max(initial=0.0)))
+            if largest_difference(array, renumbered[entry]) > MIDDLE * noise:
+                return False
+    return True
+
+
+def with_biting_clip(asked: Subject, run: RunOnRanks) -> Subject:
+    """The limit on the norm at half of the first step's, if it is higher: a clip that does nothing proves nothing."""
+    limit = asked.training.clip_norm
+    if limit <= 0:
+        return asked
+    norm = run(asked.plan.ranks, first_norm, asked)[0]
+    if norm > limit or norm == 0:
+        return asked
+    return replace(asked, training=replace(asked.training, clip_norm=norm / 2))
