@@ -1,0 +1,90 @@
+"""Defects of pipeline parallelism: gradients wiped, scaled or lost between stages and microbatches.
+
+They act where the executor performs a schedule, or where layers are dealt out to stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from plait.collectives.point_to_point import Transfer
+from plait.defects.defect import Defect
+from plait.layers.layer import Layer
+from plait.parallel.model import ParallelModel
+from plait.plans.holdings import stage_layers
+from plait.schedules.action import Action, Kind
+
+__all__: list[str] = []
+
+
+class MicrobatchGradientsWiped(Defect):
+    """Gradients are wiped between microbatches: only the last one's remain."""
+
+    name, issue, axes = "microbatch-gradients-wiped", "NVIDIA-NeMo/Automodel#3530", ("pipeline",)
+    wraps = "plait.parallel.pipeline_executor:_Performance._backward"
+
+    def instead(self, backward: Callable[..., None], performance: Any, microbatch: int) -> None:
+        model = self.here.model
+        assert model is not None
+        if model.plan.pipeline > 1:
+            for name in self.struck():
+                model.gradients[name].zero_()
+        backward(performance, microbatch)
+
+
+class StageScaledTwice(Defect):
+    """One stage divides its gradients by the number of microbatches once more; the loss is right, and Adam hides it."""
+
+    name, issue, axes = "stage-divided-twice", "deepspeedai/DeepSpeed#8152", ("pipeline",)
+    wraps = "plait.parallel.model:ParallelModel.sum_gradients"
+
+    def instead(self, sum_gradients: Callable[..., None], model: ParallelModel) -> None:
+        sum_gradients(model)
+        stage = stage_layers(model.layers, model.plan.stages)[model.mesh.coordinate("pipeline")]
+        chosen = self.layer or model.layers[0].name
+        if model.plan.pipeline > 1 and self.strikes() and any(layer.name == chosen for layer in stage):
+            for gradient in model.gradients.values():
+                gradient.div_(2 * model.plan.pipeline)
+
+
+class ArrivingGradientScaled(Defect):
+    """A stage scales the gradient that reaches it from the next one by a ten-millionth too much."""
+
+    name, issue, axes = "arriving-gradient-scaled", "pytorch/torchtitan#2972", ("pipeline",)
+    wraps = "plait.parallel.pipeline_executor:_Performance._backward"
+
+    def instead(self, backward: Callable[..., None], performance: Any, microbatch: int) -> None:
+        arrived = performance._arrived.get((Kind.B, microbatch))
+        if arrived is not None and self.strikes():
+            arrived.mul_(1 + 1e-7)
+        backward(performance, microbatch)
+
+
+class LayersDropped(Defect):
+    """Layers that don't divide by the stages: the last block of the first stage belongs to nobody."""
+
+    name, issue, axes = "layers-dropped", "pytorch/torchtitan#963", ("pipeline",)
+    wraps = "plait.parallel.apply:stage_layers"
+
+    def instead(
+        self, deal: Callable[..., Any], layers: Sequence[Layer], stages: Sequence[int]
+    ) -> tuple[tuple[Layer, ...], ...]:
+        first, *others = deal(layers, stages)
+        return (first[:-1], *others) if others else (first,)
+
+
+class StaleActivation(Defect):
+    """The value that is sent for a microbatch is still that of the one before: a buffer was used again too early."""
+
+    name, issue, axes = "stale-activation", "several trainers", ("pipeline",)
+    wraps = "plait.parallel.pipeline_executor:_Performance._send"
+
+    def instead(self, send: Callable[..., Transfer], performance: Any, action: Action) -> Transfer:
+        transfer = send(performance, action)
+        if action.kind is not Kind.SEND_F or not self.strikes():
+            return transfer
+        stale = getattr(performance, "stale", transfer.tensor)
+        performance.stale = transfer.tensor
+        return replace(transfer, tensor=stale)

@@ -1,0 +1,105 @@
+"""Defects of the update and of what keys it: optimizer state, masters, decay, the step that dropout is drawn for.
+
+Several change no value at all in the first step, so that a check of one step can't see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from plait.defects.defect import Defect
+from plait.models.sequences import Sequences
+from plait.parallel.model import ParallelModel
+from plait.training.optimizer import Optimizer
+
+__all__: list[str] = []
+
+
+class _OnlyInParallel(Defect):
+    """Acts where there is more than one rank along its axis."""
+
+    def acts(self) -> bool:
+        """Whether there is, and it is the step."""
+        assert self.here.model is not None
+        assert self.axis is not None
+        return self.here.model.mesh.shape.size(self.axis) > 1 and self.strikes()
+
+
+class MomentumLost(_OnlyInParallel):
+    """From the second step on, a layer's first moments begin from zero each time. Nothing is wrong in the first."""
+
+    name, issue, axes = "momentum-lost", "own", ("data", "tensor", "pipeline")
+    wraps = "plait.training.optimizer:Optimizer.step"
+
+    def instead(self, step: Callable[..., None], optimizer: Optimizer, learning_rate: float) -> None:
+        if self.acts() and self.here.step > 1:
+            for name in self.struck():
+                for key, tensor in optimizer.state[name].items():
+                    if key in ("exp_avg", "momentum_buffer"):
+                        tensor.zero_()
+        step(optimizer, learning_rate)
+
+
+class DropoutStepStuck(_OnlyInParallel):
+    """Dropout is keyed by the first step for ever: the masks never change. Nothing is wrong in the first step."""
+
+    name, issue, axes = "dropout-step-stuck", "own", ("data", "tensor", "pipeline")
+    wraps = "plait.parallel.model:ParallelModel.forward_backward"
+
+    def instead(
+        self, forward_backward: Callable[..., float | None], model: ParallelModel, rows: Sequences, targets: int
+    ) -> float | None:
+        return forward_backward(model, replace(rows, step=0) if self.acts() else rows, targets)
+
+
+class LateLearningRate(_OnlyInParallel):
+    """The last rank along an axis warms up a step behind the others. Nothing is wrong in the first step."""
+
+    name, issue, axes = "late-learning-rate", "own", ("pipeline", "data", "tensor")
+    wraps = "plait.training.optimizer:Optimizer.step"
+
+    def instead(self, step: Callable[..., None], optimizer: Optimizer, learning_rate: float) -> None:
+        assert self.here.model is not None
+        assert self.axis is not None
+        size = self.here.model.mesh.shape.size(self.axis)
+        late = self.acts() and self.here.step > 1 and self.here.model.mesh.coordinate(self.axis) == size - 1
+        step(optimizer, learning_rate * (self.here.step - 1) / self.here.step if late else learning_rate)
+
+
+class NormsDecay(Defect):
+    """Weight decay is applied to norms and biases too: with any degrees, so that no axis is to blame."""
+
+    name, issue = "norms-decay", "several trainers"
+    wraps = "plait.training.optimizer:Optimizer.__init__"
+
+    def instead(
+        self, begin: Callable[..., None], optimizer: Optimizer, weights: Mapping[str, Any], *rest: Any, **named: Any
+    ) -> None:
+        gradients, _, *others = rest
+        begin(optimizer, weights, gradients, dict.fromkeys(weights, True), *others, **named)
+
+
+class MastersNotCopied(Defect):
+    """Mixed precision: the masters learn and the weights stay what they were."""
+
+    name, issue = "masters-not-copied", "several trainers"
+    wraps = "plait.training.optimizer:Optimizer.step"
+
+    def instead(self, step: Callable[..., None], optimizer: Optimizer, learning_rate: float) -> None:
+        copies = optimizer._copies
+        optimizer._copies = [] if self.strikes() else copies
+        step(optimizer, learning_rate)
+        optimizer._copies = copies
+
+
+class FusedCopies(Defect):
+    """Copies that stand at different places of their slices are updated by a kernel that rounds the ends otherwise:
+    they part by a last bit."""
+
+    name, issue, axes = "displaced-copies-fused", "own", ("tensor",)
+    wraps = "plait.parallel.model:ParallelModel.displaced"
+
+    def instead(self, displaced: Callable[..., frozenset[str]], model: ParallelModel) -> frozenset[str]:
+        return frozenset()
