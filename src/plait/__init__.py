@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plait.api import check, load, plan, train
+    from plait.api import check, load, plan, train, verify
     from plait.parallel.apply import parallelize
 
 _ROOM = {
@@ -18,12 +18,15 @@ _ROOM = {
     "parallelize": "plait.parallel.apply",
     "plan": "plait.api",
     "train": "plait.api",
+    "verify": "plait.api",
 }
 
-__all__ = ["check", "load", "parallelize", "plan", "train"]
+__all__ = ["check", "load", "parallelize", "plan", "train", "verify"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "defects":  # a room of its own, for tests
+        return import_module("plait.defects")
     if name not in _ROOM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ROOM[name]), name)

@@ -2,7 +2,7 @@
 
     load ──> Job ──> check ──> Report
                  └─> plan ──> Plans        (from the machine's measurements: `measured`)
-                 └─> verify_job ──> Verification
+                 └─> verify_job ──> Verification      (verify: of a module of one's own)
                  └─> train ──> TrainingResult, and a run on disk
 
 Here, and in `cli`, planner and runtime meet. Rooms that are heavy to import are imported by the function that needs
@@ -22,20 +22,26 @@ from plait.plans.completion import with_most_ranks
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
 from plait.plans.report import Report
-from plait.specs.cluster import usable_cores
+from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
 from plait.specs.job import Job
 from plait.specs.texts import Look, look_at_texts
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from plait.devices.grid import Grid
+    from plait.layers.layer import Layer
+    from plait.models.gpt import Decoder
+    from plait.models.sequences import Sequences
     from plait.planner.search import Plans
     from plait.plans.plan import Plan
     from plait.specs.measurements import Measurements
+    from plait.specs.training import TrainingSpec
     from plait.training.trainer import TrainingResult
     from plait.verification.report import Verification
 
-__all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train", "verify_job"]
+__all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train", "verify", "verify_job"]
 
 _PATIENCE = 300.0  # seconds: nobody hears from a rank while it measures
 _SAMPLE_TOKENS = 160
@@ -166,6 +172,36 @@ def verify_job(
     if wrong := plan_problems(job, chosen):
         raise IllegalJob(wrong)
     return verify_plan(job, chosen, ranks=ranks, dump=dump, work_of=work_of_ranks)
+
+
+def verify(
+    build_model: Callable[[], Decoder],
+    rules: Sequence[Layer] | None,
+    plan: Plan,
+    batch: Sequences | Tensor,
+    *,
+    training: TrainingSpec | None = None,
+    dump: str | PathLike[str] | None = None,
+) -> Verification:
+    """Is a module of your own under `plan` the same model as one process? For any that `parallelize` takes.
+
+    `build_model`: gives the plain module, the same on every call; it is called on every rank, so that it has to stand
+    at the top level of a module or script. `rules`: its layers, as for `parallelize`; None for a decoder that is as
+    Plait describes it. `batch`: the global batch, as `Sequences` with targets, or tokens (sequences, length + 1).
+    `training`: optimizer, clipping and learning rate; the batch's own sizes count.
+    Raises IllegalJob for a plan that is not legal for the module and the batch, RankFailure for a rank that failed,
+    UnusableInput for a dump that can't be written, and what `build_model` raises.
+    """
+    from plait.plans.legality import plan_problems
+    from plait.specs.training import TrainingSpec
+    from plait.verification.source import Experiment
+    from plait.verification.verify import verify_module
+
+    experiment = Experiment.given(build_model, rules, plan, batch, training or TrainingSpec())
+    cluster = ClusterSpec(ranks=plan.ranks)
+    if wrong := plan_problems(Job(model=build_model().spec, training=experiment.training, cluster=cluster), plan):
+        raise IllegalJob(wrong)
+    return verify_module(experiment, dump=dump)
 
 
 def report(run: str | PathLike[str]) -> Path:

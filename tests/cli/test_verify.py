@@ -16,6 +16,7 @@ from plait.errors import IllegalJob
 from plait.plans.completion import complete
 from plait.plans.files import write_plan
 from plait.verification.culprit import Culprit
+from plait.verification.effort import Departure
 from plait.verification.evidence import Row
 from plait.verification.report import Verification
 from tests.contract.golden import assert_shape, contract_table, golden
@@ -35,7 +36,8 @@ BUG = Verification(
         "plan.tensor": {"job": 8, "verified": 2},
     },
     drift={"fp64": 0.1, "fp32": 0.1},
-    losses=(4.125, 4.125),
+    losses=((4.125, 4.125), (4.0, 4.0)),
+    departures=(Departure(rank=1, what="backward FLOPs", planned=1000, performed=2000),),
     seconds=3.0,
 )
 
@@ -83,7 +85,7 @@ def test_people_read_what_it_was_found_out_on(capsys, monkeypatch):
     assert "model.hidden: 4096 → 8" in out
     assert "training.clip_norm: 1 → 0.123" in out
     assert "equal to the last bit" in out
-    assert "Comparing losses" not in out
+    assert "comparison of losses" not in out
 
 
 def test_a_bug_is_told_and_the_answer_is_no(capsys, monkeypatch):
@@ -92,7 +94,8 @@ def test_a_bug_is_told_and_the_answer_is_no(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "NOT the same model" in out
     assert "model.norm.weight, in head, along the tensor axis" in out
-    assert "Comparing losses would have shown 4.125000 and 4.125000" in out
+    assert "losses would have seen 4.125000 and 4.125000, then 4.000000 and 4.000000" in out
+    assert "rank 1: backward FLOPs: 1,000 by the plan, 2,000 counted" in out
     table = [line.split() for line in out.splitlines()]
     assert ["model.norm.weight", "gradient", "1", "fp64", "2.3e+15", "BUG"] in table
     code, document = ask(capsys, "job.toml")

@@ -10,7 +10,6 @@ epsilon times the largest number that went into them. A wrong scale, slice or su
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -18,7 +17,6 @@ from plait.plans.plan import Plan
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.verification.compare import assembled, differing_copies, largest, largest_difference
-from plait.verification.tasks import Around
 from plait.verification.trace import Entry, EntryKind, RankTrace, Trace
 
 BOUND = 1e-10  # relative to the tensor's largest element: 450,000 epsilons; a thousand are seen, where Adam divides
@@ -48,16 +46,18 @@ def plan(*, data: int = 1, tensor: int = 1, pipeline: int = 1, layers: int = 2, 
 def run_reference(model: ModelSpec, training: TrainingSpec, microbatch: int) -> Trace:
     """On the one rank of a pool."""
     from plait.verification.reference import reference_trace
+    from plait.verification.source import Experiment
 
-    return reference_trace(model, training, precision="fp64", microbatch=microbatch)
+    alone = Plan(stages=(model.layers,), microbatch=microbatch)
+    return reference_trace(Experiment.of(model, training, alone), precision="fp64").trace
 
 
-def run_candidate(model: ModelSpec, training: TrainingSpec, chosen: Plan, around: Around) -> RankTrace:
+def run_candidate(model: ModelSpec, training: TrainingSpec, chosen: Plan) -> RankTrace:
     """On every rank of a pool."""
     from plait.verification.candidate import candidate_trace
+    from plait.verification.source import Experiment
 
-    with around():
-        return candidate_trace(model, training, chosen, precision="fp64")
+    return candidate_trace(Experiment.of(model, training, chosen), precision="fp64")
 
 
 class Parity:
@@ -74,11 +74,10 @@ class Parity:
         chosen: Plan,
         *,
         exact: Collection[EntryKind] = (),
-        around: Around = nullcontext,
     ) -> None:
-        """Assert it; the first step's tensors of the kinds `exact` to the last bit. `around` stands around the run."""
+        """Assert it; the first step's tensors of the kinds `exact` to the last bit."""
         reference = self._reference(model, training, chosen.microbatch)
-        whole = self.performed(model, training, chosen, around)
+        whole = self.performed(model, training, chosen)
         lost = reference.keys() ^ whole.keys()
         assert not lost, f"only one side has {sorted(lost)}"
         apart = {entry: distance(reference, whole, entry) for entry in reference}
@@ -87,9 +86,9 @@ class Parity:
         strict = {entry: error for entry, error in apart.items() if entry.step == 1 and entry.kind in exact}
         assert not any(strict.values()), f"not to the bit: {[entry for entry, error in strict.items() if error]}"
 
-    def performed(self, model: ModelSpec, training: TrainingSpec, chosen: Plan, around: Around = nullcontext) -> Trace:
+    def performed(self, model: ModelSpec, training: TrainingSpec, chosen: Plan) -> Trace:
         """The whole tensors of a plan's run, once its copies agree."""
-        ranks = self._run(chosen.ranks, run_candidate, model, training, chosen, around)
+        ranks = self._run(chosen.ranks, run_candidate, model, training, chosen)
         differing = differing_copies(ranks, chosen.mesh)
         assert not differing, f"copies differ along these axes: {differing}"
         return assembled(ranks)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
+from plait.defects import plant
 from plait.plans.plan import Plan
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.verification.compare import assembled, largest, largest_difference
 from plait.verification.trace import Entry, RankTrace, Trace
-from tests.verification import faults
+from tests.verification import own_defects  # noqa: F401  (defining them registers them)
 
 MODEL = ModelSpec(layers=2, hidden=12, heads=3, kv_heads=3, ffn=18, vocab=31, max_positions=9)
 TRAINING = TrainingSpec(global_batch=4, sequence_length=9, learning_rate=1e-2, warmup_steps=0, clip_norm=0.1)
@@ -25,15 +24,17 @@ STAGES = Plan(pipeline=2, stages=(1, 1), microbatch=2)
 
 def reference(microbatch: int) -> Trace:
     from plait.verification.reference import reference_trace
+    from plait.verification.source import Experiment
 
-    return reference_trace(MODEL, TRAINING, precision="fp64", microbatch=microbatch)
+    experiment = Experiment.of(MODEL, TRAINING, Plan(stages=(2,), microbatch=microbatch))
+    return reference_trace(experiment, precision="fp64").trace
 
 
-def candidate(plan: Plan, state: Trace | None = None, around=nullcontext) -> RankTrace:
+def candidate(plan: Plan, state: Trace | None = None) -> RankTrace:
     from plait.verification.candidate import candidate_trace
+    from plait.verification.source import Experiment
 
-    with around():
-        return candidate_trace(MODEL, TRAINING, plan, precision="fp64", state=state)
+    return candidate_trace(Experiment.of(MODEL, TRAINING, plan), precision="fp64", state=state)
 
 
 def distances(one: Trace, other: Trace) -> dict[Entry, float]:
@@ -64,9 +65,9 @@ def test_values_lie_where_the_plan_puts_them(run_on_ranks):
 def test_a_second_step_from_the_reference_s_state_forgets_the_first(run_on_ranks, plan):
     """The first step's update goes wrong; the second step is right where it begins from the reference's state."""
     plain = run_on_ranks(1, reference, plan.microbatch)[0]
-    wrong = partial(faults.first_update_scaled, 3.0)
-    judged = distances(plain, assembled(run_on_ranks(2, candidate, plan, plain, wrong)))
-    free = distances(plain, assembled(run_on_ranks(2, candidate, plan, None, wrong)))
+    with plant("first-update-too-long"):
+        judged = distances(plain, assembled(run_on_ranks(2, candidate, plan, plain)))
+        free = distances(plain, assembled(run_on_ranks(2, candidate, plan)))
     weight, loss = Entry(1, "weight", "transformer.wte.weight"), Entry(2, "loss", "loss")
     assert judged[weight] == free[weight] > 1e-3
     assert free[loss] > 1e-6
@@ -91,6 +92,7 @@ def test_without_clipping_there_is_no_norm(run_on_ranks):
 
 def unclipped() -> RankTrace:
     from plait.verification.candidate import candidate_trace
+    from plait.verification.source import Experiment
 
-    alone = Plan(stages=(2,), microbatch=4)
-    return candidate_trace(MODEL, replace(TRAINING, clip_norm=0.0), alone, precision="fp32", steps=1)
+    alone = Experiment.of(MODEL, replace(TRAINING, clip_norm=0.0), Plan(stages=(2,), microbatch=4))
+    return candidate_trace(alone, precision="fp32", steps=1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from plait.plans.plan import Plan
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.verification.compare import largest, largest_difference
@@ -22,8 +23,10 @@ TRAINING = TrainingSpec(global_batch=6, sequence_length=8, learning_rate=1e-2, w
 
 def run(model: ModelSpec, training: TrainingSpec, **how) -> Trace:
     from plait.verification.reference import reference_trace
+    from plait.verification.source import Experiment
 
-    return reference_trace(model, training, microbatch=2, **how)
+    experiment = Experiment.of(model, training, Plan(stages=(model.layers,), microbatch=2))
+    return reference_trace(experiment, **how).trace
 
 
 def by_hand() -> dict[str, object]:
@@ -35,7 +38,8 @@ def by_hand() -> dict[str, object]:
 
     decoder = Decoder(GPT2).double()
     initialise(decoder, GPT2, TRAINING.seed)
-    loss = decoder(probe_batch(GPT2, TRAINING, 0)) / 48
+    batch = probe_batch(GPT2, TRAINING, 0)
+    loss = decoder(batch) / int((batch.targets != -100).sum())
     loss.backward()
     return {
         "loss": loss.item(),
@@ -121,7 +125,11 @@ def test_sgd_without_clipping(traced):
 def test_probes_are_the_same_for_everyone_and_new_each_step(run_on_ranks):
     (tokens, targets, samples, step), again, later = run_on_ranks(1, draw_probes)[0]
     assert tokens.shape == targets.shape == (6, 8)
-    assert np.array_equal(tokens[:, 1:], targets[:, :-1])
+    learnt = targets[:, :-1] != -100
+    assert np.array_equal(tokens[:, 1:][learnt], targets[:, :-1][learnt])
+    counts = (targets != -100).sum(axis=1)
+    assert 0 < counts.sum() < targets.size
+    assert len(set(counts)) > 1  # rows differ in how many targets they have
     assert np.array_equal(tokens, again[0])
     assert not np.array_equal(tokens, later[0])
     assert (samples, step, later[2], later[3]) == ([0, 1, 2, 3, 4, 5], 0, [6, 7, 8, 9, 10, 11], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -33,7 +34,7 @@ def verification(verdict="REASSOCIATION", culprit=None) -> Verification:
         kept={"plan.data": 2},
         narrowed={"model.hidden": {"job": 4096, "verified": 8}},
         drift={"fp64": 1e-14, "fp32": 1e-6},
-        losses=(4.0, 4.0),
+        losses=((4.0, 4.0), (3.9, 3.9)),
         seconds=3.2,
     )
 
@@ -55,6 +56,13 @@ def test_a_bug_is_told_with_tensor_layer_and_axis():
     told = sentence(verification("BUG", Culprit(tensor=NORM, layer="block 0", axis="tensor")))
     assert "NOT the same model" in told
     assert f"{NORM}, in block 0, along the tensor axis" in told
+
+
+def test_work_that_is_not_the_plan_s_is_told_though_every_value_is_right():
+    culprit = Culprit(tensor="forward FLOPs of block 1", layer="block 1", axis="tensor")
+    told = sentence(replace(verification("REASSOCIATION", culprit), verdict="BUG"))
+    assert "Every value is right" in told
+    assert "forward FLOPs of block 1, in block 1, along the tensor axis" in told
 
 
 def test_a_bug_without_an_axis_says_so():

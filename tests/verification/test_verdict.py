@@ -65,6 +65,32 @@ def test_the_reference_s_own_rounding_is_noise_too():
     assert verdicts(measured(1e-9), measured(EPS32), rounding=1e-3)[0] == "REASSOCIATION"
 
 
+def test_the_parallel_run_has_no_say_in_what_is_noise():
+    """Each precision cast to the next narrower one on the way: the error shrinks, and is wrong all the same."""
+    assert verdicts(measured(2.0**-25), measured(2.0**-9)) == ("BUG", "BUG")
+
+
+def test_float32_is_judged_by_itself_too():
+    assert verdicts(measured(0.0), measured(2.0**-9)) == ("EXACT", "BUG")
+    assert verdicts(measured(0.0), measured(2.0**-13)) == ("EXACT", "REASSOCIATION")
+    assert verdicts(measured(0.0), measured(2.0**-9, spread=2.0**-12))[1] == "REASSOCIATION"
+
+
+def test_where_noise_is_nearly_all_that_there_is_float64_decides():
+    assert verdicts(measured(0.0), measured(0.5), rounding=2.0**-14)[1] == "REASSOCIATION"
+
+
+def test_what_can_not_be_had_in_float64_is_held_to_float32_s_noise():
+    one, other = measured(1e-7, pinned=True), measured(1e-7)
+    assert verdicts(one, other, rounding=2e-7) == ("PINNED", "PINNED")
+    assert verdicts(measured(1e-4, pinned=True), other, rounding=2e-7)[0] == "BUG"
+
+
+def test_a_model_that_branches_on_its_data_can_not_be_judged_where_it_departs():
+    assert verdicts(measured(1e-3, branching=True), measured(1e-3))[0] == "NONDETERMINISTIC"
+    assert verdicts(measured(3 * EPS64, branching=True), measured(EPS32))[0] == "REASSOCIATION"
+
+
 def test_what_shrinks_itself_is_zero():
     noise64, noise32 = measured(2e-18, 1e-18), measured(2e-9, 1e-9)
     assert is_zero(noise64, noise32)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from plait.defects import plant
 from plait.errors import RankFailure, UnusableInput
+from plait.planner.work import work_of_ranks
 from plait.plans.plan import Plan
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.verification.report import Verification
 from plait.verification.verify import verify_plan
-from tests.verification import faults
+from tests.verification import own_defects  # noqa: F401  (defining them registers them)
 
 GPT2 = ModelSpec(layers=3, hidden=12, heads=3, kv_heads=3, ffn=18, vocab=31, max_positions=9)
 LLAMA = replace(
@@ -38,7 +38,7 @@ DP2_TP2_PP2 = replace(DP2_TP2, pipeline=2, stages=(2, 1), microbatch=2)
 @pytest.fixture
 def verify(run_on_ranks):
     def one(model, plan, training=TRAINING, **more) -> Verification:
-        return verify_plan(Job(model=model, training=training), plan, run=run_on_ranks, **more)
+        return verify_plan(Job(model=model, training=training), plan, run=run_on_ranks, work_of=work_of_ranks, **more)
 
     return one
 
@@ -62,6 +62,7 @@ def test_a_healthy_plan_is_the_same_model(verify, model, plan, training):
     assert found.verdict in ("REASSOCIATION", "ZERO")
     assert found.culprit is None
     assert not [row for row in found.tensors if row.axes]
+    assert found.departures == ()
     assert found.drift["fp64"] < 1e-9
     assert {(row.step, row.precision) for row in found.tensors} == {(s, p) for s in (1, 2) for p in ("fp64", "fp32")}
     kinds = {"value", "loss", "gradient", "weight", "optimizer"} | ({"norm"} if training.clip_norm else set())
@@ -99,73 +100,34 @@ def test_copies_of_key_value_heads_stay_equal_wherever_they_stand(verify, optimi
     plan = replace(TP2, tensor=4, tensor_shares=(2, 1.5, 1, 1.5))
     training = replace(TRAINING, optimizer=optimizer, learning_rate=0.1, warmup_steps=0, weight_decay=1.0)
     assert verify(model, plan, training).verdict == "REASSOCIATION"
-    parted = verify(model, plan, training, around=faults.fused_everywhere)
+    with plant("displaced-copies-fused"):
+        parted = verify(model, plan, training)
     assert (parted.verdict, parted.culprit.axis) == ("BUG", "tensor")
 
 
-CASES = {
-    "no sums over the sequence": (faults.no_sums_over_the_sequence, LLAMA, SP2, "model.norm.weight", "tensor", 1),
-    "no sum of tied copies": (faults.no_sum_of_tied_copies, GPT2, PP2, "transformer.wte.weight", "pipeline", 1),
-    "a stage scaled": (partial(faults.first_stage_scaled, 2), LLAMA, PP2, "block 1/gradient", "pipeline", 1),
-    "a stage scaled slightly": (
-        partial(faults.first_stage_scaled, 1 + 1e-7), LLAMA, PP2, "block 1/gradient", "pipeline", 1,
-    ),
-    "row bias on every rank": (faults.row_bias_on_every_rank, GPT2, TP2, "block 0", "tensor", 2),
-    "norm counts copies": (faults.norm_counts_copies, GPT2, DP2_TP2, "norm", "tensor", 1),
-    "a bucket stays local": (faults.first_bucket_stays_local, GPT2, DP2, "transformer.ln_f.bias", "data", 1),
-    "divided by local tokens": (faults.divided_by_local_tokens, GPT2, DP2_TP2, "transformer.ln_f.bias", "data", 1),
-    "the last microbatch only": (faults.last_microbatch_only, GPT2, DP2, "transformer.ln_f.bias", None, 1),
-    "a layer lost": (faults.layer_lost_between_stages, LLAMA, PP2, "block 1", "pipeline", 1),
-    "a copy drifts": (faults.one_copy_drifts, LLAMA, DP2, "model.embed_tokens.weight", "data", 1),
-    "dropout by local sample": (
-        faults.dropout_by_local_sample, replace(GPT2, dropout=0.1), DP2, "embedding", "data", 1,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("fault", "model", "plan", "tensor", "axis", "step"), CASES.values(), ids=CASES.keys())
-def test_a_mistake_is_caught_with_its_tensor_and_axis(verify, fault, model, plan, tensor, axis, step):
-    found = verify(model, plan, around=fault)
-    assert found.verdict == "BUG"
-    assert (found.culprit.tensor, found.culprit.axis) == (tensor, axis)
-    assert min(row.step for row in found.tensors if row.verdict == "BUG") == step
-    blind = ("no sums", "no sum of", "a stage", "norm", "a bucket", "divided", "the last", "a copy")
-    if any(CASES[name][0] is fault for name in CASES if name.startswith(blind)):
-        assert found.losses[0] == pytest.approx(found.losses[1], rel=1e-14)  # comparing losses sees nothing
-
-
 def test_a_model_that_draws_unkeyed_numbers_is_no_bug(verify):
-    found = verify(LLAMA, DP2, around=faults.unkeyed_noise)
+    with plant("unkeyed-noise"):
+        found = verify(LLAMA, DP2)
     assert found.verdict == "NONDETERMINISTIC"
-    assert found.culprit is None
+    assert (found.culprit.tensor, found.culprit.axis) == ("block 0", None)
     assert "BUG" not in Counter(row.verdict for row in found.tensors)
 
 
 def test_what_is_not_a_number_is_named(verify):
-    found = verify(LLAMA, DP2, around=faults.not_a_number)
+    with plant("not-a-number"):
+        found = verify(LLAMA, DP2)
     assert found.verdict == "NONFINITE"
     assert (found.culprit.tensor, found.culprit.layer) == ("loss", "head")
 
 
 def test_a_dying_rank_gives_its_own_traceback(verify):
-    with pytest.raises(RankFailure, match="planted"):
-        verify(LLAMA, DP2, around=faults.dying_rank)
-
-
-@contextmanager
-def only_in_parallel():
-    """Mistaken on two ranks, and broken on one."""
-    import os
-
-    if os.environ["WORLD_SIZE"] == "1":
-        raise ArithmeticError("broken without the axis")
-    with faults.divided_by_local_tokens():
-        yield
+    with plant("dying-rank"), pytest.raises(RankFailure, match="planted"):
+        verify(LLAMA, DP2)
 
 
 def test_what_breaks_without_an_axis_blames_none(verify):
-    around: type[AbstractContextManager] = only_in_parallel
-    found = verify(GPT2, DP2, around=around)
+    with plant("breaks-alone"):
+        found = verify(GPT2, DP2)
     assert (found.verdict, found.culprit.axis) == ("BUG", None)
 
 
@@ -209,10 +171,11 @@ def test_bfloat16_is_proven_in_wider_dtypes_with_its_masters_apart(verify, plan)
 
 def test_weights_that_are_not_taken_from_their_masters_are_caught(verify):
     mixed = replace(TRAINING, precision="bf16")
-    found = verify(LLAMA, DP2, mixed, around=faults.masters_not_copied)
+    with plant("masters-not-copied"):
+        found = verify(LLAMA, DP2, mixed)
+        assert verify(LLAMA, DP2).verdict == "REASSOCIATION"  # there are none
     assert found.verdict == "BUG"
     assert found.culprit.tensor == "model.embed_tokens.weight"
-    assert verify(LLAMA, DP2, around=faults.masters_not_copied).verdict == "REASSOCIATION"  # there are none
 
 
 def test_a_job_for_a_thousand_ranks_is_proven_on_eight(verify):

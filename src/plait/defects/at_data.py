@@ -19,7 +19,18 @@ from plait.models.sequences import Sequences
 from plait.parallel.data_parallel import GradientBuffers
 from plait.parallel.model import ParallelModel
 
-__all__: list[str] = []
+__all__ = [
+    "BucketNotReduced",
+    "ClippedBeforeSum",
+    "GradientsSwapped",
+    "HalfWire",
+    "LocalTokenCount",
+    "MeanOfMeans",
+    "NarrowWire",
+    "ReplicaDrifts",
+    "SameDropoutEverywhere",
+    "SumTakenTwice",
+]
 
 _LIMIT = 0.01  # below the norm of any bucket of a model that has just begun
 
@@ -34,7 +45,7 @@ class BucketNotReduced(Defect):
         skipped = self._bucket(buffers) if self.strikes() else None
         for number in range(len(buffers._launched), up_to):
             if number == skipped:
-                buffers._launched.append(Handle("data", None, lambda: buffers.flat[number]))
+                buffers._launched.append(Handle("data", None, lambda flat=buffers.flat[number]: flat))
             launch(buffers, number + 1)
 
     def _bucket(self, buffers: GradientBuffers) -> int | None:
@@ -148,7 +159,7 @@ class HalfWire(Defect):
 
 
 class SumTakenTwice(Defect):
-    """Buckets are summed, divided by the replicas, and summed again: with 2 or 4 of them no bit of any value changes."""
+    """Buckets are summed, divided by the replicas, and summed again: with 2 or 4 of them no bit changes anywhere."""
 
     name, issue, axes = "sum-taken-twice", "own", ("data",)
     wraps = "plait.parallel.data_parallel:all_reduce"

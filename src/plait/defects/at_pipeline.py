@@ -16,7 +16,7 @@ from plait.parallel.model import ParallelModel
 from plait.plans.holdings import stage_layers
 from plait.schedules.action import Action, Kind
 
-__all__: list[str] = []
+__all__ = ["ArrivingGradientScaled", "LayersDropped", "MicrobatchGradientsWiped", "StageScaledTwice", "StaleActivation"]
 
 
 class MicrobatchGradientsWiped(Defect):

@@ -25,7 +25,19 @@ from plait.sharding.boxes import shares
 from plait.sharding.placement import Replicate
 from plait.sharding.rules import SEQUENCE_DIM, weight_placement
 
-__all__: list[str] = []
+__all__ = [
+    "InputGradientPartial",
+    "KeyValueCopiesPartial",
+    "MasksDifferOnCopies",
+    "NormCountsReplicas",
+    "NormCountsTiedTwice",
+    "NormGradientPartial",
+    "NormOfOwnPart",
+    "PaddingInSoftmax",
+    "RowBiasOnEveryRank",
+    "TiedCopyLost",
+    "WorkDoneTwice",
+]
 
 _Steps = Sequence[tuple[Reduction, Group]]
 

@@ -14,7 +14,7 @@ from plait.models.sequences import Sequences
 from plait.parallel.model import ParallelModel
 from plait.training.optimizer import Optimizer
 
-__all__: list[str] = []
+__all__ = ["DropoutStepStuck", "FusedCopies", "LateLearningRate", "MastersNotCopied", "MomentumLost", "NormsDecay"]
 
 
 class _OnlyInParallel(Defect):

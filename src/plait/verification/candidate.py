@@ -73,7 +73,8 @@ class _Rank:
     """One rank's part of the model, watched, and its optimizer."""
 
     def __init__(self, experiment: Experiment, precision: Precision, *performed: Callable[[], int]) -> None:
-        self._experiment, self._precision = experiment, precision
+        self._experiment = experiment
+        self._precision: Precision = precision
         source, plan, training = experiment.source, experiment.plan, experiment.training
         decoder = source.to_cut(precision)
         self._hidden = decoder.spec.hidden

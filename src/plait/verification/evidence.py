@@ -24,7 +24,8 @@ __all__ = ["Evidence", "References", "Row", "rows"]
 @dataclass(frozen=True, kw_only=True)
 class References:
     """One process in one precision: the plain run, the same with its sums `reordered`, and the same `repeated`;
-    `pinned`: the layers that compute in a narrower dtype whatever is asked; `branching`: those that look at their data."""
+    `pinned`: the layers that compute in a narrower dtype whatever is asked; `branching`: those that look at their
+    data."""
 
     plain: Trace
     reordered: tuple[Trace, ...] = ()
@@ -101,8 +102,8 @@ class _Side:
         again = [(self.reference, trace) for trace in references.repeated]
         if free:  # the first step of both runs is the same step
             again.append((self.whole, {entry: array for entry, array in free.items() if entry.step == 1}))
-        self._unrepeatable = {  # at any step
-            (entry.kind, entry.name)
+        self._unrepeatable = {
+            entry
             for one, other in again
             for entry, array in other.items()
             if entry not in one or not np.array_equal(one[entry], array, equal_nan=True)
@@ -125,8 +126,9 @@ class _Side:
             error=error,
             spread=largest_difference(reference, *others),
             finite=bool(np.isfinite(reference).all() and np.isfinite(candidate).all()),
-            repeats=not inherited and (entry.kind, entry.name) not in self._unrepeatable,
+            repeats=not inherited and entry not in self._unrepeatable,
             whole=entry not in self.differing,
             pinned=bool(self._references.pinned),
+            narrow=entry.owner in self._references.pinned,
             branching=bool(self._references.branching),
         )

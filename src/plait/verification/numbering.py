@@ -32,7 +32,8 @@ __all__ = ["Numbering"]
 
 
 class Numbering:
-    """A renumbering of every index of a model, drawn by address from `seed`; `layers` describe its weights. Maps are from new numbers to old ones."""
+    """A renumbering of every index of a model, drawn by address from `seed`; `layers` describe its weights. Maps are
+    from new numbers to old ones."""
 
     def __init__(self, model: ModelSpec, layers: Sequence[Layer], seed: int) -> None:
         kv_heads, readers = _drawn(seed, "kv_heads", model.kv_heads), model.queries_per_kv_head

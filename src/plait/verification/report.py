@@ -31,6 +31,7 @@ class Verification:
     drift: Mapping[Precision, float]
     losses: tuple[tuple[float, float], ...]
     seconds: float
+    pinned: tuple[str, ...] = ()  # layers that compute in float32 or less whatever is asked
 
 
 def document(verification: Verification) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def document(verification: Verification) -> dict[str, Any]:
         "narrowed": dict(verification.narrowed),
         "drift": dict(verification.drift),
         "losses": [{"reference": one, "parallel": many} for one, many in verification.losses],
+        "pinned": list(verification.pinned),
         "departures": [asdict(departure) for departure in verification.departures],
         "seconds": verification.seconds,
     }
@@ -61,9 +63,17 @@ def sentence(verification: Verification) -> str:
                 "the differences shrink with the precision, and a mistake's would not."
             )
         case "NONDETERMINISTIC":
-            return f"Nothing can be proven: two equal runs differ, first in {_first(verification)}."
+            return (
+                "Nothing can be proven: the model is not deterministic (runs differ, or it branches on its data), "
+                f"first in {name or _first(verification)}."
+            )
         case "NONFINITE":
             return f"Nothing can be proven: {name} is not finite (NaN or infinity)."
+        case "PINNED":
+            return (
+                "The parallel run is the same model as one process, as far as float32 can tell: "
+                f"{', '.join(verification.pinned)} can't be had in float64."
+            )
         case "BUG":
             if all(row.verdict != "BUG" for row in verification.tensors):
                 return f"Every value is right, but the ranks don't do what the plan says.{_blame(culprit)}"

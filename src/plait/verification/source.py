@@ -140,6 +140,24 @@ class Experiment:
         """A job's own decoder under a plan."""
         return cls(source=Drawn(model=model, training=training), training=training, plan=plan)
 
+    @classmethod
+    def given(
+        cls,
+        build_model: Callable[[], Decoder],
+        rules: Sequence[Layer] | None,
+        plan: Plan,
+        batch: Sequences | Tensor,
+        training: TrainingSpec,
+    ) -> Experiment:
+        """A user's module under a plan, on a global batch: sequences with targets, or tokens (sequences, length + 1),
+        each of which is the target of the one before it. Its size goes before that of `training`."""
+        rows = batch if isinstance(batch, Sequences) else Sequences.of(batch[:, :-1], batch[:, 1:])
+        if rows.targets is None or rows.tokens is None:
+            raise ValueError("a proof needs a batch with tokens and targets")
+        size, length = rows.tokens.shape
+        fitting = replace(training, global_batch=size, sequence_length=length)
+        return cls(source=Given(build_model=build_model, rules=rules, rows=rows), training=fitting, plan=plan)
+
     def targets(self, step: int) -> int:
         """How many targets a step's global batch has."""
         targets: Tensor | None = self.source.batch(step).targets

@@ -52,7 +52,7 @@ def performed(
     from plait.verification.candidate import candidate_trace, work_of_rank
 
     experiment = _experiment(asked)
-    runs = {
+    runs: dict[Precision, Performed] = {
         precision: Performed(
             judged=candidate_trace(experiment, precision=precision, state=state),
             free=candidate_trace(experiment, precision=precision),

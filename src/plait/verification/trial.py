@@ -69,7 +69,7 @@ class Trial:
     def evidence(self, plan: Plan) -> tuple[dict[Precision, Evidence], tuple[Effort, ...]]:
         """A plan, each step from the reference's state, and as in training; and what each rank did for it."""
         ranks = self.run(plan.ranks, performed, replace(self.asked, plan=plan), self._states())
-        evidence = {
+        evidence: dict[Precision, Evidence] = {
             p: Evidence(
                 mesh=plan.mesh, judged=[runs[p].judged for runs, _ in ranks], free=[runs[p].free for runs, _ in ranks]
             )

@@ -41,8 +41,8 @@ MIDDLE = 2.0**-14.5
 class Measured:
     """One tensor in one precision, all in absolute numbers: `magnitude` of the reference, `error` of the parallel run,
     `spread` of the reordered references. `repeats`: equal runs of one side gave equal bits; `whole`: both sides have
-    the tensor, and all copies of each element agree; `pinned`: something in the model can't be had in float64;
-    `branching`: something in it looks at what it computes, and goes on accordingly."""
+    the tensor, and all copies of each element agree; `pinned`: something in the model can't be had in float64,
+    `narrow`: what gave this tensor; `branching`: something in it looks at what it computes, and goes on accordingly."""
 
     magnitude: float
     error: float
@@ -51,15 +51,17 @@ class Measured:
     repeats: bool = True
     whole: bool = True
     pinned: bool = False
+    narrow: bool = False
     branching: bool = False
 
 
 def judge(fp64: Measured, fp32: Measured, rounding: float) -> dict[Precision, Verdict]:
     """The verdict in each precision. `rounding`: how far the float32 reference is from the float64 one."""
     noise = max(EPSILON["fp32"] * fp64.magnitude, rounding, fp32.spread)
-    spread = max(fp64.spread, MIDDLE**2 * noise)
-    inside = fp64.error <= fp64.spread or fp64.error < sqrt(spread) * sqrt(noise)  # their product may overflow
-    within: Verdict = "ZERO" if is_zero(fp64, fp32) else "REASSOCIATION"
+    seen = 0.0 if fp64.pinned else fp64.spread  # of a pinned model it is float32's own
+    spread = max(seen, MIDDLE**2 * noise)
+    inside = fp64.error <= seen or fp64.error < sqrt(spread) * sqrt(noise)  # their product may overflow
+    within = _within(fp64, fp32)
     judged: Verdict = within if inside else _beyond(fp64, noise)
     known = judged == within and fp32.error > _bound_of_float32(fp32, noise)
     return {"fp64": _verdict(fp64, judged), "fp32": _verdict(fp32, "BUG" if known else judged)}
@@ -70,8 +72,14 @@ def _bound_of_float32(fp32: Measured, noise: float) -> float:
     return sqrt(noise) * sqrt(fp32.magnitude) if noise < MIDDLE * fp32.magnitude else inf
 
 
+def _within(fp64: Measured, fp32: Measured) -> Verdict:
+    if fp64.narrow:
+        return "PINNED"
+    return "ZERO" if is_zero(fp64, fp32) else "REASSOCIATION"
+
+
 def _beyond(fp64: Measured, noise: float) -> Verdict:
-    if fp64.pinned and fp64.error <= noise:
+    if fp64.pinned and fp64.error <= max(noise, fp64.spread):
         return "PINNED"
     return "NONDETERMINISTIC" if fp64.branching else "BUG"
 

@@ -117,6 +117,7 @@ class _Findings:
     culprit: Culprit | None
     sides: Mapping[Precision, _Sides]
     free: Mapping[Precision, _Sides]
+    pinned: frozenset[str]
 
 
 def _findings(trial: Trial, layers: Sequence[Layer]) -> _Findings:
@@ -130,6 +131,7 @@ def _findings(trial: Trial, layers: Sequence[Layer]) -> _Findings:
         culprit=_culprit(found, departing, trial, layers),
         sides={p: _Sides(plain[p], assembled(evidence[p].judged)) for p in PRECISIONS},
         free={p: _Sides(plain[p], assembled(evidence[p].free)) for p in PRECISIONS},
+        pinned=trial.references["fp64"].pinned,
     )
 
 
@@ -145,6 +147,7 @@ def _told(findings: _Findings, kept: Mapping[str, Any], narrowed: Mapping[str, A
         drift={p: _drift(findings.free[p]) for p in PRECISIONS},
         losses=_losses(findings.free["fp32"]),
         seconds=perf_counter() - start,
+        pinned=tuple(sorted(findings.pinned)),
     )
 
 

@@ -1,0 +1,196 @@
+"""A module of the user's own, proven as a job is; and what can't be proven of one, told as such."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import plait
+from plait.errors import IllegalJob
+from plait.layers.gpt import describe_gpt
+from plait.layers.layer import Layer, Weight
+from plait.models.gpt import Decoder
+from plait.models.init import initialise
+from plait.plans.plan import Plan
+from plait.specs.model import ModelSpec
+from plait.specs.training import TrainingSpec
+from plait.verification.source import Experiment
+from plait.verification.verify import verify_module
+
+SPEC = ModelSpec(
+    layers=2, hidden=24, heads=6, kv_heads=2, ffn=18, vocab=31, max_positions=9, positions="rope", norm="rms",
+    activation="swiglu", bias=False, tie_embeddings=False,
+)  # fmt: skip
+DP2 = Plan(data=2, data_shares=(1, 1), stages=(2,), microbatch=2)
+TP2 = Plan(tensor=2, tensor_shares=(1, 1), stages=(2,), microbatch=4)
+PP2 = Plan(pipeline=2, stages=(1, 1), microbatch=2)
+BATCH = torch.randint(31, (8, 10), generator=torch.Generator().manual_seed(0))
+TRAINING = TrainingSpec(clip_norm=0.1)
+
+
+def plain() -> Decoder:
+    decoder = Decoder(SPEC, seed=1)
+    initialise(decoder, SPEC, seed=1)
+    return decoder
+
+
+def torch_s_own_draw() -> Decoder:
+    """As most modules begin: from torch's generator."""
+    decoder = Decoder(SPEC)
+    for parameter in decoder.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    return decoder
+
+
+class Gain(nn.Module):
+    """A block, scaled by a weight of its own."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.gain = nn.Parameter(torch.full((SPEC.hidden,), 1.5))
+
+    def forward(self, hidden, sequences):
+        return self.block(hidden, sequences) * self.gain
+
+
+def gained() -> Decoder:
+    decoder = plain()
+    decoder.blocks["1"] = Gain(decoder.blocks["1"])
+    return decoder
+
+
+def rules_of_gained() -> list[Layer]:
+    """Plait's own, with the paths inside of the block moved, and the gain beside them."""
+    found = list(describe_gpt(SPEC))
+    root = "model.layers.1"
+    moved = [replace(w, path=w.path.replace(root, f"{root}.block"), name=w.name.replace(root, f"{root}.block"))
+             for w in found[2].weights]  # fmt: skip
+    like = moved[0]
+    gain = Weight(name=f"{root}.gain", path=f"{root}.gain", dims=like.dims, init=like.init, decays=False)
+    found[2] = replace(found[2], weights=(*moved, gain))
+    return found
+
+
+class Around(nn.Module):
+    """A block, and something done to what it gives."""
+
+    def __init__(self, block: nn.Module, change) -> None:
+        super().__init__()
+        self.block, self.change = block, change
+
+    def forward(self, hidden, sequences):
+        return self.change(self.block(hidden, sequences))
+
+
+def changed(change) -> Decoder:
+    """A decoder whose first block's values are changed; weights keep their names."""
+    decoder = plain()
+    block = decoder.blocks["0"]
+    forward = block.forward
+    block.forward = lambda hidden, sequences: change(forward(hidden, sequences))
+    return decoder
+
+
+def noisy() -> Decoder:
+    return changed(lambda x: x + 1e-3 * torch.randn(()))
+
+
+def branching() -> Decoder:
+    """Flips its sign by a number that is rounding alone: ranks that sum otherwise go the other way."""
+    return changed(lambda x: x if (x.sum() - x.flip(-1).sum()) > 0 else -x)
+
+
+def cast_by_name() -> Decoder:
+    return changed(lambda x: (x.float() * 1.25).to(x.dtype))
+
+
+def cast_for_good() -> Decoder:
+    return changed(lambda x: (x.type("torch.FloatTensor") * 1.25).to(x.dtype))
+
+
+def not_a_number() -> Decoder:
+    decoder = plain()
+    with torch.no_grad():
+        decoder.get_parameter("model.layers.1.mlp.down_proj.weight")[0, 0] = float("inf")
+    return decoder
+
+
+@pytest.fixture
+def verify(run_on_ranks):
+    def one(build, plan, rules=None, training=TRAINING):
+        return verify_module(Experiment.given(build, rules, plan, BATCH, training), run=run_on_ranks)
+
+    return one
+
+
+@pytest.mark.parametrize("plan", [DP2, TP2, PP2], ids=["dp2", "tp2", "pp2"])
+@pytest.mark.parametrize("build", [plain, torch_s_own_draw])
+def test_a_module_is_proven_as_a_job_is(verify, build, plan):
+    found = verify(build, plan)
+    assert found.verdict in ("REASSOCIATION", "ZERO")
+    assert found.culprit is None
+    kinds = {"value", "loss", "gradient", "norm", "weight", "optimizer"}
+    assert {(row.kind, row.step) for row in found.tensors} == {(kind, step) for kind in kinds for step in (1, 2)}
+
+
+@pytest.mark.parametrize("plan", [DP2, TP2, PP2], ids=["dp2", "tp2", "pp2"])
+def test_a_weight_of_its_own_comes_in_by_rules(verify, plan):
+    found = verify(gained, plan, rules_of_gained())
+    assert found.verdict in ("REASSOCIATION", "ZERO")
+    assert "model.layers.1.gain" in {row.name for row in found.tensors}
+
+
+def test_a_mistake_in_it_is_named(verify):
+    with plait.defects.plant("bucket-not-reduced"):
+        found = verify(plain, DP2)
+    assert (found.verdict, found.culprit.axis) == ("BUG", "data")
+
+
+def test_unkeyed_randomness_is_no_bug(verify):
+    found = verify(noisy, DP2)
+    assert found.verdict == "NONDETERMINISTIC"
+    assert found.culprit.layer == "block 0"
+
+
+def test_control_flow_that_depends_on_the_data_is_no_bug(verify):
+    found = verify(branching, TP2)
+    assert found.verdict == "NONDETERMINISTIC"
+    assert "BUG" not in {row.verdict for row in found.tensors}
+
+
+def test_a_cast_to_float32_is_lifted(verify):
+    assert verify(cast_by_name, TP2).verdict == "REASSOCIATION"
+
+
+def test_what_can_not_be_lifted_is_pinned(verify):
+    found = verify(cast_for_good, TP2)
+    assert (found.verdict, found.pinned) == ("PINNED", ("block 0",))
+    with plait.defects.plant("stage-divided-twice"):
+        assert verify(cast_for_good, PP2).verdict == "BUG"
+
+
+def test_what_is_not_finite_is_named(verify):
+    found = verify(not_a_number, DP2)
+    assert found.verdict == "NONFINITE"
+    assert found.culprit.layer == "block 1"
+
+
+def test_a_plan_that_is_not_legal_for_it_is_refused():
+    with pytest.raises(IllegalJob, match="heads"):
+        plait.verify(plain, None, replace(TP2, tensor=7, tensor_shares=(1,) * 7), BATCH)
+
+
+def test_from_python_on_ranks_of_its_own():
+    found = plait.verify(plain, None, DP2, BATCH)
+    assert found.verdict == "REASSOCIATION"
+
+
+def test_a_batch_without_targets_proves_nothing():
+    from plait.models.sequences import Sequences
+
+    with pytest.raises(ValueError, match="targets"):
+        plait.verify(plain, None, DP2, Sequences.of(BATCH))
