@@ -154,13 +154,19 @@ def train(
 
 
 def verify_job(
-    job: Job, plan: Plan | None = None, *, ranks: int = 8, dump: str | PathLike[str] | None = None
+    job: Job,
+    plan: Plan | None = None,
+    *,
+    ranks: int = 8,
+    dump: str | PathLike[str] | None = None,
+    witness: bool = False,
 ) -> Verification:
     """Is `job` under `plan` (default: what the job fixes of one, completed) the same model as one process?
 
     On at most `ranks` processes of this machine; a larger job is narrowed, and the result says how. `dump`: a directory
-    for both sides' gradients. Raises IllegalJob for a job or a plan that is not legal, UnusableInput for a dump that
-    can't be written, RankFailure for a rank that failed.
+    for both sides' gradients. `witness`: lay the one process itself beside transformers' module on the same weights.
+    Raises IllegalJob for a job or a plan that is not legal, UnusableInput for a dump that can't be written or a witness
+    that there is not, RankFailure for a rank that failed.
     """
     from plait.planner.work import work_of_ranks
     from plait.plans.completion import complete
@@ -171,7 +177,7 @@ def verify_job(
     chosen = plan or complete(job)
     if wrong := plan_problems(job, chosen):
         raise IllegalJob(wrong)
-    return verify_plan(job, chosen, ranks=ranks, dump=dump, work_of=work_of_ranks)
+    return verify_plan(job, chosen, ranks=ranks, dump=dump, work_of=work_of_ranks, witness=witness)
 
 
 def verify(

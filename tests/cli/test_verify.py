@@ -109,8 +109,11 @@ def test_a_given_plan_is_the_one_that_is_proven(capsys, monkeypatch):
     chosen = complete(load("job.toml"), microbatch=4)
     write_plan("plan.toml", chosen)
     ask(capsys, "job.toml", "--plan", "plan.toml", "--ranks", "3")
-    ask(capsys, "job.toml")
-    assert asked == [(chosen, {"ranks": 3, "dump": None}), (None, {"ranks": 8, "dump": None})]
+    ask(capsys, "job.toml", "--witness")
+    assert asked == [
+        (chosen, {"ranks": 3, "dump": None, "witness": False}),
+        (None, {"ranks": 8, "dump": None, "witness": True}),
+    ]
 
 
 @pytest.mark.parametrize(

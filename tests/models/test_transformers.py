@@ -7,58 +7,29 @@ compare in float64, a function mode turns each such cast into one to float64.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
 
 from plait.models.gpt import Decoder
 from plait.models.init import initialise
 from plait.specs.model import ModelSpec
+from plait.verification.lift import Lift
+from plait.verification.witness import published_module
 from tests.models.shapes import GPT2, GROUPED, LLAMA, batch
 
 # Sums in another order (a fused norm, a fused attention) cost 2 to 17 units in the last place of the largest value.
 ULPS = 64
 
 
-class Float64(TorchFunctionMode):
-    """Whatever would be made float32 is made float64."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        func = torch.Tensor.double if func is torch.Tensor.float else func
-        lifted = {torch.float32: torch.float64}
-        args = [lifted.get(arg, arg) if isinstance(arg, torch.dtype) else arg for arg in args]
-        kwargs = {k: lifted.get(v, v) if isinstance(v, torch.dtype) else v for k, v in (kwargs or {}).items()}
-        return func(*args, **kwargs)
-
-
 def original(spec: ModelSpec, attention: str) -> torch.nn.Module:
     """The published module of this shape, with random weights."""
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-
-    if spec.positions == "learned":
-        config = GPT2Config(
-            n_layer=spec.layers, n_embd=spec.hidden, n_head=spec.heads, n_inner=spec.ffn, vocab_size=spec.vocab,
-            n_positions=spec.max_positions, layer_norm_epsilon=spec.norm_eps, attn_pdrop=0.0, resid_pdrop=0.0,
-            embd_pdrop=0.0, activation_function={"gelu": "gelu_new", "relu": "relu"}[spec.activation],
-            tie_word_embeddings=spec.tie_embeddings, attn_implementation=attention, bos_token_id=0, eos_token_id=0,
-        )  # fmt: skip
-        model = GPT2LMHeadModel(config)
-    else:
-        config = LlamaConfig(
-            num_hidden_layers=spec.layers, hidden_size=spec.hidden, num_attention_heads=spec.heads,
-            num_key_value_heads=spec.kv_heads, intermediate_size=spec.ffn, vocab_size=spec.vocab,
-            max_position_embeddings=spec.max_positions, rms_norm_eps=spec.norm_eps, rope_theta=spec.rope_theta,
-            attention_bias=spec.bias, mlp_bias=spec.bias, tie_word_embeddings=spec.tie_embeddings,
-            attn_implementation=attention,
-        )  # fmt: skip
-        model = LlamaForCausalLM(config)
+    model = published_module(spec, attention)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():  # biases and norms too: zeros and ones hide errors
         torch.nn.init.normal_(parameter, std=0.2, generator=generator)
-    return model.train()
+    return model
 
 
 def assert_same(theirs: torch.nn.Module, spec: ModelSpec, dtype: torch.dtype) -> None:
@@ -98,7 +69,7 @@ SPECS = {
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 def test_equals_transformers_in_float64(spec: ModelSpec, attention: str) -> None:
-    with Float64():
+    with Lift():
         assert_same(original(spec, attention).double(), spec, torch.float64)
 
 

@@ -43,6 +43,9 @@ def command(
     dump: Annotated[
         Path | None, typer.Option(help="Write both sides' gradients there, as safetensors.", metavar="DIR")
     ] = None,
+    witness: Annotated[
+        bool, typer.Option("--witness", help="Lay the one process itself beside transformers' module, too.")
+    ] = False,
     json: JsonFlag = False,
 ) -> Answer:
     """Is the parallel run the same model as one device? A proof, or the first tensor that departs, and its axis."""
@@ -52,8 +55,9 @@ def command(
 
     asked = legal_job(job)
     chosen = None if plan is None else read_plan(plan, asked).plan
-    verification = verify_job(asked, chosen, ranks=ranks, dump=dump)
-    code = 1 if verification.verdict == "BUG" else 0
+    verification = verify_job(asked, chosen, ranks=ranks, dump=dump, witness=witness)
+    wrong = verification.verdict == "BUG" or any(row.verdict == "BUG" for row in verification.witness)
+    code = 1 if wrong else 0
     return Answer(document=document(verification), lines=list(verification_lines(verification)), code=code)
 
 
@@ -74,10 +78,25 @@ def verification_lines(verification: Verification) -> Iterator[Line]:
     yield from _counts(verification.tensors)
     if not any(row.axes for row in verification.tensors):
         yield [("dim", "Wherever several ranks hold one element, their copies are equal to the last bit.")]
+    yield from _heard(verification.witness)
     yield from _departures(verification)
     if verdict == "BUG" and verification.losses:
         seen = ", then ".join(f"{one:.6f} and {many:.6f}" for one, many in verification.losses)
         yield [("dim", f"A comparison of losses would have seen {seen}.")]
+
+
+def _heard(rows: Sequence[Row]) -> Iterator[Line]:
+    """What the published module says of the reference."""
+    if not rows:
+        return
+    departing = [row for row in rows if row.verdict == "BUG"]
+    if departing:
+        names = ", ".join(dict.fromkeys(row.name for row in departing[:_SHOWN]))
+        yield [("bold red", f"transformers' module on the same weights is another model than the one process: {names}")]
+    else:
+        worst = max(row.error_eps for row in rows if row.precision == "fp64")
+        yield [("dim", "transformers' module on the same weights has the same loss and gradients as the one process,")]
+        yield [("dim", f"to {worst:,.3g} eps in float64.")]
 
 
 def _departures(verification: Verification) -> Iterator[Line]:

@@ -31,6 +31,7 @@ class Verification:
     drift: Mapping[Precision, float]
     losses: tuple[tuple[float, float], ...]
     seconds: float
+    witness: tuple[Row, ...] = ()  # transformers' module beside the reference, where it was asked for
     pinned: tuple[str, ...] = ()  # layers that compute in float32 or less whatever is asked
 
 
@@ -44,6 +45,7 @@ def document(verification: Verification) -> dict[str, Any]:
         "narrowed": dict(verification.narrowed),
         "drift": dict(verification.drift),
         "losses": [{"reference": one, "parallel": many} for one, many in verification.losses],
+        "witness": [asdict(row) for row in verification.witness],
         "pinned": list(verification.pinned),
         "departures": [asdict(departure) for departure in verification.departures],
         "seconds": verification.seconds,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plait.plans.prediction import Work
 from plait.verification.narrow import Subject
-from plait.verification.trace import Entry, Order, Precision, RankTrace, Reference, Trace
+from plait.verification.trace import PRECISIONS, Entry, Order, Precision, RankTrace, Reference, Trace
 
 if TYPE_CHECKING:
     from plait.verification.source import Experiment
 
-__all__ = ["Performed", "first_norm", "performed", "share_of_references"]
+__all__ = ["Performed", "first_norm", "performed", "share_of_references", "testimony"]
 
 
 class Performed(NamedTuple):
@@ -43,6 +43,15 @@ def share_of_references(asked: Subject | Experiment, runs: Sequence[tuple[Precis
     mine = range(_rank(), len(runs), int(os.environ["WORLD_SIZE"]))
     experiment = _experiment(asked)
     return {number: reference_trace(experiment, precision=runs[number][0], order=runs[number][1]) for number in mine}
+
+
+def testimony(asked: Subject) -> dict[Precision, tuple[Trace, Trace]] | None:
+    """On the first rank: the reference's and the published module's first step, in each precision."""
+    from plait.verification.witness import witness_traces
+
+    if _rank() > 0:
+        return None
+    return {p: witness_traces(asked.model, asked.training, p) for p in PRECISIONS}
 
 
 def performed(

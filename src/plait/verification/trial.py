@@ -18,18 +18,19 @@ from plait.errors import RankFailure
 from plait.launchers import RankPool, default_starter
 from plait.plans.plan import Plan
 from plait.plans.prediction import Work
+from plait.sharding.mesh_shape import MeshShape
 from plait.verification.compare import largest_difference
 from plait.verification.effort import Departure, Effort, departures
-from plait.verification.evidence import Evidence, References, rows
+from plait.verification.evidence import Evidence, References, Row, rows
 from plait.verification.narrow import Subject
-from plait.verification.tasks import first_norm, performed, share_of_references
-from plait.verification.trace import EPSILON, PRECISIONS, Order, Precision, Reference, Trace
+from plait.verification.tasks import first_norm, performed, share_of_references, testimony
+from plait.verification.trace import EPSILON, PRECISIONS, Order, Precision, RankTrace, Reference, Trace
 from plait.verification.verdict import MIDDLE
 
 if TYPE_CHECKING:
     from plait.verification.source import Experiment
 
-__all__ = ["Planned", "RunOnRanks", "Trial", "own_pools", "references", "with_biting_clip"]
+__all__ = ["Planned", "RunOnRanks", "Trial", "heard", "own_pools", "references", "with_biting_clip"]
 
 RunOnRanks = Callable[..., list[Any]]
 Planned = Callable[[Plan], Sequence[Work]]  # what each rank of a plan is to do
@@ -131,6 +132,16 @@ def _same_model(plain: Trace, renumbered: Trace, single: Trace) -> bool:
             if largest_difference(array, renumbered[entry]) > MIDDLE * noise:
                 return False
     return True
+
+
+def heard(asked: Subject, run: RunOnRanks) -> list[Row]:
+    """The family's published module laid beside the reference: its loss and gradients in the first step."""
+    told: dict[Precision, tuple[Trace, Trace]] = run(1, testimony, asked)[0]
+    ours: dict[Precision, References] = {p: References(plain=told[p][0]) for p in PRECISIONS}
+    theirs: dict[Precision, Evidence] = {
+        p: Evidence(mesh=MeshShape(), judged=[RankTrace(tensors=told[p][1], intervals={})]) for p in PRECISIONS
+    }
+    return rows(ours, theirs)
 
 
 def with_biting_clip(asked: Subject, run: RunOnRanks) -> Subject:

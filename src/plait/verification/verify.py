@@ -35,7 +35,7 @@ from plait.verification.evidence import Row, rows
 from plait.verification.narrow import Subject, changes, narrow
 from plait.verification.report import Verification
 from plait.verification.trace import PRECISIONS, Entry, Precision, Trace
-from plait.verification.trial import RunOnRanks, Trial, own_pools, references, with_biting_clip
+from plait.verification.trial import RunOnRanks, Trial, heard, own_pools, references, with_biting_clip
 from plait.verification.verdict import VERDICTS, Verdict, worst
 
 if TYPE_CHECKING:
@@ -54,12 +54,15 @@ def verify_plan(
     dump: str | PathLike[str] | None = None,
     run: RunOnRanks | None = None,
     work_of: WorkOfRanks | None = None,
+    witness: bool = False,
 ) -> Verification:
     """Prove `plan` for `job` on at most `ranks` processes of this machine.
 
     `dump`: a directory for both sides' gradients. `run(n, function, *args)` performs on n ranks; left out, on pools of
     its own. `work_of`: what each rank of a plan is to do, laid beside what it did; left out, that is not compared.
-    Raises RankFailure where a rank raises, dies or hangs, UnusableInput where the dump can't be written.
+    `witness`: lay the reference itself beside transformers' module on the same weights.
+    Raises RankFailure where a rank raises, dies or hangs, UnusableInput where the dump can't be written, or where
+    there is no such witness.
     """
     start = perf_counter()
     with _running(run) as running:
@@ -72,9 +75,10 @@ def verify_plan(
             run=running,
         )
         findings = _findings(trial, describe_gpt(subject.model))
+        told = tuple(heard(subject, running)) if witness else ()
     _dump(dump, findings)
     kept, narrowed = changes(Subject(model=job.model, training=job.training, plan=plan), subject)
-    return _told(findings, kept, narrowed, start)
+    return replace(_told(findings, kept, narrowed, start), witness=told)
 
 
 def verify_module(
