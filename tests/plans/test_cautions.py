@@ -24,10 +24,18 @@ def test_the_contract_s_job_is_not_suspicious():
         ("training.learning_rate", 0.0, "training.learning_rate", "nothing"),
         ("training.warmup_steps", 201, "training.warmup_steps", "longer"),
         ("training.sequence_length", 1, "training.sequence_length", "1 token"),
-        ("plan.microbatch", 8, "plan.pipeline", "1 microbatches for 2 stages"),
+        ("plan.microbatch", 8, "plan.pipeline", "1 microbatch for 2 stages"),
         ("plan.sequence_parallel", True, "plan.sequence_parallel", "nothing"),
         ("training.precision", "fp64", "plan.gradient_precision", "fp64"),
         ("cluster.ranks", 5, "cluster.ranks", "4 cores"),
+        ("training.learning_rate", 3.0, "training.learning_rate", "far above"),
+        ("training.weight_decay", 1.0, "training.weight_decay", "faster than they learn"),
+        ("training.betas", (0.95, 0.9), "training.betas", "swapped"),
+        ("data.validation_fraction", 0.98, "data.validation_fraction", "98%"),
+        ("model.dropout", 0.9, "model.dropout", "more than it keeps"),
+        ("model.norm_eps", 1.0, "model.norm_eps", "usual"),
+        ("model.vocab", 50257, "model.vocab", "1003 tokens"),
+        ("plan.bucket_bytes", 25, "plan.bucket_bytes", "counts bytes"),
     ],
 )
 def test_what_is_suspicious(key, value, suspicious, word):
@@ -38,7 +46,18 @@ def test_what_is_suspicious(key, value, suspicious, word):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("training.warmup_steps", 200), ("plan.microbatch", 4), ("training.sequence_length", 2), ("cluster.ranks", 4)],
+    [
+        ("training.warmup_steps", 200),
+        ("plan.microbatch", 4),
+        ("training.sequence_length", 2),
+        ("cluster.ranks", 4),
+        ("training.learning_rate", 0.1),
+        ("data.validation_fraction", 0.5),
+        ("model.dropout", 0.5),
+        ("model.norm_eps", 1e-2),
+        ("model.vocab", 2006),
+        ("plan.bucket_bytes", 1024),
+    ],
 )
 def test_what_is_just_usual(key, value):
     assert cautions(with_value(CONTRACT, key, value), cores=4) == []
@@ -49,6 +68,24 @@ def test_an_open_plan_may_still_have_enough_microbatches():
     assert [c.key for c in cautions(with_value(with_value(OPEN, "plan.pipeline", 7), "plan.data", 8), 4)] == [
         "plan.pipeline"
     ]
+
+
+def test_nothing_is_said_of_what_stands_in_for_something_else():
+    job = with_value(CONTRACT, "training.warmup_steps", 500)
+    assert [caution.key for caution in cautions(job, 4)] == ["training.warmup_steps"]
+    assert cautions(job, 4, frozenset({"training.steps"})) == []
+
+
+def test_what_could_not_be_looked_at_is_said():
+    (caution,) = cautions(CONTRACT, 4, texts_seen=False)
+    assert caution.key == "data.text"
+    assert "in time" in caution.message
+
+
+def test_a_larger_rate_is_the_optimizer_s_matter():
+    assert (
+        cautions(with_value(with_value(CONTRACT, "training.optimizer", "sgd"), "training.learning_rate", 0.5), 4) == []
+    )
 
 
 def test_warnings_forbid_nothing():

@@ -121,6 +121,58 @@ def test_independent_errors_are_all_told():
     ]  # fmt: skip
 
 
+def told(**changes) -> list[str]:
+    """What is said of the contract's job without its plan, with other values under some keys ("plan__tensor")."""
+    job = OPEN
+    for key, value in changes.items():
+        job = with_value(job, key.replace("__", "."), value)
+    return [f"{problem.key}: {problem.legal}" for problem in problems(job)]
+
+
+def test_advice_builds_on_the_advice_before_it():
+    """The cluster has 4 ranks, the model 5 heads: what is said of data holds with a tensor that fits both."""
+    assert told(plan__data=3, plan__tensor=8, plan__pipeline=1) == [
+        "plan.tensor: (1, 2, 3, 4, 5)",
+        "plan.data: (1,)",
+    ]
+    assert told(plan__data=2, plan__tensor=8, plan__pipeline=2, plan__tensor_shares=(1, 1, 1)) == [
+        "plan.tensor: (1, 3)",
+        "plan.tensor_shares: [1], once plan.tensor = 1",
+    ]
+
+
+def test_a_value_that_needs_company_says_which():
+    assert told(model__layers=2, plan__stages=(2, 2, 2), cluster__ranks=3, plan__pipeline=3) == [
+        "plan.pipeline: 1, with plan.stages = [2]",
+    ]
+
+
+def test_degrees_that_don_t_divide_the_ranks_are_told_beside_other_errors():
+    assert told(cluster__ranks=13, plan__pipeline=3, model__layers=2) == [
+        "plan.pipeline: (1,)",
+        "cluster.ranks: (3, 6, 12, 24)",
+    ]
+    assert told(cluster__ranks=1024, plan__stages=(1,) * 7) == ["cluster.ranks: (560,)"]
+
+
+def test_there_is_an_end_to_the_ranks_of_an_open_cluster():
+    model = replace(OPEN.model, layers=2**16, heads=2**16, kv_heads=1, hidden=2**17, ffn=2**16, vocab=2**16)
+    cluster = replace(OPEN.cluster, ranks=2, ranks_open=True)
+    job = replace(OPEN, model=model, cluster=cluster, constraints={"tensor": 2**16, "pipeline": 2**10})
+    (problem,) = problems(job, frozenset({"cluster.ranks"}))
+    assert problem.key == "plan.tensor"
+    assert max(problem.legal) == 2**10
+    assert "67108864 ranks" in problem.message
+
+
+def test_a_model_is_not_changed_for_the_sake_of_a_plan():
+    """60 heads would mend both; but the plan is to fit the model."""
+    assert [line.split(":")[0] for line in told(model__kv_heads=12, plan__tensor=41)] == [
+        "model.kv_heads",
+        "plan.tensor",
+    ]
+
+
 @pytest.mark.parametrize(
     ("ranks", "offered"),
     [(13, (8, 9, 10, 12, 14, 15, 16, 18)), (2**20, (560,)), (11, (6, 7, 8, 9, 10, 12, 14, 15))],

@@ -1,4 +1,4 @@
-"""The files that a job names: texts that are there, tokenizers and how many tokens they have."""
+"""The tokenizer that a job names: is it one, and how many tokens has it?"""
 
 import json
 import os
@@ -6,49 +6,7 @@ import os
 import pytest
 import tokenizers
 
-from plait.specs.inputs import text_problems, tokenizer_problem, vocabulary
-from plait.specs.training import DataSpec
-
-
-@pytest.fixture
-def texts(tmp_path, monkeypatch):
-    (tmp_path / "books").mkdir()
-    (tmp_path / "books" / "a.txt").write_text("a")
-    (tmp_path / "weird[1].txt").write_text("b")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize("text", ["python-stdlib", "books/a.txt", "books/*.txt", "**/*.txt", "weird[1].txt"])
-def test_texts_that_are_there(texts, text):
-    assert text_problems(DataSpec(text=text)) == []
-    assert text_problems(DataSpec(text=(text, "python-stdlib"))) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("books/b.txt", "no file is at"),
-        ("books/*.md", "no file matches"),
-        ("books", "directory"),
-        ("books/a.jsonl", "not built yet"),
-        ("*.parquet", "not built yet"),
-        ("x" * 5000, "too long"),
-        ("~nobody-of-this-name/x.txt", "nobody-of-this-name"),
-        ("a\0b", "no file"),
-    ],
-)
-def test_texts_that_are_not(texts, text, said):
-    (problem,) = text_problems(DataSpec(text=(text, "python-stdlib")))
-    assert problem.key == "data.text"
-    assert said in problem.message
-
-
-def test_all_texts_are_named_at_once(texts):
-    (problem,) = text_problems(DataSpec(text=("nothing.txt", "books/a.txt", "no/*.txt")))
-    assert "nothing.txt" in problem.message
-    assert "no/*.txt" in problem.message
-    assert "books/a.txt" not in problem.message
+from plait.specs.inputs import tokenizer_problem, vocabulary
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("bytes", 256), ("bpe:256", 256), ("bpe:50000", 50000)])
@@ -114,11 +72,33 @@ def test_files_that_are_no_tokenizer(tmp_path, content):
     assert tokenizer_problem(str(path)) is not None
 
 
-def test_a_pipe_is_neither_a_text_nor_a_tokenizer(tmp_path):
+def test_a_pipe_is_no_tokenizer(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    (text,) = text_problems(DataSpec(text=str(pipe)))
     tokenizer = tokenizer_problem(str(pipe))
     assert tokenizer is not None
-    assert "no regular file" in text.message
     assert "no regular file" in tokenizer.message
+
+
+def test_a_file_that_is_no_tokenizer_by_its_size_is_not_read(tmp_path):
+    path = tmp_path / "weights.json"
+    with path.open("wb") as file:
+        file.truncate(2**30)
+    problem = tokenizer_problem(str(path))
+    assert problem is not None
+    assert str(2**30) in problem.message
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"model": {"vocab": {"a": 0}}}')
+    assert vocabulary(str(path)) == 1
+    path.write_text('{"model": {"vocab": {"a": 0, "b": 1}}}')
+    os.utime(path, ns=(0, 0))
+    assert vocabulary(str(path)) == 2
+
+
+def test_a_name_however_long_is_cut(tmp_path):
+    problem = tokenizer_problem("x" * 10_000)
+    assert problem is not None
+    assert len(problem.message) < 300

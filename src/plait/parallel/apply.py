@@ -1,5 +1,6 @@
 """How a plain model becomes one rank's part of a parallel one; read downward, it is the order of the transforms.
 
+    0              refuse a plan that does not fit
     1  pipeline    keep the layers of this rank's stage
     2  tensor      give each weight its slice: drawn by address, or cut from what the module holds
     3  tensor      fill the slots at which values cross into and out of the split part of each layer
@@ -11,11 +12,13 @@ The module may stand on the meta device: then no rank ever holds a weight that i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import torch
 
 from plait.collectives.process_groups import Mesh
+from plait.errors import IllegalJob
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer, Weight
 from plait.models.gpt import Decoder
@@ -24,8 +27,10 @@ from plait.parallel.model import ParallelModel
 from plait.parallel.pipeline_stage import DecoderStage, Extent, cut_stage
 from plait.parallel.tensor_parallel import split_layers
 from plait.plans.holdings import Held, held_weights, stage_layers
+from plait.plans.legality import module_problems
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval
+from plait.specs.tables import with_tuples
 
 __all__ = ["parallelize"]
 
@@ -35,9 +40,13 @@ def parallelize(
 ) -> ParallelModel:
     """Cut `module` (in place) into this rank's part of `plan`; every rank of `mesh` calls it.
 
-    `rules` describes the module's layers; a Plait decoder brings its own description. Raises ValueError where a
-    description and the module disagree about a weight.
+    `rules` describes the module's layers; a Plait decoder brings its own description. Before anything is cut or sent it
+    raises IllegalJob, with what `plait check` says, for a plan that is not legal for the module or not of this mesh;
+    ValueError where a description and the module disagree about a weight.
     """
+    if wrong := module_problems(module.spec, plan, mesh.shape):
+        raise IllegalJob(wrong)
+    plan = replace(plan, **with_tuples(vars(plan)))  # whoever made it may have written lists
     layers = describe_gpt(module.spec) if rules is None else tuple(rules)
     stage = stage_layers(layers, plan.stages)[mesh.coordinate("pipeline")]
     held = {held.weight.name: held for held in held_weights(stage, plan, mesh.coordinate("tensor"))}

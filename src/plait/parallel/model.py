@@ -15,6 +15,7 @@ import torch
 from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import Group, Mesh
 from plait.devices.device import Device, device_of
+from plait.errors import IllegalJob
 from plait.layers.layer import Layer
 from plait.models.sequences import Sequences
 from plait.parallel.data_parallel import GradientBuffers
@@ -22,6 +23,7 @@ from plait.parallel.gradients import clip, global_norm, perform_reductions, piec
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
 from plait.plans.holdings import Held, owned_pieces, tied_stages
+from plait.plans.legality import batch_problems
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, gradient_buckets, reduction_sets, reductions
 from plait.schedules.checked import evaluation_schedule, training_schedule
@@ -52,6 +54,7 @@ class ParallelModel:
         self.gradients = self._buffers.views
         self._sums = self._later_sums()
         self._owned = self._owned_views()
+        self._legal: set[tuple[int, int]] = set()  # batches that were found to be so: sequences, and tokens of each
         self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), self._buffers.expect_last)
 
     @property
@@ -85,14 +88,28 @@ class ParallelModel:
     def forward_backward(self, rows: Sequences, target_count: int) -> float | None:
         """Gradients of `rows`, this data rank's share of a global batch with `target_count` targets in all.
 
-        Returns the mean loss of the global batch on the ranks of the last stage, None elsewhere.
+        A last microbatch may be smaller. Returns the mean loss of the global batch on the ranks of the last stage, None
+        elsewhere.
         """
+        self._require_legal(self.plan.microbatch * self.plan.data, rows)
         microbatches = self._microbatches(rows)
         self._buffers.begin()
         self.stage.train(True)
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, len(microbatches))
         total = self._executor.run(schedule, microbatches, 1.0 / target_count)
         return None if total is None else self._over_data(total) / target_count
+
+    def require_legal(self, rows: Sequences) -> None:
+        """Raises IllegalJob, with what `plait check` says, where `rows`, this data rank's share of a global batch,
+        can't be dealt out in whole microbatches, or are too long or too short: no rank has sent anything then."""
+        self._require_legal(len(rows.samples) * self.plan.data, rows)
+
+    def _require_legal(self, global_batch: int, rows: Sequences) -> None:
+        extent = (global_batch, rows.positions.shape[-1])
+        if extent not in self._legal:
+            if wrong := batch_problems(self.stage.decoder.spec, self.plan, *extent):
+                raise IllegalJob(wrong)
+            self._legal.add(extent)
 
     def evaluate(self, rows: Sequences) -> float | None:
         """The sum of the losses of all data ranks' `rows` on the ranks of the last stage, None elsewhere."""

@@ -10,8 +10,10 @@ Whatever the job fixes is kept. Each degree can be judged by itself: nothing but
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
+from math import prod
 from typing import cast
 
 from plait.sharding.boxes import shares
@@ -25,8 +27,11 @@ __all__ = [
     "divisors",
     "divisors_near",
     "even_stages",
+    "fillable",
+    "fixed_degrees",
     "fixed_list",
     "idle_rank",
+    "most",
     "pipeline_fits",
     "scarcest",
     "split_units",
@@ -44,6 +49,22 @@ def arrangements(job: Job, ranks: int) -> Iterator[MeshShape]:
                 pipeline, rest = divmod(ranks, data * tensor)
                 if rest == 0 and pipeline in pipelines:
                     yield MeshShape(pipeline=pipeline, data=data, tensor=tensor)
+
+
+def fillable(job: Job, ranks: int) -> bool:
+    """Whether the degrees that the job leaves open can fill what its fixed degrees leave of `ranks`, which they divide.
+
+    Data must divide the batch; tensor and pipeline only have a most, so that the largest tensor is as good as any.
+    """
+    rest = ranks // prod(fixed_degrees(job).values())
+    tensors, stages = (1 if degree(job, axis) else most(job, axis) for axis in ("tensor", "pipeline"))
+    datas = (1,) if degree(job, "data") else (data for data in divisors(rest) if data_fits(job, data))
+    return any(rest // data // _largest_divisor(rest // data, tensors) <= stages for data in datas)
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    found = divisors(number)
+    return found[bisect_right(found, most) - 1]
 
 
 def _allowed(job: Job, axis: str, ranks: int) -> tuple[int, ...]:
@@ -64,6 +85,20 @@ def fixed_list(job: Job, key: str) -> tuple[float, ...]:
     return cast("tuple[float, ...]", job.constraints.get(key, ()))
 
 
+def fixed_degrees(job: Job) -> dict[str, int]:
+    """The axes along which the job fixes something."""
+    degrees = {axis: degree(job, axis) for axis in ("data", "tensor", "pipeline")}
+    return {axis: number for axis, number in degrees.items() if number is not None}
+
+
+def most(job: Job, axis: str) -> int:
+    """The largest degree of tensor or pipeline that leaves no rank empty."""
+    if axis == "pipeline":
+        return job.model.layers
+    units = scarcest(job)[1]
+    return min(units, job.training.sequence_length) if job.constraints.get("sequence_parallel") else units
+
+
 def data_fits(job: Job, data: int) -> bool:
     """Whether the global batch can be dealt out to so many replicas, and the shares, where given, are equal."""
     weights = fixed_list(job, "data_shares")
@@ -75,15 +110,13 @@ def data_fits(job: Job, data: int) -> bool:
 def pipeline_fits(job: Job, pipeline: int) -> bool:
     """Whether each stage can have a layer, and the stages, where given, hold them all."""
     stages = fixed_list(job, "stages")
-    fits = pipeline <= job.model.layers
+    fits = pipeline <= most(job, "pipeline")
     return fits and (not stages or (len(stages) == pipeline and sum(stages) == job.model.layers))
 
 
 def tensor_fits(job: Job, tensor: int) -> bool:
     """Whether each tensor rank has at least one unit of everything that is split."""
-    if tensor > scarcest(job)[1]:
-        return False
-    if job.constraints.get("sequence_parallel") and tensor > job.training.sequence_length:
+    if tensor > most(job, "tensor"):
         return False
     weights = fixed_list(job, "tensor_shares")
     return not weights or (len(weights) == tensor and idle_rank(job, weights) is None)

@@ -14,6 +14,7 @@ from typing import cast
 from plait.plans.arrangements import degree, divisors_near, scarcest
 from plait.plans.rule import Breach, Remedy, Rule, degrees_near, multiples_near
 from plait.specs.job import Job
+from plait.specs.wording import counted
 
 __all__ = ["AXIS_RULES"]
 
@@ -42,7 +43,10 @@ def _sequence_too_short(job: Job) -> Breach:
     tensor, tokens = degree(job, "tensor") or 1, job.training.sequence_length
     return Breach(
         key="plan.sequence_parallel",
-        message=f"sequence_parallel splits a sequence of {tokens} tokens over tensor = {tensor} ranks: some get none",
+        message=(
+            f"sequence_parallel splits a sequence of {counted(tokens, 'token')} over tensor = {tensor} ranks: "
+            f"from tensor rank {tokens} on, there is none left"
+        ),
         remedies=(
             ("plan.sequence_parallel", (False,)),
             ("plan.tensor", degrees_near(tensor, tokens, job)),
@@ -60,9 +64,9 @@ def _too_few_layers(job: Job) -> Breach:
     pipeline, layers = degree(job, "pipeline") or 1, job.model.layers
     return Breach(
         key="plan.pipeline" if "pipeline" in job.constraints else "plan.stages",
-        message=f"pipeline = {pipeline} exceeds the {layers} layers: each stage needs at least one",
+        message=f"pipeline = {pipeline} exceeds the {counted(layers, 'layer')}: each stage needs at least one",
         remedies=(("plan.pipeline", degrees_near(pipeline, layers, job)),),
-        legal=f"1 to {layers}",
+        legal=f"1 to {layers}" if layers > 1 else "1",
     )
 
 

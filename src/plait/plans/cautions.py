@@ -1,16 +1,28 @@
-"""What is legal but suspicious: a user is told, and nothing is refused."""
+"""What is legal but suspicious: a user is told, and nothing is refused.
+
+    learning      a rate of 0, a warm-up longer than the run, more held out than learned from, ...
+    the plan      fewer microbatches than stages, a switch that does nothing, bytes that look like megabytes, ...
+    the machine   more ranks than cores
+
+A caution that would have to read a key whose value is not known is not given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 from plait.plans.arrangements import degree
+from plait.specs.inputs import vocabulary
 from plait.specs.job import Job
-from plait.specs.wording import counted
+from plait.specs.wording import counted, shown
 
 __all__ = ["Caution", "cautions"]
+
+_STEEP = 0.1  # a learning rate, with Adam
+_TINY_BUCKET = 1024  # bytes: nobody means fewer
+_SPARE = 2  # times the tokenizer's tokens: a vocabulary beyond it was meant for another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,37 +33,130 @@ class Caution:
     message: str
 
 
-def cautions(job: Job, cores: int) -> list[Caution]:
-    """Everything suspicious about a job that is to run on a machine of so many cores."""
-    found = (*_of_training(job), *_of_plan(job), *_of_ranks(job, cores))
-    return [Caution(key=key, message=message) for key, message in found]
+@dataclass(frozen=True, kw_only=True)
+class _Sign:
+    """`says` is given the job, and answers "" where nothing is odd. `reads`: further keys that it looks at."""
+
+    key: str
+    says: Callable[[Job], str]
+    reads: frozenset[str] = frozenset()
 
 
-def _of_training(job: Job) -> Iterator[tuple[str, str]]:
-    training = job.training
-    if training.learning_rate == 0:
-        yield "training.learning_rate", "a learning rate of 0 learns nothing"
-    if training.warmup_steps > training.steps:
-        message = f"warm-up of {training.warmup_steps} steps is longer than the run of {training.steps}"
-        yield "training.warmup_steps", message
-    if training.sequence_length == 1:
-        yield "training.sequence_length", "with sequences of 1 token there is nothing to attend to"
+def cautions(job: Job, cores: int, unknown: frozenset[str] = frozenset(), *, texts_seen: bool = True) -> list[Caution]:
+    """Everything suspicious about a job that is to run on a machine of so many cores.
 
-
-def _of_plan(job: Job) -> Iterator[tuple[str, str]]:
-    stages, replicas = degree(job, "pipeline") or 1, degree(job, "data") or 1
-    microbatches = job.training.global_batch // (replicas * cast("int", job.constraints.get("microbatch", 1)))
-    if microbatches < stages:
-        message = f"at most {microbatches} microbatches for {stages} stages: some stages always wait"
-        yield "plan.pipeline", message
-    if job.constraints.get("sequence_parallel") and degree(job, "tensor") == 1:
-        yield "plan.sequence_parallel", "sequence_parallel does nothing where tensor = 1"
-    if job.training.precision == "fp64" and job.constraints.get("gradient_precision") == "fp32":
-        yield "plan.gradient_precision", "a job of precision fp64 keeps and sums its gradients in fp64"
-
-
-def _of_ranks(job: Job, cores: int) -> Iterator[tuple[str, str]]:
+    `unknown`: keys for which the job holds a stand-in. `texts_seen`: whether all its texts could be looked at.
+    """
+    known = [sign for sign in _SIGNS if not unknown & {sign.key, *sign.reads}]
+    found = [Caution(key=sign.key, message=message) for sign in known if (message := sign.says(job))]
     if job.cluster.ranks > cores:
-        ranks, shared = counted(job.cluster.ranks, "rank"), counted(cores, "core")
-        message = f"{ranks} share the {shared} of this machine: they will wait for each other"
-        yield "cluster.ranks", message
+        message = f"{counted(job.cluster.ranks, 'rank')} share the {counted(cores, 'core')} of this machine: "
+        found.append(Caution(key="cluster.ranks", message=f"{message}they will wait for each other"))
+    if not texts_seen:
+        message = "not all of it could be looked at in time: what is missing there, the run will meet"
+        found.append(Caution(key="data.text", message=message))
+    return found
+
+
+# ---- learning -------------------------------------------------------------------------------------------------------
+
+
+def _learning_rate(job: Job) -> str:
+    rate = job.training.learning_rate
+    if rate == 0:
+        return "a learning rate of 0 learns nothing"
+    steep = job.training.optimizer == "adamw" and rate > _STEEP
+    return f"a learning rate of {rate:g} is far above what adamw takes (1e-5 to 1e-2)" if steep else ""
+
+
+def _warm_up(job: Job) -> str:
+    training = job.training
+    longer = training.warmup_steps > training.steps
+    return f"warm-up of {training.warmup_steps} steps is longer than the run of {training.steps}" if longer else ""
+
+
+def _weight_decay(job: Job) -> str:
+    decay = job.training.weight_decay
+    return f"a weight decay of {decay:g} pulls weights to 0 faster than they learn" if decay >= 1 else ""
+
+
+def _betas(job: Job) -> str:
+    first, second = job.training.betas
+    swapped = job.training.optimizer == "adamw" and first > second
+    return f"betas = {shown(job.training.betas)}: the first is usually the smaller one; swapped?" if swapped else ""
+
+
+def _sequence_length(job: Job) -> str:
+    return "with sequences of 1 token there is nothing to attend to" if job.training.sequence_length == 1 else ""
+
+
+def _held_out(job: Job) -> str:
+    fraction = job.data.validation_fraction
+    return f"{fraction:.0%} of the text are held out: more than is learned from" if fraction > 0.5 else ""
+
+
+def _dropout(job: Job) -> str:
+    dropout = job.model.dropout
+    return f"a dropout of {dropout:g} drops more than it keeps" if dropout > 0.5 else ""
+
+
+def _norm_eps(job: Job) -> str:
+    eps = job.model.norm_eps
+    return f"norm_eps = {eps:g} outweighs what is normalised (1e-5 is usual)" if eps > 1e-2 else ""
+
+
+def _vocabulary(job: Job) -> str:
+    tokens = vocabulary(job.data.tokenizer)
+    if job.model.vocab <= _SPARE * tokens:
+        return ""
+    return f"vocab = {job.model.vocab}, but tokenizer {shown(job.data.tokenizer)} has {tokens} tokens: most never occur"
+
+
+# ---- the plan -------------------------------------------------------------------------------------------------------
+
+
+def _microbatches(job: Job) -> str:
+    stages, replicas = degree(job, "pipeline") or 1, degree(job, "data") or 1
+    count = job.training.global_batch // (replicas * cast("int", job.constraints.get("microbatch", 1)))
+    some = "1 microbatch" if count == 1 else f"{count} microbatches"
+    return f"at most {some} for {stages} stages: some stages always wait" if 0 < count < stages else ""
+
+
+def _splits_nothing(job: Job) -> str:
+    idle = job.constraints.get("sequence_parallel") and degree(job, "tensor") == 1
+    return "sequence_parallel does nothing where tensor = 1" if idle else ""
+
+
+def _narrow_gradients(job: Job) -> str:
+    narrower = job.training.precision == "fp64" and job.constraints.get("gradient_precision") == "fp32"
+    return "a job of precision fp64 keeps and sums its gradients in fp64" if narrower else ""
+
+
+def _buckets(job: Job) -> str:
+    size = cast("int", job.constraints.get("bucket_bytes", _TINY_BUCKET))
+    return f"bucket_bytes = {size} counts bytes: each weight gets a bucket of its own" if size < _TINY_BUCKET else ""
+
+
+def _reading(*keys: str) -> frozenset[str]:
+    return frozenset(keys)
+
+
+_DEALT = _reading(
+    "plan.stages", "plan.data", "plan.data_shares", "plan.microbatch", "training.global_batch", "model.layers"
+)
+
+_SIGNS = (
+    _Sign(key="training.learning_rate", says=_learning_rate, reads=_reading("training.optimizer")),
+    _Sign(key="training.warmup_steps", says=_warm_up, reads=_reading("training.steps")),
+    _Sign(key="training.weight_decay", says=_weight_decay),
+    _Sign(key="training.betas", says=_betas, reads=_reading("training.optimizer")),
+    _Sign(key="training.sequence_length", says=_sequence_length),
+    _Sign(key="data.validation_fraction", says=_held_out),
+    _Sign(key="model.dropout", says=_dropout),
+    _Sign(key="model.norm_eps", says=_norm_eps),
+    _Sign(key="model.vocab", says=_vocabulary, reads=_reading("data.tokenizer")),
+    _Sign(key="plan.pipeline", says=_microbatches, reads=_DEALT),
+    _Sign(key="plan.sequence_parallel", says=_splits_nothing, reads=_reading("plan.tensor", "plan.tensor_shares")),
+    _Sign(key="plan.gradient_precision", says=_narrow_gradients, reads=_reading("training.precision")),
+    _Sign(key="plan.bucket_bytes", says=_buckets),
+)

@@ -1,7 +1,7 @@
 """Is a job legal, is a plan? All broken rules at once, each with its numbers and the values that would be legal.
 
-    model_rules   what no plan could mend          heads divide hidden, ...
     built_rules   what there is no part for yet    zero = 3, ...
+    model_rules   what no plan could mend          heads divide hidden, ...
     axis_rules    each axis by itself              tensor is at most the heads, ...
     list_rules    the lists                        stages have all layers together, ...
     rank_rules    what ties the axes together      data × tensor × pipeline = ranks
@@ -12,7 +12,9 @@ machine's cores and the texts on its disk are somebody else's matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from plait.errors import Problem
 from plait.plans.axis_rules import AXIS_RULES
@@ -20,13 +22,30 @@ from plait.plans.built_rules import BUILT_RULES
 from plait.plans.list_rules import LIST_RULES
 from plait.plans.model_rules import MODEL_RULES
 from plait.plans.plan import Plan
-from plait.plans.rank_rules import FILLABLE, PRODUCT
-from plait.plans.rule import broken, explain
+from plait.plans.rank_rules import FILLABLE, RANK_RULES
+from plait.plans.rule import Rule, broken, explain, with_values
+from plait.sharding.mesh_shape import AXES, MeshShape
+from plait.specs.border import sift
+from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
+from plait.specs.model import ModelSpec
+from plait.specs.tables import with_lists, with_tuples
+from plait.specs.training import TrainingSpec
 
-__all__ = ["is_legal", "on_ranks_of", "plan_problems", "problems"]
+__all__ = [
+    "batch_problems",
+    "broken_rules",
+    "is_legal",
+    "module_problems",
+    "on_ranks_of",
+    "plan_problems",
+    "problems",
+]
 
-_RULES = (*MODEL_RULES, *BUILT_RULES, *AXIS_RULES, PRODUCT, *LIST_RULES, FILLABLE)
+_DEGREES = {"plan.data", "plan.tensor", "plan.pipeline"}
+_PRECISION = "training.precision"
+_OF_TRAINING = frozenset({_PRECISION, "training.global_batch", "training.sequence_length"})
+_RULES = (*BUILT_RULES, *MODEL_RULES, *AXIS_RULES, *RANK_RULES, *LIST_RULES, FILLABLE)
 
 
 def problems(job: Job, unknown: frozenset[str] = frozenset()) -> list[Problem]:
@@ -34,21 +53,25 @@ def problems(job: Job, unknown: frozenset[str] = frozenset()) -> list[Problem]:
 
     A rule that the remedy of an earlier one mends as well is not reported again.
     """
-    rules = [rule for rule in _RULES if not rule.reads & unknown]
+    rules = _judged(unknown)
     found: list[Problem] = []
-    beyond_help: set[str] = set()
+    settled: Mapping[str, Any] = {}
     mended = job
     for rule in broken(rules, job):
-        silencing = {problem.key for problem in found} if rule.last else beyond_help
-        if rule.holds(mended) or rule.reads & silencing:
-            continue
-        problem, better = explain(rule, job, mended, rules)
-        found.append(problem)
-        if better is None:
-            beyond_help.add(problem.key)
-        else:
-            mended = better
+        if not rule.holds(mended):
+            problem, settled = explain(rule, job, settled, rules)
+            mended = with_values(job, settled)
+            found.append(problem)
     return found
+
+
+def broken_rules(job: Job, unknown: frozenset[str] = frozenset()) -> list[Rule]:
+    """The rules that `problems` would explain, or hold to be mended by the remedy of another."""
+    return broken(_judged(unknown), job)
+
+
+def _judged(unknown: frozenset[str]) -> list[Rule]:
+    return [rule for rule in _RULES if not rule.reads & unknown]
 
 
 def is_legal(job: Job) -> bool:
@@ -56,12 +79,40 @@ def is_legal(job: Job) -> bool:
     return all(rule.holds(job) for rule in _RULES)
 
 
-def plan_problems(job: Job, plan: Plan) -> list[Problem]:
+def plan_problems(job: Job, plan: Plan, unknown: frozenset[str] = frozenset()) -> list[Problem]:
     """What keeps a complete plan from being run with this job's model, batch and ranks, whatever its `[plan]` says.
 
-    Ranks that the job left open are the plan's to choose.
+    Ranks that the job left open are the plan's to choose. A plan may have been made by hand: its values are judged one
+    by one, too, as those of a file are.
     """
-    return problems(replace(on_ranks_of(job, plan), constraints=vars(plan)))
+    sifted = sift({"plan": with_lists(vars(plan))})
+    refused = sifted.refused
+    settled = job if job.cluster.ranks_open and refused & _DEGREES else on_ranks_of(job, plan)
+    judged = replace(settled, constraints=with_tuples(sifted.values.get("plan", {})))
+    return [*sifted.problems, *problems(judged, unknown | refused)]
+
+
+def module_problems(model: ModelSpec, plan: Plan, mesh: MeshShape) -> list[Problem]:
+    """What keeps a plan from being performed on a model by the ranks of a mesh, whatever it is to learn from."""
+    cluster = ClusterSpec(ranks=mesh.ranks)
+    found = plan_problems(Job(model=model, cluster=cluster), plan, _OF_TRAINING)
+    return found or [
+        Problem(key=f"plan.{axis}", message=f"{axis} = {planned} on a mesh with {standing} there", legal=(standing,))
+        for axis in AXES
+        if (planned := plan.mesh.size(axis)) != (standing := mesh.size(axis))
+    ]
+
+
+def batch_problems(model: ModelSpec, plan: Plan, global_batch: int, sequence_length: int) -> list[Problem]:
+    """What keeps a plan from being performed on so many sequences of so many tokens."""
+    training = TrainingSpec(global_batch=global_batch, sequence_length=sequence_length)
+    cluster = ClusterSpec(ranks=plan.ranks)
+    found = plan_problems(Job(model=model, training=training, cluster=cluster), plan, frozenset({_PRECISION}))
+    most = model.max_positions
+    if model.positions == "learned" and sequence_length > most:
+        message = f"sequence_length = {sequence_length} exceeds the {most} positions that the model has learned"
+        found.append(Problem(key="training.sequence_length", message=message, legal=f"1 to {most}"))
+    return found
 
 
 def on_ranks_of(job: Job, plan: Plan) -> Job:

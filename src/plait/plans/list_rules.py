@@ -14,7 +14,7 @@ from typing import cast
 from plait.plans.arrangements import degree, even_stages, fixed_list, idle_rank, scarcest, split_units
 from plait.plans.rule import Breach, Rule
 from plait.specs.job import Job
-from plait.specs.wording import shown
+from plait.specs.wording import counted, shown
 
 __all__ = ["LIST_RULES"]
 
@@ -47,7 +47,7 @@ def _stages_miss(job: Job) -> Breach:
     stages, layers = cast("tuple[int, ...]", fixed_list(job, "stages")), job.model.layers
     return Breach(
         key="plan.stages",
-        message=f"stages = {shown(stages)} have {sum(stages)} layers together, the model has {layers}",
+        message=f"stages = {shown(stages)} have {counted(sum(stages), 'layer')} together, the model has {layers}",
         remedies=(("plan.stages", _even_stages(layers, len(stages))), ("model.layers", (sum(stages),))),
         legal=f"{len(stages)} whole numbers from 1 whose sum is {layers}",
     )

@@ -5,49 +5,52 @@ from __future__ import annotations
 from math import prod
 from typing import cast
 
-from plait.plans.arrangements import arrangements, degree, divisors, divisors_near, scarcest
-from plait.plans.rule import Breach, Remedy, Rule, multiples_near, nearest_first
+from plait.plans.arrangements import divisors, divisors_near, fillable, fixed_degrees, most, scarcest
+from plait.plans.rule import Breach, Rule, multiples_near, nearest_first
 from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job
+from plait.specs.values import MOST_RANKS
 from plait.specs.wording import counted
 
-__all__ = ["FILLABLE", "PRODUCT"]
-
-_DEGREES = ("data", "tensor", "pipeline")
+__all__ = ["FILLABLE", "RANK_RULES"]
 
 
-def _fixed(job: Job) -> dict[str, int]:
-    degrees = {axis: degree(job, axis) for axis in _DEGREES}
-    return {axis: number for axis, number in degrees.items() if number is not None}
+def _product_fits(job: Job) -> bool:
+    fixed, ranks = fixed_degrees(job), job.cluster.ranks
+    product = prod(fixed.values())
+    return product == ranks if len(fixed) == len(AXES) else ranks % product == 0
 
 
-def _product_matches(job: Job) -> bool:
-    fixed = _fixed(job)
-    return len(fixed) < len(AXES) or prod(fixed.values()) == job.cluster.ranks
-
-
-def _product_differs(job: Job) -> Breach:
-    fixed, ranks = _fixed(job), job.cluster.ranks
-    wanted = prod(fixed.values())
-    others = {axis: wanted // number for axis, number in fixed.items()}
-    remedies: list[Remedy] = [(f"plan.{axis}", (ranks // n,)) for axis, n in others.items() if ranks % n == 0]
+def _product_misfits(job: Job) -> Breach:
+    fixed, ranks = fixed_degrees(job), job.cluster.ranks
+    wanted, all_fixed = prod(fixed.values()), len(fixed) == len(AXES)
+    product = f"{' × '.join(fixed)} = {' × '.join(map(str, fixed.values()))}{f' = {wanted}' if len(fixed) > 1 else ''}"
+    room = {axis: ranks // (wanted // number) for axis, number in fixed.items() if ranks % (wanted // number) == 0}
+    degrees = {
+        axis: (most,) if all_fixed else nearest_first(divisors(most), fixed[axis]) for axis, most in room.items()
+    }
     return Breach(
         key="cluster.ranks",
         message=(
-            f"data × tensor × pipeline = {' × '.join(map(str, fixed.values()))} = {counted(wanted, 'rank')}, "
-            f"but the cluster has {ranks}"
+            f"{product}{' rank' if wanted == 1 else ' ranks'}, but the cluster has {ranks}"
+            if all_fixed
+            else f"data × tensor × pipeline can't be {counted(ranks, 'rank')}: {product} does not divide {ranks}"
         ),
-        remedies=(*remedies, ("cluster.ranks", (wanted,))),
-        legal=str(wanted),
+        remedies=(
+            *((f"plan.{axis}", values) for axis, values in degrees.items()),
+            ("cluster.ranks", (wanted,) if all_fixed else _ranks_near(job, fixed)),
+        ),
+        legal=str(wanted) if all_fixed else f"a multiple of {wanted}",
     )
 
 
 def _fillable(job: Job) -> bool:
-    return next(arrangements(job, job.cluster.ranks), None) is not None
+    all_fixed = len(fixed_degrees(job)) == len(AXES)
+    return all_fixed or (_product_fits(job) and fillable(job, job.cluster.ranks))
 
 
 def _unfillable(job: Job) -> Breach:
-    fixed, ranks = _fixed(job), job.cluster.ranks
+    fixed, ranks = fixed_degrees(job), job.cluster.ranks
     batch = {name: cast("int", n) for name, n in job.constraints.items() if name == "microbatch"}
     wanted = counted(ranks, "rank")
     having = ", ".join(f"{name} = {number}" for name, number in {**fixed, **batch}.items())
@@ -64,28 +67,53 @@ def _unfillable(job: Job) -> Breach:
         remedies=(
             *((f"plan.{axis}", nearest_first(divisors(ranks), number)) for axis, number in fixed.items()),
             *(("plan.microbatch", divisors_near(job.training.global_batch, number)) for number in batch.values()),
-            ("cluster.ranks", list(dict.fromkeys([*multiples_near(ranks, prod(fixed.values())), *_most(job, fixed)]))),
+            ("cluster.ranks", _ranks_near(job, fixed)),
         ),
+        legal=f"at most {prod({**_mosts(job), **fixed}.values())}",
     )
 
 
-def _most(job: Job, fixed: dict[str, int]) -> tuple[int, ...]:
-    """The most ranks that the job can fill, if it can fill any, and if that is less than it has."""
+def _mosts(job: Job) -> dict[str, int]:
     replicas = job.training.global_batch // cast("int", job.constraints.get("microbatch", 1))
-    most = {"data": replicas, "tensor": scarcest(job)[1], "pipeline": job.model.layers}
-    found = prod({**most, **fixed}.values())
-    return (found,) if found < job.cluster.ranks else ()
+    return {"data": max(1, replicas), "tensor": most(job, "tensor"), "pipeline": most(job, "pipeline")}
+
+
+def _ranks_near(job: Job, fixed: dict[str, int]) -> list[int]:
+    """Numbers of ranks that the fixed degrees divide, nearest first; and the most that the job can fill, if it can fill
+    any, and if that is less than it has."""
+    ranks, found = job.cluster.ranks, prod({**_mosts(job), **fixed}.values())
+    return list(dict.fromkeys([*multiples_near(ranks, prod(fixed.values())), *((found,) if found < ranks else ())]))
+
+
+def _few_enough(job: Job) -> bool:
+    return prod(fixed_degrees(job).values()) <= MOST_RANKS
+
+
+def _too_many(job: Job) -> Breach:
+    fixed = fixed_degrees(job)
+    product = prod(fixed.values())
+    return Breach(
+        key=f"plan.{max(fixed, key=lambda axis: fixed[axis])}",
+        message=(
+            f"{' × '.join(fixed)} = {' × '.join(map(str, fixed.values()))} = {product} ranks "
+            f"are more than {MOST_RANKS}, the most there may be"
+        ),
+        remedies=tuple(
+            (f"plan.{axis}", [2**power for power in reversed(range((MOST_RANKS * number // product).bit_length()))])
+            for axis, number in fixed.items()
+        ),
+        legal=f"degrees whose product is at most {MOST_RANKS}",
+    )
 
 
 _LISTS = ("plan.stages", "plan.tensor_shares", "plan.data_shares")
 _DEGREE_KEYS = frozenset({"plan.data", "plan.tensor", "plan.pipeline", *_LISTS})
 _MODEL = ("model.layers", "model.heads", "model.ffn", "model.vocab")
 _BATCH = ("training.global_batch", "training.sequence_length", "plan.microbatch", "plan.sequence_parallel")
+_ALL = _DEGREE_KEYS | {"cluster.ranks", *_MODEL, *_BATCH}
 
-PRODUCT = Rule(reads=_DEGREE_KEYS | {"cluster.ranks"}, holds=_product_matches, breach=_product_differs)
-FILLABLE = Rule(
-    reads=PRODUCT.reads | {*_MODEL, *_BATCH},
-    holds=_fillable,
-    breach=_unfillable,
-    last=True,
+RANK_RULES = (
+    Rule(reads=_DEGREE_KEYS, holds=_few_enough, breach=_too_many),
+    Rule(reads=_DEGREE_KEYS | {"cluster.ranks"}, holds=_product_fits, breach=_product_misfits),
 )
+FILLABLE = Rule(reads=_ALL, holds=_fillable, breach=_unfillable)

@@ -25,6 +25,8 @@ from plait.specs.wording import kind_of, shown
 
 __all__ = ["Sifted", "sift"]
 
+_OWNERS = {"stages": "stage", "tensor_shares": "tensor rank", "data_shares": "data rank"}
+
 _Tables = dict[str, dict[str, Any]]
 
 
@@ -49,7 +51,7 @@ def sift(table: Mapping[str, Any]) -> Sifted:
             values: _Tables = _adapter().validate_python(table)
             break
         except ValidationError as error:
-            details = error.errors(include_url=False)
+            details = sorted(error.errors(include_url=False), key=_of_a_kind)
         for detail in details:
             problem = _problem(table, detail)
             problems.setdefault(problem.key, problem)
@@ -72,8 +74,20 @@ def _problem(table: Mapping[str, Any], detail: ErrorDetails) -> Problem:
     in_group = names[:2] == ["cluster", "groups"] and len(names) > 2
     key, leaf = ".".join(names[: 2 + in_group]), names[: 2 + in_group][-1]
     given, wrong = (detail["input"] if in_group else _value(table, names)), detail["input"]
-    subject = f"{leaf} = {shown(given)}" if given is wrong else f"{shown(wrong)} in {leaf} = {shown(given)}"
+    inside = f"{shown(wrong)}{_place(leaf, detail)} in {leaf} = {shown(given)}"
+    subject = f"{leaf} = {shown(given)}" if given is wrong else inside
     return Problem(key=key, message=f"{subject} {_complaint(detail)}", legal=_legal(key))
+
+
+def _of_a_kind(detail: ErrorDetails) -> bool:
+    """Where a number may be whole or not, what is wrong with the number goes before what kind it isn't."""
+    return detail["type"].endswith("_type")
+
+
+def _place(leaf: str, detail: ErrorDetails) -> str:
+    """Whose number of a list it is, where each belongs to somebody: " of stage 3"."""
+    number = next((part for part in reversed(detail["loc"]) if isinstance(part, int)), None)
+    return f" of {_OWNERS[leaf]} {number}" if leaf in _OWNERS and number is not None else ""
 
 
 def _value(table: Mapping[str, Any], names: list[str]) -> object:

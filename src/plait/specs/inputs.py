@@ -1,55 +1,27 @@
-"""The files that a job names, looked at from outside: do they stand, are they of a kind that is read, how many tokens.
+"""The tokenizer that a job names, looked at from outside: is it one, and how many tokens does it have?
 
-It opens no text; whoever trains reads it (`data`). What it says before, it says without torch.
+It tokenizes nothing; whoever trains does (`data`). What it says before, it says without torch.
 """
 
 from __future__ import annotations
 
-import glob
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from plait.errors import Problem
-from plait.specs.training import DataSpec
-from plait.specs.wording import shown
+from plait.specs.wording import cut, shown
 
-__all__ = ["text_problems", "tokenizer_problem", "vocabulary"]
+__all__ = ["tokenizer_problem", "vocabulary"]
 
-_TO_COME = (".jsonl", ".ndjson", ".parquet", ".arrow")
 # what a file that a stranger wrote may raise: JSON nested too deeply and a user without a home are RuntimeErrors
 _NO_TOKENIZER = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+_LARGEST_FILE = 2**27  # bytes; the largest that are published have a quarter of it
 _MOST_TOKENS = 2**32  # as many as a token's four bytes can tell apart
 _TOKENIZERS = "bytes, bpe:N (N from 256), or a tokenizer.json that exists"
-
-
-def text_problems(data: DataSpec) -> list[Problem]:
-    """What keeps the texts of a job from being read: kinds that are not built yet, paths and globs without a file."""
-    texts = (data.text,) if isinstance(data.text, str) else data.text
-    complaints = [complaint for text in texts if text != "python-stdlib" and (complaint := _complaint(text))]
-    legal = "python-stdlib, or paths and globs of UTF-8 text"
-    return [Problem(key="data.text", message="; ".join(complaints), legal=legal)] if complaints else []
-
-
-def _complaint(text: str) -> str:
-    try:
-        return _absence(text, Path(text).expanduser())
-    except (OSError, RuntimeError) as error:  # a name too long, a folder that is closed, a user without a home
-        return f"{shown(text)}: {error}"
-
-
-def _absence(text: str, path: Path) -> str:
-    if path.suffix in _TO_COME:
-        return f"{shown(text)}: {path.suffix} files are not built yet"
-    if path.is_dir():
-        return f'{shown(text)} is a directory, which is not built yet; name its files, as "{text}/**/*.txt"'
-    if path.exists() and not path.is_file():
-        return f"{shown(text)} is no regular file"  # a pipe may never end
-    if path.exists() or (glob.has_magic(text) and any(glob.iglob(str(path), recursive=True))):
-        return ""
-    return f"no file {'matches' if glob.has_magic(text) else 'is at'} {shown(text)}, from {Path.cwd()}"
 
 
 def tokenizer_problem(tokenizer: str) -> Problem | None:
@@ -62,7 +34,8 @@ def tokenizer_problem(tokenizer: str) -> Problem | None:
         try:
             vocabulary(tokenizer)
         except _NO_TOKENIZER as error:
-            message = f"{shown(tokenizer)} is neither a known tokenizer nor a tokenizer file: {error}"
+            reason = (error.strerror if isinstance(error, OSError) else None) or cut(str(error))
+            message = f"{shown(tokenizer)} is neither a known tokenizer nor a tokenizer file: {reason}"
     return Problem(key="data.tokenizer", message=message, legal=_TOKENIZERS) if message else None
 
 
@@ -75,6 +48,15 @@ def vocabulary(tokenizer: str) -> int:
     path = Path(tokenizer).expanduser()
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file")  # a pipe may never end
+    seen = path.stat()
+    if seen.st_size > _LARGEST_FILE:
+        raise ValueError(f"its {seen.st_size} bytes are more than a tokenizer has")
+    return _tokens_of(path, seen.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _tokens_of(path: Path, written: int) -> int:
+    """The tokens of a file that was `written` at that time; large ones take a while, and are asked for often."""
     return _tokens_in(json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -31,7 +31,7 @@ _ELSEWHERE = {
     "training.warmup_steps": "warmup",
     "training.steps": "max_steps train_iters max_iters train_steps",
     "training.clip_norm": "grad_clip clip_grad max_norm max_grad_norm gradient_clipping",
-    "training.precision": "dtype",
+    "training.precision": "dtype bf16 fp16 mixed_precision",
     "cluster.ranks": "world_size gpus n_gpus num_gpus",
     "plan.data": "dp data_parallel dp_size data_parallel_size",
     "plan.tensor": "tp tensor_parallel tp_size tensor_parallel_size tensor_model_parallel_size",
@@ -39,7 +39,9 @@ _ELSEWHERE = {
     "plan.context": "cp context_parallel cp_size context_parallel_size",
     "plan.expert": "ep expert_parallel ep_size expert_parallel_size expert_model_parallel_size",
     "plan.microbatch": "mbs micro_batch micro_batch_size train_micro_batch_size_per_gpu",
+    "plan.virtual_stages": "vpp virtual_pipeline_model_parallel_size num_layers_per_virtual_pipeline_stage",
     "plan.zero": "zero_stage",
+    "plan.offload": "cpu_offload offload_optimizer",
     "plan.recompute": "activation_checkpointing gradient_checkpointing recompute_granularity",
 }
 _SYNONYMS = {word: key for key, words in _ELSEWHERE.items() for word in words.split()}

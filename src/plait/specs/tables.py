@@ -7,9 +7,10 @@ key takes, and which are built, stands in `choices`; what values mean together i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, cast, get_type_hints
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict  # before Python 3.12, pydantic can't configure typing's own
 
@@ -17,12 +18,14 @@ from plait.specs.values import (
     BelowOne,
     Betas,
     Count,
-    Counts,
     Degree,
+    Depth,
+    Depths,
     Fraction,
     NotNegative,
     Positive,
     Shares,
+    Size,
     Staleness,
     Switch,
     Text,
@@ -40,6 +43,7 @@ __all__ = [
     "ModelTable",
     "PlanTable",
     "TrainingTable",
+    "accepts",
     "description",
     "known_keys",
     "with_lists",
@@ -56,12 +60,12 @@ class ModelTable(TypedDict, total=False):
     name: Word
     huggingface: Word
     family: Word
-    layers: Count
-    hidden: Count
-    heads: Count
-    kv_heads: Count
-    ffn: Count
-    vocab: Count
+    layers: Depth
+    hidden: Size
+    heads: Depth
+    kv_heads: Depth
+    ffn: Size
+    vocab: Size
     positions: Word
     rope_theta: Positive
     norm: Word
@@ -86,8 +90,8 @@ class TrainingTable(TypedDict, total=False):
     """`[training]`."""
 
     steps: Count
-    global_batch: Count
-    sequence_length: Count
+    global_batch: Size
+    sequence_length: Size
     precision: Word
     optimizer: Word
     learning_rate: NotNegative
@@ -132,10 +136,10 @@ class PlanTable(TypedDict, total=False):
     pipeline: Degree
     context: Degree
     expert: Degree
-    microbatch: Count
+    microbatch: Size
     schedule: Word
     virtual_stages: Count
-    stages: Counts
+    stages: Depths
     tensor_shares: Shares
     data_shares: Shares
     zero: ZeroLevel
@@ -184,6 +188,21 @@ def description(key: str) -> str:
     hint = get_type_hints(TABLES[table], include_extras=True)[leaf]
     found = [note.description for note in getattr(hint, "__metadata__", ()) if isinstance(note, FieldInfo)]
     return next((words for words in reversed(found) if words), "a table")
+
+
+def accepts(key: str, value: object) -> bool:
+    """Whether `key` ("plan.tensor") takes the value (a list as a tuple), looked at by itself."""
+    try:
+        _adapter(key).validate_python(list(cast("tuple[Any]", value)) if isinstance(value, tuple) else value)
+    except ValidationError:
+        return False
+    return True
+
+
+@cache
+def _adapter(key: str) -> TypeAdapter[Any]:
+    table, _, leaf = key.rpartition(".")
+    return TypeAdapter(get_type_hints(TABLES[table], include_extras=True)[leaf], config=_BORDER)
 
 
 def with_tuples(keys: Mapping[str, Any]) -> dict[str, Any]:

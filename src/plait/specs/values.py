@@ -10,16 +10,19 @@ from typing import Annotated
 from pydantic import Field
 
 __all__ = [
+    "MOST_RANKS",
     "BelowOne",
     "Betas",
     "Count",
-    "Counts",
     "Degree",
+    "Depth",
+    "Depths",
     "Fraction",
     "NotNegative",
     "Positive",
     "Share",
     "Shares",
+    "Size",
     "Staleness",
     "Switch",
     "Text",
@@ -29,11 +32,15 @@ __all__ = [
 ]
 
 _LARGEST = 2**63 - 1  # of TOML's integers
-_MOST_RANKS = 2**20
+_LARGEST_SIZE = 2**50  # shares of it are exact in a float
+_DEEPEST = 2**16  # layers and heads: each of them is looked at by itself
+MOST_RANKS = 2**20
 
 Count = Annotated[int, Field(ge=1, le=_LARGEST, description="a whole number from 1")]
+Size = Annotated[int, Field(ge=1, le=_LARGEST_SIZE, description=f"a whole number from 1 to {_LARGEST_SIZE}")]
+Depth = Annotated[int, Field(ge=1, le=_DEEPEST, description=f"a whole number from 1 to {_DEEPEST}")]
 Whole = Annotated[int, Field(ge=0, le=_LARGEST, description="a whole number from 0")]
-Degree = Annotated[int, Field(ge=1, le=_MOST_RANKS, description=f"a whole number from 1 to {_MOST_RANKS}")]
+Degree = Annotated[int, Field(ge=1, le=MOST_RANKS, description=f"a whole number from 1 to {MOST_RANKS}")]
 ZeroLevel = Annotated[int, Field(ge=0, le=3, description="0, 1, 2 or 3")]
 Staleness = Annotated[int, Field(ge=-1, le=_LARGEST, description="a whole number from -1")]
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]
@@ -48,6 +55,6 @@ Betas = Annotated[
 Text = Annotated[
     Word | Annotated[list[Word], Field(min_length=1)], Field(description="a text in quotes, or a list of them")
 ]
-Counts = Annotated[list[Count], Field(min_length=1, description="a list of whole numbers from 1")]
+Depths = Annotated[list[Depth], Field(min_length=1, description="a list of whole numbers from 1")]
 Share = Annotated[int | float, Field(ge=1e-6, le=1e6)]
 Shares = Annotated[list[Share], Field(min_length=1, description="a list of numbers above 0 (1e-6 to 1e6), one a rank")]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, cast
 
-__all__ = ["counted", "kind_of", "nearest", "shown"]
+__all__ = ["counted", "cut", "kind_of", "nearest", "shown"]
 
 _LONGEST = 60  # characters of a value that are shown
 _KINDS: dict[type, str] = {
@@ -35,8 +35,12 @@ def counted(number: int, name: str) -> str:
 
 def shown(value: object) -> str:
     """A value as TOML writes it, cut where it is long."""
-    text = _written(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return cut(_written(value))
+
+
+def cut(text: str, longest: int = _LONGEST) -> str:
+    """The text, shortened where it is long."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def kind_of(value: object) -> str:

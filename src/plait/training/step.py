@@ -50,8 +50,10 @@ def train_step(
 ) -> StepResult:
     """Learn from `rows`, this data rank's share of a global batch that has `target_count` targets.
 
-    `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there).
+    `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there). Raises
+    IllegalJob for a batch that the plan can't deal out.
     """
+    model.require_legal(rows)
     start = _now(model.device)
     with record() as scheduling:
         loss = model.forward_backward(rows, target_count)
