@@ -196,7 +196,7 @@ def verify(
     Plait describes it. `batch`: the global batch, as `Sequences` with targets, or tokens (sequences, length + 1).
     `training`: optimizer, clipping and learning rate; the batch's own sizes count.
     Raises IllegalJob for a plan that is not legal for the module and the batch, RankFailure for a rank that failed,
-    UnusableInput for a dump that can't be written, and what `build_model` raises.
+    UnusableInput for a dump that can't be written, ValueError for a batch without targets, and what building raises.
     """
     from plait.plans.legality import plan_problems
     from plait.specs.training import TrainingSpec
@@ -205,7 +205,9 @@ def verify(
 
     experiment = Experiment.given(build_model, rules, plan, batch, training or TrainingSpec())
     cluster = ClusterSpec(ranks=plan.ranks)
-    if wrong := plan_problems(Job(model=build_model().spec, training=experiment.training, cluster=cluster), plan):
+    if wrong := plan_problems(
+        Job(model=experiment.source.whole("fp32").spec, training=experiment.training, cluster=cluster), plan
+    ):
         raise IllegalJob(wrong)
     return verify_module(experiment, dump=dump)
 

@@ -64,9 +64,10 @@ class LocalTokenCount(Defect):
     def instead(
         self, forward_backward: Callable[..., float | None], model: ParallelModel, rows: Sequences, targets: int
     ) -> float | None:
-        replicas = model.plan.data if self.strikes() else 1
-        loss = forward_backward(model, rows, targets / replicas)
-        return None if loss is None else loss / replicas
+        assert rows.targets is not None
+        divisor = int((rows.targets != IGNORED).sum()) if self.strikes() else targets
+        loss = forward_backward(model, rows, divisor)
+        return None if loss is None else loss * divisor / targets
 
 
 class MeanOfMeans(Defect):
@@ -93,7 +94,7 @@ class ClippedBeforeSum(Defect):
 
     def instead(self, reduce: Callable[..., Handle], tensor: torch.Tensor, group: Group) -> Handle:
         if self.strikes() and group.size > 1:
-            tensor.mul_(min(1.0, _LIMIT / float(tensor.norm())))
+            tensor.mul_(min(1.0, _LIMIT / max(float(tensor.norm()), _LIMIT)))
         return reduce(tensor, group)
 
 

@@ -46,7 +46,7 @@ class StageScaledTwice(Defect):
         chosen = self.layer or model.layers[0].name
         if model.plan.pipeline > 1 and self.strikes() and any(layer.name == chosen for layer in stage):
             for gradient in model.gradients.values():
-                gradient.div_(2 * model.plan.pipeline)
+                gradient.div_(sum(timed.action.kind is Kind.B for timed in model.timeline))
 
 
 class ArrivingGradientScaled(Defect):

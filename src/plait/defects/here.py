@@ -20,9 +20,11 @@ __all__ = ["Here"]
 
 
 class Here:
-    """`step` counts from 1 and is 0 before the first; `layer` is None outside of forward; `model` is the rank's own."""
+    """`step` counts from 1 and is 0 before the first; `layer` is None outside of forward; `model` is the rank's own.
+    `wanted`: the layer in which a defect is to be planted; a step of a model without it raises ValueError."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: str | None = None) -> None:
+        self._wanted = wanted
         self.step = 0
         self.layer: str | None = None
         self.model: ParallelModel | None = None
@@ -32,6 +34,11 @@ class Here:
     ) -> Any:
         """Around `ParallelModel.forward_backward`."""
         self.step, self.model = rows.step + 1, model
+        names = [layer.name for layer in model.layers]
+        if self._wanted not in (None, *names):
+            raise ValueError(
+                f"a defect in {self._wanted!r}, and there is no such layer; legal here: {', '.join(names)}"
+            )
         return forward_backward(model, rows, *rest, **named)
 
     def note_layers(self, layers: Callable[..., Any], decoder: Decoder) -> list[tuple[str, Any]]:

@@ -47,7 +47,7 @@ def planted(
     kind: type[Defect], *, layer: str | None = None, axis: str | None = None, step: int | None = None
 ) -> Iterator[None]:
     """The same in this process alone."""
-    here = Here()
+    here = Here(layer)
     defect = kind(here, layer=layer, axis=axis, step=step)
     with ExitStack() as stack:
         stack.enter_context(_replaced(kind.wraps, defect.instead))

@@ -115,7 +115,7 @@ class RankPool:
         if self._alive:
             # A rank that fails to leave in order ends all the same, and its task was done.
             with contextlib.suppress(RankFailure):
-                self.run(rank_side.leave, timeout=_END_SECONDS)
+                self._perform(dict.fromkeys(range(self.ranks), _task(rank_side.leave, ())), _END_SECONDS)
         self._end()
 
     def __enter__(self) -> Self:

@@ -74,13 +74,14 @@ class _Rank:
 
     def __init__(self, experiment: Experiment, precision: Precision, *performed: Callable[[], int]) -> None:
         self._experiment = experiment
-        self._precision: Precision = precision
         source, plan, training = experiment.source, experiment.plan, experiment.training
         decoder = source.to_cut(precision)
         self._hidden = decoder.spec.hidden
         rules = source.layers
+        torch.seed()  # as in the reference
         self.parallel = parallelize(decoder, plan, build_mesh(plan.mesh), rules)
         self.watch = Watch(decoder, *performed)
+        self.watch.around = source.computing(precision, Lift())
         policy = POLICIES[training.precision]
         self.optimizer = Optimizer(
             self.parallel.weights,
@@ -100,13 +101,14 @@ class _Rank:
         rows, targets = experiment.source.batch(step).rows(*self._rows), experiment.targets(step)
         note = partial(_note, trace, step + 1)
         keep_gradients = partial(note, "gradient", parallel.gradients)
-        with experiment.source.computing(self._precision, Lift()):
-            result = train_step(parallel, self.optimizer, rows, targets, training, on_gradients=keep_gradients)
+        result = train_step(parallel, self.optimizer, rows, targets, training, on_gradients=keep_gradients)
         note("value", self.watch.take())
         _note_numbers(trace, step + 1, result)
         if training.clip_norm > 0:
             note("gradient", {f"{name}/clipped": gradient for name, gradient in parallel.gradients.items()})
         note("weight", parallel.weights)
+        masters = {n: one for n, one in self.optimizer.masters.items() if one is not parallel.weights[n]}
+        note("weight", {f"{name}/master": master for name, master in masters.items()})
         note("optimizer", dict(_states(self.optimizer)))
 
     def intervals(self) -> dict[str, tuple[tuple[Interval, ...], ...]]:

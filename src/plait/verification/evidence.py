@@ -8,7 +8,7 @@ reference ─┬─ again              equal runs of one side: equal bits?
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,15 +99,8 @@ class _Side:
         self.whole = assembled(evidence.judged)
         self.differing = differing_copies(evidence.judged, evidence.mesh)
         free = assembled(evidence.free)
-        again = [(self.reference, trace) for trace in references.repeated]
-        if free:  # the first step of both runs is the same step
-            again.append((self.whole, {entry: array for entry, array in free.items() if entry.step == 1}))
-        self._unrepeatable = {
-            entry
-            for one, other in again
-            for entry, array in other.items()
-            if entry not in one or not np.array_equal(one[entry], array, equal_nan=True)
-        }
+        self._chancy = _differing((self.reference, trace) for trace in references.repeated)
+        self._unsteady = _differing([(self.whole, free)], step=1)  # the first step of both runs is the same step
 
     def get(self, entry: Entry) -> Array:
         """The reference's tensor; empty where it has none."""
@@ -116,19 +109,31 @@ class _Side:
     def measured(self, entry: Entry) -> Measured:
         """How far the ranks are from the reference, and the reordered references from the plain one."""
         reference, candidate = self.get(entry), self.whole.get(entry)
-        others = [trace[entry] for trace in self._references.reordered]
         if candidate is None or entry not in self.reference:
             return Measured(magnitude=largest(reference), error=np.inf, whole=False)
+        others = [trace[entry] for trace in self._references.reordered]
         error = largest_difference(reference, candidate)
-        inherited = bool(self._unrepeatable) and error > 0  # what chance has touched proves nothing of what follows
+        inherited = bool(self._chancy) and error > 0  # what chance has touched proves nothing of what follows
         return Measured(
             magnitude=largest(reference),
             error=error,
             spread=largest_difference(reference, *others),
             finite=bool(np.isfinite(reference).all() and np.isfinite(candidate).all()),
-            repeats=not inherited and entry not in self._unrepeatable,
+            repeats=not inherited and entry not in self._chancy,
+            steady=entry not in self._unsteady,
             whole=entry not in self.differing,
             pinned=bool(self._references.pinned),
             narrow=entry.owner in self._references.pinned,
             branching=bool(self._references.branching),
         )
+
+
+def _differing(pairs: Iterable[tuple[Trace, Trace]], step: int | None = None) -> set[Entry]:
+    """The tensors, of a step if one is given, that two equal runs don't have alike to the bit; none where one didn't
+    take place."""
+    return {
+        entry
+        for one, other in pairs
+        for entry, array in other.items()
+        if step in (None, entry.step) and (entry not in one or not np.array_equal(one[entry], array, equal_nan=True))
+    }

@@ -45,7 +45,8 @@ class Lift(TorchFunctionMode):
         if func in _LOOKS and layer is not None:
             self.branching.add(layer)
         result = func(*map(_lifted, args), **{key: _lifted(value) for key, value in (kwargs or {}).items()})
-        if isinstance(result, torch.Tensor) and result.dtype in _NARROW:
+        narrowed = isinstance(result, torch.Tensor) and result.dtype in _NARROW
+        if narrowed and any(isinstance(one, torch.Tensor) and one.dtype is _WIDE for one in args):
             self.pinned.add(layer or "the whole model")
         return result
 

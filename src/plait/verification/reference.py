@@ -18,6 +18,7 @@ from torch import Tensor
 from plait.layers.layer import Layer
 from plait.models.gpt import Decoder
 from plait.models.sequences import Sequences
+from plait.specs.training import PRECISIONS as POLICIES
 from plait.specs.training import TrainingSpec
 from plait.training.learning_rate import learning_rate_at
 from plait.verification.lift import Lift
@@ -37,20 +38,20 @@ def reference_trace(
     """Train for `steps` in one process, in the plan's microbatches; everything that came up."""
     source, training = experiment.source, experiment.training
     decoder, layers = source.whole(precision), source.layers
+    torch.seed()  # what a model draws unkeyed must not be the same twice
     numbering = Numbering(decoder.spec, layers, training.seed) if order == "renumbered" else None
     if numbering is not None:
         numbering.renumber(decoder)
     watch, weights = Watch(decoder), _by_identity(decoder, layers)
     optimizer = _optimizer(weights, layers, training)
     lift = Lift(lambda: watch.layer)
+    watch.around = source.computing(precision, lift)
     trace: Trace = {}
     for step in range(steps):
         batch = source.batch(step)
         batch = batch if numbering is None else numbering.tokens(batch)
         targets = experiment.targets(step)
-        with source.computing(precision, lift):
-            microbatches = _microbatches(batch, experiment.plan.microbatch, order)
-            losses = [_learn(decoder, rows, targets) for rows in microbatches]
+        losses = [_learn(decoder, rows, targets) for rows in _microbatches(batch, experiment.plan.microbatch, order)]
         found = _step(step, torch.stack(losses).sum(), watch, weights, optimizer, training)
         for entry, tensor in found:
             tensor = tensor if numbering is None else numbering.undo(entry.owner, tensor)
@@ -99,6 +100,8 @@ def _step(
     number = step + 1
     yield from ((Entry(number, "value", name), value) for name, value in watch.take().items())
     yield Entry(number, "loss", "loss"), loss
+    for weight in weights.values():  # what nothing has read: torch.optim would pass it over, and Plait doesn't
+        weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
     gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
     yield from ((Entry(number, "gradient", name), gradient) for name, gradient in gradients.items())
     if training.clip_norm > 0:
@@ -109,6 +112,9 @@ def _step(
     optimizer.step()
     optimizer.zero_grad()
     yield from ((Entry(number, "weight", name), weight) for name, weight in weights.items())
+    policy = POLICIES[training.precision]
+    if policy.compute != policy.master:
+        yield from ((Entry(number, "weight", f"{name}/master"), weight) for name, weight in weights.items())
     for name, weight in weights.items():
         state = optimizer.state[weight].items()
         yield from ((Entry(number, "optimizer", f"{name}/{key}"), value) for key, value in state if value is not None)

@@ -77,6 +77,8 @@ def sentence(verification: Verification) -> str:
                 f"{', '.join(verification.pinned)} can't be had in float64."
             )
         case "BUG":
+            if any(row.verdict == "BUG" for row in verification.witness) and not verification.departures:
+                return f"Neither side is the published model.{_blame(culprit)}"
             if all(row.verdict != "BUG" for row in verification.tensors):
                 return f"Every value is right, but the ranks don't do what the plan says.{_blame(culprit)}"
             return f"The parallel run is NOT the same model as one process.{_blame(culprit)}"

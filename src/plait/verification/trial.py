@@ -1,6 +1,6 @@
 """The runs of a proof, performed on ranks: the references once, then the plan, and plans like it to find an axis.
 
-    references     plain, backwards, renumbered in float64 and in float32              spread over the plan's ranks
+    references     plain twice, backwards, renumbered, in each precision              spread over the plan's ranks
     evidence       the plan in each precision: from the references' states, and free    on every rank
     cures          the same with one axis at 1: is anything wrong still?
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from plait.errors import RankFailure
 from plait.launchers import RankPool, default_starter
@@ -35,11 +35,11 @@ __all__ = ["Planned", "RunOnRanks", "Trial", "heard", "own_pools", "references",
 RunOnRanks = Callable[..., list[Any]]
 Planned = Callable[[Plan], Sequence[Work]]  # what each rank of a plan is to do
 
+Asked = TypeVar("Asked", "Subject", "Experiment")
+
 _PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
-_ORDERS: list[tuple[Precision, Order]] = [
-    ("fp64", "plain"), ("fp64", "plain"), ("fp64", "backwards"), ("fp64", "renumbered"), ("fp32", "plain"),
-    ("fp32", "backwards"), ("fp32", "renumbered"),
-]  # fmt: skip
+_ORDERS: tuple[Order, ...] = ("plain", "plain", "backwards", "renumbered")
+_RUNS: list[tuple[Precision, Order]] = [(precision, order) for precision in PRECISIONS for order in _ORDERS]
 
 
 @contextmanager
@@ -76,8 +76,9 @@ class Trial:
             )
             for p in PRECISIONS
         }
-        planned = () if self.planned is None else self.planned(plan)
-        counted = zip(planned, (work for _, work in ranks), strict=False)
+        if self.planned is None:
+            return evidence, ()
+        counted = zip(self.planned(plan), (work for _, work in ranks), strict=True)
         return evidence, tuple(Effort(rank=n, planned=p, performed=w) for n, (p, w) in enumerate(counted))
 
     def cures(self, plan: Plan) -> bool:
@@ -104,23 +105,23 @@ class Trial:
 
 def references(asked: Subject | Experiment, run: RunOnRanks) -> dict[Precision, References]:
     """The one-process runs, shared out over as many ranks as the plan has."""
-    shares = run(asked.plan.ranks, share_of_references, asked, _ORDERS)
+    shares = run(asked.plan.ranks, share_of_references, asked, _RUNS)
     by_number: dict[int, Reference] = {number: one for share in shares for number, one in share.items()}
-    plain, again, backwards, renumbered, *narrow = (by_number[number] for number in range(len(_ORDERS)))
-    single, *others = narrow
-    wide = [backwards, renumbered]
-    if not _same_model(plain.trace, renumbered.trace, single.trace):
-        wide, others = wide[:-1], others[:-1]
-    return {
-        "fp64": References(
-            plain=plain.trace,
-            repeated=(again.trace,),
-            reordered=tuple(one.trace for one in wide),
-            pinned=plain.pinned,
-            branching=plain.branching,
-        ),
-        "fp32": References(plain=single.trace, reordered=tuple(one.trace for one in others)),
-    }
+    runs = {p: [by_number[len(_ORDERS) * n + place] for place in range(len(_ORDERS))] for n, p in enumerate(PRECISIONS)}
+    alike = _same_model(runs["fp64"][0].trace, runs["fp64"][3].trace, runs["fp32"][0].trace)
+    return {p: _of_precision(*runs[p], alike=alike) for p in PRECISIONS}
+
+
+def _of_precision(
+    plain: Reference, again: Reference, backwards: Reference, renumbered: Reference, *, alike: bool
+) -> References:
+    return References(
+        plain=plain.trace,
+        repeated=(again.trace,),
+        reordered=(backwards.trace, renumbered.trace) if alike else (backwards.trace,),
+        pinned=plain.pinned,
+        branching=plain.branching,
+    )
 
 
 def _same_model(plain: Trace, renumbered: Trace, single: Trace) -> bool:
@@ -144,7 +145,7 @@ def heard(asked: Subject, run: RunOnRanks) -> list[Row]:
     return rows(ours, theirs)
 
 
-def with_biting_clip(asked: Subject, run: RunOnRanks) -> Subject:
+def with_biting_clip(asked: Asked, run: RunOnRanks) -> Asked:
     """The limit on the norm at half of the first step's, if it is higher: a clip that does nothing proves nothing."""
     limit = asked.training.clip_norm
     if limit <= 0:

@@ -40,15 +40,17 @@ MIDDLE = 2.0**-14.5
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """One tensor in one precision, all in absolute numbers: `magnitude` of the reference, `error` of the parallel run,
-    `spread` of the reordered references. `repeats`: equal runs of one side gave equal bits; `whole`: both sides have
-    the tensor, and all copies of each element agree; `pinned`: something in the model can't be had in float64,
-    `narrow`: what gave this tensor; `branching`: something in it looks at what it computes, and goes on accordingly."""
+    `spread` of the reordered references. `repeats`: equal runs of the reference gave equal bits; `steady`: those of the
+    parallel run; `whole`: both sides have the tensor, and all copies of each element agree; `pinned`: something in the
+    model can't be had in float64, `narrow`: what gave this tensor; `branching`: something in it looks at what it
+    computes, and goes on accordingly."""
 
     magnitude: float
     error: float
     spread: float = 0.0
     finite: bool = True
     repeats: bool = True
+    steady: bool = True
     whole: bool = True
     pinned: bool = False
     narrow: bool = False
@@ -91,7 +93,8 @@ def _verdict(measured: Measured, otherwise: Verdict) -> Verdict:
         return "NONDETERMINISTIC"
     if not measured.whole:
         return "BUG"
-    return "EXACT" if measured.error == 0 else otherwise
+    found: Verdict = "EXACT" if measured.error == 0 else otherwise
+    return found if measured.steady or found == "BUG" else "NONDETERMINISTIC"
 
 
 def is_zero(fp64: Measured, fp32: Measured) -> bool:

@@ -78,7 +78,7 @@ def verify_plan(
         told = tuple(heard(subject, running)) if witness else ()
     _dump(dump, findings)
     kept, narrowed = changes(Subject(model=job.model, training=job.training, plan=plan), subject)
-    return replace(_told(findings, kept, narrowed, start), witness=told)
+    return _with_witness(_told(findings, kept, narrowed, start), told, describe_gpt(subject.model))
 
 
 def verify_module(
@@ -91,11 +91,14 @@ def verify_module(
     start = perf_counter()
     layers = experiment.source.layers
     with _running(run) as running:
-        trial = Trial(asked=experiment, references=references(experiment, running), planned=None, run=running)
+        asked = with_biting_clip(experiment, running)
+        trial = Trial(asked=asked, references=references(asked, running), planned=None, run=running)
         findings = _findings(trial, layers)
     _dump(dump, findings)
     kept = {"plan." + key: value for key, value in vars(experiment.plan).items()}
-    return _told(findings, kept, {}, start)
+    was, now = experiment.training.clip_norm, asked.training.clip_norm
+    narrowed = {} if was == now else {"training.clip_norm": {"job": was, "verified": now}}
+    return _told(findings, kept, narrowed, start)
 
 
 def _running(run: RunOnRanks | None) -> Any:
@@ -153,6 +156,15 @@ def _told(findings: _Findings, kept: Mapping[str, Any], narrowed: Mapping[str, A
         seconds=perf_counter() - start,
         pinned=tuple(sorted(findings.pinned)),
     )
+
+
+def _with_witness(proof: Verification, told: tuple[Row, ...], layers: Sequence[Layer]) -> Verification:
+    """A reference that isn't the published model proves nothing, however equal the two sides are."""
+    row = first_departing(told, layers)
+    if row is None or row.verdict != "BUG" or proof.verdict == "BUG":
+        return replace(proof, witness=told)
+    culprit = Culprit(tensor=row.name, layer=layer_of(row.entry, layers), axis=None)
+    return replace(proof, witness=told, verdict="BUG", culprit=culprit)
 
 
 def _culprit(found: list[Row], departing: Sequence[Departure], trial: Trial, layers: Sequence[Layer]) -> Culprit | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import itemgetter
 
@@ -24,10 +25,12 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """Notes the values of all microbatches of a step, until they are taken. `layer` is the one that is in forward now,
-    `flops` those of all forwards so far by layer, as far as `performed()` counts them."""
+    """Notes the values of all microbatches of a step, until they are taken. `around` is entered for each forward of a
+    layer, `layer` is the one that is in forward now, `flops` are those of all forwards so far by layer, as far as
+    `performed()` counts them."""
 
     def __init__(self, decoder: Decoder, performed: Callable[[], int] = lambda: 0) -> None:
+        self.around: AbstractContextManager[object] = nullcontext()
         self.layer: str | None = None
         self.flops: Counter[str] = Counter()
         self._performed = performed
@@ -46,7 +49,8 @@ class Watch:
 
     def _call(self, name: str, layer: LayerCall, hidden: Tensor | None, sequences: Sequences) -> Tensor:
         before, self.layer = self._performed(), name
-        value = layer(hidden, sequences)
+        with self.around:
+            value = layer(hidden, sequences)
         self.flops[name] += self._performed() - before
         self.layer = None
         if value.dim() == 3:  # (batch, sequence or its share, hidden)
