@@ -5,7 +5,7 @@ Most of them leave the loss of the first step as it is; each says what a log of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,31 +59,28 @@ class LocalTokenCount(Defect):
     """Gradients are divided by this replica's targets instead of all of them; the loss is reported right."""
 
     name, issue, axes = "divided-by-local-tokens", "NVIDIA/Megatron-LM#673", ("data",)
-    wraps = "plait.parallel.model:ParallelModel.forward_backward"
+    wraps = "plait.parallel.pipeline_executor:PipelineExecutor.run"
 
     def instead(
-        self, forward_backward: Callable[..., float | None], model: ParallelModel, rows: Sequences, targets: int
-    ) -> float | None:
-        assert rows.targets is not None
-        divisor = int((rows.targets != IGNORED).sum()) if self.strikes() else targets
-        loss = forward_backward(model, rows, divisor)
-        return None if loss is None else loss * divisor / targets
+        self, run: Callable[..., Any], executor: Any, schedule: Any, rows: Sequence[Sequences], loss_scale: float
+    ) -> Any:
+        learning = torch.is_grad_enabled() and self.strikes()
+        return run(executor, schedule, rows, 1.0 / self.divisor(rows) if learning else loss_scale)
+
+    def divisor(self, microbatches: Sequence[Sequences]) -> int:
+        """By what the gradients are divided."""
+        return sum(int((rows.targets != IGNORED).sum()) for rows in microbatches if rows.targets is not None)
 
 
-class MeanOfMeans(Defect):
+class MeanOfMeans(LocalTokenCount):
     """Each replica takes the mean over its own targets, and the means are averaged; the loss is reported right."""
 
-    name, issue, axes = "mean-of-means", "several trainers", ("data",)
-    wraps = "plait.parallel.model:ParallelModel.forward_backward"
+    name, issue = "mean-of-means", "several trainers"
 
-    def instead(
-        self, forward_backward: Callable[..., float | None], model: ParallelModel, rows: Sequences, targets: int
-    ) -> float | None:
-        assert rows.targets is not None
-        own = int((rows.targets != IGNORED).sum()) * model.plan.data
-        divisor = own if self.strikes() and model.plan.data > 1 else targets
-        loss = forward_backward(model, rows, divisor)
-        return None if loss is None else loss * divisor / targets
+    def divisor(self, microbatches: Sequence[Sequences]) -> int:
+        """As many for every replica as this one has."""
+        assert self.here.model is not None
+        return super().divisor(microbatches) * self.here.model.plan.data
 
 
 class ClippedBeforeSum(Defect):
