@@ -189,9 +189,9 @@ def no_ranks(*_: Any, **__: Any) -> None:
 
 TEXTS = {
     "missing": (None, "no file"),
-    "empty": (b"", "is empty"),
+    "empty": (b"", "of its 0 bytes"),
     "not UTF-8": (b"caf\xe9\n" * 500, "is not UTF-8 text at byte 3"),
-    "short": (b"a few words, no more\n", "one sequence of 16 needs 17"),
+    "short": (b"a few words, no more\n", "needs 17 tokens"),
 }
 
 
