@@ -24,10 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from alarm_record import append, mend, read
 from drawn_jobs import Drawn, numbered
-from kept_pools import KeptPools
 from strata import ALARMS, FAILED, strata, table
 
 from plait.errors import PlaitError, RankFailure
+from plait.launchers import RankPools
 from plait.planner.work import work_of_ranks
 from plait.verification.report import Verification, sentence
 from plait.verification.verify import RunOnRanks, verify_plan
@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benchmarks" / "results" / "false_alarms.jsonl"
 _ROWS = 40  # of the worst tensors, where one job is told
 _NEWS = 25  # jobs
+_PATIENCE = 120.0  # seconds without a word from any rank
 _BROKEN = 5
 
 
@@ -53,11 +54,11 @@ def main() -> None:
     if given.summary:
         print(table(read(given.record).values()))
     elif given.only is not None:
-        with KeptPools() as pools:
+        with RankPools(timeout=_PATIENCE) as pools:
             tell(given.only, pools.run)
     else:
         try:
-            with KeptPools() as pools:
+            with RankPools(timeout=_PATIENCE) as pools:
                 alarms = campaign(given.count, given.record, pools.run, again=given.again)
         except KeyboardInterrupt:
             raise SystemExit(

@@ -17,7 +17,6 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from mutation_summary import read_record, reviewed, summary
 
 from plait.defects.mutations import Mutation, mutations, planted
 from plait.errors import RankFailure
-from plait.launchers import RankPool, Starter, carry, default_starter
+from plait.launchers import RankPools, carry
 from plait.planner.work import work_of_ranks
 from plait.verification.report import Verification
 from plait.verification.verify import verify_plan
@@ -39,11 +38,10 @@ _OF_THE_REFERENCE = ("share_of_references", "first_norm")
 
 
 class Ranks:
-    """Pools by their size, and the reference runs of every job, kept."""
+    """Pools of ranks, and the reference runs of every job, kept."""
 
-    def __init__(self, starter: Starter) -> None:
-        self._starter = starter
-        self._pools: dict[int, RankPool] = {}
+    def __init__(self, pools: RankPools) -> None:
+        self._pools = pools
         self._references: dict[str, list[Any]] = {}
         self.asked = False  # for the parallel run, in this proof
         self.executed: set[Line] | None = None  # where lines are traced
@@ -57,20 +55,15 @@ class Ranks:
             return self._perform(ranks, function, *args)
         key = repr((ranks, function.__name__, args))
         if key not in self._references:
-            self._references[key] = self._pool(ranks).run(function, *args)
+            self._references[key] = self._pools.run(ranks, function, *args)
         return self._references[key]
 
     def _perform(self, ranks: int, function: Callable[..., Any], *args: object) -> list[Any]:
         if self.executed is None:
-            return self._pool(ranks).run(function, *args)
-        both = self._pool(ranks).run(traced, function, *args, timeout=_TRACING_PATIENCE)
+            return self._pools.run(ranks, function, *args)
+        both = self._pools.run(ranks, traced, function, *args, timeout=_TRACING_PATIENCE)
         self.executed.update(*(lines for _, lines in both))
         return [result for result, _ in both]
-
-    def _pool(self, ranks: int) -> RankPool:
-        if ranks not in self._pools or not self._pools[ranks].alive:
-            self._pools[ranks] = RankPool(ranks, starter=self._starter, timeout=_PATIENCE)
-        return self._pools[ranks]
 
     def verified(self, trial: Trial) -> Verification:
         """A whole proof."""
@@ -79,9 +72,7 @@ class Ranks:
 
     def renew(self) -> None:
         """New ranks: a mutated run may have left messages under way, and groups of its own."""
-        for pool in self._pools.values():
-            pool.close()
-        self._pools.clear()
+        self._pools.renew()
 
 
 def main() -> None:
@@ -104,11 +95,8 @@ def main() -> None:
 def campaign(wanted: list[Mutation], record: Path) -> None:
     """Try each, and write it down."""
     record.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        starter = default_starter()
-        stack.callback(starter.close)
-        ranks = Ranks(starter)
-        stack.callback(ranks.renew)
+    with RankPools(timeout=_PATIENCE) as pools:
+        ranks = Ranks(pools)
         executed = {name: executed_by(trial, ranks) for name, trial in JOBS.items()}
         for number, mutation in enumerate(wanted):
             line = tried(mutation, executed, ranks)

@@ -9,12 +9,13 @@ comparison of losses has to go by. Tests plant the same cases (tests/defects/tes
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
-from benchmarks.kept_pools import KeptPools
 from plait.defects import DEFECTS, plant
+from plait.launchers import RankPools
 from plait.planner.work import work_of_ranks
 from plait.plans.plan import Plan
 from plait.specs.job import Job
@@ -166,8 +167,9 @@ def prove(placement: Placement, run: RunOnRanks) -> Verification:
 
 def main() -> None:
     """Plant all, and print a row of the docs' table for each, and the counts."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     rows, caught, seen = [], 0, 0
-    with KeptPools() as pools:
+    with RankPools() as pools:
         for placement in placements(seed=0):
             found = prove(placement, pools.run)
             apart = [abs(many - one) / one for one, many in found.losses]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import false_alarms
 from alarm_record import append, mend, read
 from drawn_jobs import numbered
-from kept_pools import KeptPools, count_groups
 from strata import strata, table
 
 from plait.errors import RankFailure
@@ -132,9 +132,12 @@ def test_the_table_counts_a_job_in_all_its_strata():
     ]
 
 
-def test_kept_pools_are_made_anew_after_a_failure():
-    with KeptPools() as pools:
-        assert pools.run(2, count_groups) == [1, 1]
-        with pytest.raises(RankFailure):
-            pools.run(2, int, "no number")
-        assert pools.run(2, int, "7") == [7, 7]
+SCRIPTS = [path for path in (Path(__file__).parents[2] / "benchmarks").glob("*.py") if "__main__" in path.read_text()]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_starts_as_the_docs_say(script, tmp_path):
+    """From any directory, with nothing set but the environment that it is installed in."""
+    told = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    assert "usage" in told.stdout

@@ -1,12 +1,12 @@
 """`plait check` answers before its user looks up: the whole process, under a second, without torch, whatever is asked.
 
-A machine that is busy with other things is judged by the processor's time instead: the wall's would be theirs.
+Of three answers the fastest counts on the wall: others that use the machine only ever slow one down. The time of the
+processor counts by its median.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import pytest
 import tomli_w
 
-from plait.specs.cluster import usable_cores
 from tests.check.good import GOOD
 from tests.check.published import BROKEN, Table, job
 from tests.contract.golden import contract_table
@@ -81,9 +80,8 @@ def test_the_answer_comes_within_a_second_and_without_torch(tmp_path, name):
     assert {answer.code for answer in answers} == {code}
     assert {answer.document["ok"] for answer in answers} == {code == 0}
     assert [answer.heavy for answer in answers] == [[]] * 3
-    busy = os.getloadavg()[0] > usable_cores()
-    seconds = [answer.processor if busy else answer.wall for answer in answers]
-    assert statistics.median(seconds) < SECOND
+    assert min(answer.wall for answer in answers) < SECOND
+    assert statistics.median(answer.processor for answer in answers) < SECOND
 
 
 def test_what_is_heavy_would_be_seen(tmp_path):

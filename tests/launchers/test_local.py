@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 
 from plait.errors import RankFailure, UnusableInput
-from plait.launchers import FreshProcesses, RankPool, Zygote, emit
-from tests.conftest import RunOnRanks, SessionPools
+from plait.launchers import FreshProcesses, RankPool, RankPools, Zygote, emit
+from tests.conftest import RunOnRanks
 
 
 def _gone(pids: list[int]) -> bool:
@@ -47,7 +47,7 @@ def test_more_ranks_than_cores(run_on_ranks: RunOnRanks) -> None:
         assert torch.equal(result, values * 36)
 
 
-def test_a_pool_keeps_its_ranks_from_task_to_task(rank_pools: SessionPools) -> None:
+def test_a_pool_keeps_its_ranks_from_task_to_task(rank_pools: RankPools) -> None:
     pool = rank_pools.pool(2)
     pids = pool.run(os.getpid)
     assert pids == pool.pids
@@ -72,7 +72,7 @@ def _matrix_product_on_two_threads() -> tuple[int, float]:
     return torch.get_num_threads(), (matrix @ matrix).sum().item()
 
 
-def test_forked_ranks_may_have_several_threads(rank_pools: SessionPools) -> None:
+def test_forked_ranks_may_have_several_threads(rank_pools: RankPools) -> None:
     with RankPool(2, threads=2, starter=rank_pools.starter) as pool:
         assert pool.run(_matrix_product_on_two_threads) == [(2, 300.0**3)] * 2
 
@@ -92,7 +92,7 @@ def _raise_on_one_while_others_wait() -> None:
     dist.all_reduce(torch.ones(1))
 
 
-def test_a_rank_that_raises_ends_those_that_wait_for_it(rank_pools: SessionPools) -> None:
+def test_a_rank_that_raises_ends_those_that_wait_for_it(rank_pools: RankPools) -> None:
     pool = RankPool(3, starter=rank_pools.starter)
     pids, start = pool.pids, time.monotonic()
     with pytest.raises(RankFailure) as caught:
@@ -113,7 +113,7 @@ def _fill_the_disk_on_one_while_others_wait(error: Exception) -> None:
     dist.barrier()
 
 
-def test_unusable_input_that_a_rank_meets_is_said_in_its_own_words(rank_pools: SessionPools) -> None:
+def test_unusable_input_that_a_rank_meets_is_said_in_its_own_words(rank_pools: RankPools) -> None:
     pool = RankPool(2, starter=rank_pools.starter)
     pids = pool.pids
     with pytest.raises(UnusableInput) as caught:
@@ -123,7 +123,7 @@ def test_unusable_input_that_a_rank_meets_is_said_in_its_own_words(rank_pools: S
     assert _gone(pids)
 
 
-def test_an_error_of_the_system_in_a_rank_stays_the_rank_s(rank_pools: SessionPools) -> None:
+def test_an_error_of_the_system_in_a_rank_stays_the_rank_s(rank_pools: RankPools) -> None:
     pool = RankPool(2, starter=rank_pools.starter)
     with pytest.raises(RankFailure, match="No space left on device") as caught:
         pool.run(_fill_the_disk_on_one_while_others_wait, OSError(28, "No space left on device"))
@@ -137,7 +137,7 @@ def _announce_and_wait() -> None:
     threading.Event().wait()
 
 
-def test_a_killed_rank_outranks_the_errors_it_causes(rank_pools: SessionPools) -> None:
+def test_a_killed_rank_outranks_the_errors_it_causes(rank_pools: RankPools) -> None:
     pool = RankPool(3, starter=rank_pools.starter)
     pids = pool.pids
 
@@ -151,14 +151,14 @@ def test_a_killed_rank_outranks_the_errors_it_causes(rank_pools: SessionPools) -
     assert _gone(pids)
 
 
-def test_a_rank_killed_between_tasks_is_found_by_the_next(rank_pools: SessionPools) -> None:
+def test_a_rank_killed_between_tasks_is_found_by_the_next(rank_pools: RankPools) -> None:
     pool = RankPool(2, starter=rank_pools.starter)
     os.kill(pool.pids[0], signal.SIGTERM)
     with pytest.raises(RankFailure, match="rank 0 failed first:\nkilled by SIGTERM"):
         pool.run(_sum_over_ranks, torch.ones(1))
 
 
-def test_a_hang_is_named_with_the_place(rank_pools: SessionPools) -> None:
+def test_a_hang_is_named_with_the_place(rank_pools: RankPools) -> None:
     pool = RankPool(2, starter=rank_pools.starter)
     pids = pool.pids
     with pytest.raises(RankFailure) as caught:
@@ -174,7 +174,7 @@ def _hang_on_one() -> None:
         threading.Event().wait()
 
 
-def test_a_stopped_rank_is_silent_and_ends_too(rank_pools: SessionPools) -> None:
+def test_a_stopped_rank_is_silent_and_ends_too(rank_pools: RankPools) -> None:
     pool = RankPool(2, starter=rank_pools.starter)
     pids = pool.pids
     os.kill(pids[0], signal.SIGSTOP)
@@ -183,7 +183,7 @@ def test_a_stopped_rank_is_silent_and_ends_too(rank_pools: SessionPools) -> None
     assert _gone(pids)
 
 
-def test_a_collective_gives_up_a_quarter_after_the_pool_s_timeout(rank_pools: SessionPools) -> None:
+def test_a_collective_gives_up_a_quarter_after_the_pool_s_timeout(rank_pools: RankPools) -> None:
     pool = RankPool(2, timeout=0.5, starter=rank_pools.starter)
     with pytest.raises(RankFailure, match="Timed out waiting 625ms"):
         pool.run(_reduce_with_a_rank_that_hangs, timeout=30.0)
@@ -195,7 +195,7 @@ def _reduce_with_a_rank_that_hangs() -> None:
     dist.all_reduce(torch.ones(1))
 
 
-def test_long_work_that_keeps_talking_is_not_a_hang(rank_pools: SessionPools) -> None:
+def test_long_work_that_keeps_talking_is_not_a_hang(rank_pools: RankPools) -> None:
     with RankPool(1, starter=rank_pools.starter) as pool:
         assert pool.run(_talk_for_a_second, timeout=0.6) == ["done"]
 
@@ -238,7 +238,7 @@ class _BlindStarter(FreshProcesses):
 
 
 def test_ranks_that_do_not_end_are_waited_for_all_together(
-    rank_pools: SessionPools, monkeypatch: pytest.MonkeyPatch
+    rank_pools: RankPools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool, clock = RankPool(4, starter=rank_pools.starter), _Clock()
     monkeypatch.setattr(pool, "_starter", _BlindStarter())
@@ -270,7 +270,7 @@ def test_a_pool_needs_a_rank() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_an_interrupt_or_an_error_in_the_parent_ends_the_ranks(
-    rank_pools: SessionPools, error: type[BaseException]
+    rank_pools: RankPools, error: type[BaseException]
 ) -> None:
     pool = RankPool(2, starter=rank_pools.starter)
     pids = pool.pids
@@ -284,14 +284,14 @@ def test_an_interrupt_or_an_error_in_the_parent_ends_the_ranks(
     assert _gone(pids)
 
 
-def test_ranks_leave_ctrl_c_to_the_parent(rank_pools: SessionPools) -> None:
+def test_ranks_leave_ctrl_c_to_the_parent(rank_pools: RankPools) -> None:
     pool = rank_pools.pool(2)
     for pid in pool.pids:
         os.kill(pid, signal.SIGINT)
     assert pool.run(os.getpid) == pool.pids
 
 
-def test_a_call_that_can_t_be_sent_leaves_the_pool_unharmed(rank_pools: SessionPools) -> None:
+def test_a_call_that_can_t_be_sent_leaves_the_pool_unharmed(rank_pools: RankPools) -> None:
     pool = rank_pools.pool(2)
     with pytest.raises(TypeError, match="can't be sent to the ranks: it must be defined at the top level of a module"):
         pool.run(lambda: None)
@@ -317,7 +317,7 @@ def test_ranks_hold_no_shared_memory_that_could_stay_behind(run_on_ranks: RunOnR
     assert run_on_ranks(2, _open_shared_memory) == [[], []]
 
 
-def test_a_pool_that_failed_is_rebuilt_and_the_others_stay(run_on_ranks: RunOnRanks, rank_pools: SessionPools) -> None:
+def test_a_pool_that_failed_is_rebuilt_and_the_others_stay(run_on_ranks: RunOnRanks, rank_pools: RankPools) -> None:
     failing, other = rank_pools.pool(2), rank_pools.pool(3)
     with pytest.raises(RankFailure):
         run_on_ranks(2, _hang_on_one, timeout=0.1)
@@ -333,9 +333,7 @@ def _make_groups(count: int) -> None:
         dist.new_group([0])
 
 
-def test_a_pool_that_tests_have_filled_with_groups_is_given_up(
-    run_on_ranks: RunOnRanks, rank_pools: SessionPools
-) -> None:
+def test_a_pool_that_tests_have_filled_with_groups_is_given_up(run_on_ranks: RunOnRanks, rank_pools: RankPools) -> None:
     filled = rank_pools.pool(1)
     run_on_ranks(1, _make_groups, 60)
     assert not filled.alive

@@ -13,21 +13,20 @@ from pathlib import Path
 import pytest
 
 from plait.errors import RankFailure
-from plait.launchers import RankPool, Zygote, starters
+from plait.launchers import RankPool, RankPools, Zygote, starters
 from plait.launchers.messages import Channel, Result, Task, decode, encode
-from tests.conftest import SessionPools
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere ranks are fresh processes")
 pytestmark = linux
 
 
-def test_it_has_one_thread_so_that_its_children_can_compute(rank_pools: SessionPools) -> None:
+def test_it_has_one_thread_so_that_its_children_can_compute(rank_pools: RankPools) -> None:
     rank_pools.pool(2)
     assert isinstance(rank_pools.starter, Zygote)
     assert len(os.listdir(f"/proc/{rank_pools.starter.pid}/task")) == 1
 
 
-def test_a_rank_speaks_to_its_parent_and_not_to_the_zygote(rank_pools: SessionPools) -> None:
+def test_a_rank_speaks_to_its_parent_and_not_to_the_zygote(rank_pools: RankPools) -> None:
     ours, theirs = socket.socketpair()
     ours.settimeout(20)
     with theirs:

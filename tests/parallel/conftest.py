@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import SessionPools
+from plait.launchers import RankPools
 from tests.parallel.cases import Case
 from tests.parallel.measured import Ask, Measured, measure
 
 
 @pytest.fixture(scope="session")
-def measured(rank_pools: SessionPools) -> Ask:
+def measured(rank_pools: RankPools) -> Ask:
     """`measured(case)`: what each rank of the case's plan does in a step, by rank."""
     known: dict[str, list[Measured]] = {}
 

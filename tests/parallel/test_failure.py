@@ -8,10 +8,9 @@ import time
 import pytest
 
 from plait.errors import RankFailure
-from plait.launchers import RankPool
+from plait.launchers import RankPool, RankPools
 from plait.models.block import Block
 from plait.training.optimizer import Optimizer
-from tests.conftest import SessionPools
 from tests.parallel.cases import FP64, TIED, Case, plan
 from tests.parallel.measured import build, decays, learn
 
@@ -36,7 +35,7 @@ def learn_until_one_fails():
         learn(CASE, model, optimizer, step)
 
 
-def test_all_ranks_end_and_the_first_to_fail_is_named(rank_pools: SessionPools):
+def test_all_ranks_end_and_the_first_to_fail_is_named(rank_pools: RankPools):
     pool = RankPool(8, starter=rank_pools.starter)
     pids, start = pool.pids, time.monotonic()
     with pytest.raises(RankFailure) as caught:

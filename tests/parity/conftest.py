@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import SessionPools
+from plait.launchers import RankPools
 from tests.parity.harness import Parity
 
 
 @pytest.fixture(scope="session")
-def parity(rank_pools: SessionPools) -> Parity:
+def parity(rank_pools: RankPools) -> Parity:
     """`parity.holds(model, training, plan)`."""
     return Parity(rank_pools.run)

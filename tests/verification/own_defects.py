@@ -86,3 +86,13 @@ class FirstUpdateTooLong(Defect):
 
     def instead(self, step, optimizer, learning_rate):
         step(optimizer, learning_rate * (1.0 if any(optimizer.state.values()) else 3.0))
+
+
+class LateClip(Defect):
+    """Clips at twice the limit, on more than one replica."""
+
+    name, issue, axes = "late-clip", "own", ("data",)
+    wraps = "plait.parallel.model:ParallelModel.clip_gradients"
+
+    def instead(self, clip_gradients, model, limit):
+        return clip_gradients(model, limit * 2 if self.strikes() and model.plan.data > 1 else limit)

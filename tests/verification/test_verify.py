@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.verification.report import Verification
 from plait.verification.verify import verify_plan
-from tests.verification import own_defects  # noqa: F401  (defining them registers them)
+from tests.verification import own_defects
 
 GPT2 = ModelSpec(layers=3, hidden=12, heads=3, kv_heads=3, ffn=18, vocab=31, max_positions=9)
 LLAMA = replace(
@@ -129,6 +131,15 @@ def test_what_breaks_without_an_axis_blames_none(verify):
     with plant("breaks-alone"):
         found = verify(GPT2, DP2)
     assert (found.verdict, found.culprit.axis) == ("BUG", None)
+
+
+def test_the_defect_that_the_page_defines_does_what_it_says(verify):
+    page = (Path(__file__).parents[2] / "docs" / "defects.md").read_text(encoding="utf-8")
+    assert inspect.getsource(own_defects.LateClip) in page
+    with plant("late-clip", axis="data", step=2):
+        found = verify(GPT2, DP2)
+    assert (found.verdict, found.culprit.tensor, found.culprit.axis) == ("BUG", "norm/clipped", "data")
+    assert min(row.step for row in found.tensors if row.verdict == "BUG") == 2
 
 
 def test_the_dump_has_both_sides_whole_gradients(verify, tmp_path):

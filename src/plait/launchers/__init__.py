@@ -15,7 +15,18 @@ from __future__ import annotations
 
 from plait.launchers.carried import carry
 from plait.launchers.local import RankPool
+from plait.launchers.pools import RankPools
 from plait.launchers.rank import emit
 from plait.launchers.starters import TRAINING_MODULES, FreshProcesses, Starter, Zygote, default_starter
 
-__all__ = ["TRAINING_MODULES", "FreshProcesses", "RankPool", "Starter", "Zygote", "carry", "default_starter", "emit"]
+__all__ = [
+    "TRAINING_MODULES",
+    "FreshProcesses",
+    "RankPool",
+    "RankPools",
+    "Starter",
+    "Zygote",
+    "carry",
+    "default_starter",
+    "emit",
+]

@@ -110,12 +110,16 @@ class RankPool:
         results = self._perform(dict.fromkeys(range(self.ranks), task), patience, on_event)
         return [results[rank] for rank in range(self.ranks)]
 
+    def count_groups(self) -> list[int]:
+        """How many process groups each rank holds. Raises as `run` does."""
+        return self._ask(rank_side.count_groups, self._timeout)
+
     def close(self) -> None:
         """End the ranks; afterwards the pool is dead. Closing twice is fine."""
         if self._alive:
             # A rank that fails to leave in order ends all the same, and its task was done.
             with contextlib.suppress(RankFailure):
-                self._perform(dict.fromkeys(range(self.ranks), _task(rank_side.leave, ())), _END_SECONDS)
+                self._ask(rank_side.leave, _END_SECONDS)
         self._end()
 
     def __enter__(self) -> Self:
@@ -143,6 +147,11 @@ class RankPool:
             rank: _task(rank_side.join, (rank, self.ranks, port, threads, backend, limit)) for rank in range(self.ranks)
         }
         self._perform(joins, patience)
+
+    def _ask(self, function: Callable[[], T], timeout: float) -> list[T]:
+        """A question of the pool's own to every rank, inside of nothing that is carried along."""
+        answers = self._perform(dict.fromkeys(range(self.ranks), _task(function, ())), timeout)
+        return [answers[rank] for rank in range(self.ranks)]
 
     def _perform(self, tasks: Mapping[int, bytes], timeout: float, on_event: OnEvent | None = None) -> dict[int, Any]:
         if not self._alive:

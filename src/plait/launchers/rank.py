@@ -31,7 +31,7 @@ from plait.launchers.messages import WHERE, Channel, Event, Raised, Result, Task
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import TCPStore  # torch.distributed has it too, but does not type it
 
-__all__ = ["emit", "host_store", "inside_a_rank", "join", "leave", "live"]
+__all__ = ["count_groups", "emit", "host_store", "inside_a_rank", "join", "leave", "live"]
 
 _parent: Channel | None = None  # set for the life of a rank, None in every other process
 _main: str | None = None  # the parent's script, once it is imported here
@@ -160,6 +160,13 @@ def join(rank: int, ranks: int, port: int, threads: int, backend: str, timeout: 
     limit = timedelta(seconds=timeout)
     store = TCPStore("127.0.0.1", port, ranks, is_master=False, timeout=limit) if _store is None else _store
     dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=limit)
+
+
+def count_groups() -> int:
+    """How many process groups this rank holds; 0 once it has left its world."""
+    from torch.distributed import distributed_c10d
+
+    return len(distributed_c10d._world.pg_map)
 
 
 def leave() -> None:

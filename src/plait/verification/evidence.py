@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -41,6 +42,16 @@ class Evidence:
     mesh: MeshShape
     judged: Sequence[RankTrace]
     free: Sequence[RankTrace] = ()
+
+    @cached_property
+    def whole(self) -> Trace:
+        """The judged ranks' tensors, put together."""
+        return assembled(self.judged)
+
+    @cached_property
+    def free_whole(self) -> Trace:
+        """The free ranks' tensors, put together."""
+        return assembled(self.free)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +107,10 @@ class _Side:
 
     def __init__(self, references: References, evidence: Evidence) -> None:
         self.reference, self._references = references.plain, references
-        self.whole = assembled(evidence.judged)
+        self.whole = evidence.whole
         self.differing = differing_copies(evidence.judged, evidence.mesh)
-        free = assembled(evidence.free)
         self._chancy = _differing((self.reference, trace) for trace in references.repeated)
-        self._unsteady = _differing([(self.whole, free)], step=1)  # the first step of both runs is the same step
+        self._unsteady = _differing([(self.whole, evidence.free_whole)], step=1)  # one and the same step
 
     def get(self, entry: Entry) -> Array:
         """The reference's tensor; empty where it has none."""

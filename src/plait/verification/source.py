@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -94,6 +95,10 @@ class Given:
 
     @property
     def layers(self) -> Sequence[Layer]:
+        return self._described
+
+    @cached_property
+    def _described(self) -> Sequence[Layer]:
         return describe_gpt(self.whole("fp32").spec) if self.rules is None else self.rules
 
     def whole(self, precision: Precision) -> Decoder:

@@ -9,13 +9,11 @@ It imports no torch: what computes does so on ranks, and arrays come back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plait.errors import RankFailure
-from plait.launchers import RankPool, default_starter
 from plait.plans.plan import Plan
 from plait.plans.prediction import Work
 from plait.sharding.mesh_shape import MeshShape
@@ -30,32 +28,15 @@ from plait.verification.verdict import MIDDLE
 if TYPE_CHECKING:
     from plait.verification.source import Experiment
 
-__all__ = ["Planned", "RunOnRanks", "Trial", "heard", "own_pools", "references", "with_biting_clip"]
+__all__ = ["Planned", "RunOnRanks", "Trial", "heard", "references", "with_biting_clip"]
 
 RunOnRanks = Callable[..., list[Any]]
 Planned = Callable[[Plan], Sequence[Work]]  # what each rank of a plan is to do
 
 Asked = TypeVar("Asked", "Subject", "Experiment")
 
-_PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
 _ORDERS: tuple[Order, ...] = ("plain", "plain", "backwards", "renumbered")
 _RUNS: list[tuple[Precision, Order]] = [(precision, order) for precision in PRECISIONS for order in _ORDERS]
-
-
-@contextmanager
-def own_pools() -> Iterator[RunOnRanks]:
-    """Ranks of our own: a pool for each size that is asked for, ended with the block."""
-    with ExitStack() as stack:
-        starter = default_starter()
-        stack.callback(starter.close)
-        pools: dict[int, RankPool] = {}
-
-        def run(ranks: int, function: Callable[..., Any], *args: object) -> list[Any]:
-            if ranks not in pools or not pools[ranks].alive:
-                pools[ranks] = stack.enter_context(RankPool(ranks, starter=starter, timeout=_PATIENCE))
-            return pools[ranks].run(function, *args)
-
-        yield run
 
 
 @dataclass(frozen=True, kw_only=True)

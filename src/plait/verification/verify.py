@@ -8,8 +8,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from plait.errors import UnusableInput
+from plait.launchers import RankPools
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
 from plait.plans.plan import Plan
@@ -28,20 +29,22 @@ from plait.plans.prediction import Work
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
-from plait.verification.compare import assembled, largest, largest_difference
+from plait.verification.compare import largest, largest_difference
 from plait.verification.culprit import Culprit, blamed_axis, first_departing, layer_of, lightened_axis
 from plait.verification.effort import Departure, departures
 from plait.verification.evidence import Row, rows
 from plait.verification.narrow import Subject, changes, narrow
 from plait.verification.report import Verification
 from plait.verification.trace import PRECISIONS, Entry, Precision, Trace
-from plait.verification.trial import RunOnRanks, Trial, heard, own_pools, references, with_biting_clip
+from plait.verification.trial import RunOnRanks, Trial, heard, references, with_biting_clip
 from plait.verification.verdict import VERDICTS, Verdict, worst
 
 if TYPE_CHECKING:
     from plait.verification.source import Experiment
 
 __all__ = ["WorkOfRanks", "verify_module", "verify_plan"]
+
+_PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
 
 WorkOfRanks = Callable[[ModelSpec, TrainingSpec, Plan], Sequence[Work]]
 
@@ -101,8 +104,14 @@ def verify_module(
     return _told(findings, kept, narrowed, start)
 
 
-def _running(run: RunOnRanks | None) -> Any:
-    return own_pools() if run is None else nullcontext(run)
+@contextmanager
+def _running(run: RunOnRanks | None) -> Iterator[RunOnRanks]:
+    """The caller's ranks, or pools of our own, ended with the block."""
+    if run is not None:
+        yield run
+    else:
+        with RankPools(timeout=_PATIENCE) as pools:
+            yield pools.run
 
 
 # ---- what follows from the runs -----------------------------------------------------------------------------------
@@ -136,8 +145,8 @@ def _findings(trial: Trial, layers: Sequence[Layer]) -> _Findings:
         rows=found,
         departures=departing,
         culprit=_culprit(found, departing, trial, layers),
-        sides={p: _Sides(plain[p], assembled(evidence[p].judged)) for p in PRECISIONS},
-        free={p: _Sides(plain[p], assembled(evidence[p].free)) for p in PRECISIONS},
+        sides={p: _Sides(plain[p], evidence[p].whole) for p in PRECISIONS},
+        free={p: _Sides(plain[p], evidence[p].free_whole) for p in PRECISIONS},
         pinned=trial.references["fp64"].pinned,
     )
 
