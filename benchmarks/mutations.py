@@ -34,7 +34,7 @@ from plait.verification.verify import verify_plan
 _PATIENCE = 20.0  # seconds without a word after which a run counts as hung, if it does so twice; whole, it takes one
 _TRACING_PATIENCE = 200.0
 _CAUGHT = ("BUG", "NONFINITE", "NONDETERMINISTIC")
-_OF_THE_REFERENCE = ("share_of_references", "first_norm")
+_OF_THE_REFERENCE = ("share_of_references", "smallest_norm")
 
 
 class Ranks:

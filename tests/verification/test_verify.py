@@ -172,6 +172,13 @@ def test_a_clip_that_would_do_nothing_is_made_to_bite(verify):
     assert "training.clip_norm" in verify(GPT2, DP2, replace(TRAINING, clip_norm=0.01)).kept
 
 
+def test_a_clip_that_bites_in_the_first_step_alone_is_made_to_bite_in_both(verify):
+    """At 1.0 the first step is clipped and the second, whose norm is smaller, would prove nothing of the clip."""
+    found = verify(GPT2, DP2)
+    assert found.narrowed["training.clip_norm"]["job"] == TRAINING.clip_norm == 1.0
+    assert found.narrowed["training.clip_norm"]["verified"] < 0.6
+
+
 @pytest.mark.parametrize("plan", [DP2, PP2], ids=["dp2", "pp2"])
 def test_bfloat16_is_proven_in_wider_dtypes_with_its_masters_apart(verify, plan):
     found = verify(GPT2, plan, replace(TRAINING, precision="bf16"))

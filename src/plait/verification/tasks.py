@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plait.plans.prediction import Work
 from plait.verification.narrow import Subject
-from plait.verification.trace import PRECISIONS, Entry, Order, Precision, RankTrace, Reference, Trace
+from plait.verification.trace import PRECISIONS, Order, Precision, RankTrace, Reference, Trace
 
 if TYPE_CHECKING:
     from plait.verification.source import Experiment
 
-__all__ = ["Performed", "first_norm", "performed", "share_of_references", "testimony"]
+__all__ = ["Performed", "performed", "share_of_references", "smallest_norm", "testimony"]
 
 
 class Performed(NamedTuple):
@@ -26,14 +26,14 @@ class Performed(NamedTuple):
     free: RankTrace
 
 
-def first_norm(asked: Subject | Experiment) -> float | None:
-    """On the first rank: the gradient norm of the first step on one device."""
+def smallest_norm(asked: Subject | Experiment) -> float | None:
+    """On the first rank: the smaller gradient norm of the two steps on one device."""
     from plait.verification.reference import reference_trace
 
     if _rank() > 0:
         return None
-    reference = reference_trace(_experiment(asked), precision="fp64", steps=1)
-    return float(reference.trace[Entry(1, "norm", "norm")])
+    trace = reference_trace(_experiment(asked), precision="fp64").trace
+    return min(float(array) for entry, array in trace.items() if entry.name == "norm")
 
 
 def share_of_references(asked: Subject | Experiment, runs: Sequence[tuple[Precision, Order]]) -> dict[int, Reference]:

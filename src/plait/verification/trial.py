@@ -21,7 +21,7 @@ from plait.verification.compare import largest_difference
 from plait.verification.effort import Departure, Effort, departures
 from plait.verification.evidence import Evidence, References, Row, rows
 from plait.verification.narrow import Subject
-from plait.verification.tasks import first_norm, performed, share_of_references, testimony
+from plait.verification.tasks import performed, share_of_references, smallest_norm, testimony
 from plait.verification.trace import EPSILON, PRECISIONS, Order, Precision, RankTrace, Reference, Trace
 from plait.verification.verdict import MIDDLE
 
@@ -127,11 +127,12 @@ def heard(asked: Subject, run: RunOnRanks) -> list[Row]:
 
 
 def with_biting_clip(asked: Asked, run: RunOnRanks) -> Asked:
-    """The limit on the norm at half of the first step's, if it is higher: a clip that does nothing proves nothing."""
+    """The limit on the norm at half of the smaller one of both steps, if it is higher: a step in which the
+    clip does nothing proves nothing of it."""
     limit = asked.training.clip_norm
     if limit <= 0:
         return asked
-    norm = run(asked.plan.ranks, first_norm, asked)[0]
+    norm = run(asked.plan.ranks, smallest_norm, asked)[0]
     if norm > limit or norm == 0:
         return asked
     return replace(asked, training=replace(asked.training, clip_norm=norm / 2))
