@@ -102,4 +102,5 @@ class FusedCopies(Defect):
     wraps = "plait.parallel.model:ParallelModel.displaced"
 
     def instead(self, displaced: Callable[..., frozenset[str]], model: ParallelModel) -> frozenset[str]:
-        return frozenset()
+        struck = [layer for layer in model.layers if self.layer in (None, layer.name)]
+        return displaced(model) - {weight.name for layer in struck for weight in layer.weights}
