@@ -32,7 +32,7 @@ LLAMA = replace(
     tie_embeddings=False,
 )  # fmt: skip
 DROPS = replace(GPT2, dropout=0.2)
-DISPLACED = replace(LLAMA, heads=8, kv_heads=4, bias=True, hidden=48)  # biases that no vector ends with
+DISPLACED = replace(LLAMA, heads=8, kv_heads=4, bias=True, hidden=48)  # odd ends
 TRAINING = TrainingSpec(global_batch=8, sequence_length=9)
 LARGE_STEPS = replace(TRAINING, learning_rate=0.1, warmup_steps=0, weight_decay=1.0)
 BF16 = replace(TRAINING, precision="bf16")
@@ -138,7 +138,8 @@ CASES = (
          tensor="model.layers.0.input_layernorm.weight", axis=None),
     Case(defect="masters-not-copied", model=LLAMA, plan=DP2, training=BF16,
          tensor="model.embed_tokens.weight", axis=None),
-    Case(defect="displaced-copies-fused", model=DISPLACED, plan=TP4, training=LARGE_STEPS, blocks=ALL, steps=ALWAYS, first_step=2,
+    Case(defect="displaced-copies-fused", model=DISPLACED, plan=TP4, training=LARGE_STEPS, blocks=ALL,
+         steps=ALWAYS, first_step=2,
          tensor="model.layers.{n}.self_attn.k_proj.bias/exp_avg_sq", axis="tensor"),
     Case(defect="work-done-twice", model=GPT2, plan=DP2_TP2, blocks=ALL, steps=(None, 1),
          tensor="forward FLOPs of block {n}", axis="tensor"),
