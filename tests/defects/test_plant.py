@@ -74,6 +74,12 @@ def test_an_unknown_name_gets_the_nearest():
         pass
 
 
+@pytest.mark.parametrize("where", [{"layer": "block 0"}, {"step": 2}])
+def test_what_it_can_not_obey_is_refused(where):
+    with pytest.raises(ValueError, match="alone"), plant("norm-counts-replicas", **where):
+        pass
+
+
 def test_an_axis_that_it_can_not_be_planted_along_is_refused():
     with pytest.raises(ValueError, match="legal here: data, tensor"), plant("louder", axis="pipeline"):
         pass

@@ -36,6 +36,9 @@ ORDER = [
     ("optimizer", "transformer.wte.weight/exp_avg_sq"),
     ("weight", "transformer.wte.weight"),
     ("weight", "transformer.ln_f.bias"),
+    ("value", "embedding/evaluated"),
+    ("value", "block 1/evaluated"),
+    ("loss", "loss/evaluated"),
 ]
 
 

@@ -67,6 +67,23 @@ def test_what_only_one_side_has_is_wrong_by_its_whole_self():
     assert any(row.name == "stray" and row.verdict == "BUG" for row in found.values())
 
 
+def test_a_branch_excuses_what_comes_after_it_alone():
+    before, after = Entry(1, "value", "block 0"), Entry(1, "value", "block 1/gradient")
+
+    def both(precision, **changes) -> Trace:
+        return {before: trace(precision, **changes)[FIRST], Entry(1, "value", "block 1"): VALUES, **trace(precision)}
+
+    def found(make) -> dict[str, str]:
+        references = {
+            p: References(plain={**both(p), after: VALUES}, branching=frozenset({"block 1"})) for p in PRECISIONS
+        }
+        evidence = {p: Evidence(mesh=MeshShape(), judged=ranks({**make(p), after: VALUES + 1e-3})) for p in PRECISIONS}
+        return {row.name: row.verdict for row in rows(references, evidence) if row.precision == "fp64"}
+
+    assert found(both)[after.name] == "NONDETERMINISTIC"
+    assert found(lambda p: both(p, first=1e-3))[before.name] == "BUG"
+
+
 def test_copies_that_differ_are_a_bug_with_its_axis():
     references = {p: References(plain=trace(p)) for p in PRECISIONS}
     evidence = {

@@ -69,8 +69,8 @@ def _run(model, training, how) -> Trace:
 def test_it_leaves_every_tensor_of_every_step(traced):
     trace = traced(precision="fp64")
     values = {entry for entry in trace if entry.kind == "value"}
-    layers = ("embedding", "block 0", "block 1")
-    assert values == {Entry(s, "value", f"{n}{g}") for s in (1, 2) for n in layers for g in ("", "/gradient")}
+    layers, parts = ("embedding", "block 0", "block 1"), ("", "/gradient", "/evaluated")
+    assert values == {Entry(s, "value", f"{n}{g}") for s in (1, 2) for n in layers for g in parts}
     weights = {entry.name for entry in trace if entry.kind == "weight"}
     assert "transformer.wte.weight" in weights
     assert "lm_head.weight" not in weights  # tied
@@ -81,6 +81,23 @@ def test_it_leaves_every_tensor_of_every_step(traced):
         states = {entry.name for entry in trace if entry.kind == "optimizer" and entry.step == step}
         assert states == {f"{w}/{key}" for w in weights for key in ("step", "exp_avg", "exp_avg_sq")}
     assert trace[Entry(1, "value", "block 0")].shape == (6, 8, 12)
+
+
+def test_an_evaluation_follows_each_step_with_what_it_has_learnt(traced):
+    trace = traced(replace(GPT2, dropout=0.0), training=replace(TRAINING, learning_rate=0.1), precision="fp64")
+    loss, after = (trace[Entry(1, "loss", name)] for name in ("loss", "loss/evaluated"))
+    targets = int(trace[Entry(1, "loss", "loss/evaluated")] / loss)  # it is a sum, the loss is a mean
+    assert 6 * 8 / 4 < targets < 6 * 8
+    assert not np.array_equal(trace[Entry(1, "value", "block 0")], trace[Entry(1, "value", "block 0/evaluated")])
+    assert after != loss
+
+
+def test_an_evaluation_drops_nothing(traced):
+    still = traced(replace(GPT2, dropout=0.5), training=replace(TRAINING, learning_rate=1e-30), precision="fp64")
+    plain = traced(replace(GPT2, dropout=0.0), training=replace(TRAINING, learning_rate=1e-30), precision="fp64")
+    same = Entry(2, "value", "block 0/evaluated")
+    assert largest_difference(plain[same], still[same]) == 0
+    assert largest_difference(plain[Entry(2, "value", "block 0")], still[Entry(2, "value", "block 0")]) > 0
 
 
 def test_microbatches_add_up_to_the_whole_batch(traced, run_on_ranks):
@@ -129,7 +146,7 @@ def test_probes_are_the_same_for_everyone_and_new_each_step(run_on_ranks):
     assert np.array_equal(tokens[:, 1:][learnt], targets[:, :-1][learnt])
     counts = (targets != -100).sum(axis=1)
     assert 0 < counts.sum() < targets.size
-    assert len(set(counts)) > 1  # rows differ in how many targets they have
+    assert (np.diff(counts) < 0).all()  # of no two equal shares of the rows one has as many targets as the other
     assert np.array_equal(tokens, again[0])
     assert not np.array_equal(tokens, later[0])
     assert (samples, step, later[2], later[3]) == ([0, 1, 2, 3, 4, 5], 0, [6, 7, 8, 9, 10, 11], 1)

@@ -40,6 +40,7 @@ class BucketNotReduced(Defect):
 
     name, issue, axes = "bucket-not-reduced", "own", ("data",)
     wraps = "plait.parallel.data_parallel:GradientBuffers._launch"
+    in_one_layer = True
 
     def instead(self, launch: Callable[..., None], buffers: GradientBuffers, up_to: int) -> None:
         skipped = self._bucket(buffers) if self.strikes() else None
@@ -113,6 +114,7 @@ class GradientsSwapped(Defect):
 
     name, issue, axes = "gradients-swapped", "own", ("data",)
     wraps = "plait.parallel.data_parallel:GradientBuffers.finish"
+    in_one_layer = True
 
     def instead(self, finish: Callable[..., None], buffers: GradientBuffers) -> None:
         finish(buffers)

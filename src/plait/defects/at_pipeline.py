@@ -24,6 +24,7 @@ class MicrobatchGradientsWiped(Defect):
 
     name, issue, axes = "microbatch-gradients-wiped", "NVIDIA-NeMo/Automodel#3530", ("pipeline",)
     wraps = "plait.parallel.pipeline_executor:_Performance._backward"
+    in_one_layer = True
 
     def instead(self, backward: Callable[..., None], performance: Any, microbatch: int) -> None:
         model = self.here.model
@@ -39,6 +40,7 @@ class StageScaledTwice(Defect):
 
     name, issue, axes = "stage-divided-twice", "deepspeedai/DeepSpeed#8152", ("pipeline",)
     wraps = "plait.parallel.model:ParallelModel.sum_gradients"
+    in_one_layer = True
 
     def instead(self, sum_gradients: Callable[..., None], model: ParallelModel) -> None:
         sum_gradients(model)
@@ -67,6 +69,7 @@ class LayersDropped(Defect):
 
     name, issue, axes = "layers-dropped", "pytorch/torchtitan#963", ("pipeline",)
     wraps = "plait.parallel.apply:stage_layers"
+    in_one_step = False
 
     def instead(
         self, deal: Callable[..., Any], layers: Sequence[Layer], stages: Sequence[int]

@@ -46,6 +46,7 @@ class _SumsLeftOut(Defect):
     """Some pieces of some sums after backward are left partial; the others travel as they do."""
 
     wraps = "plait.parallel.model:perform_reductions"
+    in_one_layer = True
 
     def instead(self, perform: Callable[..., None], gradients: Mapping[str, torch.Tensor], steps: _Steps) -> None:
         struck = set(self.struck())
@@ -96,6 +97,7 @@ class InputGradientPartial(Defect):
 
     name, issue, axes = "input-gradient-partial", "NovaSky-AI/SkyRL#1886", ("tensor",)
     wraps = "plait.parallel.tensor_parallel:_Enter.__call__"
+    in_one_layer = True
 
     def instead(self, enter: Callable[..., torch.Tensor], slot: Any, hidden: torch.Tensor) -> torch.Tensor:
         nothing_to_gather = slot.transition.value.collective is None
@@ -107,6 +109,7 @@ class RowBiasOnEveryRank(Defect):
 
     name, issue, axes = "row-bias-on-every-rank", "several trainers", ("tensor",)
     wraps = "plait.parallel.tensor_parallel:_RowMultiply.__call__"
+    in_one_layer = True
 
     def instead(
         self,
@@ -127,6 +130,7 @@ class WorkDoneTwice(Defect):
 
     name, issue, axes = "work-done-twice", "own", ("tensor",)
     wraps = "plait.parallel.tensor_parallel:_RowMultiply.__call__"
+    in_one_layer = True
 
     def instead(
         self, multiply: Callable[..., torch.Tensor], slot: Any, x: torch.Tensor, weight: torch.Tensor, *bias: Any
@@ -141,6 +145,7 @@ class PaddingInSoftmax(Defect):
 
     name, issue, axes = "vocabulary-padding-in-softmax", "NVIDIA/Megatron-LM#1754", ("tensor",)
     wraps = "plait.parallel.tensor_parallel:_VocabularyCrossEntropy.__call__"
+    in_one_layer = True
 
     def instead(
         self, loss: Callable[..., torch.Tensor], slot: Any, logits: torch.Tensor, targets: torch.Tensor
@@ -158,6 +163,7 @@ class NormCountsReplicas(Defect):
 
     name, issue, axes = "norm-counts-replicas", "ROCm/TransformerEngine#715", ("tensor",)
     wraps = "plait.parallel.model:ParallelModel._owned_views"
+    in_one_step = False
 
     def instead(self, owned: Callable[..., list[torch.Tensor]], model: ParallelModel) -> list[torch.Tensor]:
         stage, tied = model.mesh.coordinate("pipeline"), tied_stages(model.layers, model.plan)
@@ -169,6 +175,7 @@ class NormCountsTiedTwice(Defect):
 
     name, issue, axes = "norm-counts-tied-twice", "own", ("pipeline",)
     wraps = "plait.parallel.model:ParallelModel._owned_views"
+    in_one_step = False
 
     def instead(self, owned: Callable[..., list[torch.Tensor]], model: ParallelModel) -> list[torch.Tensor]:
         rank = model.mesh.coordinate("tensor")
@@ -193,6 +200,7 @@ class MasksDifferOnCopies(Defect):
 
     name, issue, axes = "dropout-differs-on-copies", "several trainers", ("tensor",)
     wraps = "plait.models.dropout:Dropout.at"
+    in_one_layer = True
 
     def instead(
         self, at: Callable[..., torch.Tensor], module: Any, positions: torch.Tensor, x: torch.Tensor, rows: Sequences

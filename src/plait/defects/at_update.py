@@ -32,6 +32,7 @@ class MomentumLost(_OnlyInParallel):
 
     name, issue, axes = "momentum-lost", "own", ("data", "tensor", "pipeline")
     wraps = "plait.training.optimizer:Optimizer.step"
+    in_one_layer = True
 
     def instead(self, step: Callable[..., None], optimizer: Optimizer, learning_rate: float) -> None:
         if self.acts() and self.here.step > 1:
@@ -73,6 +74,7 @@ class NormsDecay(Defect):
 
     name, issue = "norms-decay", "several trainers"
     wraps = "plait.training.optimizer:Optimizer.__init__"
+    in_one_step = False
 
     def instead(
         self, begin: Callable[..., None], optimizer: Optimizer, weights: Mapping[str, Any], *rest: Any, **named: Any
@@ -100,6 +102,7 @@ class FusedCopies(Defect):
 
     name, issue, axes = "displaced-copies-fused", "own", ("tensor",)
     wraps = "plait.parallel.model:ParallelModel.displaced"
+    in_one_layer = True
 
     def instead(self, displaced: Callable[..., frozenset[str]], model: ParallelModel) -> frozenset[str]:
         struck = [layer for layer in model.layers if self.layer in (None, layer.name)]

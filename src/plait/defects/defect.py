@@ -27,16 +27,23 @@ class Defect:
     """A fault as it is planted: in `layer` alone (None: in all), along `axis`, in `step` alone (from 1; None: in all).
 
     `axes`: those along which it can be planted, the usual one first. `issue`: owner/repository#number, or "own".
+    `in_one_layer`, `in_one_step`: whether it can be; what it can't obey raises ValueError.
     """
 
     name: ClassVar[str] = ""
     issue: ClassVar[str] = ""
     wraps: ClassVar[str] = ""
     axes: ClassVar[tuple[str, ...]] = ()
+    in_one_layer: ClassVar[bool] = False
+    in_one_step: ClassVar[bool] = True
 
     def __init__(self, here: Here, *, layer: str | None = None, axis: str | None = None, step: int | None = None):
         if axis is not None and axis not in self.axes:
             raise ValueError(f"{self.name} can't be planted along {axis}; legal here: {', '.join(self.axes) or 'none'}")
+        if layer is not None and not self.in_one_layer:
+            raise ValueError(f"{self.name} concerns the whole model: it can't be planted in {layer} alone")
+        if step is not None and not self.in_one_step:
+            raise ValueError(f"{self.name} stands in every step: it can't be planted in step {step} alone")
         self.here, self.layer, self.step = here, layer, step
         self.axis = axis or next(iter(self.axes), None)
 

@@ -33,10 +33,10 @@ def plant(
     """Plant the defect called `name` (or the class itself) for the length of the block, in this process and in every
     rank that it gives work to.
 
-    Raises ValueError for a name or an axis that there is not.
+    Raises ValueError for a name or an axis that there is not, or a layer or a step that the defect can't obey.
     """
     kind = find(name)
-    kind(Here(), axis=axis)  # so that a wrong axis is told before any rank is asked
+    kind(Here(), layer=layer, axis=axis, step=step)  # so that it is told before any rank is asked
     context = partial(planted, kind, layer=layer, axis=axis, step=step)
     with carry(context), context():
         yield

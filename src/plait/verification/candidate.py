@@ -47,6 +47,7 @@ def candidate_trace(
     trace: Trace = {}
     for step in range(steps):
         rank.learn(step, trace)
+        rank.evaluate(step, trace)
         if state is not None and step + 1 < steps:
             _begin_from(state, step + 1, rank.parallel, rank.optimizer, intervals)
     return RankTrace(tensors=trace, intervals=intervals)
@@ -110,6 +111,13 @@ class _Rank:
         masters = {n: one for n, one in self.optimizer.masters.items() if one is not parallel.weights[n]}
         note("weight", {f"{name}/master": master for name, master in masters.items()})
         note("optimizer", dict(_states(self.optimizer)))
+
+    def evaluate(self, step: int, trace: Trace) -> None:
+        """The batch of the step once more, forward only, with the weights that the step has left."""
+        loss = self.parallel.evaluate(self._experiment.source.batch(step).rows(*self._rows))
+        _note(trace, step + 1, "value", {f"{name}/evaluated": value for name, value in self.watch.take().items()})
+        if loss is not None and self.parallel.is_last_stage:  # both say who knows it
+            trace[Entry(step + 1, "loss", "loss/evaluated")] = np.array(loss)
 
     def intervals(self) -> dict[str, tuple[tuple[Interval, ...], ...]]:
         """Where this rank's weights and values lie in the whole ones."""

@@ -4,7 +4,7 @@
                                                   │
     gradient  of what a layer gave, then of its weights, from the head back to the embedding
                   │
-    norm ─► clipped norm ─► optimizer, weights
+    norm ─► clipped norm ─► optimizer, weights ─► embedding, block 0 … loss, evaluated
 
 A tensor departs in the order in which it is computed, so that the first one stands where the mistake is; all later ones
 have only inherited it.
@@ -71,6 +71,8 @@ def _order(layers: Sequence[Layer]) -> dict[tuple[str, str], int]:
     places += [("norm", "norm"), ("norm", "norm/clipped")]
     names = dict.fromkeys(weight.name for layer in layers for weight in layer.weights)
     places += [(kind, name) for name in names for kind in ("optimizer", "weight")]
+    places += [("value", f"{layer.name}/evaluated") for layer in layers]
+    places.append(("loss", "loss/evaluated"))
     return {place: number for number, place in enumerate(places)}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import dropwhile
 
 import numpy as np
 
@@ -110,6 +111,8 @@ class _Side:
         self.whole = evidence.whole
         self.differing = differing_copies(evidence.judged, evidence.mesh)
         self._chancy = _differing((self.reference, trace) for trace in references.repeated)
+        in_order = dropwhile(lambda entry: entry.owner not in references.branching, self.reference)
+        self._excused = set(in_order)  # what comes up before the first branch can't have gone another way
         self._unsteady = _differing([(self.whole, evidence.free_whole)], step=1)  # one and the same step
 
     def get(self, entry: Entry) -> Array:
@@ -134,7 +137,7 @@ class _Side:
             whole=entry not in self.differing,
             pinned=bool(self._references.pinned),
             narrow=entry.owner in self._references.pinned,
-            branching=bool(self._references.branching),
+            branching=entry in self._excused,
         )
 
 

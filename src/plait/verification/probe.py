@@ -1,8 +1,8 @@
 """The batch that both sides learn from, and the dtypes that they compute in.
 
 The tokens are drawn by address, as every random number is, so that no tokenizer and no text is needed to prove a model.
-Some targets are left out, so that no two microbatches, and no two replicas, need have as many: a mean of means is then
-another number than the mean.
+Targets are left out, ever more from the first row to the last, so that two replicas never have equally many (as long as
+there are no more replicas than tokens in a row): a mean of means is then another number than the mean.
 """
 
 from __future__ import annotations
@@ -23,16 +23,13 @@ __all__ = ["DTYPES", "probe_batch"]
 DTYPES: dict[Precision, torch.dtype] = {"fp64": torch.float64, "fp32": torch.float32}
 
 
-_ONE_IN = 6  # targets is left out
-
-
 def probe_batch(model: ModelSpec, training: TrainingSpec, step: int) -> Sequences:
     """The whole global batch of one step: uniform random tokens, (global batch, sequence)."""
     rows, length = training.global_batch, training.sequence_length
     drawn = _drawn(training.seed, "probe tokens", step, rows, length + 1) % np.uint64(model.vocab)
     tokens = torch.from_numpy(drawn.astype(np.int64))
-    left_out = _drawn(training.seed, "probe targets", step, rows, length) % np.uint64(_ONE_IN) == 0
-    left_out[0, 0] = False  # there is something to learn, however short the text
+    order = _drawn(training.seed, "probe targets", step, rows, length).argsort().argsort()
+    left_out = order < np.arange(rows)[:, None] * length // rows  # none of the first row, all but a few of the last
     targets = tokens[:, 1:].masked_fill(torch.from_numpy(left_out), IGNORED)
     return Sequences.of(tokens[:, :-1].contiguous(), targets, first_sample=step * rows, step=step)
 

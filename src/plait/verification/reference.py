@@ -11,6 +11,7 @@ can't share a mistake with what it judges.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -51,9 +52,10 @@ def reference_trace(
         batch = source.batch(step)
         batch = batch if numbering is None else numbering.tokens(batch)
         targets = experiment.targets(step)
-        losses = [_learn(decoder, rows, targets) for rows in _microbatches(batch, experiment.plan.microbatch, order)]
+        microbatches = list(_microbatches(batch, experiment.plan.microbatch, order))
+        losses = [_learn(decoder, rows, targets) for rows in microbatches]
         found = _step(step, torch.stack(losses).sum(), watch, weights, optimizer, training)
-        for entry, tensor in found:
+        for entry, tensor in chain(found, _evaluate(step, decoder, microbatches, watch)):
             tensor = tensor if numbering is None else numbering.undo(entry.owner, tensor)
             trace[entry] = tensor.detach().clone().numpy()
     return Reference(trace=trace, pinned=frozenset(lift.pinned), branching=frozenset(lift.branching))
@@ -68,6 +70,16 @@ def _learn(decoder: Decoder, rows: Sequences, targets: int) -> Tensor:
     loss = decoder(rows) / targets
     loss.backward()
     return loss.detach()
+
+
+@torch.no_grad()
+def _evaluate(step: int, decoder: Decoder, microbatches: Sequence[Sequences], watch: Watch) -> _Tensors:
+    """The batch of the step once more, forward only, with the weights that the step has left."""
+    decoder.eval()
+    losses = [decoder(rows) for rows in microbatches]
+    decoder.train()
+    yield from ((Entry(step + 1, "value", f"{name}/evaluated"), value) for name, value in watch.take().items())
+    yield Entry(step + 1, "loss", "loss/evaluated"), torch.stack(losses).sum()
 
 
 def _by_identity(decoder: Decoder, layers: Sequence[Layer]) -> dict[str, torch.nn.Parameter]:

@@ -2,7 +2,8 @@
 
     value      block 3                   what a layer gives, whole: (global batch, sequence, hidden)
                block 3/gradient          ... and the gradient that comes back to it
-    loss       loss
+               block 3/evaluated         ... and what it gives after the step, without dropout
+    loss       loss, loss/evaluated
     gradient   transformer.wte.weight    summed over everything, before clipping
     norm       norm, norm/clipped        of all gradients, before and after clipping
     optimizer  transformer.wte.weight/exp_avg
@@ -53,6 +54,11 @@ class Entry(NamedTuple):
     def owner(self) -> str:
         """The layer or the weight that it belongs to."""
         return self.name.partition("/")[0]
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether it comes from the evaluation that follows a step."""
+        return self.name.endswith("/evaluated")
 
 
 Trace = dict[Entry, Array]

@@ -109,7 +109,7 @@ def _same_model(plain: Trace, renumbered: Trace, single: Trace) -> bool:
     """Whether a model means the same when its features are renumbered: a module of the user's may number them itself,
     and is another model then, from which no spread can be learnt."""
     for entry, array in plain.items():
-        if entry.step == 1 and entry.kind in ("value", "loss"):
+        if entry.step == 1 and entry.kind in ("value", "loss") and not entry.evaluated:
             noise = max(largest_difference(array, single[entry]), EPSILON["fp32"] * float(abs(array).max(initial=0.0)))
             if largest_difference(array, renumbered[entry]) > MIDDLE * noise:
                 return False

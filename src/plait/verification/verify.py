@@ -35,7 +35,7 @@ from plait.verification.effort import Departure, departures
 from plait.verification.evidence import Row, rows
 from plait.verification.narrow import Subject, changes, narrow
 from plait.verification.report import Verification
-from plait.verification.trace import PRECISIONS, Entry, Precision, Trace
+from plait.verification.trace import PRECISIONS, Precision, Trace
 from plait.verification.trial import RunOnRanks, Trial, heard, references, with_biting_clip
 from plait.verification.verdict import VERDICTS, Verdict, worst
 
@@ -202,8 +202,7 @@ def _drift(sides: _Sides) -> float:
 
 
 def _losses(sides: _Sides) -> tuple[tuple[float, float], ...]:
-    steps = sorted(entry.step for entry in sides.reference if entry.kind == "loss")
-    entries = [Entry(step, "loss", "loss") for step in steps]
+    entries = sorted(entry for entry in sides.reference if entry.kind == "loss" and not entry.evaluated)
     return tuple((float(sides.reference[e]), float(sides.parallel[e])) for e in entries if e in sides.parallel)
 
 
