@@ -16,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.errors import IllegalJob
+from plait.errors import IllegalJob, Problem
 from plait.plans.cautions import cautions
 from plait.plans.completion import with_most_ranks
 from plait.plans.legality import problems
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train", "verify", "verify_job"]
 
 _PATIENCE = 300.0  # seconds: nobody hears from a rank while it measures
+_MOST_RANKS = 8  # of a proof, on this machine
 _SAMPLE_TOKENS = 160
 _TEXTS = {"data.text", "data.tokenizer", "data.validation_fraction"}  # without them nothing is said of the texts
 
@@ -157,7 +158,7 @@ def verify_job(
     job: Job,
     plan: Plan | None = None,
     *,
-    ranks: int = 8,
+    ranks: int = _MOST_RANKS,
     dump: str | PathLike[str] | None = None,
     witness: bool = False,
 ) -> Verification:
@@ -195,7 +196,7 @@ def verify(
     at the top level of a module or script. `rules`: its layers, as for `parallelize`; None for a decoder that is as
     Plait describes it. `batch`: the global batch, as `Sequences` with targets, or tokens (sequences, length + 1).
     `training`: optimizer, clipping and learning rate; the batch's own sizes count.
-    Raises IllegalJob for a plan that is not legal for the module and the batch, RankFailure for a rank that failed,
+    Raises IllegalJob for a plan of more than 8 ranks or not legal for module and batch, RankFailure for a failed rank,
     UnusableInput for a dump that can't be written, ValueError for a batch without targets, and what building raises.
     """
     from plait.plans.legality import plan_problems
@@ -203,6 +204,9 @@ def verify(
     from plait.verification.source import Experiment
     from plait.verification.verify import verify_module
 
+    if plan.ranks > _MOST_RANKS:
+        message = f"it has {plan.ranks} ranks, and a module can't be made smaller for fewer"
+        raise IllegalJob([Problem(key="plan", message=message, legal=f"at most {_MOST_RANKS}")])
     experiment = Experiment.given(build_model, rules, plan, batch, training or TrainingSpec())
     cluster = ClusterSpec(ranks=plan.ranks)
     if wrong := plan_problems(

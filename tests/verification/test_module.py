@@ -184,6 +184,11 @@ def test_a_plan_that_is_not_legal_for_it_is_refused():
         plait.verify(plain, None, replace(TP2, tensor=7, tensor_shares=(1,) * 7), BATCH)
 
 
+def test_a_plan_of_more_ranks_than_a_proof_has_is_refused():
+    with pytest.raises(IllegalJob, match=r"16 ranks.*at most 8"):
+        plait.verify(plain, None, replace(DP2, data=16, data_shares=(1,) * 16), BATCH)
+
+
 def test_from_python_on_ranks_of_its_own():
     found = plait.verify(plain, None, DP2, BATCH)
     assert found.verdict == "REASSOCIATION"
