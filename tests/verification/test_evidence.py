@@ -73,15 +73,40 @@ def test_a_branch_excuses_what_comes_after_it_alone():
     def both(precision, **changes) -> Trace:
         return {before: trace(precision, **changes)[FIRST], Entry(1, "value", "block 1"): VALUES, **trace(precision)}
 
-    def found(make) -> dict[str, str]:
-        references = {
-            p: References(plain={**both(p), after: VALUES}, branching=frozenset({"block 1"})) for p in PRECISIONS
+    def found(make, told=0.0) -> dict[str, str]:
+        looks = {("block 1", 0): [1.0]}
+        references = {p: References(plain={**both(p), after: VALUES}, looks=looks) for p in PRECISIONS}
+        one = {
+            p: RankTrace(tensors={**make(p), after: VALUES + 1e-3}, intervals={}, looks={("block 1", 0): [told]})
+            for p in PRECISIONS
         }
-        evidence = {p: Evidence(mesh=MeshShape(), judged=ranks({**make(p), after: VALUES + 1e-3})) for p in PRECISIONS}
+        evidence = {p: Evidence(mesh=MeshShape(), judged=[one[p]]) for p in PRECISIONS}
         return {row.name: row.verdict for row in rows(references, evidence) if row.precision == "fp64"}
 
     assert found(both)[after.name] == "NONDETERMINISTIC"
+    assert found(both, told=1.0)[after.name] == "BUG"  # both sides went the same way
     assert found(lambda p: both(p, first=1e-3))[before.name] == "BUG"
+
+
+@pytest.mark.parametrize(
+    ("chance", "error", "verdict"),
+    [(1e-15, 0.1, "BUG"), (1e-15, 1e-9, "NONDETERMINISTIC"), (0.1, 0.5, "NONDETERMINISTIC")],
+)
+def test_chance_excuses_what_it_may_have_done_and_only_what_comes_after_it(chance, error, verdict):
+    """An atomic sum that differs in the last bit does not excuse a gradient that is a tenth off."""
+    references = {p: References(plain=trace(p), repeated=(trace(p, second=chance),)) for p in PRECISIONS}
+    evidence = {p: Evidence(mesh=MeshShape(), judged=ranks(trace(p, first=error, second=error))) for p in PRECISIONS}
+    found = {(row.step, row.precision): row.verdict for row in rows(references, evidence)}
+    assert found[1, "fp64"] == "BUG"
+    assert found[2, "fp64"] == verdict
+
+
+def test_nan_on_the_parallel_side_alone_denies():
+    found = judged(lambda p: trace(p, second=np.nan))
+    assert (found[2, "fp64"].verdict, found[2, "fp64"].denies) == ("NONFINITE", True)
+    references = {p: References(plain=trace(p, second=np.nan)) for p in PRECISIONS}
+    evidence = {p: Evidence(mesh=MeshShape(), judged=ranks(trace(p, second=np.nan))) for p in PRECISIONS}
+    assert not any(row.denies for row in rows(references, evidence))
 
 
 def test_copies_that_differ_are_a_bug_with_its_axis():

@@ -104,6 +104,11 @@ def branching() -> Decoder:
     return changed(lambda x: x if (x.sum() - x.flip(-1).sum()) > 0 else -x)
 
 
+def guarded() -> Decoder:
+    """Looks at its data, and never goes another way."""
+    return changed(lambda x: x if torch.isfinite(x).all() and x.abs().max().item() < 1e9 else x / 0)
+
+
 def cast_by_name() -> Decoder:
     return changed(lambda x: (x.float() * 1.25).to(x.dtype))
 
@@ -160,6 +165,12 @@ def test_control_flow_that_depends_on_the_data_is_no_bug(verify):
     found = verify(branching, TP2)
     assert found.verdict == "NONDETERMINISTIC"
     assert "BUG" not in {row.verdict for row in found.tensors}
+
+
+def test_a_look_at_the_data_excuses_nothing_where_both_sides_saw_the_same(verify):
+    assert verify(guarded, TP2).verdict == "REASSOCIATION"
+    with plait.defects.plant("input-gradient-partial", layer="block 0"):
+        assert verify(guarded, TP2).verdict == "BUG"
 
 
 def test_a_cast_to_float32_is_lifted(verify):

@@ -62,7 +62,7 @@ def test_work_that_is_not_the_plan_s_is_told_though_every_value_is_right():
     culprit = Culprit(tensor="forward FLOPs of block 1", layer="block 1", axis="tensor")
     told = sentence(replace(verification("REASSOCIATION", culprit), verdict="BUG"))
     assert "Every value is right" in told
-    assert "forward FLOPs of block 1, in block 1, along the tensor axis" in told
+    assert "forward FLOPs of block 1, along the tensor axis" in told
 
 
 def test_a_bug_without_an_axis_says_so():

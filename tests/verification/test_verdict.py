@@ -104,8 +104,12 @@ def test_a_zero_that_is_none_in_the_parallel_run_is_a_bug():
 
 def test_what_can_not_be_judged_says_so():
     assert verdicts(measured(1, finite=False), measured(1, finite=False)) == ("NONFINITE", "NONFINITE")
-    assert verdicts(measured(1, repeats=False), measured(1))[0] == "NONDETERMINISTIC"
-    assert verdicts(measured(0, whole=False), measured(0))[0] == "BUG"
+    assert verdicts(measured(0, chance=1e-16), measured(0))[0] == "NONDETERMINISTIC"
+    assert verdicts(measured(1, chance=1.0), measured(1, chance=1.0)) == ("NONDETERMINISTIC", "NONDETERMINISTIC")
+    assert verdicts(measured(1, chance=1e-16), measured(1))[0] == "BUG"
+    assert verdicts(measured(0, missing=True), measured(0))[0] == "BUG"
+    assert verdicts(measured(0, parted=1e-16), measured(0))[0] == "BUG"
+    assert verdicts(measured(0, parted=1e-16, chance=1e-16), measured(0))[0] == "NONDETERMINISTIC"
     assert verdicts(measured(1e-3), measured(float("inf"), finite=False)) == ("BUG", "NONFINITE")
 
 

@@ -120,6 +120,19 @@ def test_what_is_not_a_number_is_named(verify):
         found = verify(LLAMA, DP2)
     assert found.verdict == "NONFINITE"
     assert (found.culprit.tensor, found.culprit.layer) == ("loss", "head")
+    assert found.denied  # one process has a number there
+
+
+def test_the_wider_gradients_of_bfloat16_are_run_too(verify):
+    with plant("widened-overwrites"):
+        found = verify(LLAMA, DP2, replace(TRAINING, precision="bf16"))
+    assert (found.verdict, found.culprit.tensor) == ("BUG", "lm_head.weight")
+
+
+def test_what_an_evaluation_leaves_is_looked_at(verify):
+    with plant("evaluation-moves-weights"):
+        found = verify(LLAMA, DP2)
+    assert (found.verdict, found.culprit.tensor) == ("BUG", "model.embed_tokens.weight")
 
 
 def test_a_dying_rank_gives_its_own_traceback(verify):

@@ -56,7 +56,7 @@ def command(
     asked = legal_job(job)
     chosen = None if plan is None else read_plan(plan, asked).plan
     verification = verify_job(asked, chosen, ranks=ranks, dump=dump, witness=witness)
-    code = 1 if verification.verdict == "BUG" else 0
+    code = 1 if verification.denied else 0
     return Answer(document=document(verification), lines=list(verification_lines(verification)), code=code)
 
 
@@ -69,7 +69,7 @@ def verification_lines(verification: Verification) -> Iterator[Line]:
     yield []
     yield from _scope(verification)
     yield []
-    yield from _table(verification.tensors[:_SHOWN])
+    yield from _table(_first_shown(verification))
     rest = len(verification.tensors) - _SHOWN
     if rest > 0:
         yield [("dim", f"… and {rest:,} more, none of them worse (--json has them all)")]
@@ -82,6 +82,13 @@ def verification_lines(verification: Verification) -> Iterator[Line]:
     if verdict == "BUG" and verification.losses:
         seen = ", then ".join(f"{one:.6f} and {many:.6f}" for one, many in verification.losses)
         yield [("dim", f"A comparison of losses would have seen {seen}.")]
+
+
+def _first_shown(verification: Verification) -> list[Row]:
+    """The worst, but what is to blame before all others."""
+    rows, culprit = verification.tensors, verification.culprit
+    blamed = [row for row in rows if culprit is not None and row.name == culprit.tensor and row.denies]
+    return [*blamed, *(row for row in rows if row not in blamed)][:_SHOWN]
 
 
 def _heard(rows: Sequence[Row]) -> Iterator[Line]:

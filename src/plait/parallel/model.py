@@ -32,6 +32,8 @@ from plait.sharding.boxes import copies
 
 __all__ = ["ParallelModel"]
 
+_DTYPES = {"fp32": torch.float32, "fp64": torch.float64}  # that gradients may be summed in, at least
+
 
 class ParallelModel:
     """One rank's part of a model; `stage` has its module. `weights`, `held` and `gradients` go by global names."""
@@ -49,7 +51,7 @@ class ParallelModel:
         self.plan, self.mesh, self.layers, self.held, self.weights = plan, mesh, layers, held, weights
         self.stage = stage
         dtype = next(iter(weights.values())).dtype
-        self._reduce_dtype = torch.promote_types(dtype, torch.float32)
+        self._reduce_dtype = torch.promote_types(dtype, _DTYPES[plan.gradient_precision])
         self._buffers = GradientBuffers(weights, self._buckets(), mesh.axis("data"), self._reduce_dtype)
         self.gradients = self._buffers.views
         self._sums = self._later_sums()

@@ -11,6 +11,7 @@ together again). A step may begin from a given state instead of the one that the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -42,21 +43,25 @@ def candidate_trace(
 
     `state`: whole weights and optimizer tensors after each step, from which the next one begins.
     """
-    rank = _Rank(experiment, precision)
+    policy = POLICIES[experiment.training.precision]
+    # where gradients are wider than weights, as under bfloat16, so they are in the float32 run
+    wider = precision == "fp32" and policy.compute != policy.reduce
+    rank = _Rank(_summing_in("fp64" if wider else "fp32", experiment), precision)
     intervals = rank.intervals()
     trace: Trace = {}
     for step in range(steps):
         rank.learn(step, trace)
         rank.evaluate(step, trace)
+        rank.leave(step, trace)
         if state is not None and step + 1 < steps:
             _begin_from(state, step + 1, rank.parallel, rank.optimizer, intervals)
-    return RankTrace(tensors=trace, intervals=intervals)
+    return RankTrace(tensors=trace, intervals=intervals, looks=rank.lift.looks)
 
 
 def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
     """What this rank does in one step, and holds after it: FLOPs and messages counted while they happen."""
     with flop_counter() as counter:
-        rank = _Rank(experiment, precision, counter.get_total_flops)
+        rank = _Rank(_summing_in("fp32", experiment), precision, counter.get_total_flops)
         with record() as recorder:
             rank.learn(0, {})
     parallel, flops = rank.parallel, rank.watch.flops
@@ -68,6 +73,10 @@ def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
         optimizer_bytes=sum(tensor.nbytes for _, tensor in _states(rank.optimizer)),
         collectives=recorder.traffic(),
     )
+
+
+def _summing_in(dtype: str, experiment: Experiment) -> Experiment:
+    return replace(experiment, plan=replace(experiment.plan, gradient_precision=dtype))
 
 
 class _Rank:
@@ -82,7 +91,8 @@ class _Rank:
         torch.seed()  # as in the reference
         self.parallel = parallelize(decoder, plan, build_mesh(plan.mesh), rules)
         self.watch = Watch(decoder, *performed)
-        self.watch.around = source.computing(precision, Lift())
+        self.lift = Lift(lambda: (self.watch.layer, self.watch.sample))
+        self.watch.around = source.computing(precision, self.lift)
         policy = POLICIES[training.precision]
         self.optimizer = Optimizer(
             self.parallel.weights,
@@ -107,10 +117,6 @@ class _Rank:
         _note_numbers(trace, step + 1, result)
         if training.clip_norm > 0:
             note("gradient", {f"{name}/clipped": gradient for name, gradient in parallel.gradients.items()})
-        note("weight", parallel.weights)
-        masters = {n: one for n, one in self.optimizer.masters.items() if one is not parallel.weights[n]}
-        note("weight", {f"{name}/master": master for name, master in masters.items()})
-        note("optimizer", dict(_states(self.optimizer)))
 
     def evaluate(self, step: int, trace: Trace) -> None:
         """The batch of the step once more, forward only, with the weights that the step has left."""
@@ -118,6 +124,14 @@ class _Rank:
         _note(trace, step + 1, "value", {f"{name}/evaluated": value for name, value in self.watch.take().items()})
         if loss is not None and self.parallel.is_last_stage:  # both say who knows it
             trace[Entry(step + 1, "loss", "loss/evaluated")] = np.array(loss)
+
+    def leave(self, step: int, trace: Trace) -> None:
+        """What the next step will find: weights and optimizer."""
+        weights, masters = self.parallel.weights, self.optimizer.masters
+        note = partial(_note, trace, step + 1)
+        note("weight", weights)
+        note("weight", {f"{name}/master": master for name, master in masters.items() if master is not weights[name]})
+        note("optimizer", dict(_states(self.optimizer)))
 
     def intervals(self) -> dict[str, tuple[tuple[Interval, ...], ...]]:
         """Where this rank's weights and values lie in the whole ones."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
 from plait.sharding.mesh_shape import AXES, MeshShape
 from plait.verification.trace import Array, Entry, RankTrace, Trace
 
-__all__ = ["assembled", "differing_copies", "largest", "largest_difference"]
+__all__ = ["Parted", "assembled", "differing_copies", "largest", "largest_difference"]
 
 
 def assembled(ranks: Sequence[RankTrace]) -> Trace:
@@ -57,24 +58,35 @@ def _square(array: Array) -> float:
     return float(np.square(array, dtype=np.float64).sum())
 
 
-def differing_copies(ranks: Sequence[RankTrace], mesh: MeshShape) -> dict[Entry, tuple[str, ...]]:
-    """The tensors of which two ranks hold unequal copies of one element, each with the axes along which they do."""
-    found: dict[Entry, tuple[str, ...]] = {}
+class Parted(NamedTuple):
+    """The axes along which copies of one element differ, and by how much at most."""
+
+    axes: tuple[str, ...]
+    by: float
+
+
+def differing_copies(ranks: Sequence[RankTrace], mesh: MeshShape) -> dict[Entry, Parted]:
+    """The tensors of which two ranks hold unequal copies of one element."""
+    found: dict[Entry, Parted] = {}
     for axis in AXES:
-        pairs = [pair for group in mesh.groups(axis) for pair in combinations(group, 2)]
-        for entry in {entry for one, other in pairs for entry in _unequal(ranks[one], ranks[other])}:
-            found[entry] = (*found.get(entry, ()), axis)
+        apart: dict[Entry, float] = {}
+        for one, other in (pair for group in mesh.groups(axis) for pair in combinations(group, 2)):
+            for entry, by in _unequal(ranks[one], ranks[other]):
+                apart[entry] = max(by, apart.get(entry, 0.0))
+        for entry, by in apart.items():
+            before = found.get(entry, Parted((), 0.0))
+            found[entry] = Parted((*before.axes, axis), max(by, before.by))
     return found
 
 
-def _unequal(one: RankTrace, other: RankTrace) -> Iterator[Entry]:
+def _unequal(one: RankTrace, other: RankTrace) -> Iterator[tuple[Entry, float]]:
     for entry, array in one.tensors.items():
         copy = other.tensors.get(entry)
         if copy is not None:
             if one.intervals.get(entry.owner) != other.intervals.get(entry.owner):
                 array, copy = _overlap(one.box(entry), array, other.box(entry), copy)
             if not np.array_equal(array, copy, equal_nan=True):
-                yield entry
+                yield entry, largest_difference(array, copy)
 
 
 def _overlap(box: tuple[Array, ...], array: Array, other_box: tuple[Array, ...], other: Array) -> tuple[Array, Array]:

@@ -8,8 +8,8 @@ reference ─┬─ again              equal runs of one side: equal bits?
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import dropwhile
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from plait.sharding.mesh_shape import MeshShape
 from plait.verification.compare import assembled, differing_copies, largest, largest_difference
-from plait.verification.trace import EPSILON, PRECISIONS, Array, Entry, EntryKind, Precision, RankTrace, Trace
-from plait.verification.verdict import Measured, Verdict, judge, scale
+from plait.verification.trace import EPSILON, PRECISIONS, Array, Entry, EntryKind, Looks, Precision, RankTrace, Trace
+from plait.verification.verdict import MIDDLE, Measured, Verdict, judge, scale
 
 __all__ = ["Evidence", "References", "Row", "rows"]
 
@@ -26,14 +26,14 @@ __all__ = ["Evidence", "References", "Row", "rows"]
 @dataclass(frozen=True, kw_only=True)
 class References:
     """One process in one precision: the plain run, the same with its sums `reordered`, and the same `repeated`;
-    `pinned`: the layers that compute in a narrower dtype whatever is asked; `branching`: those that look at their
-    data."""
+    `pinned`: the layers that compute in a narrower dtype whatever is asked; `looks`: what those that look at their data
+    were told."""
 
     plain: Trace
     reordered: tuple[Trace, ...] = ()
     repeated: tuple[Trace, ...] = ()
     pinned: frozenset[str] = frozenset()
-    branching: frozenset[str] = frozenset()
+    looks: Looks = field(default_factory=dict[tuple[str, int], list[float]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Evidence:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One tensor, judged. `error` is relative to its largest element, `error_eps` in units of the precision's epsilon;
-    `axes`: those along which its copies differ."""
+    `axes`: those along which its copies differ; `broken`: it is not finite, and the reference's is."""
 
     name: str
     kind: EntryKind
@@ -68,6 +68,12 @@ class Row:
     error: float
     error_eps: float
     axes: tuple[str, ...] = ()
+    broken: bool = False
+
+    @property
+    def denies(self) -> bool:
+        """Whether it shows that the two are not the same model."""
+        return self.verdict == "BUG" or self.broken
 
     @property
     def entry(self) -> Entry:
@@ -97,7 +103,8 @@ def _rows(entry: Entry, sides: Mapping[Precision, _Side]) -> list[Row]:
             verdict=verdicts[precision],
             error=error,
             error_eps=error / EPSILON[precision],
-            axes=sides[precision].differing.get(entry, ()),
+            axes=sides[precision].differing[entry].axes if entry in sides[precision].differing else (),
+            broken=measured.finite_reference and not measured.finite,
         )
         found.append(row)
     return found
@@ -110,10 +117,11 @@ class _Side:
         self.reference, self._references = references.plain, references
         self.whole = evidence.whole
         self.differing = differing_copies(evidence.judged, evidence.mesh)
-        self._chancy = _differing((self.reference, trace) for trace in references.repeated)
-        in_order = dropwhile(lambda entry: entry.owner not in references.branching, self.reference)
+        self._chance = dict(_chance(references))
+        parted = _parted(references.looks, evidence.judged)
+        in_order = dropwhile(lambda entry: entry.owner not in parted, self.reference)
         self._excused = set(in_order)  # what comes up before the first branch can't have gone another way
-        self._unsteady = _differing([(self.whole, evidence.free_whole)], step=1)  # one and the same step
+        self._unsteady = _differing(self.whole, evidence.free_whole, step=1)  # one and the same step
 
     def get(self, entry: Entry) -> Array:
         """The reference's tensor; empty where it has none."""
@@ -123,30 +131,56 @@ class _Side:
         """How far the ranks are from the reference, and the reordered references from the plain one."""
         reference, candidate = self.get(entry), self.whole.get(entry)
         if candidate is None or entry not in self.reference:
-            return Measured(magnitude=largest(reference), error=np.inf, whole=False)
+            return Measured(magnitude=largest(reference), error=np.inf, missing=True)
         others = [trace[entry] for trace in self._references.reordered]
-        error = largest_difference(reference, candidate)
-        inherited = bool(self._chancy) and error > 0  # what chance has touched proves nothing of what follows
+        finite = bool(np.isfinite(reference).all())
         return Measured(
             magnitude=largest(reference),
-            error=error,
+            error=largest_difference(reference, candidate),
             spread=largest_difference(reference, *others),
-            finite=bool(np.isfinite(reference).all() and np.isfinite(candidate).all()),
-            repeats=not inherited and entry not in self._chancy,
+            finite_reference=finite,
+            finite=finite and bool(np.isfinite(candidate).all()),
+            chance=self._chance.get(entry, 0.0),
             steady=entry not in self._unsteady,
-            whole=entry not in self.differing,
+            parted=self.differing[entry].by if entry in self.differing else 0.0,
             pinned=bool(self._references.pinned),
             narrow=entry.owner in self._references.pinned,
             branching=entry in self._excused,
         )
 
 
-def _differing(pairs: Iterable[tuple[Trace, Trace]], step: int | None = None) -> set[Entry]:
-    """The tensors, of a step if one is given, that two equal runs don't have alike to the bit; none where one didn't
-    take place."""
+def _chance(references: References) -> Iterator[tuple[Entry, float]]:
+    """How far equal runs of the reference are from one another, for each tensor from the first that they don't have
+    alike; at least, relative to its magnitude, as far as those before it."""
+    level = 0.0
+    for entry, array in references.plain.items():
+        magnitude = largest(array)
+        apart = largest_difference(array, *(trace[entry] for trace in references.repeated))
+        if apart > 0:
+            level = max(level, apart / magnitude if 0 < magnitude < np.inf else 1.0)
+        if level > 0:
+            yield entry, max(apart, level * magnitude)
+
+
+def _parted(told: Looks, ranks: Sequence[RankTrace]) -> set[str]:
+    """The layers in which a rank was told something else of its data than the reference: they may have branched."""
+    return {
+        place[0] for rank in ranks for place, values in rank.looks.items() if not _same(values, told.get(place, ()))
+    }
+
+
+def _same(values: Sequence[float], others: Sequence[float]) -> bool:
+    """Truths and whole numbers alike, others up to rounding."""
+    return len(values) == len(others) and all(
+        one == other or abs(one - other) <= MIDDLE * max(abs(one), abs(other)) or (one != one and other != other)
+        for one, other in zip(values, others, strict=True)
+    )
+
+
+def _differing(one: Trace, other: Trace, step: int) -> set[Entry]:
+    """The tensors of a step that two equal runs don't have alike to the bit; none where one didn't take place."""
     return {
         entry
-        for one, other in pairs
         for entry, array in other.items()
-        if step in (None, entry.step) and (entry not in one or not np.array_equal(one[entry], array, equal_nan=True))
+        if step == entry.step and (entry not in one or not np.array_equal(one[entry], array, equal_nan=True))
     }

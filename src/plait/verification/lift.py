@@ -2,7 +2,8 @@
 
     x.float()   x.to(torch.float32)   softmax(x, dtype=torch.float32)      ──►  float64
 
-A layer that asks a tensor for its truth or its number while it computes *branches* on its data, and that is noted too.
+A layer that asks a tensor for its truth or its number while it computes may *branch* on its data: what it was told is
+noted, so that one can see whether two sides were told the same.
 What gives a narrower number all the same (a kernel of one dtype) can't be lifted: the layer in which it stands is noted
 as *pinned*, since float64 can't look closer there.
 """
@@ -23,14 +24,14 @@ _NARROW = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Lift(TorchFunctionMode):
-    """A context. `where()` names the layer that is computing; `pinned` are those in which something stayed narrow,
-    `branching` those that looked at what they computed."""
+    """A context. `where()` names the layer that is computing, and the first sample of its microbatch; `pinned` are the
+    layers in which something stayed narrow, `looks` what they were told of what they computed, in its order."""
 
-    def __init__(self, where: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(self, where: Callable[[], tuple[str | None, int]]) -> None:
         super().__init__()
         self.where = where
         self.pinned: set[str] = set()
-        self.branching: set[str] = set()
+        self.looks: dict[tuple[str, int], list[float]] = {}
 
     def __torch_function__(
         self,
@@ -41,10 +42,10 @@ class Lift(TorchFunctionMode):
     ) -> Any:
         if func in (torch.Tensor.float, torch.Tensor.bfloat16, torch.Tensor.half):
             func = torch.Tensor.double
-        layer = self.where()
-        if func in _LOOKS and layer is not None:
-            self.branching.add(layer)
+        layer, sample = self.where()
         result = func(*map(_lifted, args), **{key: _lifted(value) for key, value in (kwargs or {}).items()})
+        if func in _LOOKS and layer is not None:
+            self.looks.setdefault((layer, sample), []).extend(torch.tensor(result, dtype=_WIDE).reshape(-1).tolist())
         narrowed = isinstance(result, torch.Tensor) and result.dtype in _NARROW
         if narrowed and any(isinstance(one, torch.Tensor) and one.dtype is _WIDE for one in args):
             self.pinned.add(layer or "the whole model")

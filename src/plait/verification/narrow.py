@@ -101,7 +101,8 @@ def _on_fewer_ranks(subject: Subject, ranks: int) -> Subject:
         tensor_shares=_picked(plan.tensor_shares, tensor),
         sequence_parallel=plan.sequence_parallel and tensor > 1,
     )
-    batch = subject.training.global_batch // plan.data * data
+    count = _as_many(plan.microbatches(subject.training.global_batch), plan.pipeline, pipeline)
+    batch = data * plan.microbatch * count
     return Subject(
         model=replace(subject.model, layers=sum(stages)),
         training=replace(subject.training, global_batch=batch),
@@ -118,6 +119,13 @@ def _degrees(wanted: tuple[int, ...], ranks: int) -> tuple[int, ...]:
         return sum(new > 1 for new in degrees), sum(new == old for new, old in pairs), prod(degrees)
 
     return max(fitting, key=merit)
+
+
+def _as_many(count: int, stages: int, fewer_stages: int) -> int:
+    """Microbatches for fewer stages: more, as many or fewer than those, as before."""
+    if count > stages:
+        return count
+    return fewer_stages if count == stages else min(count, max(1, fewer_stages - 1))
 
 
 def _picked(values: Sequence[Any], count: int) -> tuple[Any, ...]:

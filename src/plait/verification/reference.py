@@ -45,7 +45,7 @@ def reference_trace(
         numbering.renumber(decoder)
     watch, weights = Watch(decoder), _by_identity(decoder, layers)
     optimizer = _optimizer(weights, layers, training)
-    lift = Lift(lambda: watch.layer)
+    lift = Lift(lambda: (watch.layer, watch.sample))
     watch.around = source.computing(precision, lift)
     trace: Trace = {}
     for step in range(steps):
@@ -58,7 +58,7 @@ def reference_trace(
         for entry, tensor in chain(found, _evaluate(step, decoder, microbatches, watch)):
             tensor = tensor if numbering is None else numbering.undo(entry.owner, tensor)
             trace[entry] = tensor.detach().clone().numpy()
-    return Reference(trace=trace, pinned=frozenset(lift.pinned), branching=frozenset(lift.branching))
+    return Reference(trace=trace, pinned=frozenset(lift.pinned), looks=lift.looks)
 
 
 def _microbatches(batch: Sequences, size: int, order: Order) -> Iterator[Sequences]:

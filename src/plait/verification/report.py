@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from plait.sharding.mesh_shape import AXES
 from plait.verification.culprit import Culprit
 from plait.verification.effort import Departure
 from plait.verification.evidence import Row
@@ -34,6 +35,16 @@ class Verification:
     witness: tuple[Row, ...] = ()  # transformers' module beside the reference, where it was asked for
     pinned: tuple[str, ...] = ()  # layers that compute in float32 or less whatever is asked
 
+    @property
+    def denied(self) -> bool:
+        """Whether the parallel run is not the same model: a mistake, or NaN or infinity where one process has none."""
+        return self.verdict == "BUG" or any(row.broken for row in self.tensors)
+
+    @property
+    def unproven(self) -> tuple[str, ...]:
+        """The axes of the plan that it was verified without."""
+        return tuple(axis for axis in AXES if self.narrowed.get(f"plan.{axis}", {}).get("verified") == 1)
+
 
 def document(verification: Verification) -> dict[str, Any]:
     """The contract's document, ready for JSON."""
@@ -54,6 +65,14 @@ def document(verification: Verification) -> dict[str, Any]:
 
 def sentence(verification: Verification) -> str:
     """The verdict as a newcomer reads it."""
+    told = _told(verification)
+    if not verification.unproven or verification.denied:
+        return told
+    axes = " and ".join(verification.unproven)
+    return f"{told} NOT proven: the {axes} axis, which these few ranks leave no room for (--ranks)."
+
+
+def _told(verification: Verification) -> str:
     culprit = verification.culprit
     name = "" if culprit is None else culprit.tensor
     match verification.verdict:
@@ -66,8 +85,12 @@ def sentence(verification: Verification) -> str:
             )
         case "NONDETERMINISTIC":
             return (
-                "Nothing can be proven: the model is not deterministic (runs differ, or it branches on its data), "
-                f"first in {name or _first(verification)}."
+                "Nothing can be proven: the model is not deterministic (equal runs differ, or its data sent it another "
+                f"way), first in {name or _first(verification)}."
+            )
+        case "NONFINITE" if verification.denied:
+            return (
+                f"The parallel run is NOT the same model: NaN or infinity, where one process has none.{_blame(culprit)}"
             )
         case "NONFINITE":
             return f"Nothing can be proven: {name} is not finite (NaN or infinity)."
@@ -89,7 +112,7 @@ def sentence(verification: Verification) -> str:
 def _blame(culprit: Culprit | None) -> str:
     if culprit is None:
         return ""
-    layer = f", in {culprit.layer}" if culprit.layer else ""
+    layer = f", in {culprit.layer}" if culprit.layer and culprit.layer not in culprit.tensor else ""
     axis = f"along the {culprit.axis} axis" if culprit.axis else "with every axis, so that none of them is to blame"
     return f" What departs first is {culprit.tensor}{layer}, {axis}."
 

@@ -14,7 +14,8 @@ Arrays, not tensors: what ranks send home can be compared by a process that neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "Array",
     "Entry",
     "EntryKind",
+    "Looks",
     "Order",
     "Precision",
     "RankTrace",
@@ -62,15 +64,17 @@ class Entry(NamedTuple):
 
 
 Trace = dict[Entry, Array]
+Looks = Mapping[tuple[str, int], Sequence[float]]  # by layer and first sample of a microbatch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """One process's tensors; the layers that are `pinned` to a narrower dtype, and those `branching` on their data."""
+    """One process's tensors; the layers that are `pinned` to a narrower dtype; and what layers that look at their data
+    were told (`lift`)."""
 
     trace: Trace
     pinned: frozenset[str] = frozenset()
-    branching: frozenset[str] = frozenset()
+    looks: Looks = field(default_factory=dict[tuple[str, int], list[float]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,7 @@ class RankTrace:
 
     tensors: Trace
     intervals: dict[str, tuple[tuple[Interval, ...], ...]]
+    looks: Looks = field(default_factory=dict[tuple[str, int], list[float]])
 
     def box(self, entry: Entry) -> tuple[Array, ...]:
         """For each dim of a tensor, the indices of the whole at which its elements lie."""

@@ -64,7 +64,7 @@ class Trial:
 
     def cures(self, plan: Plan) -> bool:
         """Whether nothing is wrong under another plan; one that can't even be run cures nothing."""
-        return self._sound(plan, lambda evidence, _: all(r.verdict != "BUG" for r in rows(self.references, evidence)))
+        return self._sound(plan, lambda evidence, _: not any(r.denies for r in rows(self.references, evidence)))
 
     def lightens(self, plan: Plan) -> bool:
         """Whether under another plan the ranks do what they are to do."""
@@ -101,7 +101,7 @@ def _of_precision(
         repeated=(again.trace,),
         reordered=(backwards.trace, renumbered.trace) if alike else (backwards.trace,),
         pinned=plain.pinned,
-        branching=plain.branching,
+        looks=plain.looks,
     )
 
 
@@ -109,7 +109,7 @@ def _same_model(plain: Trace, renumbered: Trace, single: Trace) -> bool:
     """Whether a model means the same when its features are renumbered: a module of the user's may number them itself,
     and is another model then, from which no spread can be learnt."""
     for entry, array in plain.items():
-        if entry.step == 1 and entry.kind in ("value", "loss") and not entry.evaluated:
+        if entry.step == 1 and entry.kind in ("value", "loss", "gradient") and not entry.evaluated:
             noise = max(largest_difference(array, single[entry]), EPSILON["fp32"] * float(abs(array).max(initial=0.0)))
             if largest_difference(array, renumbered[entry]) > MIDDLE * noise:
                 return False

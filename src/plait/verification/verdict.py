@@ -14,7 +14,8 @@ In float32 by itself the bound is the middle between the noise and the tensor's 
 cast to something narrower on its way. Where the noise is nearly all that there is, float64 alone decides.
 
 Where a model can't be had in float64 (`pinned`), its float64 run is as noisy as float32, and is only held to that.
-Where it branches on its data, rounding may send the two sides different ways: what departs can't be judged.
+Where equal runs of the reference differ by `chance`, what departs by no more than the middle between that and the
+tensor's own magnitude can't be judged; nor can what departs after the two sides have branched differently.
 
 A tensor whose own magnitude shrinks like that is zero in mathematics: all that is in it is rounding.
 """
@@ -40,21 +41,28 @@ MIDDLE = 2.0**-14.5
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """One tensor in one precision, all in absolute numbers: `magnitude` of the reference, `error` of the parallel run,
-    `spread` of the reordered references. `repeats`: equal runs of the reference gave equal bits; `steady`: those of the
-    parallel run; `whole`: both sides have the tensor, and all copies of each element agree; `pinned`: something in the
-    model can't be had in float64, `narrow`: what gave this tensor; `branching`: something in it looks at what it
-    computes, and goes on accordingly."""
+    `spread` of the reordered references, `chance` of equal ones; `parted`, how far copies of one element are apart.
+    `steady`: equal runs of the parallel side gave equal bits; `missing`: one side does not have the tensor; `finite`:
+    both sides are; `pinned`: something in the model can't be had in float64, `narrow`: what gave this tensor;
+    `branching`: the two sides may have gone different ways before it."""
 
     magnitude: float
     error: float
     spread: float = 0.0
     finite: bool = True
-    repeats: bool = True
+    finite_reference: bool = True
+    chance: float = 0.0
     steady: bool = True
-    whole: bool = True
+    missing: bool = False
+    parted: float = 0.0
     pinned: bool = False
     narrow: bool = False
     branching: bool = False
+
+    @property
+    def excused(self) -> float:
+        """How much of a difference chance may have made."""
+        return _middle(self.chance, self.magnitude) if self.chance > 0 else 0.0
 
 
 def judge(fp64: Measured, fp32: Measured, rounding: float) -> dict[Precision, Verdict]:
@@ -65,13 +73,13 @@ def judge(fp64: Measured, fp32: Measured, rounding: float) -> dict[Precision, Ve
     inside = fp64.error <= seen or fp64.error < sqrt(spread) * sqrt(noise)  # their product may overflow
     within = _within(fp64, fp32)
     judged: Verdict = within if inside else _beyond(fp64, noise)
-    known = judged == within and fp32.error > _bound_of_float32(fp32, noise)
+    known = judged == within and fp32.error > max(_middle(noise, fp32.magnitude), fp32.excused)
     return {"fp64": _verdict(fp64, judged), "fp32": _verdict(fp32, "BUG" if known else judged)}
 
 
-def _bound_of_float32(fp32: Measured, noise: float) -> float:
-    """The middle between float32's noise and the tensor itself, where those are so far apart that there is one."""
-    return sqrt(noise) * sqrt(fp32.magnitude) if noise < MIDDLE * fp32.magnitude else inf
+def _middle(noise: float, magnitude: float) -> float:
+    """The middle between noise and the tensor itself, where those are so far apart that there is one."""
+    return sqrt(noise) * sqrt(magnitude) if noise < MIDDLE * magnitude else inf
 
 
 def _within(fp64: Measured, fp32: Measured) -> Verdict:
@@ -83,18 +91,19 @@ def _within(fp64: Measured, fp32: Measured) -> Verdict:
 def _beyond(fp64: Measured, noise: float) -> Verdict:
     if fp64.pinned and fp64.error <= max(noise, fp64.spread):
         return "PINNED"
-    return "NONDETERMINISTIC" if fp64.branching else "BUG"
+    return "NONDETERMINISTIC" if fp64.branching or fp64.error <= fp64.excused else "BUG"
 
 
 def _verdict(measured: Measured, otherwise: Verdict) -> Verdict:
+    if measured.missing:
+        return "BUG"
     if not measured.finite:
         return "NONFINITE"
-    if not measured.repeats:
-        return "NONDETERMINISTIC"
-    if not measured.whole:
+    if measured.parted > measured.excused:
         return "BUG"
     found: Verdict = "EXACT" if measured.error == 0 else otherwise
-    return found if measured.steady or found == "BUG" else "NONDETERMINISTIC"
+    steady = measured.steady and measured.chance == 0
+    return found if steady or found == "BUG" else "NONDETERMINISTIC"
 
 
 def is_zero(fp64: Measured, fp32: Measured) -> bool:

@@ -184,7 +184,7 @@ def _culprit(found: list[Row], departing: Sequence[Departure], trial: Trial, lay
         return Culprit(tensor=first.what, layer=first.layer, axis=axis)
     if row is None:
         return None
-    axis = blamed_axis(row, plan, trial.cures) if row.verdict == "BUG" else None
+    axis = blamed_axis(row, plan, trial.cures) if row.denies else None
     return Culprit(tensor=row.name, layer=layer_of(row.entry, layers), axis=axis)
 
 

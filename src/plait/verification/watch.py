@@ -32,6 +32,7 @@ class Watch:
     def __init__(self, decoder: Decoder, performed: Callable[[], int] = lambda: 0) -> None:
         self.around: AbstractContextManager[object] = nullcontext()
         self.layer: str | None = None
+        self.sample = 0  # the first of the microbatch that it is in forward with
         self.flops: Counter[str] = Counter()
         self._performed = performed
         self._layers = decoder.layers
@@ -48,13 +49,13 @@ class Watch:
         return [(name, partial(self._call, name, layer)) for name, layer in self._layers()]
 
     def _call(self, name: str, layer: LayerCall, hidden: Tensor | None, sequences: Sequences) -> Tensor:
-        before, self.layer = self._performed(), name
+        first = int(sequences.samples[0])
+        before, self.layer, self.sample = self._performed(), name, first
         with self.around:
             value = layer(hidden, sequences)
         self.flops[name] += self._performed() - before
         self.layer = None
         if value.dim() == 3:  # (batch, sequence or its share, hidden)
-            first = int(sequences.samples[0])
             self._seen[name].append((first, value.detach().clone()))
             if value.requires_grad:
                 value.register_hook(partial(self._note_gradient, name, first))
