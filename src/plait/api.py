@@ -46,7 +46,7 @@ __all__ = ["check", "load", "measured", "plan", "profile", "report", "require_le
 _PATIENCE = 300.0  # seconds: nobody hears from a rank while it measures
 _MOST_RANKS = 8  # of a proof, on this machine
 _SAMPLE_TOKENS = 160
-_TEXTS = {"data.text", "data.tokenizer", "data.validation_fraction"}  # without them nothing is said of the texts
+_CUTTING = {"training.sequence_length", "data.tokenizer", "data.validation_fraction"}  # who knows if texts suffice?
 
 
 def load(path: str | PathLike[str]) -> Job:
@@ -197,9 +197,10 @@ def verify(
     Plait describes it. `batch`: the global batch, as `Sequences` with targets, or tokens (sequences, length + 1).
     `training`: optimizer, clipping and learning rate; the batch's own sizes count.
     Raises IllegalJob for a plan of more than 8 ranks or not legal for module and batch, RankFailure for a failed rank,
-    UnusableInput for a dump that can't be written, ValueError for a batch without targets, and what building raises.
+    UnusableInput for a dump that can't be written; ValueError or TypeError for a batch without targets or with tokens
+    that the model does not know, and for a module that is no decoder or that its rules don't fit; what building raises.
     """
-    from plait.plans.legality import plan_problems
+    from plait.plans.legality import batch_problems, plan_problems
     from plait.specs.training import TrainingSpec
     from plait.verification.source import Experiment
     from plait.verification.verify import verify_module
@@ -208,10 +209,10 @@ def verify(
         message = f"it has {plan.ranks} ranks, and a module can't be made smaller for fewer"
         raise IllegalJob([Problem(key="plan", message=message, legal=f"at most {_MOST_RANKS}")])
     experiment = Experiment.given(build_model, rules, plan, batch, training or TrainingSpec())
-    cluster = ClusterSpec(ranks=plan.ranks)
-    if wrong := plan_problems(
-        Job(model=experiment.source.whole("fp32").spec, training=experiment.training, cluster=cluster), plan
-    ):
+    model, asked = experiment.source.whole("fp32").spec, experiment.training
+    job = Job(model=model, training=asked, cluster=ClusterSpec(ranks=plan.ranks))
+    wrong = plan_problems(job, plan) or batch_problems(model, plan, asked.global_batch, asked.sequence_length)
+    if wrong:
         raise IllegalJob(wrong)
     return verify_module(experiment, dump=dump)
 
@@ -248,8 +249,8 @@ def _search(job: Job, measurements: Measurements) -> Plans:
 def _report(table: Mapping[str, Any]) -> Report:
     parsed = parse_job(table)
     job, unknown = parsed.job, parsed.unknown
-    length = None if "training.sequence_length" in unknown else job.training.sequence_length
-    texts = Look() if unknown & _TEXTS else look_at_texts(job.data, length)
+    length = None if unknown & _CUTTING else job.training.sequence_length
+    texts = Look() if "data.text" in unknown else look_at_texts(job.data, length)
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
     settled = with_most_ranks(job) if job.cluster.ranks_open and not errors else job
     return Report(errors=errors, warnings=tuple(cautions(settled, usable_cores(), unknown, texts_seen=texts.whole)))

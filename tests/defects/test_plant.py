@@ -80,6 +80,18 @@ def test_what_it_can_not_obey_is_refused(where):
         pass
 
 
+@pytest.mark.parametrize("where", [{"step": 0}, {"step": True}, {"step": 1.5}, {"layer": ""}, {"layer": 3}])
+def test_what_names_no_step_and_no_layer_is_refused(where):
+    with pytest.raises(ValueError, match=r"steps count from 1|a layer is named"), plant("bucket-not-reduced", **where):
+        pass
+
+
+@pytest.mark.parametrize("what", [None, 5, int])
+def test_what_is_no_defect_is_refused(what):
+    with pytest.raises(TypeError, match="is neither"), plant(what):
+        pass
+
+
 def test_an_axis_that_it_can_not_be_planted_along_is_refused():
     with pytest.raises(ValueError, match="legal here: data, tensor"), plant("louder", axis="pipeline"):
         pass

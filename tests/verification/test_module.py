@@ -14,6 +14,7 @@ from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer, Weight
 from plait.models.gpt import Decoder
 from plait.models.init import initialise
+from plait.models.sequences import Sequences
 from plait.plans.plan import Plan
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
@@ -200,13 +201,71 @@ def test_a_plan_of_more_ranks_than_a_proof_has_is_refused():
         plait.verify(plain, None, replace(DP2, data=16, data_shares=(1,) * 16), BATCH)
 
 
+def frozen() -> Decoder:
+    decoder = plain()
+    decoder.get_parameter("model.norm.weight").requires_grad_(False)
+    return decoder
+
+
+def undescribed() -> Decoder:
+    decoder = plain()
+    decoder.extra = torch.nn.Parameter(torch.ones(3))
+    return decoder
+
+
+def no_decoder() -> torch.nn.Module:
+    return torch.nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (frozen, ValueError, "model.norm.weight is frozen"),
+        (undescribed, ValueError, "extra is in the module and not in its description"),
+        (no_decoder, TypeError, "Linear"),
+    ],
+)
+def test_a_module_that_can_not_be_cut_is_told_before_any_rank_is_asked(build, error, words):
+    with pytest.raises(error, match=words):
+        plait.verify(build, None, DP2, BATCH)
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        (BATCH + 1000, "vocabulary; one of them is 10"),
+        (BATCH - 500, "tokens go from 0"),
+        (BATCH[:, :1], "at least"),
+        (BATCH[0], "at least"),
+        (BATCH[:0], "none of them empty"),
+        (BATCH.float(), "int64"),
+        (Sequences.of(BATCH[:, 1:], torch.full_like(BATCH[:, 1:], -100)), "nothing to learn"),
+        (Sequences.of(BATCH), "targets"),
+    ],
+)
+def test_a_batch_that_proves_nothing_is_told_before_any_rank_is_asked(batch, words):
+    with pytest.raises(ValueError, match=words):
+        plait.verify(plain, None, DP2, batch)
+
+
+def test_a_batch_that_is_too_long_for_the_model_is_illegal():
+    long = BATCH.repeat(1, 40)
+    with pytest.raises(IllegalJob, match="positions that the model has learned"):
+        plait.verify(tied_shapes, None, DP2, long)
+
+
+def tied_shapes() -> Decoder:
+    """Learned positions, a head that is the embedding, and no values yet."""
+    spec = replace(plain().spec, positions="learned", tie_embeddings=True)
+    with torch.device("meta"):
+        return Decoder(spec, seed=0)
+
+
+@pytest.mark.parametrize("plan", [DP2, PP2], ids=["dp2", "pp2"])
+def test_a_tied_module_of_shapes_alone_is_drawn(verify, plan):
+    assert verify(tied_shapes, plan).verdict == "REASSOCIATION"
+
+
 def test_from_python_on_ranks_of_its_own():
     found = plait.verify(plain, None, DP2, BATCH)
     assert found.verdict == "REASSOCIATION"
-
-
-def test_a_batch_without_targets_proves_nothing():
-    from plait.models.sequences import Sequences
-
-    with pytest.raises(ValueError, match="targets"):
-        plait.verify(plain, None, DP2, Sequences.of(BATCH))

@@ -57,7 +57,10 @@ def command(
     chosen = None if plan is None else read_plan(plan, asked).plan
     verification = verify_job(asked, chosen, ranks=ranks, dump=dump, witness=witness)
     code = 1 if verification.denied else 0
-    return Answer(document=document(verification), lines=list(verification_lines(verification)), code=code)
+    lines = list(verification_lines(verification))
+    if dump is not None:
+        lines.append([("dim", f"Both sides' gradients: {dump / 'reference.safetensors'} and parallel.safetensors.")])
+    return Answer(document=document(verification), lines=lines, code=code)
 
 
 def verification_lines(verification: Verification) -> Iterator[Line]:

@@ -40,6 +40,10 @@ class Defect:
     def __init__(self, here: Here, *, layer: str | None = None, axis: str | None = None, step: int | None = None):
         if axis is not None and axis not in self.axes:
             raise ValueError(f"{self.name} can't be planted along {axis}; legal here: {', '.join(self.axes) or 'none'}")
+        if layer is not None and not (isinstance(layer, str) and layer):
+            raise ValueError(f'a layer is named, as "block 0"; {layer!r} names none')
+        if step is not None and (type(step) is not int or step < 1):
+            raise ValueError(f"steps count from 1; {step!r} is none of them")
         if layer is not None and not self.in_one_layer:
             raise ValueError(f"{self.name} concerns the whole model: it can't be planted in {layer} alone")
         if step is not None and not self.in_one_step:
@@ -74,8 +78,10 @@ DEFECTS: dict[str, type[Defect]] = {}  # by name, as they are defined
 
 def find(defect: str | type[Defect]) -> type[Defect]:
     """The class of a defect. Raises ValueError, with the nearest names, where there is none of that name."""
-    if not isinstance(defect, str):
+    if isinstance(defect, type) and issubclass(defect, Defect):
         return defect
+    if not isinstance(defect, str):
+        raise TypeError(f"a defect is named, or is a class of Defect; {defect!r} is neither")
     if defect not in DEFECTS:
         near = get_close_matches(defect, DEFECTS, n=3, cutoff=0.3) or sorted(DEFECTS)
         raise ValueError(f"there is no defect {defect!r}; the nearest: {', '.join(near)}")

@@ -42,7 +42,7 @@ def parallelize(
 
     `rules` describes the module's layers; a Plait decoder brings its own description. Before anything is cut or sent it
     raises IllegalJob, with what `plait check` says, for a plan that is not legal for the module or not of this mesh;
-    ValueError where a description and the module disagree about a weight.
+    ValueError where a description and the module disagree about a weight, or one is frozen.
     """
     if wrong := module_problems(module.spec, plan, mesh.shape):
         raise IllegalJob(wrong)
@@ -83,6 +83,10 @@ def _whole(module: Decoder, weight: Weight) -> torch.nn.Parameter:
         whole = module.get_parameter(weight.path)
     except AttributeError as error:
         raise ValueError(f"{weight.path} is in the description and not in the module") from error
+    if not whole.requires_grad:
+        raise ValueError(
+            f"{weight.path} is frozen (requires_grad is False); weights that don't learn are not built yet"
+        )
     if tuple(whole.shape) != weight.shape:
         raise ValueError(f"{weight.path} is {tuple(whole.shape)} in the module, {weight.shape} in its description")
     return whole

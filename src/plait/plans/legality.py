@@ -51,17 +51,22 @@ _RULES = (*BUILT_RULES, *MODEL_RULES, *AXIS_RULES, *RANK_RULES, *LIST_RULES, FIL
 def problems(job: Job, unknown: frozenset[str] = frozenset()) -> list[Problem]:
     """Every broken rule, but for those that read a key of `unknown` (whose value in the job is a stand-in).
 
-    A rule that the remedy of an earlier one mends as well is not reported again.
+    A rule that the remedy of an earlier one mends as well is told along with that one.
     """
     rules = _judged(unknown)
     found: list[Problem] = []
     settled: Mapping[str, Any] = {}
-    mended = job
+    mended = [job]  # by the advice of none, of the first, of the first two, …
     for rule in broken(rules, job):
-        if not rule.holds(mended):
+        if not rule.holds(mended[-1]):
             problem, settled = explain(rule, job, settled, rules)
-            mended = with_values(job, settled)
+            mended.append(with_values(job, settled))
             found.append(problem)
+        else:
+            mender = next(number for number, one in enumerate(mended) if rule.holds(one)) - 1
+            also = rule.breach(job).message
+            if also not in found[mender].message:
+                found[mender] = replace(found[mender], message=f"{found[mender].message}; and {also}")
     return found
 
 

@@ -81,5 +81,7 @@ def judge(key: str, value: object) -> Problem | None:
     if value in choice.coming or (isinstance(value, str) and choice.forms and re.fullmatch(choice.forms, value)):
         return Problem(key=key, message=f"{name} = {shown(value)} is not built yet", legal=choice.built)
     known = [str(word) for word in (*choice.built, *choice.coming)]
-    message = f"{name} = {shown(value)} is not one of its values; the nearest is {nearest(str(value), known)[0]}"
+    found = nearest(str(value), known)[0]
+    coming = ", which is not built yet" if found not in map(str, choice.built) else ""
+    message = f"{name} = {shown(value)} is not one of its values; the nearest is {found}{coming}"
     return Problem(key=key, message=message, legal=choice.built)

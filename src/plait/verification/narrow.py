@@ -45,8 +45,7 @@ class Subject:
     @property
     def affordable(self) -> bool:
         """Whether both sides can run it several times in seconds."""
-        weights = {weight.name: prod(weight.shape) for layer in describe_gpt(self.model) for weight in layer.weights}
-        count = sum(weights.values())
+        count = _weights(self.model)
         tokens = self.training.global_batch * self.training.sequence_length
         few = count <= _MOST_WEIGHTS and self.model.layers <= _MOST_LAYERS
         return few and 6 * count * tokens <= _MOST_FLOPS
@@ -236,7 +235,19 @@ def _rebucketed(subject: Subject, model: ModelSpec) -> Subject:
     return replace(subject, plan=replace(subject.plan, bucket_bytes=max(1, after // 3)))
 
 
+def _weights(model: ModelSpec) -> int:
+    """Elements of all weights. Blocks are alike: one is counted."""
+    one, two = (
+        sum(
+            {
+                w.name: prod(w.shape) for layer in describe_gpt(replace(model, layers=count)) for w in layer.weights
+            }.values()
+        )
+        for count in (1, 2)
+    )
+    return one + (model.layers - 1) * (two - one)
+
+
 def _rank_bytes(model: ModelSpec, plan: Plan) -> int:
     """Roughly, the bytes of one rank's gradients in float32."""
-    weights = sum(prod(weight.shape) for layer in describe_gpt(model) for weight in layer.weights)
-    return 4 * weights // (plan.tensor * plan.pipeline)
+    return 4 * _weights(model) // (plan.tensor * plan.pipeline)

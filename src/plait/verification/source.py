@@ -104,9 +104,13 @@ class Given:
     def whole(self, precision: Precision) -> Decoder:
         with _seeded():
             built = self.build_model()
+        if not isinstance(built, Decoder):
+            raise TypeError(
+                f"build_model gave {type(built).__name__}; what can be parallelized is a Decoder, or one changed"
+            )
+        _require_described(built, describe_gpt(built.spec) if self.rules is None else self.rules)
         if any(parameter.is_meta for parameter in built.parameters()):
-            built = built.to_empty(device="cpu")
-            initialise(built, built.spec, built.seed)
+            built = _drawn(built)
         return built.to(DTYPES[precision])
 
     def to_cut(self, precision: Precision) -> Decoder:
@@ -117,6 +121,41 @@ class Given:
 
     def computing(self, precision: Precision, lift: Lift) -> AbstractContextManager[object]:
         return lift if precision == "fp64" else nullcontext()
+
+
+def _require_described(built: Decoder, layers: Sequence[Layer]) -> None:
+    """Raises ValueError where module and description disagree, or a weight is frozen: before any rank is asked."""
+    described = {weight.path: weight.shape for layer in layers for weight in layer.weights}
+    found = dict(built.named_parameters(remove_duplicate=False))
+    for path, shape in described.items():
+        if path not in found:
+            raise ValueError(f"{path} is in the description and not in the module")
+        if tuple(found[path].shape) != shape:
+            raise ValueError(f"{path} is {tuple(found[path].shape)} in the module, {shape} in its description")
+        if not found[path].requires_grad:
+            raise ValueError(f"{path} is frozen (requires_grad is False), and what doesn't learn is not built yet")
+    ours = {id(found[path]) for path in described}
+    for path, parameter in found.items():
+        if id(parameter) not in ours:
+            raise ValueError(f"{path} is in the module and not in its description: give rules that describe it")
+    names = {weight.name: weight.path for layer in layers for weight in layer.weights}
+    owners: dict[int, str] = {}
+    for name, path in names.items():
+        other = owners.setdefault(id(found[path]), name)
+        if other != name:
+            raise ValueError(f"{other} and {name} are one weight in the module and two in its description")
+
+
+def _drawn(built: Decoder) -> Decoder:
+    """A module of shapes alone with its first values; a weight that stands in two places stays one."""
+    places = list(built.named_parameters(remove_duplicate=False))
+    built = built.to_empty(device="cpu")
+    first = {id(shape): path for path, shape in reversed(places)}
+    for path, shape in places:
+        owner, _, leaf = path.rpartition(".")
+        setattr(built.get_submodule(owner), leaf, built.get_parameter(first[id(shape)]))
+    initialise(built, built.spec, built.seed)
+    return built
 
 
 @contextmanager
@@ -153,16 +192,54 @@ class Experiment:
         training: TrainingSpec,
     ) -> Experiment:
         """A user's module under a plan, on a global batch: sequences with targets, or tokens (sequences, length + 1),
-        each of which is the target of the one before it. Its size goes before that of `training`."""
-        rows = batch if isinstance(batch, Sequences) else Sequences.of(batch[:, :-1], batch[:, 1:])
-        if rows.targets is None or rows.tokens is None:
-            raise ValueError("a proof needs a batch with tokens and targets")
+        each of which is the target of the one before it. Its size goes before that of `training`.
+
+        Raises TypeError for what is no batch, or no Decoder; ValueError for a batch that nothing can be learned from,
+        or a module that its description does not fit.
+        """
+        rows = _rows(batch)
+        assert rows.tokens is not None
         size, length = rows.tokens.shape
         fitting = replace(training, global_batch=size, sequence_length=length)
-        return cls(source=Given(build_model=build_model, rules=rules, rows=rows), training=fitting, plan=plan)
+        source = Given(build_model=build_model, rules=rules, rows=rows)
+        _require_known(rows, source.whole("fp32").spec.vocab)
+        return cls(source=source, training=fitting, plan=plan)
 
     def targets(self, step: int) -> int:
         """How many targets a step's global batch has."""
         targets: Tensor | None = self.source.batch(step).targets
         assert targets is not None
         return int((targets != IGNORED).sum())
+
+
+def _rows(batch: Sequences | Tensor) -> Sequences:
+    """The batch as sequences of two dims, with targets."""
+    if isinstance(batch, Tensor):
+        if batch.dim() != 2 or batch.shape[1] < 2:
+            raise ValueError(
+                f"a batch of tokens is (sequences, length + 1), at least (1, 2); this is {tuple(batch.shape)}"
+            )
+        batch = Sequences.of(batch[:, :-1], batch[:, 1:])
+    elif not isinstance(batch, Sequences):
+        raise TypeError(f"a batch is a tensor of tokens or Sequences, not {type(batch).__name__}")
+    tokens, targets = batch.tokens, batch.targets
+    if tokens is None or targets is None:
+        raise ValueError("a proof needs a batch with tokens and targets")
+    if tokens.dim() != 2 or 0 in tokens.shape or targets.shape != tokens.shape:
+        shapes = f"{list(tokens.shape)}, {list(targets.shape)}"
+        raise ValueError(f"tokens and targets are (sequences, length), none of them empty: {shapes}")
+    return batch
+
+
+def _require_known(rows: Sequences, vocab: int) -> None:
+    """Raises ValueError for tokens or targets that the model can't know, or no target at all."""
+    for name, values, least in (("tokens", rows.tokens, 0), ("targets", rows.targets, IGNORED)):
+        assert values is not None
+        if values.dtype != torch.int64:
+            raise ValueError(f"{name} are whole numbers of 64 bits (torch.int64), not {values.dtype}")
+        known = (values >= 0) & (values < vocab) | (values == IGNORED if least < 0 else False)
+        if not known.all():
+            wrong = int(values[~known][0])
+            raise ValueError(f"{name} go from 0 to {vocab - 1}, the model's vocabulary; one of them is {wrong}")
+    if bool((rows.targets == IGNORED).all()):
+        raise ValueError("a batch in which every target is left out has nothing to learn")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -68,6 +69,11 @@ def verify_plan(
     there is no such witness.
     """
     start = perf_counter()
+    _require_place(dump)
+    if witness and find_spec("transformers") is None:
+        raise UnusableInput(
+            "transformers is not installed here, so that it can be no witness: pip install transformers"
+        )
     with _running(run) as running:
         subject = with_biting_clip(narrow(job.model, job.training, plan, ranks), running)
         precise = replace(subject.training, precision="fp32")
@@ -92,6 +98,7 @@ def verify_module(
     Raises as `verify_plan` does, and what building the model raises.
     """
     start = perf_counter()
+    _require_place(dump)
     layers = experiment.source.layers
     with _running(run) as running:
         asked = with_biting_clip(experiment, running)
@@ -204,6 +211,22 @@ def _drift(sides: _Sides) -> float:
 def _losses(sides: _Sides) -> tuple[tuple[float, float], ...]:
     entries = sorted(entry for entry in sides.reference if entry.kind == "loss" and not entry.evaluated)
     return tuple((float(sides.reference[e]), float(sides.parallel[e])) for e in entries if e in sides.parallel)
+
+
+def _require_place(directory: str | PathLike[str] | None) -> None:
+    """Raises UnusableInput where a dump can't be written, before anything is proven."""
+    if directory is None:
+        return
+    if not str(directory):
+        raise UnusableInput("the dump needs a directory, and its name is empty")
+    place = Path(directory)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for name in _Sides._fields:
+            with (place / f"{name}.safetensors").open("ab"):
+                pass
+    except OSError as error:
+        raise UnusableInput(f"{place}: the gradients can't be written: {error}") from error
 
 
 def _dump(directory: str | PathLike[str] | None, findings: _Findings) -> None:
