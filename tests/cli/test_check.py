@@ -121,7 +121,8 @@ def test_people_read_one_line_an_error(write, capsys):
     assert main(["check", write(contract_table({"plan.tensor": 9, "plan.zero": 2}))]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "plan.zero: zero = 2 is not built yet; legal here: 0"
-    assert lines[1].startswith("plan.tensor: tensor = 9 exceeds the 5 heads; legal here: 1")
+    assert lines[1].startswith("plan.tensor: tensor = 9 exceeds the 5 heads; and ")  # what the same advice mends
+    assert lines[1].endswith("; legal here: 1")
     assert lines[-1].endswith("job.toml is not legal: 2 errors")
 
 

@@ -30,33 +30,6 @@ class NotANumber(Defect):
         return finish(*args) * (1.0 if self.here.model is None else float("nan"))
 
 
-class WidenedOverwrites(Defect):
-    """The gradient that is widened for the sum takes the place of those before it: all but the last microbatch is lost,
-    in bfloat16 alone (NVIDIA-NeMo/Automodel#3530 once more)."""
-
-    name, issue = "widened-overwrites", "own"
-    wraps = "plait.parallel.data_parallel:GradientBuffers._collect"
-
-    def instead(self, collect, buffers, name, weight):
-        if weight.grad.dtype != buffers.views[name].dtype:
-            buffers.views[name].zero_()
-        collect(buffers, name, weight)
-
-
-class EvaluationMovesWeights(Defect):
-    """An evaluation leaves the weights half as large again."""
-
-    name, issue = "evaluation-moves-weights", "own"
-    wraps = "plait.parallel.model:ParallelModel.evaluate"
-
-    def instead(self, evaluate, model, rows):
-        loss = evaluate(model, rows)
-        with torch.no_grad():
-            for weight in model.weights.values():
-                weight.mul_(1.5)
-        return loss
-
-
 class DyingRank(Defect):
     """A rank raises in the middle."""
 

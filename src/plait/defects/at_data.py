@@ -30,6 +30,7 @@ __all__ = [
     "ReplicaDrifts",
     "SameDropoutEverywhere",
     "SumTakenTwice",
+    "WidenedOverwrites",
 ]
 
 _LIMIT = 0.01  # below the norm of any bucket of a model that has just begun
@@ -169,6 +170,21 @@ class SumTakenTwice(Defect):
             all_reduce(tensor, group).wait()
             tensor.div_(group.size)
         return reduce(tensor, group)
+
+
+class WidenedOverwrites(Defect):
+    """A gradient that is widened for the sum takes the place of those before it: all but the last microbatch's are
+    lost, in bfloat16 alone (NVIDIA-NeMo/Automodel#3530 once more)."""
+
+    name, issue = "widened-overwrites", "own"
+    wraps = "plait.parallel.data_parallel:GradientBuffers._collect"
+
+    def instead(
+        self, collect: Callable[..., None], buffers: GradientBuffers, name: str, weight: torch.nn.Parameter
+    ) -> None:
+        if self.strikes() and weight.grad is not None and weight.grad.dtype != buffers.views[name].dtype:
+            buffers.views[name].zero_()
+        collect(buffers, name, weight)
 
 
 class ReplicaDrifts(Defect):

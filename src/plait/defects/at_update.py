@@ -9,12 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from plait.defects.defect import Defect
 from plait.models.sequences import Sequences
 from plait.parallel.model import ParallelModel
 from plait.training.optimizer import Optimizer
 
-__all__ = ["DropoutStepStuck", "FusedCopies", "LateLearningRate", "MastersNotCopied", "MomentumLost", "NormsDecay"]
+__all__ = [
+    "DropoutStepStuck",
+    "EvaluationMovesWeights",
+    "FusedCopies",
+    "LateLearningRate",
+    "MastersNotCopied",
+    "MomentumLost",
+    "NormsDecay",
+]
 
 
 class _OnlyInParallel(Defect):
@@ -107,3 +117,17 @@ class FusedCopies(Defect):
     def instead(self, displaced: Callable[..., frozenset[str]], model: ParallelModel) -> frozenset[str]:
         struck = [layer for layer in model.layers if self.layer in (None, layer.name)]
         return displaced(model) - {weight.name for layer in struck for weight in layer.weights}
+
+
+class EvaluationMovesWeights(Defect):
+    """An evaluation leaves the weights half as large again."""
+
+    name, issue = "evaluation-moves-weights", "own"
+    wraps = "plait.parallel.model:ParallelModel.evaluate"
+
+    def instead(self, evaluate: Callable[..., float | None], model: ParallelModel, rows: Sequences) -> float | None:
+        loss = evaluate(model, rows)
+        with torch.no_grad():
+            for weight in model.weights.values() if self.strikes() else ():
+                weight.mul_(1.5)
+        return loss

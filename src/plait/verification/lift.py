@@ -27,7 +27,7 @@ class Lift(TorchFunctionMode):
     """A context. `where()` names the layer that is computing, and the first sample of its microbatch; `pinned` are the
     layers in which something stayed narrow, `looks` what they were told of what they computed, in its order."""
 
-    def __init__(self, where: Callable[[], tuple[str | None, int]]) -> None:
+    def __init__(self, where: Callable[[], tuple[str | None, int]] = lambda: (None, 0)) -> None:
         super().__init__()
         self.where = where
         self.pinned: set[str] = set()

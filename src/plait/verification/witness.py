@@ -35,7 +35,7 @@ def witness_traces(model: ModelSpec, training: TrainingSpec, precision: Precisio
     """
     source = Drawn(model=replace(model, dropout=0.0), training=training)
     ours, batch = source.whole(precision), source.batch(0)
-    lift: AbstractContextManager[object] = Lift(lambda: (None, 0)) if precision == "fp64" else nullcontext()
+    lift: AbstractContextManager[object] = Lift() if precision == "fp64" else nullcontext()
     with lift:  # frequencies of the rotation are computed where it is built
         theirs = published_module(model).to(DTYPES[precision])
     theirs.load_state_dict(ours.state_dict(), strict=True)
