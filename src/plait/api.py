@@ -84,13 +84,14 @@ def profile(
     """Measure this machine with ranks of its own (default: `devices.benchmark.default_ranks`), in 20 to 60 seconds."""
     from functools import partial
 
+    from plait.collectives.links import measure_links
     from plait.devices.benchmark import default_ranks, measure_machine
     from plait.devices.device import current_device
     from plait.launchers import RankPool
 
     count = ranks or default_ranks()
     with RankPool(count, backend=current_device().backend) as pool:
-        return measure_machine(partial(pool.run, timeout=_PATIENCE), count, grid=grid, tell=tell)
+        return measure_machine(partial(pool.run, timeout=_PATIENCE), count, measure_links, grid=grid, tell=tell)
 
 
 def measured(path: Path | None = None, *, tell: Callable[[str], None] = lambda stage: None) -> Measurements:

@@ -5,6 +5,7 @@
     ├── IllegalJob           a readable job that breaks rules; carries every Problem    exit 1 or 2
     ├── IllegalSchedule      a schedule that deadlocks, loses a microbatch, or holds too many
     ├── NothingFits          the search found no legal plan that fits                   exit 1
+    ├── PeerLost             a rank waits for one that is gone, and says which
     └── RankFailure          a rank raised or died; carries the first failing rank's own words
 
 A message gives the rule, the numbers and the remedy. Anything else that escapes is a defect of Plait.
@@ -15,7 +16,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["IllegalJob", "IllegalSchedule", "NothingFits", "PlaitError", "Problem", "RankFailure", "UnusableInput"]
+__all__ = [
+    "IllegalJob",
+    "IllegalSchedule",
+    "NothingFits",
+    "PeerLost",
+    "PlaitError",
+    "Problem",
+    "RankFailure",
+    "UnusableInput",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +63,10 @@ class IllegalSchedule(PlaitError):
 
 class NothingFits(PlaitError):
     """No legal plan fits the memory of the devices."""
+
+
+class PeerLost(PlaitError):
+    """A rank that this one waits for has died, hangs, or does something else; the message names it."""
 
 
 class RankFailure(PlaitError):

@@ -11,9 +11,9 @@ import pytest
 
 from plait.cli import doctor
 from plait.cli.main import main
+from plait.collectives.contents import Delivery
 from plait.devices.checkup import Check
 from plait.devices.device import Device
-from plait.devices.exchange import Exchange
 from plait.specs.links import LinkKind
 from plait.specs.measurement_files import write_measurements
 from plait.specs.measurements import Gemm, Host, Measurements
@@ -37,10 +37,10 @@ def test_what_a_doctor_says_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp
     assert code == (0 if document["ok"] else 1)
     checks = {check["name"]: check for check in document["checks"]}
     assert document["ok"] == all(check["ok"] for check in checks.values())
-    exchanged = [name for name in checks if name.endswith("over gloo")]
-    assert len(exchanged) == 6
+    exchanged = [name for name in checks if name.endswith(("over gloo", "over shared-memory"))]
+    assert len(exchanged) == 7
     assert all(checks[name]["ok"] for name in exchanged)
-    assert "4 MiB in" in checks["all_reduce over gloo"]["detail"]
+    assert "4 MiB in" in checks["all_reduce over shared-memory"]["detail"]
 
 
 def test_one_planted_fault_is_the_answer_no(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -63,11 +63,11 @@ def test_a_sound_page_ends_well():
 
 
 def test_wrong_contents_name_the_rank():
-    def exchange(kind: LinkKind, wrong: int) -> Exchange:
-        return Exchange(kind=kind, bytes=1024, seconds=1e-3, numbers=256, wrong=wrong)
+    def exchange(kind: LinkKind, wrong: int) -> Delivery:
+        return Delivery(wire="gloo", kind=kind, bytes=1024, seconds=1e-3, numbers=256, wrong=wrong)
 
     found = [(exchange("send", 0), exchange("all_reduce", 0)), (exchange("send", 0), exchange("all_reduce", 3))]
-    send, all_reduce = doctor.check_exchange("gloo", found)
+    send, all_reduce = doctor.check_exchange(found)
     assert send.ok
     assert not all_reduce.ok
     assert "rank 1 has 3 wrong numbers of 256" in all_reduce.detail
@@ -82,14 +82,14 @@ def hang(device: Device) -> None:
 
 
 def test_a_rank_that_dies_is_a_failed_check(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("plait.devices.exchange.exchange_contents", die)
+    monkeypatch.setattr("plait.collectives.contents.exchange_contents", die)
     (check,) = doctor.check_ranks(Device())
     assert not check.ok
     assert "exit code 7" in check.detail
 
 
 def test_a_rank_that_hangs_is_a_failed_check_in_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("plait.devices.exchange.exchange_contents", hang)
+    monkeypatch.setattr("plait.collectives.contents.exchange_contents", hang)
     monkeypatch.setattr(doctor, "_PATIENCE", 0.5)
     (check,) = doctor.check_ranks(Device())
     assert not check.ok

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from plait.collectives.point_to_point import Transfer, start_transfers
+from plait.collectives.point_to_point import start_transfers
 from plait.collectives.process_groups import build_mesh
 from plait.collectives.recorder import record
+from plait.collectives.wire import Transfer
 from plait.plans.prediction import Traffic
 from plait.sharding.mesh_shape import MeshShape
 from tests.collectives.drawn import drawn

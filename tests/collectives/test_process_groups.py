@@ -91,7 +91,7 @@ def test_meshes_share_their_groups(run_on_ranks):
 
 def handles():
     first, second = build_mesh(MeshShape(data=2)), build_mesh(MeshShape(tensor=2))
-    return first.axis("data").handle is second.axis("tensor").handle is not None
+    return first.axis("data").wire is second.axis("tensor").wire is not None
 
 
 def test_the_same_ranks_along_another_axis_are_the_same_group(run_on_ranks):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from plait.collectives.links import measure_links
 from plait.devices.benchmark import default_ranks, measure_machine, rank_counts
 from plait.devices.device import current_device
 from plait.specs.measurement_files import document_of, read_measurements, write_measurements
@@ -31,7 +32,9 @@ def test_a_profile_starts_few_ranks():
 
 def test_a_whole_profile(run_on_ranks: RunOnRanks, tmp_path: Path):
     told: list[str] = []
-    measured = measure_machine(partial(run_on_ranks, 2), 2, grid=TINY, dtypes=("fp32", "fp64"), tell=told.append)
+    measured = measure_machine(
+        partial(run_on_ranks, 2), 2, measure_links, grid=TINY, dtypes=("fp32", "fp64"), tell=told.append
+    )
     assert told == ["operations", "ranks at once", "links between 2 ranks"]
     assert {one.dtype for one in measured.gemm} == {"fp32", "fp64"}
     assert {one.ranks for one in measured.collectives} == {one.ranks for one in measured.overlap} == {2}
@@ -51,6 +54,6 @@ def test_a_whole_profile(run_on_ranks: RunOnRanks, tmp_path: Path):
 
 
 def test_one_rank_has_no_links(run_on_ranks: RunOnRanks):
-    measured = measure_machine(partial(run_on_ranks, 1), 1, grid=TINY, dtypes=("fp32",))
+    measured = measure_machine(partial(run_on_ranks, 1), 1, measure_links, grid=TINY, dtypes=("fp32",))
     assert measured.collectives == measured.overlap == ()
     assert measured.contention.ranks == 1

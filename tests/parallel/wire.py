@@ -1,7 +1,9 @@
-"""A second count of what is sent, that shares nothing with the recorder: patched around torch's own process groups.
+"""A second count of what is sent, that shares nothing with the recorder: patched around torch's own process groups, and
+around the shared memory that stands in for them between processes of one host.
 
 Every collective of torch.distributed, whatever its name in Python, ends in a method of ProcessGroup. Each is wrapped,
 those that Plait has no use for too, so that nothing slips by; the bytes are those of the tensors that were passed.
+Parts of different sizes count as long as the longest, on either wire.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from plait.collectives.shared_memory import SharedMemory
+from plait.collectives.wire import Transfer
 
 # what the whole group works on: an all-reduce's tensor, an all-gather's output, a reduce-scatter's input
 _PAYLOADS: dict[str, tuple[str, Callable[..., list[torch.Tensor]]]] = {
@@ -42,11 +47,39 @@ def count_on_the_wire() -> Iterator[Wire]:
     plain = {name: methods[name] for name in (*_PAYLOADS, *_OTHERS) if name in methods}  # torch 2.13 renamed some
     for name in plain:
         setattr(dist.ProcessGroup, name, _counting(wire, name, getattr(dist.ProcessGroup, name)))
+    shared = {name: vars(SharedMemory)[name] for name in (*_SHARED, "exchange")}
+    for name, method in shared.items():
+        setattr(SharedMemory, name, _counting_shared(wire, name, method))
     try:
         yield wire
     finally:
+        for name, method in shared.items():
+            setattr(SharedMemory, name, method)
         for name, method in plain.items():
             setattr(dist.ProcessGroup, name, method)
+
+
+_SHARED: dict[str, Callable[..., int]] = {
+    "all_reduce": lambda flat, _: flat.nbytes,
+    "all_gather": lambda flat, counts: len(counts) * max(counts) * flat.itemsize,
+    "reduce_scatter": lambda parts: len(parts) * max(part.nbytes for part in parts),
+    "all_to_all": lambda parts, _: sum(part.nbytes for part in parts),
+    "broadcast": lambda flat, _: flat.nbytes,
+}
+
+
+def _counting_shared(wire: Wire, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(memory: SharedMemory, *args: Any) -> Any:
+        ranks = tuple(member.rank for member in memory._arena._members)
+        if name == "exchange":
+            for transfer in args[0]:
+                assert isinstance(transfer, Transfer)
+                wire[ranks, transfer.direction, transfer.tensor.nbytes] += 1
+        else:
+            wire[ranks, name, _SHARED[name](*args)] += 1
+        return method(memory, *args)
+
+    return counted
 
 
 def _counting(wire: Wire, name: str, method: Callable[..., Any]) -> Callable[..., Any]:

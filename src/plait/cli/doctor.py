@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from plait.cli.output import Answer, JsonFlag, Line
 
 if TYPE_CHECKING:
+    from plait.collectives.contents import Delivery
     from plait.devices.checkup import Check
     from plait.devices.device import Device
-    from plait.devices.exchange import Exchange
 
 __all__ = ["answer_of", "check_exchange", "check_measurements", "check_ranks", "command", "examine"]
 
@@ -81,9 +81,9 @@ def check_ranks(device: Device) -> Iterator[Check]:
     """Ranks start, and what passes between them arrives whole; over the backend of this kind of device."""
     import torch
 
+    from plait.collectives.contents import exchange_contents
     from plait.devices.checkup import Check
     from plait.devices.device import Device
-    from plait.devices.exchange import exchange_contents
     from plait.errors import RankFailure
     from plait.launchers import RankPool
 
@@ -99,10 +99,10 @@ def check_ranks(device: Device) -> Iterator[Check]:
         yield Check(name=name, ok=False, detail=str(error))
         return
     yield Check(name=name, ok=True, detail="started, joined and ended")
-    yield from check_exchange(device.backend, found)
+    yield from check_exchange(found)
 
 
-def check_exchange(backend: str, found: Sequence[Sequence[Exchange]]) -> Iterator[Check]:
+def check_exchange(found: Sequence[Sequence[Delivery]]) -> Iterator[Check]:
     """One check a kind of collective, from what each rank reports of every payload."""
     from plait.devices.checkup import Check
 
@@ -115,10 +115,10 @@ def check_exchange(backend: str, found: Sequence[Sequence[Exchange]]) -> Iterato
             if exchange.wrong
         ]
         speeds = [_speed(payload) for payload in zip(*by_rank, strict=True)]
-        yield Check(name=f"{kind} over {backend}", ok=not wrong, detail="; ".join([*speeds, *wrong]))
+        yield Check(name=f"{kind} over {found[0][0].wire}", ok=not wrong, detail="; ".join([*speeds, *wrong]))
 
 
-def _speed(by_rank: Sequence[Exchange]) -> str:
+def _speed(by_rank: Sequence[Delivery]) -> str:
     from plait.units import Bytes, Seconds
 
     slowest = max(exchange.seconds for exchange in by_rank)

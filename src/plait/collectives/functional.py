@@ -1,28 +1,22 @@
 """The collectives as functions on tensors. Each returns a handle: start here, wait where the result is needed.
 
 Every message of Plait leaves through this file or `point_to_point`, and is noted by the recorder. Shares of a dim may
-be uneven (7 positions on 3 ranks: 3 / 2 / 2); on the wire each is then as long as the longest, at most one unit more.
+be uneven (7 positions on 3 ranks: 3 / 2 / 2); each is then counted as long as the longest, at most one unit more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 
 from plait.collectives.process_groups import Group
 from plait.collectives.recorder import blocked, note
+from plait.collectives.wire import Buffer, Combination, Work
 from plait.sharding.boxes import shares
 
-__all__ = ["Handle", "all_gather", "all_reduce", "own_share", "reduce_scatter"]
-
-# torch 2.13 renamed the two; the older names are all that 2.11 has
-_ALL_GATHER: Callable[..., Any] = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
-_REDUCE_SCATTER: Callable[..., Any] = getattr(dist, "reduce_scatter_single", dist.reduce_scatter_tensor)
-_OPERATIONS = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}
+__all__ = ["Handle", "all_gather", "all_reduce", "buffer", "own_share", "reduce_scatter"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class Handle:
     """A collective under way: `wait` blocks until it is done and returns its result."""
 
     axis: str
-    work: dist.Work | None
+    work: Work | None
     result: Callable[[], torch.Tensor]
 
     def wait(self) -> torch.Tensor:
@@ -41,13 +35,18 @@ class Handle:
         return self.result()
 
 
-def all_reduce(tensor: torch.Tensor, group: Group, operation: Literal["sum", "max"] = "sum") -> Handle:
+def all_reduce(tensor: torch.Tensor, group: Group, operation: Combination = "sum") -> Handle:
     """Sum (or maximum) of a contiguous tensor over the group, in place; bit-identical on all ranks."""
-    if group.size == 1:
+    if group.wire is None:
         return Handle(group.axis, None, lambda: tensor)
     note(group.axis, "all_reduce", tensor.nbytes)
-    work = dist.all_reduce(tensor, op=_OPERATIONS[operation], group=group.handle, async_op=True)
-    return Handle(group.axis, work, lambda: tensor)
+    return Handle(group.axis, group.wire.all_reduce(tensor.view(-1), operation), lambda: tensor)
+
+
+def buffer(count: int, dtype: torch.dtype, device: torch.device, group: Group) -> Buffer:
+    """Zeros that the group is going to all-reduce as a whole, again and again; every rank of it calls this alike."""
+    made = group.wire.buffer(count, dtype) if group.wire is not None and device.type == "cpu" else None
+    return made or Buffer(torch.zeros(count, dtype=dtype, device=device))
 
 
 def own_share(tensor: torch.Tensor, group: Group, dim: int) -> torch.Tensor:
@@ -58,41 +57,34 @@ def own_share(tensor: torch.Tensor, group: Group, dim: int) -> torch.Tensor:
 
 def all_gather(tensor: torch.Tensor, group: Group, dim: int, length: int) -> Handle:
     """Put the shares along `dim` together to a tensor of `length` along it, the same on all ranks."""
-    if group.size == 1:
+    if group.wire is None:
         return Handle(group.axis, None, lambda: tensor)
-    parts = shares(length, (1,) * group.size)
-    longest = parts[0][1] - parts[0][0]
-    block = _padded(tensor, dim, longest).contiguous()
-    received = block.new_empty((group.size, *block.shape))
-    note(group.axis, "all_gather", received.nbytes)
-    work = _ALL_GATHER(received, block.unsqueeze(0), group=group.handle, async_op=True)
+    lengths = [stop - start for start, stop in shares(length, (1,) * group.size)]
+    shapes = [_with(tensor.shape, dim, each) for each in lengths]
+    counts = [shape.numel() for shape in shapes]
+    note(group.axis, "all_gather", group.size * max(counts) * tensor.itemsize)
+    started = group.wire.all_gather(tensor.reshape(-1), counts)
 
     def whole() -> torch.Tensor:
-        pieces = (piece.narrow(dim, 0, stop - start) for piece, (start, stop) in zip(received, parts, strict=True))
-        return torch.cat(list(pieces), dim)
+        pieces = zip(started.results(), shapes, strict=True)
+        return torch.cat([piece.view(shape) for piece, shape in pieces], dim)
 
-    return Handle(group.axis, work, whole)
+    return Handle(group.axis, started.work, whole)
 
 
 def reduce_scatter(tensor: torch.Tensor, group: Group, dim: int) -> Handle:
     """Sum over the group; each rank keeps its share along `dim`."""
-    if group.size == 1:
+    if group.wire is None:
         return Handle(group.axis, None, lambda: tensor)
-    parts = shares(tensor.shape[dim], (1,) * group.size)
-    longest = parts[0][1] - parts[0][0]
-    blocks = [_padded(tensor.narrow(dim, start, stop - start), dim, longest) for start, stop in parts]
-    sent = torch.stack(blocks)
-    received = torch.empty_like(sent[0]).unsqueeze(0)
-    note(group.axis, "reduce_scatter", sent.nbytes)
-    work = _REDUCE_SCATTER(received, sent, group=group.handle, async_op=True)
-    start, stop = parts[group.index]
-    return Handle(group.axis, work, lambda: received[0].narrow(dim, 0, stop - start).contiguous())
+    pieces = [tensor.narrow(dim, a, b - a) for a, b in shares(tensor.shape[dim], (1,) * group.size)]
+    note(group.axis, "reduce_scatter", group.size * max(piece.numel() for piece in pieces) * tensor.itemsize)
+    started = group.wire.reduce_scatter([piece.reshape(-1) for piece in pieces])
+    shape = pieces[group.index].shape
+    return Handle(group.axis, started.work, lambda: started.results()[0].view(shape))
 
 
-def _padded(tensor: torch.Tensor, dim: int, length: int) -> torch.Tensor:
-    missing = length - tensor.shape[dim]
-    if missing == 0:
-        return tensor
-    shape = list(tensor.shape)
-    shape[dim] = missing
-    return torch.cat([tensor, tensor.new_zeros(shape)], dim)
+def _with(shape: torch.Size, dim: int, length: int) -> torch.Size:
+    """The shape with another length along a dim."""
+    changed = list(shape)
+    changed[dim] = length
+    return torch.Size(changed)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 
+from plait.collectives.c10d import C10d
+from plait.collectives.meeting import meet
+from plait.collectives.wire import Wire
 from plait.errors import PlaitError
 from plait.sharding.mesh_shape import AXES, MeshShape
 
-__all__ = ["Group", "Mesh", "build_mesh"]
+__all__ = ["Group", "Mesh", "build_mesh", "join"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,7 @@ class Group:
     axis: str
     ranks: tuple[int, ...]
     index: int
-    handle: dist.ProcessGroup | None = field(default=None, repr=False)  # None: alone
+    wire: Wire | None = field(default=None, repr=False)  # None: alone
 
     @property
     def size(self) -> int:
@@ -83,15 +88,39 @@ def build_mesh(shape: MeshShape) -> Mesh:
 
 
 # By the world that they were made in (None before it is joined) and their ranks.
-_made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...]], dist.ProcessGroup | None] = {}
+_made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...]], Wire | None] = {}
+
+
+def join(axis: str, ranks: tuple[int, ...]) -> Group | None:
+    """The group of some of the world's ranks, outside of any mesh; every rank of the world calls it. None for a rank
+    that is no member, and outside of a world."""
+    return _group(axis, ranks, dist.get_rank()) if dist.is_initialized() else None
 
 
 def _group(axis: str, ranks: tuple[int, ...], rank: int) -> Group | None:
     """The group of `ranks`, made if it is not there yet; None for a rank that is no member."""
     key = (dist.group.WORLD, ranks)
     if len(ranks) > 1 and key not in _made:
-        made = dist.new_group(list(ranks))
-        _made[key] = made if isinstance(made, dist.ProcessGroup) else None
+        _made[key] = _wire(ranks, rank)
     if rank not in ranks:
         return None
-    return Group(axis=axis, ranks=ranks, index=ranks.index(rank), handle=_made.get(key))
+    return Group(axis=axis, ranks=ranks, index=ranks.index(rank), wire=_made.get(key))
+
+
+def _wire(ranks: tuple[int, ...], rank: int) -> Wire | None:
+    """A new process group's wire; None where this rank is no member."""
+    patience = _patience()
+    handle = dist.new_group(list(ranks), timeout=patience)
+    if not isinstance(handle, dist.ProcessGroup) or rank not in ranks:
+        return None
+    index = ranks.index(rank)
+    return meet(handle, ranks, index, patience.total_seconds()) or C10d(handle, ranks, index)
+
+
+def _patience() -> timedelta:
+    """How long the world waits for a rank: torch.distributed gives a group of some ranks its own default, half an hour,
+    whatever the world was begun with."""
+    world = dist.group.WORLD
+    assert world is not None
+    backend: Any = world._get_backend(world._device_types[0])
+    return backend.options._timeout

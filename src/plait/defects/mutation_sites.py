@@ -110,7 +110,8 @@ def _within(node: ast.AST, parent: ast.AST, function: Function) -> Iterator[_Pla
         return
     if _tells_the_time(node) or (isinstance(node, ast.keyword) and node.arg in _CHECKS):
         return
-    yield _Place(node, parent, function)
+    if not isinstance(getattr(node, "ctx", None), ast.Store):  # what is assigned to has to stay a place
+        yield _Place(node, parent, function)
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "pattern") or (name == "test" and _is_guard(node)):
             continue

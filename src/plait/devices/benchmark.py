@@ -4,8 +4,8 @@
     rank 0 alone        as many as cores      ranks 0, 1          ranks 0 to 3         never a training step
 
 It knows which families there are and what share of the time each gets; how each is timed stands in `products`,
-`memory_bound`, `overheads`, `contention` and `links`. It is given a way to run a function on ranks, and doesn't know
-how ranks are started.
+`memory_bound`, `overheads` and `contention`, and for links in the room of the wire, `collectives.links`, which is
+handed in. It is given a way to run a function on ranks, and doesn't know how ranks are started.
 """
 
 from __future__ import annotations
@@ -24,15 +24,23 @@ from plait.devices import host
 from plait.devices.contention import measure_contention
 from plait.devices.device import Device, current_device, rank_device
 from plait.devices.grid import Grid
-from plait.devices.links import LinkReport, measure_links
 from plait.devices.memory_bound import measure_copy, measure_memory_bound
 from plait.devices.overheads import measure_dispatch, measure_optimizers
 from plait.devices.products import gemm_shapes, measure_attention, measure_gemm
 from plait.specs.cluster import usable_cores
+from plait.specs.links import Link, Overlap
 from plait.specs.measurements import Gemm, Host, Measurements
 from plait.specs.training import Dtype
 
-__all__ = ["RunOnRanks", "default_ranks", "describe_host", "measure_machine", "measure_operations", "rank_counts"]
+__all__ = [
+    "LinkReport",
+    "RunOnRanks",
+    "default_ranks",
+    "describe_host",
+    "measure_machine",
+    "measure_operations",
+    "rank_counts",
+]
 
 _MOST_RANKS = 8
 _FEWEST_DEFAULT_RANKS = 4  # on two cores, too, jobs are tried out with four
@@ -42,6 +50,16 @@ _DISPATCH, _COPY, _GEMM, _ATTENTION, _MEMORY_BOUND, _OPTIMIZER = 0.02, 0.03, 0.5
 
 
 T = TypeVar("T")
+
+
+class LinkReport(Protocol):
+    """What was found between some ranks, and between that many that compute meanwhile."""
+
+    @property
+    def links(self) -> tuple[Link, ...]: ...
+
+    @property
+    def overlap(self) -> Overlap: ...
 
 
 class RunOnRanks(Protocol):
@@ -66,12 +84,15 @@ def rank_counts(ranks: int) -> tuple[int, ...]:
 def measure_machine(
     run: RunOnRanks,
     ranks: int,
+    measure_links: Callable[[Grid, int], LinkReport | None],
     *,
     grid: Grid | None = None,
     dtypes: Sequence[Dtype] | None = None,
     tell: Callable[[str], None] = lambda stage: None,
 ) -> Measurements:
     """The whole profile, on the `ranks` ranks that `run` reaches; `tell` hears what is being timed.
+
+    `measure_links(grid, n)`, called on every rank, times what the first n send each other.
 
     `dtypes`: the first gets the whole grid, further ones a coarse part (left out: all that this device computes in).
     """

@@ -17,8 +17,9 @@ from functools import partial
 
 import torch
 
-from plait.collectives.functional import Handle, all_reduce
+from plait.collectives.functional import Handle, all_reduce, buffer
 from plait.collectives.process_groups import Group
+from plait.collectives.wire import Buffer
 
 __all__ = ["GradientBuffers"]
 
@@ -37,7 +38,8 @@ class GradientBuffers:
         self._weights = weights
         self._buckets = [tuple(bucket) for bucket in buckets]
         self._bucket_of = {name: number for number, bucket in enumerate(self._buckets) for name in bucket}
-        self.flat = [self._allocate(bucket, dtype) for bucket in self._buckets]
+        self._held = [self._allocate(bucket, dtype) for bucket in self._buckets]
+        self.flat = [held.own for held in self._held]
         self.views = {name: view for number in range(len(self.flat)) for name, view in self._cut(number)}
         self._missing: list[int] = []
         self._launched: list[Handle] = []
@@ -71,9 +73,9 @@ class GradientBuffers:
         for handle in self._launched:
             handle.wait()
 
-    def _allocate(self, bucket: Sequence[str], dtype: torch.dtype) -> torch.Tensor:
+    def _allocate(self, bucket: Sequence[str], dtype: torch.dtype) -> Buffer:
         first = self._weights[bucket[0]]
-        return torch.zeros(sum(self._weights[name].numel() for name in bucket), dtype=dtype, device=first.device)
+        return buffer(sum(self._weights[name].numel() for name in bucket), dtype, first.device, self._group)
 
     def _cut(self, number: int) -> list[tuple[str, torch.Tensor]]:
         bucket = self._buckets[number]

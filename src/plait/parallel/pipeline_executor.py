@@ -16,8 +16,9 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from plait.collectives.point_to_point import Exchange, Transfer, start_transfers
+from plait.collectives.point_to_point import Exchange, start_transfers
 from plait.collectives.process_groups import Group
+from plait.collectives.wire import Transfer
 from plait.schedules.action import SENDS, Action, Kind, Step
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed

@@ -23,7 +23,7 @@ from plait.specs.measurements import Measurements
 
 __all__ = ["CommunicationCost"]
 
-_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+_BACKENDS = {"cpu": ("shared-memory", "gloo"), "cuda": ("nccl",)}  # by device, what ranks of one host send by first
 _NOISE = 0.05  # the least error of a link
 
 
@@ -32,7 +32,9 @@ class CommunicationCost:
 
     def __init__(self, measurements: Measurements) -> None:
         host = measurements.host
-        backend = _BACKENDS.get(host.device if host else "cpu", "")
+        there = {link.backend for link in measurements.collectives}
+        backends = _BACKENDS.get(host.device if host else "cpu", ())
+        backend = next((one for one in backends if one in there), "")
         own = [link for link in measurements.collectives if link.backend == backend]
         self._links = own or list(measurements.collectives)
         self._overlap = [one for one in measurements.overlap if one.backend == backend] or list(measurements.overlap)

@@ -156,7 +156,7 @@ class JobPrices:
         made = _ready(stage.layers, backward)
         finished = spent = 0.0
         for bucket in (one for one in stage.sums if one.axis == "data"):
-            seconds = self._message("all_reduce", plan.data, bucket.elements * self._reduced, at_once)
+            seconds = self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once)
             finished = max(finished, *(made[piece.name] for piece in bucket.pieces)) + seconds
             spent += seconds
         after = min(spent, max(0.0, finished - sum(backward)))

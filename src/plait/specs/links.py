@@ -3,12 +3,12 @@
     t = alpha0 + steps · alpha1 + wire bytes / bandwidth          payload S: the whole tensor, as the recorder counts it
 
     kind                          steps      wire bytes
-    all_reduce                    2 (n-1)    2 (n-1)/n · S        S: the tensor on every rank
+    all_reduce, … in place        2 (n-1)    2 (n-1)/n · S        S: the tensor on every rank
     reduce_scatter, all_gather      n-1        (n-1)/n · S        S: input of the one, output of the other
     send, exchange                  1                    S        exchange: S each way at once, as a pipeline does
 
-Ring algorithms (planning.md, "Collectives"). It knows numbers, not the wire (`collectives`) nor how it was timed
-(`devices`).
+In place: of a buffer in the wire's own memory, as gradients are; elsewhere the same as any other. Ring algorithms
+(planning.md, "Collectives"). It knows numbers, not the wire (`collectives`), which is timed by `collectives.links`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field
 
 __all__ = ["Count", "Link", "LinkKind", "NotNegative", "Overlap", "Positive", "Transfer", "link_steps", "wire_bytes"]
 
-LinkKind = Literal["all_reduce", "reduce_scatter", "all_gather", "send", "exchange"]
+LinkKind = Literal["all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange"]
 
 # What a file of measurements may hold; pydantic reads these at the border, inside they are documentation.
 Count = Annotated[int, Field(ge=1)]
@@ -31,7 +31,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 def link_steps(kind: LinkKind, ranks: int) -> int:
     """Messages that follow one another."""
     match kind:
-        case "all_reduce":
+        case "all_reduce" | "all_reduce_in_place":
             return 2 * (ranks - 1)
         case "reduce_scatter" | "all_gather":
             return ranks - 1

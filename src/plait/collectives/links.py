@@ -11,8 +11,7 @@ training step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,24 +19,26 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from plait.collectives.functional import buffer
+from plait.collectives.process_groups import Group, join
+from plait.collectives.wire import Buffer, Wire
+from plait.collectives.wire import Transfer as Passed
 from plait.devices.device import Device, rank_device
 from plait.devices.grid import Grid
 from plait.devices.link_fit import fit_link
 from plait.devices.timing import median_seconds
-from plait.specs.links import Link, LinkKind, Overlap, Transfer, link_steps
+from plait.specs.links import Link, LinkKind, Overlap, Transfer
 
-__all__ = ["LinkReport", "all_gather", "measure_links", "reduce_scatter"]
+__all__ = ["LinkReport", "measure_links"]
 
 _COMPUTE_SECONDS = 5e-4  # before each call
 _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 60
 _OVERLAP_ROUNDS = 9
 _HIDING = 2.0  # times a collective's own time: compute that it is to hide behind
-_KINDS: tuple[LinkKind, ...] = ("all_reduce", "reduce_scatter", "all_gather", "send", "exchange")
+_KINDS: tuple[LinkKind, ...] = (
+    "all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange",
+)  # fmt: skip
 _SIDE = 256  # of the matrices that ranks multiply in between
-
-# torch renamed them in 2.13
-reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
-all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 _Call = Callable[[], object]
 
@@ -54,14 +55,19 @@ class LinkReport:
 class _Ring:
     """The ranks that take part, the work they do in between (`unit`, which takes `unit_seconds`), and their device."""
 
-    group: dist.ProcessGroup
+    group: Group
     device: Device
     unit: _Call
     unit_seconds: float
 
     @property
+    def wire(self) -> Wire:
+        assert self.group.wire is not None
+        return self.group.wire
+
+    @property
     def ranks(self) -> int:
-        return dist.get_world_size(self.group)
+        return self.group.size
 
     def compute(self, seconds: float) -> None:
         """Multiply matrices for about that long."""
@@ -71,33 +77,23 @@ class _Ring:
     def last(self, values: Sequence[float]) -> Tensor:
         """The largest over the ranks of each value."""
         largest = torch.tensor(values, dtype=torch.float64, device=self.device.torch)
-        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.group)
+        self.wire.all_reduce(largest, "max").wait()
         return largest.cpu()
 
 
 def measure_links(grid: Grid, ranks: int) -> LinkReport | None:
-    """Time every collective between the first `ranks` ranks. All ranks call it; those beyond get None."""
-    with _group_of(1) as alone, _group_of(ranks) as group:
-        if group is None:
-            return None
+    """Time every collective between the first `ranks` ranks, on the wire that they train with. All ranks call it; those
+    beyond get None, once the others are done."""
+    group = join("data", tuple(range(ranks)))
+    report = None
+    if group is not None:
         ring = _ring(group)
-        return LinkReport(links=_links(grid, ring, alone), overlap=_overlap(max(grid.payloads) // 4, ring))
-
-
-@contextmanager
-def _group_of(ranks: int) -> Iterator[dist.ProcessGroup | None]:
-    """The first `ranks` ranks, None on others; each of them has to take part in the making, and waits for the end."""
-    group = dist.new_group(list(range(ranks)))
-    if not isinstance(group, dist.ProcessGroup):
-        yield None
-        dist.barrier()
-        return
-    yield group
+        report = LinkReport(links=_links(grid, ring), overlap=_overlap(max(grid.payloads) // 4, ring))
     dist.barrier()
-    dist.destroy_process_group(group)
+    return report
 
 
-def _ring(group: dist.ProcessGroup) -> _Ring:
+def _ring(group: Group) -> _Ring:
     device = rank_device()
     factor = torch.zeros(_SIDE, _SIDE, device=device.torch)
     unit = partial(torch.mm, factor, factor)
@@ -105,20 +101,18 @@ def _ring(group: dist.ProcessGroup) -> _Ring:
     return _Ring(group=group, device=device, unit=unit, unit_seconds=taken)
 
 
-def _links(grid: Grid, ring: _Ring, alone: dist.ProcessGroup | None) -> tuple[Link, ...]:
-    backend, dispatch = dist.get_backend(ring.group), _dispatch_seconds(alone, ring)
+def _links(grid: Grid, ring: _Ring) -> tuple[Link, ...]:
     calls = [call for payload in grid.payloads for call in _calls(payload, ring)]
     seconds = torch.tensor(_timed(calls, ring, grid.link_seconds)).view(len(grid.payloads), len(_KINDS))
     return tuple(
         fit_link(
-            backend,
+            ring.wire.name,
             kind,
             ring.ranks,
             [
                 Transfer(bytes=4 * _elements(payload, ring.ranks), seconds=taken)
                 for payload, taken in zip(grid.payloads, seconds[:, column].tolist(), strict=True)
             ],
-            alone=dispatch if link_steps(kind, 1) == 0 else None,
         )
         for column, kind in enumerate(_KINDS)
     )
@@ -131,40 +125,63 @@ def _elements(payload: int, ranks: int) -> int:
 
 def _calls(payload: int, ring: _Ring) -> tuple[_Call, ...]:
     """One call of each of _KINDS."""
-    whole = torch.zeros(_elements(payload, ring.ranks), device=ring.device.torch)
-    part, other = whole[: len(whole) // ring.ranks].clone(), torch.zeros_like(whole)
-    group = ring.group
+    count = _elements(payload, ring.ranks)
+    whole, other = (torch.zeros(count, device=ring.device.torch) for _ in range(2))
+    parts, held = list(whole.chunk(ring.ranks)), buffer(count, whole.dtype, whole.device, ring.group)
+    partner = _partner(ring.group)
     return (
-        partial(dist.all_reduce, whole, group=group),
-        partial(reduce_scatter, part, whole, group=group),
-        partial(all_gather, whole, part, group=group),
-        partial(_send, whole, group),
-        partial(_exchange, whole, other, group),
+        partial(_all_reduce, whole, ring.wire),
+        partial(_all_reduce_in_place, held, ring.wire),
+        partial(_reduce_scatter, parts, ring.wire),
+        partial(_all_gather, parts, ring.wire),
+        partial(_send, whole, ring.wire, partner),
+        partial(_exchange, whole, other, ring.wire, partner),
     )
 
 
-def _partner(group: dist.ProcessGroup) -> int | None:
+def _partner(group: Group) -> int | None:
     """Ranks work in pairs, 0 with 1, 2 with 3; the last of an odd number looks on."""
-    partner = dist.get_rank(group) ^ 1
-    return partner if partner < dist.get_world_size(group) else None
+    partner = group.index ^ 1
+    return partner if partner < group.size else None
 
 
-def _send(tensor: Tensor, group: dist.ProcessGroup) -> None:
-    partner = _partner(group)
-    if partner is None:
-        return
-    if partner % 2:
-        dist.send(tensor, partner, group=group)
-    else:
-        dist.recv(tensor, partner, group=group)
+def _all_reduce(tensor: Tensor, wire: Wire) -> None:
+    wire.all_reduce(tensor, "sum").wait()
 
 
-def _exchange(ours: Tensor, theirs: Tensor, group: dist.ProcessGroup) -> None:
-    partner = _partner(group)
-    if partner is None:
-        return
-    pair = [dist.P2POp(dist.isend, ours, partner, group), dist.P2POp(dist.irecv, theirs, partner, group)]
-    for work in dist.batch_isend_irecv(pair):
+def _all_reduce_in_place(held: Buffer, wire: Wire) -> None:
+    wire.all_reduce(held.own, "sum").wait()
+
+
+def _reduce_scatter(parts: Sequence[Tensor], wire: Wire) -> Tensor:
+    started = wire.reduce_scatter(parts)
+    started.work.wait()
+    return started.results()[0]
+
+
+def _all_gather(parts: Sequence[Tensor], wire: Wire) -> Tensor:
+    started = wire.all_gather(parts[0], [len(part) for part in parts])
+    started.work.wait()
+    return torch.cat(list(started.results()))
+
+
+def _send(tensor: Tensor, wire: Wire, partner: int | None) -> None:
+    if partner is not None:
+        _passed([Passed(direction="send" if partner % 2 else "receive", tensor=tensor, peer=partner)], wire)
+
+
+def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> None:
+    if partner is not None:
+        pair = [
+            Passed(direction="send", tensor=ours, peer=partner),
+            Passed(direction="receive", tensor=theirs, peer=partner),
+        ]
+        _passed(pair, wire)
+
+
+def _passed(transfers: Sequence[Passed], wire: Wire) -> None:
+    under_way = wire.exchange(transfers)
+    for work in (*under_way.receives, *under_way.sends):
         work.wait()
 
 
@@ -195,29 +212,18 @@ def _stamps(call: _Call, ring: _Ring) -> tuple[float, float]:
     return started, time.perf_counter()
 
 
-def _dispatch_seconds(alone: dist.ProcessGroup | None, ring: _Ring) -> float:
-    """What a collective costs before its first step: an all-reduce in a group of one, timed on rank 0."""
-    taken = 0.0
-    if alone is not None:
-        tensor = torch.zeros(1, device=ring.device.torch)
-        call = partial(dist.all_reduce, tensor, group=alone)
-        taken = median_seconds({"call": call}, budget=0.05, device=ring.device, clock=time.perf_counter)["call"]
-    return float(ring.last([taken]))
-
-
 def _overlap(payload: int, ring: _Ring) -> Overlap:
-    """All-reduce, compute, and both at once, in turn."""
-    tensor = torch.zeros(_elements(payload, ring.ranks), device=ring.device.torch)
-    reduce = partial(dist.all_reduce, tensor, group=ring.group)
+    """An all-reduce in place, as of gradients, compute, and both at once, in turn."""
+    held = buffer(_elements(payload, ring.ranks), torch.float32, ring.device.torch, ring.group)
+    reduce = partial(_all_reduce_in_place, held, ring.wire)
     once = _timed([reduce], ring, 0.0)[0]
     compute = partial(ring.compute, _HIDING * once)
 
     def both() -> None:
-        work = dist.all_reduce(tensor, group=ring.group, async_op=True)
+        work = ring.wire.all_reduce(held.own, "sum")
         compute()
-        if work is not None:
-            work.wait()
+        work.wait()
 
     communication, alone, together = _timed([reduce, compute, both], ring, _OVERLAP_ROUNDS * 6 * once)
     exposed = max(together - alone, 0.0) / communication
-    return Overlap(backend=dist.get_backend(ring.group), ranks=ring.ranks, exposed=exposed)
+    return Overlap(backend=ring.wire.name, ranks=ring.ranks, exposed=exposed)

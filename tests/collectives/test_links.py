@@ -10,8 +10,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from plait.devices import links
-from plait.devices.links import _KINDS, LinkReport, measure_links
+from plait.collectives import links
+from plait.collectives.functional import buffer
+from plait.collectives.links import _KINDS, LinkReport, measure_links
+from plait.collectives.process_groups import Group, join
 from plait.specs.links import LinkKind
 from tests.devices.grids import TINY
 
@@ -24,7 +26,7 @@ def test_every_kind_is_measured(run_on_ranks: RunOnRanks, ranks: int):
     assert isinstance(report, LinkReport)
     assert [link.kind for link in report.links] == list(_KINDS)
     for link in report.links:
-        assert (link.backend, link.ranks) == ("gloo", ranks)
+        assert (link.backend, link.ranks) == ("shared-memory", ranks)
         assert link.alpha0 >= 0
         assert link.alpha1 >= 0
         assert link.seconds(0) > 1e-7
@@ -33,17 +35,15 @@ def test_every_kind_is_measured(run_on_ranks: RunOnRanks, ranks: int):
     assert report.overlap.exposed >= 0
 
 
-def test_ranks_beyond_those_asked_for_wait_and_leave_no_group(run_on_ranks: RunOnRanks):
-    reports = run_on_ranks(3, measured_without_a_trace, 2)
+def test_ranks_beyond_those_asked_for_wait(run_on_ranks: RunOnRanks):
+    reports = run_on_ranks(3, measure_links, TINY, 2)
     assert [report is None for report in reports] == [False, False, True]
 
 
-def measured_without_a_trace(ranks: int) -> LinkReport | None:
-    """On a rank: the report, once it is sure that as many groups are there as before."""
-    before = len(dist.distributed_c10d._world.pg_map)
-    report = measure_links(TINY, ranks)
-    assert len(dist.distributed_c10d._world.pg_map) == before
-    return report
+def world() -> Group:
+    group = join("data", tuple(range(dist.get_world_size())))
+    assert group is not None
+    return group
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -53,24 +53,24 @@ def test_the_calls_move_what_their_names_say(run_on_ranks: RunOnRanks, ranks: in
 
 def contents_are_right() -> bool:
     """On a rank: each call, on a tensor that says who sent it."""
-    group = dist.group.WORLD
-    assert group is not None
-    rank, ranks = dist.get_rank(), dist.get_world_size()
+    group, rank, ranks = world(), dist.get_rank(), dist.get_world_size()
+    wire, total = group.wire, float(ranks * (ranks + 1) // 2)
     own = torch.full((ranks,), float(rank + 1))
-    total = float(ranks * (ranks + 1) // 2)
 
-    part = torch.zeros(1)
-    links.reduce_scatter(part, own.clone())
-    whole = torch.zeros(ranks)
-    links.all_gather(whole, own[:1].clone())
+    summed, held = own.clone(), buffer(ranks, own.dtype, own.device, group)
+    held.own.copy_(own)
+    links._all_reduce(summed, wire)
+    links._all_reduce_in_place(held, wire)
+    part = links._reduce_scatter(list(own.chunk(ranks)), wire)
+    whole = links._all_gather(list(own.chunk(ranks)), wire)
 
-    pair = rank ^ 1
+    pair = links._partner(group)
     sent, received = own.clone(), torch.zeros(ranks)
-    links._send(sent, group)
-    links._exchange(own.clone(), received, group)
-    partner = float(pair + 1) if pair < ranks else None
+    links._send(sent, wire, pair)
+    links._exchange(own.clone(), received, wire, pair)
+    partner = None if pair is None else float(pair + 1)
     return (
-        part.item() == total
+        part.item() == summed[0].item() == held.own[0].item() == total
         and whole.tolist() == [number + 1.0 for number in range(ranks)]
         and sent[0].item() == (rank if rank % 2 else rank + 1)
         and received[0].item() == (partner or 0.0)
@@ -92,9 +92,7 @@ def span_of_a_slow_rank(seconds: float) -> float:
         while time.perf_counter() < end:
             pass
 
-    group = dist.group.WORLD
-    assert group is not None
-    return links._timed([call], links._ring(group), 0.0)[0]
+    return links._timed([call], links._ring(world()), 0.0)[0]
 
 
 def test_the_kinds_are_those_of_the_specs():

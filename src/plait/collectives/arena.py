@@ -1,0 +1,188 @@
+"""Where the ranks of one host meet: for each rank a segment that it alone writes and all read.
+
+    rank's segment   [ phase, codes | messages sent to, taken from each │ slot 0 │ slot 1 │ mail to 0 │ mail to 1 … ]
+
+A *phase* is the one thing that a group does together: write into one's slot, publish, wait until all have published,
+read the others' slots.
+
+    rank 0   write slot 0 ─ phase 1 ─ read ─ write slot 1 ─ phase 2 ─ read ─ write slot 0 …
+    rank 1   write slot 0 ── phase 1 ── read ── write slot 1 ── phase 2 ── read …
+
+Slots take turns: who writes phase p has seen all publish p - 1, which they do once they have read p - 2, the last in
+the same slot. A code published along with each phase says what it is: ranks that don't do the same thing are told so.
+
+Flags are plain 8-byte stores: processors of the x86 family show them to others in their order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from plait.collectives.progress import Condition, Queue
+from plait.errors import PeerLost
+
+__all__ = ["MAIL_BYTES", "SLOT_BYTES", "Arena", "Mail", "Member", "process_began", "segment_bytes"]
+
+SLOT_BYTES = 1 << 20
+MAIL_BYTES = 1 << 25
+_LINE = 16  # int64 in two cache lines: what two ranks write never shares one
+_STOPPED_SECONDS = 5.0
+_MOST_VIEWS = 512
+
+
+class Member(NamedTuple):
+    """A rank of the arena: its number in the world, its process, and when that began (a number may be used again)."""
+
+    rank: int
+    process: int
+    began: int
+
+
+def segment_bytes(ranks: int) -> int:
+    """The size of each rank's segment."""
+    return _header(ranks) + 2 * SLOT_BYTES + ranks * 2 * MAIL_BYTES
+
+
+class Arena:
+    """One rank's view of it. `segments`: all ranks', in the group's order, mapped here; `patience`: seconds after which
+    a rank that has not come counts as hung."""
+
+    def __init__(
+        self, segments: Sequence[torch.Tensor], members: Sequence[Member], index: int, patience: float
+    ) -> None:
+        self.size, self.index = len(segments), index
+        self._segments, self._members, self._patience = segments, members, patience
+        words = [_words(one[: _header(self.size)]) for one in segments]
+        self._phases = [one[:1] for one in words]
+        self._codes = [[one[_LINE * (1 + slot) : _LINE * (1 + slot) + 1] for slot in (0, 1)] for one in words]
+        self._words = words
+        self._phase = 0
+        self._views: dict[tuple[int, torch.dtype, int], list[torch.Tensor]] = {}
+        self._own_phase = self._phases[index]
+        self._others = [phase for place, phase in enumerate(self._phases) if place != index]
+        self.queue = Queue(self._look, spins=self.size <= len(os.sched_getaffinity(0)))
+        self.mail = {peer: Mail(self, peer) for peer in range(self.size) if peer != index}
+
+    def slots(self, dtype: torch.dtype, count: int) -> list[torch.Tensor]:
+        """Of each rank the first `count` elements of the slot of the phase that comes next. Only the own is written."""
+        key = ((self._phase + 1) % 2, dtype, count)
+        views = self._views.get(key)
+        if views is None:
+            if len(self._views) >= _MOST_VIEWS:
+                self._views.clear()
+            start = _header(self.size) + key[0] * SLOT_BYTES
+            stop = start + count * dtype.itemsize
+            views = self._views[key] = [segment[start:stop].view(dtype) for segment in self._segments]
+        return views
+
+    def publish(self, code: int) -> Condition:
+        """Say that this rank has written its slot of the next phase; returns that all have. `code` is the same on all
+        ranks: what is done, and how much of it."""
+        self._phase += 1
+        self._codes[self.index][self._phase % 2][0] = code
+        self._own_phase[0] = self._phase
+        return Condition(self._others, self._phase)
+
+    def require(self, code: int) -> None:
+        """Raises PeerLost where another rank does something else in this phase."""
+        for place, codes in enumerate(self._codes):
+            if codes[self._phase % 2][0] != code:
+                raise PeerLost(
+                    f"rank {self._members[place].rank} takes part in another collective than this rank: "
+                    f"{_told(codes[self._phase % 2][0])} there, {_told(code)} here"
+                )
+
+    def part(self, place: int, start: int, size: int) -> torch.Tensor:
+        """Bytes of a rank's segment, after its header and slots."""
+        first = _header(self.size) + 2 * SLOT_BYTES + start
+        return self._segments[place][first : first + size]
+
+    def counter(self, place: int, number: int) -> memoryview:
+        """A rank's counter `number`, beside its phase and codes."""
+        at = _LINE * (3 + number)
+        return self._words[place][at : at + 1]
+
+    def _look(self, seconds: float, needed: Condition) -> None:
+        """Is there still hope? `needed` was not met for so long."""
+        for member in self._missing(needed):
+            state = _state(member)
+            if state is None:
+                raise PeerLost(f"rank {member.rank} has died: its process {member.process} is gone")
+            if state in "Tt" and seconds > _STOPPED_SECONDS:
+                raise PeerLost(f"rank {member.rank} hangs: its process {member.process} has been stopped")
+            if seconds > self._patience:
+                raise PeerLost(f"rank {member.rank} hangs: it has not come for {seconds:.0f} s")
+
+    def _missing(self, needed: Condition) -> Iterator[Member]:
+        late = {id(counter) for counter in needed.counters if counter[0] < needed.target}
+        for place, member in enumerate(self._members):
+            mine = [self._phases[place], *(c for mail in self.mail.values() for c in mail.counters_of(place))]
+            if place != self.index and any(id(counter) in late for counter in mine):
+                yield member
+
+
+class Mail:
+    """Messages from this rank to `peer` and back: two slots each way, in the sender's segment."""
+
+    def __init__(self, arena: Arena, peer: int) -> None:
+        size, index = arena.size, arena.index
+        self._peer = peer
+        self.outgoing = Queue(arena.queue.look, spins=bool(arena.queue.spins))
+        self.incoming = Queue(arena.queue.look, spins=bool(arena.queue.spins))
+        self.sent, self.taken = arena.counter(index, peer), arena.counter(index, size + peer)
+        self.sent_by_peer, self.taken_by_peer = arena.counter(peer, index), arena.counter(peer, size + index)
+        self._box = [arena.part(index, (2 * peer + slot) * MAIL_BYTES, MAIL_BYTES) for slot in (0, 1)]
+        self._box_of_peer = [arena.part(peer, (2 * index + slot) * MAIL_BYTES, MAIL_BYTES) for slot in (0, 1)]
+
+    def out(self, number: int) -> torch.Tensor:
+        """The slot for message `number` to the peer."""
+        return self._box[number % 2]
+
+    def into(self, number: int) -> torch.Tensor:
+        """The slot of message `number` from the peer."""
+        return self._box_of_peer[number % 2]
+
+    def counters_of(self, place: int) -> tuple[memoryview, ...]:
+        """Those that the rank at `place` counts up."""
+        return (self.sent_by_peer, self.taken_by_peer) if place == self._peer else ()
+
+
+def _header(ranks: int) -> int:
+    """Bytes before the slots: whole pages."""
+    return -(-(3 + 2 * ranks) * _LINE * 8 // 4096) * 4096
+
+
+def _words(header: torch.Tensor) -> memoryview:
+    numbers: Any = header.view(torch.int64).numpy()  # its type does not say that it is a buffer
+    return memoryview(numbers)
+
+
+def process_began(process: int) -> int | None:
+    """When a process began, in the kernel's ticks; None if it has ended."""
+    fields = _fields(process)
+    return None if fields is None else int(fields[19])
+
+
+def _state(member: Member) -> str | None:
+    """What the kernel says of a rank's process: one letter; None if it has ended."""
+    fields = _fields(member.process)
+    return None if fields is None or fields[0] in "ZX" or int(fields[19]) != member.began else fields[0]
+
+
+def _fields(process: int) -> list[str] | None:
+    """Of /proc/<process>/stat, from the state on (man 5 proc)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _told(code: int) -> str:
+    kinds = ("nothing", "all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all", "barrier", "sharing")
+    kind = code >> 48
+    return f"{kinds[kind] if kind < len(kinds) else 'something else'} of {code & (1 << 48) - 1:,} bytes"

@@ -1,0 +1,95 @@
+"""The wire of torch.distributed: gloo between CPUs of several hosts, NCCL between accelerators.
+
+Parts of different sizes are as long as the longest on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from plait.collectives.wire import Buffer, Combination, Exchange, Started, Transfer, Work
+
+__all__ = ["C10d"]
+
+# torch 2.13 renamed the two; the older names are all that 2.11 has
+_ALL_GATHER: Callable[..., Any] = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
+_REDUCE_SCATTER: Callable[..., Any] = getattr(dist, "reduce_scatter_single", dist.reduce_scatter_tensor)
+_OPERATIONS = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}
+
+
+class C10d:
+    """The collectives of one process group; `ranks` are its members' numbers in the world, `index` this one's place."""
+
+    def __init__(self, handle: dist.ProcessGroup, ranks: Sequence[int], index: int) -> None:
+        self._handle, self._ranks, self._index = handle, ranks, index
+
+    @property
+    def name(self) -> str:
+        """As `Wire`: gloo, nccl, …"""
+        return str(dist.get_backend(self._handle))
+
+    def all_reduce(self, flat: Tensor, operation: Combination) -> Work:
+        """As `Wire`."""
+        return _under_way(dist.all_reduce(flat, op=_OPERATIONS[operation], group=self._handle, async_op=True))
+
+    def all_gather(self, flat: Tensor, counts: Sequence[int]) -> Started:
+        """As `Wire`."""
+        block = _padded(flat, max(counts))
+        received = block.new_empty((len(counts), block.numel()))
+        work = _ALL_GATHER(received, block.unsqueeze(0), group=self._handle, async_op=True)
+        return Started(work, lambda: [row[:count] for row, count in zip(received, counts, strict=True)])
+
+    def reduce_scatter(self, parts: Sequence[Tensor]) -> Started:
+        """As `Wire`."""
+        longest = max(part.numel() for part in parts)
+        sent = torch.stack([_padded(part, longest) for part in parts])
+        received = torch.empty_like(sent[:1])
+        work = _REDUCE_SCATTER(received, sent, group=self._handle, async_op=True)
+        count = parts[self._index].numel()
+        return Started(work, lambda: [received[0, :count]])
+
+    def all_to_all(self, parts: Sequence[Tensor], counts: Sequence[int]) -> Started:
+        """As `Wire`."""
+        received = parts[0].new_empty(sum(counts))
+        sizes = [part.numel() for part in parts]
+        work = dist.all_to_all_single(
+            received, torch.cat(list(parts)), list(counts), sizes, group=self._handle, async_op=True
+        )
+        return Started(_under_way(work), lambda: received.split(list(counts)))
+
+    def broadcast(self, flat: Tensor, root: int) -> Work:
+        """As `Wire`."""
+        return _under_way(dist.broadcast(flat, src=self._ranks[root], group=self._handle, async_op=True))
+
+    def exchange(self, transfers: Sequence[Transfer]) -> Exchange:
+        """As `Wire`."""
+        works = dist.batch_isend_irecv([self._operation(transfer) for transfer in transfers])
+        if len(works) < len(transfers):  # NCCL fuses them, and gives one work for all
+            return Exchange(receives=works, sends=())
+        found: dict[str, list[Work]] = {"send": [], "receive": []}
+        for transfer, work in zip(transfers, works, strict=True):
+            found[transfer.direction].append(work)
+        return Exchange(receives=found["receive"], sends=found["send"])
+
+    def buffer(self, count: int, of: torch.dtype) -> Buffer | None:
+        """None: what is summed is sent from where it lies."""
+        return None
+
+    def _operation(self, transfer: Transfer) -> dist.P2POp:
+        operation = dist.isend if transfer.direction == "send" else dist.irecv
+        return dist.P2POp(operation, transfer.tensor, self._ranks[transfer.peer], self._handle)
+
+
+def _under_way(work: dist.Work | None) -> Work:
+    assert work is not None  # only a rank that is no member gets none
+    return work
+
+
+def _padded(flat: Tensor, count: int) -> Tensor:
+    missing = count - flat.numel()
+    return flat if missing == 0 else torch.cat([flat, flat.new_zeros(missing)])

@@ -1,0 +1,113 @@
+"""Operations that several ranks perform together, advanced by whoever waits: no thread runs behind the program's back.
+
+    start ──► the operation runs until it needs the others, and rests
+    wait  ──► it is driven to its end                        spin ─► yield the core ─► sleep, look who is alive
+
+An operation is a generator: it yields what it waits for, and is resumed once that is so. Those of one queue go in their
+order; while one is waited for, all others that rest are driven too, so that ranks which wait in another order than
+their neighbours don't block each other.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple
+
+__all__ = ["Condition", "Operation", "Queue", "Steps"]
+
+_SPINS = 100  # some ten microseconds
+_YIELDS_SECONDS = 0.005  # then a sleep's own latency hardly counts
+_NAP_SECONDS = 50e-6
+_LOOK_SECONDS = 0.1
+
+
+class Condition(NamedTuple):
+    """Fulfilled when each of `counters` (one int64 each, in shared memory) has come to `target`."""
+
+    counters: Sequence[memoryview]
+    target: int
+
+    @property
+    def met(self) -> bool:
+        """Whether it is fulfilled now."""
+        target = self.target
+        return all(counter[0] >= target for counter in self.counters)
+
+
+Steps = Generator[Condition, None, None]
+
+_resting: dict[Queue, None] = {}  # the queues of this process that have unfinished operations, in order
+
+
+class Queue:
+    """Operations in their order. `look` is called now and then in a long wait, with the seconds that it has lasted and
+    what is waited for: it raises if that can't come any more."""
+
+    def __init__(self, look: Callable[[float, Condition], None], *, spins: bool) -> None:
+        self.look = look
+        self.spins = _SPINS if spins else 0
+        self._operations: deque[Operation] = deque()
+
+    def start(self, steps: Steps) -> Operation:
+        """Begin an operation, as far as it gets without waiting."""
+        operation = Operation(self, steps)
+        self._operations.append(operation)
+        if not self.progress():
+            _resting[self] = None
+        return operation
+
+    def progress(self) -> bool:
+        """Advance the operations as far as they get; whether all have ended."""
+        while self._operations:
+            if not self._operations[0].advance():
+                return False
+            self._operations.popleft()
+        _resting.pop(self, None)
+        return True
+
+
+class Operation:
+    """One operation under way."""
+
+    def __init__(self, queue: Queue, steps: Steps) -> None:
+        self._queue, self._steps = queue, steps
+        self._needed: Condition | None = None
+        self.done = False
+
+    def advance(self) -> bool:
+        """Go on as far as the others allow; whether it has ended."""
+        while not self.done and (self._needed is None or self._needed.met):
+            self._needed = next(self._steps, None)
+            self.done = self._needed is None
+        return self.done
+
+    def wait(self) -> None:
+        """Drive it to its end. Raises PeerLost where a rank that is needed is gone, or not there in time."""
+        if not self.done:
+            self._queue.progress()
+        spins = self._queue.spins
+        while not self.done and spins:
+            spins -= 1
+            self._queue.progress()
+        if not self.done:
+            self._wait_long()
+
+    def _wait_long(self) -> None:
+        began = looked = time.monotonic()
+        while True:
+            self._queue.progress()
+            if self.done:
+                return
+            now = time.monotonic()
+            if now - began > _YIELDS_SECONDS:
+                time.sleep(_NAP_SECONDS)
+            else:
+                os.sched_yield()
+            for queue in tuple(_resting):
+                queue.progress()
+            if now - looked > _LOOK_SECONDS and self._needed is not None:
+                looked = now
+                self._queue.look(now - began, self._needed)

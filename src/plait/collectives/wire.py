@@ -1,0 +1,98 @@
+"""What a group's messages travel on, as the collectives see it. Two wires are built: `shared_memory` between processes
+of one host, `c10d` for all else (gloo, NCCL).
+
+Tensors on it are flat and contiguous. Everything is started first and waited for later, and all ranks of the group
+start the same things in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor, dtype
+
+__all__ = ["Buffer", "Combination", "Exchange", "Started", "Transfer", "Wire", "Work"]
+
+Combination = Literal["sum", "max"]
+
+
+class Work(Protocol):
+    """Something under way."""
+
+    def wait(self) -> object:
+        """Return when it is done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Started:
+    """A collective under way, and what it leaves, to be asked for when its work is done: a tensor from each rank, or
+    one tensor alone."""
+
+    work: Work
+    results: Callable[[], Sequence[Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """One tensor to or from the rank at place `peer` of the group. A received tensor is written in place."""
+
+    direction: Literal["send", "receive"]
+    tensor: Tensor
+    peer: int
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """Memory that a group works on long: this rank's `own`; where ranks see each other's, `all` of them, by place."""
+
+    own: Tensor
+    all: Sequence[Tensor] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """Transfers under way."""
+
+    receives: Sequence[Work]
+    sends: Sequence[Work]
+
+
+class Wire(Protocol):
+    """What each wire can do; `name` is told in measurements."""
+
+    @property
+    def name(self) -> str:
+        """The backend."""
+        ...
+
+    def all_reduce(self, flat: Tensor, operation: Combination) -> Work:
+        """Sum or maximum, in place; the same bits on all ranks."""
+        ...
+
+    def all_gather(self, flat: Tensor, counts: Sequence[int]) -> Started:
+        """Every rank's tensor, of `counts` elements."""
+        ...
+
+    def reduce_scatter(self, parts: Sequence[Tensor]) -> Started:
+        """The sum of what all ranks give as this one's part."""
+        ...
+
+    def all_to_all(self, parts: Sequence[Tensor], counts: Sequence[int]) -> Started:
+        """What every rank has as this one's part, of `counts` elements."""
+        ...
+
+    def broadcast(self, flat: Tensor, root: int) -> Work:
+        """The tensor of the rank at place `root`, in place."""
+        ...
+
+    def exchange(self, transfers: Sequence[Transfer]) -> Exchange:
+        """Start all of them at once, in either direction."""
+        ...
+
+    def buffer(self, count: int, of: dtype) -> Buffer | None:
+        """Zeros from which an all-reduce of the whole copies nothing, for as long as the buffer is held; None where the
+        wire has no such. All ranks ask alike."""
+        ...

@@ -1,0 +1,94 @@
+"""Operations that rest and go on: their order, their driver, and what happens when nothing comes."""
+
+from __future__ import annotations
+
+import array
+
+import pytest
+
+from plait.collectives.progress import Condition, Queue, Steps
+from plait.errors import PeerLost
+
+
+class Others:
+    """What the other ranks would count up."""
+
+    def __init__(self) -> None:
+        self._numbers = array.array("q", [0])
+        self.counter = memoryview(self._numbers)
+        self.done: list[str] = []
+
+    def until(self, target: int) -> Condition:
+        return Condition([self.counter], target)
+
+    def operation(self, name: str, *targets: int) -> Steps:
+        for target in targets:
+            yield self.until(target)
+        self.done.append(name)
+
+
+def never(seconds: float, needed: Condition) -> None:
+    raise PeerLost(f"nobody came for {seconds:.1f} s to {needed.target}")
+
+
+def queue(look=never) -> Queue:
+    return Queue(look, spins=True)
+
+
+def test_a_condition_is_met_when_all_have_come():
+    one, other = Others(), Others()
+    needed = Condition([one.counter, other.counter], 2)
+    one.counter[0] = 2
+    assert not needed.met
+    other.counter[0] = 3
+    assert needed.met
+
+
+def test_what_needs_nobody_is_done_at_once():
+    others = Others()
+    assert queue().start(others.operation("a", 0)).done
+    assert others.done == ["a"]
+
+
+def test_operations_of_a_queue_go_in_their_order():
+    others, line = Others(), queue()
+    first, second = line.start(others.operation("first", 1, 2)), line.start(others.operation("second", 1))
+    others.counter[0] = 1
+    assert not line.progress()
+    assert (first.done, second.done) == (False, False)  # the second could go on, and has to wait for its turn
+    others.counter[0] = 2
+    assert line.progress()
+    assert others.done == ["first", "second"]
+
+
+def test_waiting_for_the_last_drives_those_before_it():
+    others, line = Others(), queue()
+    line.start(others.operation("first", 1))
+    last = line.start(others.operation("last", 2))
+    others.counter[0] = 2
+    last.wait()
+    assert others.done == ["first", "last"]
+
+
+def test_while_one_queue_waits_all_others_go_on():
+    """The other queue's operation is what makes the counter move that this one waits for."""
+    others, line, beside = Others(), queue(), queue()
+
+    def helpful() -> Steps:
+        yield Condition([start], 1)
+        others.counter[0] = 1
+
+    start = memoryview(array.array("q", [0]))
+    beside.start(helpful())
+    waiting = line.start(others.operation("a", 1))
+    start[0] = 1  # from now on the other one could go on, if anybody drove it
+    waiting.wait()
+    assert others.done == ["a"]
+
+
+def test_a_long_wait_looks_at_who_is_missing_and_ends_when_nobody_can_come():
+    others = Others()
+    waiting = queue().start(others.operation("a", 5))
+    with pytest.raises(PeerLost, match=r"nobody came for 0\.\d s to 5"):
+        waiting.wait()
+    assert others.done == []
