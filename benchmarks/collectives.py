@@ -84,7 +84,7 @@ def _passed(wire: Wire, rank: int, ours: Tensor, theirs: Tensor) -> None:
 
 def _timed(calls: Mapping[str, _Calls], size: int) -> Iterator[dict[str, Any]]:
     """Bursts of calls, the wires in turn; the first call of a burst, to which ranks come apart, does not count."""
-    burst = 3 if size > 1 << 23 else 8 if size > 1 << 19 else 26
+    burst = 4 if size > 1 << 23 else 12 if size > 1 << 19 else 100
     taken: dict[tuple[str, str], list[float]] = {}
     for _ in range(_BURSTS):
         for name, kinds in calls.items():

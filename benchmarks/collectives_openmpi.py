@@ -5,22 +5,26 @@ mpirun -n 2 python benchmarks/collectives_openmpi.py 1024 65536         needs mp
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from itertools import pairwise
 
 import numpy as np
-from mpi4py import MPI  # pyright: ignore[reportMissingImports]
 
 __all__: list[str] = []
 
 
 def main() -> None:
     """Measure the sizes of the command line; rank 0 prints."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("sizes", type=int, nargs="+", help="bytes")
+    sizes = arguments.parse_args().sizes
+    from mpi4py import MPI  # pyright: ignore[reportMissingImports]
+
     world = MPI.COMM_WORLD
     rank, ranks = world.Get_rank(), world.Get_size()
-    for size in map(int, sys.argv[1:]):
+    for size in sizes:
         whole, other = np.ones(size // 4, np.float32), np.zeros(size // 4, np.float32)
         part = np.ones(size // 4 // ranks, np.float32)
 
@@ -38,7 +42,7 @@ def main() -> None:
             "all_gather": lambda whole=whole, part=part: world.Allgather(part, whole),
             "send": passed,
         }
-        burst = 3 if size > 1 << 23 else 8 if size > 1 << 19 else 26
+        burst = 4 if size > 1 << 23 else 12 if size > 1 << 19 else 100
         for kind, call in kinds.items():
             taken: list[float] = []
             for _ in range(8):

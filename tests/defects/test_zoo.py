@@ -59,7 +59,7 @@ def test_the_page_has_a_row_for_each():
 def test_the_counts_that_are_told_are_those_of_the_page():
     page = (ROOT / "docs" / "defects.md").read_text(encoding="utf-8")
     apart = [line.split(" | ")[3] for line in page.splitlines() if line.startswith("| `")]
-    seen = sum(max(map(float, losses.split(", "))) > 1e-3 for losses in apart)
+    seen = sum(max(map(float, losses.split(", "))) >= 1e-3 for losses in apart)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"| {len(CASES)} | {len(CASES)} | {seen} |" in readme
     assert f"{seen} of the {len(CASES)} rows" in page
