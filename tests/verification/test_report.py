@@ -58,6 +58,19 @@ def test_a_bug_is_told_with_tensor_layer_and_axis():
     assert f"{NORM}, in block 0, along the tensor axis" in told
 
 
+def test_it_reads_as_its_verdict_and_a_sentence():
+    assert (
+        str(verification("EXACT", None)) == "EXACT: The parallel run is the same model as one process, to the last bit."
+    )
+
+
+def test_an_axis_that_ranks_left_no_room_for_is_named():
+    narrowed = {"plan.data": {"job": 4, "verified": 1}, "plan.tensor": {"job": 4, "verified": 2}}
+    assert sentence(replace(verification("EXACT", None), narrowed=narrowed)).endswith(
+        "NOT proven: the data axis, which these few ranks leave no room for (--ranks)."
+    )
+
+
 def test_work_that_is_not_the_plan_s_is_told_though_every_value_is_right():
     culprit = Culprit(tensor="forward FLOPs of block 1", layer="block 1", axis="tensor")
     told = sentence(replace(verification("REASSOCIATION", culprit), verdict="BUG"))

@@ -35,6 +35,9 @@ class Verification:
     witness: tuple[Row, ...] = ()  # transformers' module beside the reference, where it was asked for
     pinned: tuple[str, ...] = ()  # layers that compute in float32 or less whatever is asked
 
+    def __str__(self) -> str:
+        return f"{self.verdict}: {sentence(self)}"
+
     @property
     def denied(self) -> bool:
         """Whether the parallel run is not the same model: a mistake, or NaN or infinity where one process has none."""
