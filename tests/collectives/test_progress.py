@@ -86,6 +86,14 @@ def test_while_one_queue_waits_all_others_go_on():
     assert others.done == ["a"]
 
 
+def test_a_wait_for_a_later_one_looks_at_what_its_turn_waits_for():
+    others, line = Others(), queue()
+    line.start(others.operation("first", 7))
+    last = line.start(others.operation("last", 1))
+    with pytest.raises(PeerLost, match="to 7"):
+        last.wait()
+
+
 def test_a_long_wait_looks_at_who_is_missing_and_ends_when_nobody_can_come():
     others = Others()
     waiting = queue().start(others.operation("a", 5))

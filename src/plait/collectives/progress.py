@@ -59,6 +59,11 @@ class Queue:
             _resting[self] = None
         return operation
 
+    @property
+    def needed(self) -> Condition | None:
+        """What the operation whose turn it is waits for."""
+        return self._operations[0].needed if self._operations else None
+
     def progress(self) -> bool:
         """Advance the operations as far as they get; whether all have ended."""
         while self._operations:
@@ -74,14 +79,14 @@ class Operation:
 
     def __init__(self, queue: Queue, steps: Steps) -> None:
         self._queue, self._steps = queue, steps
-        self._needed: Condition | None = None
+        self.needed: Condition | None = None
         self.done = False
 
     def advance(self) -> bool:
         """Go on as far as the others allow; whether it has ended."""
-        while not self.done and (self._needed is None or self._needed.met):
-            self._needed = next(self._steps, None)
-            self.done = self._needed is None
+        while not self.done and (self.needed is None or self.needed.met):
+            self.needed = next(self._steps, None)
+            self.done = self.needed is None
         return self.done
 
     def wait(self) -> None:
@@ -108,6 +113,7 @@ class Operation:
                 os.sched_yield()
             for queue in tuple(_resting):
                 queue.progress()
-            if now - looked > _LOOK_SECONDS and self._needed is not None:
+            needed = self._queue.needed  # of an operation before this one, it may be
+            if now - looked > _LOOK_SECONDS and needed is not None:
                 looked = now
-                self._queue.look(now - began, self._needed)
+                self._queue.look(now - began, needed)
