@@ -62,8 +62,8 @@ def _calls(wire: Wire, size: int, rank: int, ranks: int) -> _Calls:
     parts = list(whole.chunk(ranks))
     return {
         "all_reduce": partial(_reduce, wire, whole),
-        "reduce_scatter": lambda: wire.reduce_scatter(parts).work.wait(),
-        "all_gather": lambda: wire.all_gather(parts[rank], [len(part) for part in parts]).work.wait(),
+        "reduce_scatter": lambda: wire.reduce_scatter(parts).wait(),
+        "all_gather": lambda: wire.all_gather(parts[rank], [len(part) for part in parts]).wait(),
         "send": partial(_passed, wire, rank, whole, other),
     }
 
@@ -77,9 +77,7 @@ def _passed(wire: Wire, rank: int, ours: Tensor, theirs: Tensor) -> None:
     to = Transfer(direction="send", tensor=ours, peer=1 - rank)
     back = Transfer(direction="receive", tensor=theirs, peer=1 - rank)
     for transfer in () if rank > 1 else (to, back) if rank == 0 else (back, to):
-        exchange = wire.exchange([transfer])
-        for work in (*exchange.receives, *exchange.sends):
-            work.wait()
+        wire.exchange([transfer]).wait()
 
 
 def _timed(calls: Mapping[str, _Calls], size: int) -> Iterator[dict[str, Any]]:

@@ -210,7 +210,7 @@ def verify(
         message = f"it has {plan.ranks} ranks, and a module can't be made smaller for fewer"
         raise IllegalJob([Problem(key="plan", message=message, legal=f"at most {_MOST_RANKS}")])
     experiment = Experiment.given(build_model, rules, plan, batch, training or TrainingSpec())
-    model, asked = experiment.source.whole("fp32").spec, experiment.training
+    model, asked = experiment.source.spec, experiment.training
     job = Job(model=model, training=asked, cluster=ClusterSpec(ranks=plan.ranks))
     wrong = plan_problems(job, plan) or batch_problems(model, plan, asked.global_batch, asked.sequence_length)
     if wrong:

@@ -19,7 +19,7 @@ class Others:
         self.done: list[str] = []
 
     def until(self, target: int) -> Condition:
-        return Condition([self.counter], target)
+        return Condition([self.counter], target, [1])
 
     def operation(self, name: str, *targets: int) -> Steps:
         for target in targets:
@@ -37,9 +37,9 @@ def queue(look=never) -> Queue:
 
 def test_a_condition_is_met_when_all_have_come():
     one, other = Others(), Others()
-    needed = Condition([one.counter, other.counter], 2)
+    needed = Condition([one.counter, other.counter], 2, [1, 3])
     one.counter[0] = 2
-    assert not needed.met
+    assert (needed.met, needed.missing) == (False, [3])
     other.counter[0] = 3
     assert needed.met
 
@@ -75,7 +75,7 @@ def test_while_one_queue_waits_all_others_go_on():
     others, line, beside = Others(), queue(), queue()
 
     def helpful() -> Steps:
-        yield Condition([start], 1)
+        yield Condition([start], 1, [1])
         others.counter[0] = 1
 
     start = memoryview(array.array("q", [0]))

@@ -158,8 +158,7 @@ def swapped(counts):
     sends = [Transfer(direction="send", tensor=drawn(dist.get_rank(), n), peer=peer) for n in counts]
     receives = [Transfer(direction="receive", tensor=buffer, peer=peer) for buffer in buffers]
     exchange = memory.exchange([*sends, *receives])
-    for work in (*exchange.receives, *exchange.sends):
-        work.wait()
+    exchange.wait()
     return buffers
 
 

@@ -261,6 +261,16 @@ def tied_shapes() -> Decoder:
         return Decoder(spec, seed=0)
 
 
+def gained_shapes() -> Decoder:
+    """No values yet, also of a weight that only rules know of."""
+    with torch.device("meta"):
+        return gained()
+
+
+def test_a_weight_of_its_own_is_drawn_too(verify):
+    assert verify(gained_shapes, TP2, rules_of_gained()).verdict in ("REASSOCIATION", "ZERO")
+
+
 @pytest.mark.parametrize("plan", [DP2, PP2], ids=["dp2", "pp2"])
 def test_a_tied_module_of_shapes_alone_is_drawn(verify, plan):
     assert verify(tied_shapes, plan).verdict == "REASSOCIATION"

@@ -17,7 +17,7 @@ Flags are plain 8-byte stores: processors of the x86 family show them to others 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +26,22 @@ import torch
 from plait.collectives.progress import Condition, Queue
 from plait.errors import PeerLost
 
-__all__ = ["MAIL_BYTES", "SLOT_BYTES", "Arena", "Mail", "Member", "process_began", "segment_bytes"]
+__all__ = [
+    "KINDS",
+    "MAIL_BYTES",
+    "SIZE_BITS",
+    "SLOT_BYTES",
+    "Arena",
+    "Mail",
+    "Member",
+    "process_began",
+    "segment_bytes",
+]
 
 SLOT_BYTES = 1 << 20
 MAIL_BYTES = 1 << 25
+KINDS = ("all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all", "sharing")  # a code's, from 1
+SIZE_BITS = 48  # of a code; above them stands the kind
 _LINE = 16  # int64 in two cache lines: what two ranks write never shares one
 _STOPPED_SECONDS = 5.0
 _MOST_VIEWS = 512
@@ -64,9 +76,14 @@ class Arena:
         self._phase = 0
         self._views: dict[tuple[int, torch.dtype, int], list[torch.Tensor]] = {}
         self._own_phase = self._phases[index]
-        self._others = [phase for place, phase in enumerate(self._phases) if place != index]
-        self.queue = Queue(self._look, spins=self.size <= len(os.sched_getaffinity(0)))
-        self.mail = {peer: Mail(self, peer) for peer in range(self.size) if peer != index}
+        self._others = [place for place in range(self.size) if place != index]
+        self._phases_of_others = [self._phases[place] for place in self._others]
+        self.queue = self.new_queue()
+        self.mail = {peer: Mail(self, peer) for peer in self._others}
+
+    def new_queue(self) -> Queue:
+        """For operations that go in an order of their own."""
+        return Queue(self._look, spins=self.size <= len(os.sched_getaffinity(0)))
 
     def slots(self, dtype: torch.dtype, count: int) -> list[torch.Tensor]:
         """Of each rank the first `count` elements of the slot of the phase that comes next. Only the own is written."""
@@ -86,7 +103,7 @@ class Arena:
         self._phase += 1
         self._codes[self.index][self._phase % 2][0] = code
         self._own_phase[0] = self._phase
-        return Condition(self._others, self._phase)
+        return Condition(self._phases_of_others, self._phase, self._others)
 
     def require(self, code: int) -> None:
         """Raises PeerLost where another rank does something else in this phase."""
@@ -109,7 +126,7 @@ class Arena:
 
     def _look(self, seconds: float, needed: Condition) -> None:
         """Is there still hope? `needed` was not met for so long."""
-        for member in self._missing(needed):
+        for member in (self._members[place] for place in needed.missing):
             state = _state(member)
             if state is None:
                 raise PeerLost(f"rank {member.rank} has died: its process {member.process} is gone")
@@ -118,13 +135,6 @@ class Arena:
             if seconds > self._patience:
                 raise PeerLost(f"rank {member.rank} hangs: it has not come for {seconds:.0f} s")
 
-    def _missing(self, needed: Condition) -> Iterator[Member]:
-        late = {id(counter) for counter in needed.counters if counter[0] < needed.target}
-        for place, member in enumerate(self._members):
-            mine = [self._phases[place], *(c for mail in self.mail.values() for c in mail.counters_of(place))]
-            if place != self.index and any(id(counter) in late for counter in mine):
-                yield member
-
 
 class Mail:
     """Messages from this rank to `peer` and back: two slots each way, in the sender's segment."""
@@ -132,10 +142,9 @@ class Mail:
     def __init__(self, arena: Arena, peer: int) -> None:
         size, index = arena.size, arena.index
         self._peer = peer
-        self.outgoing = Queue(arena.queue.look, spins=bool(arena.queue.spins))
-        self.incoming = Queue(arena.queue.look, spins=bool(arena.queue.spins))
+        self.outgoing, self.incoming = arena.new_queue(), arena.new_queue()
         self.sent, self.taken = arena.counter(index, peer), arena.counter(index, size + peer)
-        self.sent_by_peer, self.taken_by_peer = arena.counter(peer, index), arena.counter(peer, size + index)
+        self._sent_by_peer, self._taken_by_peer = arena.counter(peer, index), arena.counter(peer, size + index)
         self._box = [arena.part(index, (2 * peer + slot) * MAIL_BYTES, MAIL_BYTES) for slot in (0, 1)]
         self._box_of_peer = [arena.part(peer, (2 * index + slot) * MAIL_BYTES, MAIL_BYTES) for slot in (0, 1)]
 
@@ -147,9 +156,13 @@ class Mail:
         """The slot of message `number` from the peer."""
         return self._box_of_peer[number % 2]
 
-    def counters_of(self, place: int) -> tuple[memoryview, ...]:
-        """Those that the rank at `place` counts up."""
-        return (self.sent_by_peer, self.taken_by_peer) if place == self._peer else ()
+    def there(self, number: int) -> Condition:
+        """Message `number` from the peer has come."""
+        return Condition([self._sent_by_peer], number, [self._peer])
+
+    def room_for(self, number: int) -> Condition:
+        """The peer has taken what was in the slot of message `number`."""
+        return Condition([self._taken_by_peer], number - 2, [self._peer])
 
 
 def _header(ranks: int) -> int:
@@ -183,6 +196,5 @@ def _fields(process: int) -> list[str] | None:
 
 
 def _told(code: int) -> str:
-    kinds = ("nothing", "all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all", "barrier", "sharing")
-    kind = code >> 48
-    return f"{kinds[kind] if kind < len(kinds) else 'something else'} of {code & (1 << 48) - 1:,} bytes"
+    kind, size = code >> SIZE_BITS, code & (1 << SIZE_BITS) - 1
+    return f"{KINDS[kind - 1]} of {size:,} bytes"

@@ -75,12 +75,6 @@ class _World:
         """The sum of what all have."""
         return torch.stack([self.held(rank, length) for rank in range(self.ranks)]).sum(0)
 
-    def passed(self, *transfers: Transfer) -> None:
-        """Start them, and wait."""
-        under_way = self.wire.exchange(transfers)
-        for work in (*under_way.receives, *under_way.sends):
-            work.wait()
-
     def clocked(self, call: Callable[[], object]) -> float:
         """Seconds of a call that all begin together."""
         dist.barrier()
@@ -136,9 +130,7 @@ def _reduce_scatter(length: int, world: _World) -> _Outcome:
     found: list[Tensor] = []
 
     def call() -> None:
-        started = world.wire.reduce_scatter(parts)
-        started.work.wait()
-        found.extend(started.results())
+        found.extend(world.wire.reduce_scatter(parts).wait())
 
     seconds = world.clocked(call)
     return _Outcome(seconds, found[0], world.total(length).chunk(world.ranks)[world.rank])
@@ -149,9 +141,7 @@ def _all_gather(length: int, world: _World) -> _Outcome:
     found: list[Tensor] = []
 
     def call() -> None:
-        started = world.wire.all_gather(world.held(world.rank, part), [part] * world.ranks)
-        started.work.wait()
-        found.extend(started.results())
+        found.extend(world.wire.all_gather(world.held(world.rank, part), [part] * world.ranks).wait())
 
     seconds = world.clocked(call)
     return _Outcome(seconds, torch.cat(found), torch.cat([world.held(rank, part) for rank in range(world.ranks)]))
@@ -167,7 +157,7 @@ def _send(length: int, world: _World) -> _Outcome:
 
     def call() -> None:
         for transfer in pair if world.rank % 2 == 0 else reversed(pair):
-            world.passed(transfer)
+            world.wire.exchange([transfer]).wait()
 
     return _Outcome(world.clocked(call) / 2, found, world.held(before, length))
 
@@ -179,7 +169,7 @@ def _exchange(length: int, world: _World) -> _Outcome:
     to, back = (
         Transfer(direction="send", tensor=sent, peer=after), Transfer(direction="receive", tensor=found, peer=before)
     )  # fmt: skip
-    return _Outcome(world.clocked(lambda: world.passed(to, back)), found, world.held(before, length))
+    return _Outcome(world.clocked(lambda: world.wire.exchange([to, back]).wait()), found, world.held(before, length))
 
 
 _ATTEMPTS: dict[LinkKind, _Attempt] = {

@@ -154,20 +154,16 @@ def _all_reduce_in_place(held: Buffer, wire: Wire) -> None:
 
 
 def _reduce_scatter(parts: Sequence[Tensor], wire: Wire) -> Tensor:
-    started = wire.reduce_scatter(parts)
-    started.work.wait()
-    return started.results()[0]
+    return wire.reduce_scatter(parts).wait()[0]
 
 
 def _all_gather(parts: Sequence[Tensor], wire: Wire) -> Tensor:
-    started = wire.all_gather(parts[0], [len(part) for part in parts])
-    started.work.wait()
-    return torch.cat(list(started.results()))
+    return torch.cat(list(wire.all_gather(parts[0], [len(part) for part in parts]).wait()))
 
 
 def _send(tensor: Tensor, wire: Wire, partner: int | None) -> None:
     if partner is not None:
-        _passed([Passed(direction="send" if partner % 2 else "receive", tensor=tensor, peer=partner)], wire)
+        wire.exchange([Passed(direction="send" if partner % 2 else "receive", tensor=tensor, peer=partner)]).wait()
 
 
 def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> None:
@@ -176,13 +172,7 @@ def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> 
             Passed(direction="send", tensor=ours, peer=partner),
             Passed(direction="receive", tensor=theirs, peer=partner),
         ]
-        _passed(pair, wire)
-
-
-def _passed(transfers: Sequence[Passed], wire: Wire) -> None:
-    under_way = wire.exchange(transfers)
-    for work in (*under_way.receives, *under_way.sends):
-        work.wait()
+        wire.exchange(pair).wait()
 
 
 def _timed(calls: Sequence[_Call], ring: _Ring, budget: float) -> list[float]:

@@ -11,40 +11,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plait.collectives import wire
 from plait.collectives.process_groups import Group
 from plait.collectives.recorder import blocked, note
-from plait.collectives.wire import Transfer, Work
 
 __all__ = ["Exchange", "start_transfers"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Exchange:
     """Transfers under way. The time that a wait takes counts as exposed communication of the axis."""
 
     axis: str
-    receives: Sequence[Work]
-    sends: Sequence[Work]
+    _started: wire.Exchange
 
     def wait_for_receives(self) -> None:
         """Every received tensor is complete."""
-        self._wait(self.receives)
+        self._wait(self._started.receives)
 
     def wait_for_sends(self) -> None:
         """Every sent tensor has left."""
-        self._wait(self.sends)
+        self._wait(self._started.sends)
 
-    def _wait(self, works: Sequence[Work]) -> None:
+    def _wait(self, works: Sequence[wire.Work]) -> None:
         if works:
             with blocked(self.axis):
                 for work in works:
                     work.wait()
 
 
-def start_transfers(transfers: Sequence[Transfer], group: Group) -> Exchange:
+def start_transfers(transfers: Sequence[wire.Transfer], group: Group) -> Exchange:
     """Start all of them at once, in either direction, to any of the group."""
     for transfer in transfers:
         note(group.axis, transfer.direction, transfer.tensor.nbytes)
     assert group.wire is not None, "there is nobody to send to"
-    started = group.wire.exchange(transfers)
-    return Exchange(axis=group.axis, receives=started.receives, sends=started.sends)
+    return Exchange(group.axis, group.wire.exchange(transfers))

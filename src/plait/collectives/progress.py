@@ -25,16 +25,23 @@ _LOOK_SECONDS = 0.1
 
 
 class Condition(NamedTuple):
-    """Fulfilled when each of `counters` (one int64 each, in shared memory) has come to `target`."""
+    """Fulfilled when each of `counters` (one int64 each, in shared memory) has come to `target`; `places`: the ranks
+    that count them up."""
 
     counters: Sequence[memoryview]
     target: int
+    places: Sequence[int]
 
     @property
     def met(self) -> bool:
         """Whether it is fulfilled now."""
         target = self.target
         return all(counter[0] >= target for counter in self.counters)
+
+    @property
+    def missing(self) -> list[int]:
+        """Whose counters have not come there."""
+        return [n for n, counter in zip(self.places, self.counters, strict=True) if counter[0] < self.target]
 
 
 Steps = Generator[Condition, None, None]

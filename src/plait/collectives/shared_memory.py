@@ -19,15 +19,17 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from plait.collectives.arena import MAIL_BYTES, SLOT_BYTES, Arena, Mail
-from plait.collectives.progress import Condition, Operation, Steps
+from plait.collectives.arena import KINDS, MAIL_BYTES, SIZE_BITS, SLOT_BYTES, Arena, Mail
+from plait.collectives.progress import Operation, Steps
 from plait.collectives.segment import attached, created, mapped
 from plait.collectives.wire import Buffer, Combination, Exchange, Started, Transfer, Work
 
 __all__ = ["SharedMemory"]
 
 _WHOLE = 1 << 18  # bytes: of less, everybody sums everything
-_ALL_REDUCE, _REDUCE_SCATTER, _ALL_GATHER, _BROADCAST, _ALL_TO_ALL, _BARRIER, _SHARING = (n << 48 for n in range(1, 8))
+_ALL_REDUCE, _REDUCE_SCATTER, _ALL_GATHER, _BROADCAST, _ALL_TO_ALL, _SHARING = (
+    number << SIZE_BITS for number, _ in enumerate(KINDS, start=1)
+)
 
 _Combine = Callable[..., Tensor]
 _COMBINE: dict[str, _Combine] = {"sum": torch.add, "max": torch.maximum}
@@ -191,9 +193,10 @@ def _broadcast(arena: Arena, flat: Tensor, root: int) -> Steps:
 def _all_to_all(arena: Arena, parts: Sequence[Tensor], results: Sequence[Tensor]) -> Steps:
     """Ranks may give different amounts: nobody knows how many pieces the longest has, so that those are told first."""
     longest = torch.tensor([max(part.nbytes for part in parts)])
-    yield from _reduce_whole(arena, longest, torch.maximum)  # of bytes
+    yield from _reduce_whole(arena, longest, torch.maximum)
+    most = int(longest)  # bytes
     room = SLOT_BYTES // arena.size // parts[0].itemsize
-    for first in range(0, int(longest) // parts[0].itemsize, room):
+    for first in range(0, most // parts[0].itemsize, room):
         slots = arena.slots(parts[0].dtype, arena.size * room)
         for place, part in enumerate(parts):
             piece = part[first : first + room]
@@ -201,7 +204,7 @@ def _all_to_all(arena: Arena, parts: Sequence[Tensor], results: Sequence[Tensor]
                 results[place][first : first + room] if place == arena.index else slots[arena.index][place * room :]
             )
             target[: piece.numel()].copy_(piece)
-        yield from _phase(arena, _ALL_TO_ALL)
+        yield from _phase(arena, _ALL_TO_ALL | most)
         at = arena.index * room
         for place, result in enumerate(results):
             if place != arena.index:
@@ -226,7 +229,7 @@ def _share(arena: Arena, size: int, buffers: list[Tensor]) -> Steps:
 def _send(mail: Mail, flat: Tensor) -> Steps:
     for piece in flat.split(MAIL_BYTES // flat.itemsize):
         number = mail.sent[0] + 1
-        yield Condition([mail.taken_by_peer], number - 2)
+        yield mail.room_for(number)
         mail.out(number)[: piece.nbytes].view(piece.dtype).copy_(piece)
         mail.sent[0] = number
 
@@ -234,7 +237,7 @@ def _send(mail: Mail, flat: Tensor) -> Steps:
 def _receive(mail: Mail, flat: Tensor) -> Steps:
     for piece in flat.split(MAIL_BYTES // flat.itemsize):
         number = mail.taken[0] + 1
-        yield Condition([mail.sent_by_peer], number)
+        yield mail.there(number)
         piece.copy_(mail.into(number)[: piece.nbytes].view(piece.dtype))
         mail.taken[0] = number
 

@@ -34,6 +34,11 @@ class Started:
     work: Work
     results: Callable[[], Sequence[Tensor]]
 
+    def wait(self) -> Sequence[Tensor]:
+        """The results, once they are there."""
+        self.work.wait()
+        return self.results()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
@@ -58,6 +63,11 @@ class Exchange:
 
     receives: Sequence[Work]
     sends: Sequence[Work]
+
+    def wait(self) -> None:
+        """All has arrived, and left."""
+        for work in (*self.receives, *self.sends):
+            work.wait()
 
 
 class Wire(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from plait.collectives.point_to_point import Transfer
+from plait.collectives.wire import Transfer
 from plait.defects.defect import Defect
 from plait.layers.layer import Layer
 from plait.parallel.model import ParallelModel

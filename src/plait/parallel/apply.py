@@ -20,7 +20,8 @@ import torch
 from plait.collectives.process_groups import Mesh
 from plait.errors import IllegalJob
 from plait.layers.gpt import describe_gpt
-from plait.layers.layer import Layer, Weight
+from plait.layers.layer import Layer
+from plait.models.described import require_described
 from plait.models.gpt import Decoder
 from plait.models.init import first_values
 from plait.parallel.model import ParallelModel
@@ -52,6 +53,7 @@ def parallelize(
     held = {held.weight.name: held for held in held_weights(stage, plan, mesh.coordinate("tensor"))}
 
     cut_stage(module, stage)
+    require_described(module, stage)
     weights = _place_weights(module, stage, held, torch.device(device))
     extent = Extent()
     if plan.tensor > 1:
@@ -66,30 +68,12 @@ def _place_weights(
     """Replace every weight of the stage by this rank's slice; a weight that stands in two places stays one."""
     placed: dict[str, torch.nn.Parameter] = {}
     for weight in (weight for layer in stage for weight in layer.weights):
-        whole = _whole(module, weight)
+        whole = module.get_parameter(weight.path)
         if weight.name not in placed:
             placed[weight.name] = torch.nn.Parameter(_slice(whole, held[weight.name], module.seed).to(device))
         owner, _, leaf = weight.path.rpartition(".")
         setattr(module.get_submodule(owner), leaf, placed[weight.name])
-    ours = set(placed.values())
-    for path, parameter in module.named_parameters():
-        if parameter not in ours:
-            raise ValueError(f"{path} is in the module and not in its description")
     return placed
-
-
-def _whole(module: Decoder, weight: Weight) -> torch.nn.Parameter:
-    try:
-        whole = module.get_parameter(weight.path)
-    except AttributeError as error:
-        raise ValueError(f"{weight.path} is in the description and not in the module") from error
-    if not whole.requires_grad:
-        raise ValueError(
-            f"{weight.path} is frozen (requires_grad is False); weights that don't learn are not built yet"
-        )
-    if tuple(whole.shape) != weight.shape:
-        raise ValueError(f"{weight.path} is {tuple(whole.shape)} in the module, {weight.shape} in its description")
-    return whole
 
 
 def _slice(whole: torch.Tensor, held: Held, seed: int) -> torch.Tensor:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
+from plait.models.described import require_described
 from plait.models.gpt import Decoder
-from plait.models.init import initialise
+from plait.models.init import fill, initialise
 from plait.models.loss import IGNORED
 from plait.models.sequences import Sequences
 from plait.plans.plan import Plan
@@ -35,6 +36,11 @@ __all__ = ["Drawn", "Experiment", "Given", "Source"]
 
 class Source(Protocol):
     """What a side needs to begin."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's shape."""
+        ...
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -66,6 +72,10 @@ class Drawn:
     training: TrainingSpec
 
     @property
+    def spec(self) -> ModelSpec:
+        return self.model
+
+    @property
     def layers(self) -> Sequence[Layer]:
         return describe_gpt(self.model)
 
@@ -95,11 +105,18 @@ class Given:
 
     @property
     def layers(self) -> Sequence[Layer]:
-        return self._described
+        return self._described(self.spec)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
 
     @cached_property
-    def _described(self) -> Sequence[Layer]:
-        return describe_gpt(self.whole("fp32").spec) if self.rules is None else self.rules
+    def _spec(self) -> ModelSpec:  # kept, since it takes a build to know
+        return self.whole("fp32").spec
+
+    def _described(self, spec: ModelSpec) -> Sequence[Layer]:
+        return describe_gpt(spec) if self.rules is None else self.rules
 
     def whole(self, precision: Precision) -> Decoder:
         with _seeded():
@@ -108,9 +125,10 @@ class Given:
             raise TypeError(
                 f"build_model gave {type(built).__name__}; what can be parallelized is a Decoder, or one changed"
             )
-        _require_described(built, describe_gpt(built.spec) if self.rules is None else self.rules)
+        layers = self._described(built.spec)
+        require_described(built, layers)
         if any(parameter.is_meta for parameter in built.parameters()):
-            built = _drawn(built)
+            built = _drawn(built, layers)
         return built.to(DTYPES[precision])
 
     def to_cut(self, precision: Precision) -> Decoder:
@@ -123,38 +141,15 @@ class Given:
         return lift if precision == "fp64" else nullcontext()
 
 
-def _require_described(built: Decoder, layers: Sequence[Layer]) -> None:
-    """Raises ValueError where module and description disagree, or a weight is frozen: before any rank is asked."""
-    described = {weight.path: weight.shape for layer in layers for weight in layer.weights}
-    found = dict(built.named_parameters(remove_duplicate=False))
-    for path, shape in described.items():
-        if path not in found:
-            raise ValueError(f"{path} is in the description and not in the module")
-        if tuple(found[path].shape) != shape:
-            raise ValueError(f"{path} is {tuple(found[path].shape)} in the module, {shape} in its description")
-        if not found[path].requires_grad:
-            raise ValueError(f"{path} is frozen (requires_grad is False), and what doesn't learn is not built yet")
-    ours = {id(found[path]) for path in described}
-    for path, parameter in found.items():
-        if id(parameter) not in ours:
-            raise ValueError(f"{path} is in the module and not in its description: give rules that describe it")
-    names = {weight.name: weight.path for layer in layers for weight in layer.weights}
-    owners: dict[int, str] = {}
-    for name, path in names.items():
-        other = owners.setdefault(id(found[path]), name)
-        if other != name:
-            raise ValueError(f"{other} and {name} are one weight in the module and two in its description")
-
-
-def _drawn(built: Decoder) -> Decoder:
-    """A module of shapes alone with its first values; a weight that stands in two places stays one."""
+def _drawn(built: Decoder, layers: Sequence[Layer]) -> Decoder:
+    """A module of shapes alone with the first values of what is described; a weight of two places stays one."""
     places = list(built.named_parameters(remove_duplicate=False))
     built = built.to_empty(device="cpu")
     first = {id(shape): path for path, shape in reversed(places)}
     for path, shape in places:
         owner, _, leaf = path.rpartition(".")
         setattr(built.get_submodule(owner), leaf, built.get_parameter(first[id(shape)]))
-    initialise(built, built.spec, built.seed)
+    fill(built, layers, built.seed)
     return built
 
 
@@ -202,7 +197,7 @@ class Experiment:
         size, length = rows.tokens.shape
         fitting = replace(training, global_batch=size, sequence_length=length)
         source = Given(build_model=build_model, rules=rules, rows=rows)
-        _require_known(rows, source.whole("fp32").spec.vocab)
+        _require_known(rows, source.spec.vocab)
         return cls(source=source, training=fitting, plan=plan)
 
     def targets(self, step: int) -> int:

@@ -15,6 +15,7 @@ from functools import partial
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -222,9 +223,11 @@ def _require_place(directory: str | PathLike[str] | None) -> None:
     place = Path(directory)
     try:
         place.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place):
+            pass
         for name in _Sides._fields:
-            with (place / f"{name}.safetensors").open("ab"):
-                pass
+            if (place / f"{name}.safetensors").is_dir():
+                raise IsADirectoryError(f"{name}.safetensors is a directory")
     except OSError as error:
         raise UnusableInput(f"{place}: the gradients can't be written: {error}") from error
 

@@ -64,10 +64,8 @@ def _trace(module: torch.nn.Module, loss: torch.Tensor) -> Trace:
 
 def published_module(spec: ModelSpec, attention: str = "eager") -> torch.nn.Module:
     """transformers' module of this shape, dropout off, weights as they happen to be."""
-    try:
-        from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-    except ImportError as error:
-        raise UnusableInput("transformers is not installed here, so that it can be no witness") from error
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
     common: dict[str, Any] = {
         "vocab_size": spec.vocab,
         "tie_word_embeddings": spec.tie_embeddings,
