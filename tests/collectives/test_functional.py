@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.distributed as dist
 
-from plait.collectives.functional import all_gather, all_reduce, own_share, reduce_scatter
+from plait.collectives.c10d import C10d
+from plait.collectives.functional import (
+    all_gather,
+    all_gather_in,
+    all_gather_of,
+    all_reduce,
+    buffer,
+    own_share,
+    reduce_scatter,
+    reduce_scatter_in,
+)
 from plait.collectives.recorder import record
 from plait.plans.prediction import Traffic
 from tests.collectives.drawn import drawn, tensor_group
@@ -157,3 +169,91 @@ def alone():
 def test_alone_there_is_nothing_to_say():
     assert not dist.is_initialized()
     assert alone() == (True, ())
+
+
+# ---- in buffers: tensors one after another, of which each rank has some rows ----------------------------------------
+
+TENSORS = ((5, 3), (7,), (4, 2, 2))
+WIRES = ("shared-memory", "gloo")
+
+
+def on_wire(ranks, name):
+    """The group, on shared memory as it is or over gloo."""
+    group = tensor_group(ranks)
+    return group if name == "shared-memory" else replace(group, wire=C10d(dist.group.WORLD, group.ranks, group.index))
+
+
+def filled(group, owner):
+    """A buffer that holds what `owner` draws, and each rank's rows of the first dim, or columns of the second."""
+    tensors = [drawn(owner, *shape) for shape in TENSORS]
+    held = buffer(sum(tensor.numel() for tensor in tensors), torch.float64, torch.device("cpu"), group)
+    views = [
+        view.view(shape)
+        for view, shape in zip(held.own.split([tensor.numel() for tensor in tensors]), TENSORS, strict=True)
+    ]
+    for view, tensor in zip(views, tensors, strict=True):
+        view.copy_(tensor)
+    parts = [
+        [piece for view in views if (piece := view.tensor_split(group.size, min(1, view.dim() - 1))[place]).numel()]
+        for place in range(group.size)
+    ]
+    return held, parts
+
+
+def scatter_in(ranks, name):
+    group = on_wire(ranks, name)
+    held, parts = filled(group, group.index)
+    with record() as recorder:
+        mine = reduce_scatter_in(held, parts, group).wait()
+    longest = max(sum(piece.numel() for piece in part) for part in parts)
+    assert recorder.traffic() == (Traffic(axis="tensor", kind="reduce_scatter", bytes=8 * ranks * longest, count=1),)
+    assert group.wire.name == name
+    return [piece.clone() for piece in mine]
+
+
+@pytest.mark.parametrize("name", WIRES)
+@pytest.mark.parametrize("ranks", RANKS)
+def test_each_rank_s_pieces_of_a_buffer_are_summed(run_on_ranks, ranks, name):
+    for place, mine in enumerate(run_on_ranks(ranks, scatter_in, ranks, name)):
+        wanted = [sum(drawn(rank, *shape) for rank in range(ranks)) for shape in TENSORS]
+        expected = [whole.tensor_split(ranks, min(1, whole.dim() - 1))[place] for whole in wanted]
+        assert all(
+            torch.equal(piece, one) for piece, one in zip(mine, [one for one in expected if one.numel()], strict=True)
+        )
+
+
+def gather_in(ranks, name):
+    group = on_wire(ranks, name)
+    held, parts = filled(group, group.index)
+    return all_gather_in(held, parts, group).wait().clone()
+
+
+@pytest.mark.parametrize("name", WIRES)
+@pytest.mark.parametrize("ranks", RANKS)
+def test_all_pieces_come_to_their_places(run_on_ranks, ranks, name):
+    everyone = [[drawn(rank, *shape) for shape in TENSORS] for rank in range(ranks)]
+    whole = [
+        torch.cat(
+            [one[number].tensor_split(ranks, min(1, len(shape) - 1))[rank] for rank, one in enumerate(everyone)],
+            min(1, len(shape) - 1),
+        )
+        for number, shape in enumerate(TENSORS)
+    ]
+    expected = torch.cat([one.reshape(-1) for one in whole])
+    assert all(torch.equal(found, expected) for found in run_on_ranks(ranks, gather_in, ranks, name))
+
+
+def gather_flat(ranks, name):
+    group = on_wire(ranks, name)
+    counts = [5, 0, 3, 4][:ranks]
+    held = buffer(counts[group.index], torch.float64, torch.device("cpu"), group)
+    held.own.copy_(drawn(group.index, counts[group.index]))
+    return [one.clone() for one in all_gather_of(held, counts, group).wait()]
+
+
+@pytest.mark.parametrize("name", WIRES)
+@pytest.mark.parametrize("ranks", RANKS)
+def test_the_beginnings_of_all_buffers(run_on_ranks, ranks, name):
+    expected = [drawn(rank, count) for rank, count in enumerate([5, 0, 3, 4][:ranks])]
+    for found in run_on_ranks(ranks, gather_flat, ranks, name):
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

@@ -6,13 +6,14 @@ Parts of different sizes are as long as the longest on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from plait.collectives.wire import Buffer, Combination, Exchange, Started, Transfer, Work
+from plait.collectives.wire import Buffer, Combination, Exchange, Parts, Started, Transfer, Work
 
 __all__ = ["C10d"]
 
@@ -80,9 +81,55 @@ class C10d:
         """None: what is summed is sent from where it lies."""
         return None
 
+    def all_gather_of(self, buffer: Buffer, counts: Sequence[int]) -> Started:
+        """As `Wire`."""
+        return self.all_gather(buffer.own, counts)
+
+    def reduce_scatter_in(self, buffer: Buffer, parts: Parts) -> Work:
+        """As `Wire`: packed, sent, and put back."""
+        started = self.reduce_scatter([_packed(part, buffer.own) for part in parts])
+        return _Then(started.work, lambda: _unpack(started.results()[0], parts[self._index]))
+
+    def all_gather_in(self, buffer: Buffer, parts: Parts) -> Work:
+        """As `Wire`: packed, sent, and put back."""
+        counts = [sum(piece.numel() for piece in part) for part in parts]
+        started = self.all_gather(_packed(parts[self._index], buffer.own), counts)
+
+        def put_back() -> None:
+            for place, (flat, part) in enumerate(zip(started.results(), parts, strict=True)):
+                if place != self._index:
+                    _unpack(flat, part)
+
+        return _Then(started.work, put_back)
+
     def _operation(self, transfer: Transfer) -> dist.P2POp:
         operation = dist.isend if transfer.direction == "send" else dist.irecv
         return dist.P2POp(operation, transfer.tensor, self._ranks[transfer.peer], self._handle)
+
+
+@dataclass(eq=False)
+class _Then:
+    """Work with something left to do, once, after it."""
+
+    work: Work
+    finish: Callable[[], None]
+    done: bool = False
+
+    def wait(self) -> None:
+        """As `Work`."""
+        if not self.done:
+            self.done = True
+            self.work.wait()
+            self.finish()
+
+
+def _packed(part: Sequence[Tensor], like: Tensor) -> Tensor:
+    return torch.cat([piece.reshape(-1) for piece in part]) if part else like.new_empty(0)
+
+
+def _unpack(flat: Tensor, part: Sequence[Tensor]) -> None:
+    for piece, values in zip(part, flat.split([piece.numel() for piece in part]), strict=True):
+        piece.copy_(values.view(piece.shape))
 
 
 def _under_way(work: dist.Work | None) -> Work:

@@ -6,28 +6,42 @@ be uneven (7 positions on 3 ranks: 3 / 2 / 2); each is then counted as long as t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
 from plait.collectives.process_groups import Group
 from plait.collectives.recorder import blocked, note
-from plait.collectives.wire import Buffer, Combination, Work
+from plait.collectives.wire import Buffer, Combination, Parts, Work
 from plait.sharding.boxes import shares
 
-__all__ = ["Handle", "all_gather", "all_reduce", "buffer", "own_share", "reduce_scatter"]
+__all__ = [
+    "Handle",
+    "all_gather",
+    "all_gather_in",
+    "all_gather_of",
+    "all_reduce",
+    "buffer",
+    "own_share",
+    "reduce_scatter",
+    "reduce_scatter_in",
+]
+
+
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class Handle:
+class Handle(Generic[Result_co]):
     """A collective under way: `wait` blocks until it is done and returns its result."""
 
     axis: str
     work: Work | None
-    result: Callable[[], torch.Tensor]
+    result: Callable[[], Result_co]
 
-    def wait(self) -> torch.Tensor:
+    def wait(self) -> Result_co:
         """The result, complete. The time it takes counts as exposed communication of the axis."""
         if self.work is not None:
             with blocked(self.axis):
@@ -35,7 +49,7 @@ class Handle:
         return self.result()
 
 
-def all_reduce(tensor: torch.Tensor, group: Group, operation: Combination = "sum") -> Handle:
+def all_reduce(tensor: torch.Tensor, group: Group, operation: Combination = "sum") -> Handle[torch.Tensor]:
     """Sum (or maximum) of a contiguous tensor over the group, in place; bit-identical on all ranks."""
     if group.wire is None:
         return Handle(group.axis, None, lambda: tensor)
@@ -44,7 +58,8 @@ def all_reduce(tensor: torch.Tensor, group: Group, operation: Combination = "sum
 
 
 def buffer(count: int, dtype: torch.dtype, device: torch.device, group: Group) -> Buffer:
-    """Zeros that the group is going to all-reduce as a whole, again and again; every rank of it calls this alike."""
+    """Zeros that the group is going to work on again and again; every rank of it calls this. Sizes may differ where
+    nothing but `all_gather_of` follows."""
     made = group.wire.buffer(count, dtype) if group.wire is not None and device.type == "cpu" else None
     return made or Buffer(torch.zeros(count, dtype=dtype, device=device))
 
@@ -55,7 +70,7 @@ def own_share(tensor: torch.Tensor, group: Group, dim: int) -> torch.Tensor:
     return tensor.narrow(dim, start, stop - start)
 
 
-def all_gather(tensor: torch.Tensor, group: Group, dim: int, length: int) -> Handle:
+def all_gather(tensor: torch.Tensor, group: Group, dim: int, length: int) -> Handle[torch.Tensor]:
     """Put the shares along `dim` together to a tensor of `length` along it, the same on all ranks."""
     if group.wire is None:
         return Handle(group.axis, None, lambda: tensor)
@@ -72,7 +87,7 @@ def all_gather(tensor: torch.Tensor, group: Group, dim: int, length: int) -> Han
     return Handle(group.axis, started.work, whole)
 
 
-def reduce_scatter(tensor: torch.Tensor, group: Group, dim: int) -> Handle:
+def reduce_scatter(tensor: torch.Tensor, group: Group, dim: int) -> Handle[torch.Tensor]:
     """Sum over the group; each rank keeps its share along `dim`."""
     if group.wire is None:
         return Handle(group.axis, None, lambda: tensor)
@@ -81,6 +96,38 @@ def reduce_scatter(tensor: torch.Tensor, group: Group, dim: int) -> Handle:
     started = group.wire.reduce_scatter([piece.reshape(-1) for piece in pieces])
     shape = pieces[group.index].shape
     return Handle(group.axis, started.work, lambda: started.results()[0].view(shape))
+
+
+def reduce_scatter_in(buffer: Buffer, parts: Parts, group: Group) -> Handle[Sequence[torch.Tensor]]:
+    """Sum over the group; `parts` are the pieces of the buffer that each rank gets the sums of. The result is this
+    rank's own pieces; what the rest of the buffer holds afterwards is not said."""
+    mine = parts[group.index]
+    if group.wire is None:
+        return Handle(group.axis, None, lambda: mine)
+    note(group.axis, "reduce_scatter", _longest(parts) * group.size * buffer.own.itemsize)
+    return Handle(group.axis, group.wire.reduce_scatter_in(buffer, parts), lambda: mine)
+
+
+def all_gather_in(buffer: Buffer, parts: Parts, group: Group) -> Handle[torch.Tensor]:
+    """Each rank's pieces of its buffer, to the same places in all others' buffers."""
+    if group.wire is None:
+        return Handle(group.axis, None, lambda: buffer.own)
+    note(group.axis, "all_gather", _longest(parts) * group.size * buffer.own.itemsize)
+    return Handle(group.axis, group.wire.all_gather_in(buffer, parts), lambda: buffer.own)
+
+
+def all_gather_of(buffer: Buffer, counts: Sequence[int], group: Group) -> Handle[Sequence[torch.Tensor]]:
+    """What lies in every rank's buffer, of `counts` elements, by place. It may be the others' memory itself: it is read
+    before anybody may write to it again."""
+    if group.wire is None:
+        return Handle(group.axis, None, lambda: [buffer.own])
+    note(group.axis, "all_gather", max(counts) * group.size * buffer.own.itemsize)
+    started = group.wire.all_gather_of(buffer, counts)
+    return Handle(group.axis, started.work, started.results)
+
+
+def _longest(parts: Parts) -> int:
+    return max(sum(piece.numel() for piece in part) for part in parts)
 
 
 def _with(shape: torch.Size, dim: int, length: int) -> torch.Size:

@@ -13,9 +13,10 @@ from typing import Literal, Protocol
 
 from torch import Tensor, dtype
 
-__all__ = ["Buffer", "Combination", "Exchange", "Started", "Transfer", "Wire", "Work"]
+__all__ = ["Buffer", "Combination", "Exchange", "Parts", "Started", "Transfer", "Wire", "Work"]
 
 Combination = Literal["sum", "max"]
+Parts = Sequence[Sequence[Tensor]]  # by place: the views of a buffer's own that are that rank's part of it
 
 
 class Work(Protocol):
@@ -104,5 +105,18 @@ class Wire(Protocol):
 
     def buffer(self, count: int, of: dtype) -> Buffer | None:
         """Zeros from which an all-reduce of the whole copies nothing, for as long as the buffer is held; None where the
-        wire has no such. All ranks ask alike."""
+        wire has no such. All ranks ask together, those that use it as a whole for as much."""
+        ...
+
+    def all_gather_of(self, buffer: Buffer, counts: Sequence[int]) -> Started:
+        """What lies in every rank's buffer, of `counts` elements. The results may be the others' memory itself: nobody
+        writes to a buffer before all have read them."""
+        ...
+
+    def reduce_scatter_in(self, buffer: Buffer, parts: Parts) -> Work:
+        """This rank's part of the buffer becomes the sum over all ranks; what the rest of it holds is not said."""
+        ...
+
+    def all_gather_in(self, buffer: Buffer, parts: Parts) -> Work:
+        """Every rank's part of its buffer, to the same place in all others."""
         ...
