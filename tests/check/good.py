@@ -94,6 +94,12 @@ GOOD = [
     _good("bf16", job(_llama(2, 24, 4, 2), training__precision="bf16", plan={"data": 2, "tensor": 2})),
     _good("fp64", job(training__precision="fp64", plan={"data": 2, "gradient_precision": "fp64"})),
     _good("dropout", job({"layers": 2, "hidden": 24, "heads": 4, "dropout": 0.2}, plan={"tensor": 2, "data": 2})),
+    # sharded states
+    _good("deepspeedai/DeepSpeed#823: ZeRO 2 with a pipeline", job(plan={"data": 2, "pipeline": 2, "zero": 2})),
+    _good("ZeRO 3 with everything", job(_llama(3, 40, 10, 5, ffn=37), plan={
+        "data": 2, "tensor": 2, "pipeline": 2, "sequence_parallel": True, "zero": 3})),
+    _good("ZeRO 1 over more ranks than a norm has rows", job((1, 2, 1), training__global_batch=4,
+                                                             plan={"data": 4, "zero": 1})),
     # everything at once
     _good("one rank", job(cluster={"ranks": 1})),
     _good("one of everything", job((1, 1, 1), training={"global_batch": 1, "sequence_length": 1}, cluster={"ranks": 1}),

@@ -127,7 +127,7 @@ def test_completing_and_planning_raise_what_check_says(job):
         ({"tensor": 0, "tensor_shares": ()}, "tensor = 0 is out of range"),
         ({"data": 2, "data_shares": (2, 1)}, "unequal shares are not built yet"),
         ({"schedule": "zb-v"}, "not built yet"),
-        ({"zero": 1}, "not built yet"),
+        ({"zero": 4}, "zero = 4"),
         ({"microbatch": "2"}, "is a text"),
         ({"tensor_shares": (float("nan"),)}, "not finite"),
         ({"data": "x"}, "is a text"),

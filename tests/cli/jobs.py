@@ -71,7 +71,7 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "interleaving": ({"plan.virtual_stages": 2}, (), "plan.virtual_stages", "not built yet"),
     "zero bubble": ({"plan.schedule": "zb-h1"}, (), "plan.schedule", "not built yet"),
     "a grid": ({"plan.schedule": "grids/mine.txt"}, (), "plan.schedule", "not built yet"),
-    "ZeRO": ({"plan.zero": 1}, (), "plan.zero", "not built yet"),
+    "ZeRO": ({"plan.zero": 4}, (), "plan.zero", "out of range"),
     "offload": ({"plan.offload": "optimizer"}, (), "plan.offload", "not built yet"),
     "recompute": ({"plan.recompute": "selective"}, (), "plan.recompute", "not built yet"),
     "local SGD": ({"plan.synchronisation": "diloco"}, (), "plan.synchronisation", "not built yet"),

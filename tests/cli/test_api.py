@@ -67,7 +67,7 @@ def test_what_can_be_read_can_be_asked_about(write):
 
 def test_what_can_t_be_read_tells_everything(write):
     with pytest.raises(IllegalJob) as caught:
-        plait.load(write(contract_table({"plan.zero": 3, "plan.stages": [3, 3], "data.text": "no/such.txt"})))
+        plait.load(write(contract_table({"plan.zero": 4, "plan.stages": [3, 3], "data.text": "no/such.txt"})))
     assert {problem.key for problem in caught.value.problems} == {"plan.zero", "plan.stages", "data.text"}
     with pytest.raises(UnusableInput):
         plait.load("no/such/job.toml")
@@ -118,7 +118,7 @@ def test_a_legal_job_passes_and_another_does_not():
     [
         (Job(model=replace(SMALL, heads=0)), "model.heads"),
         (Job(model=replace(SMALL, vocab=100)), "model.vocab"),
-        (Job(model=SMALL, constraints={"zero": 3}), "plan.zero"),
+        (Job(model=SMALL, constraints={"zero": 4}), "plan.zero"),
         (Job(model=SMALL, constraints={"tenosr": 3}), "plan.tenosr"),
         (Job(model=SMALL, constraints={"microbatch": 1.5}), "plan.microbatch"),
     ],

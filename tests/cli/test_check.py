@@ -92,7 +92,7 @@ def test_every_value_that_is_offered_mends_the_job(name):
 def test_every_error_at_once(write, capsys):
     wrong = {
         "model.hidden": 121, "model.dropout": 2, "data.tokenizer": "bpe:1", "training.steps": 0, "plan.tensor": 9,
-        "plan.stagse": [4, 3], "plan.zero": 3, "plan.microbatch": 3, "cluster.nodes": 2,
+        "plan.stagse": [4, 3], "plan.zero": 4, "plan.microbatch": 3, "cluster.nodes": 2,
     }  # fmt: skip
     code = main(["check", write(contract_table(wrong, ["plan.tensor_shares", "plan.stages"])), "--json"])
     document = json.loads(capsys.readouterr().out)
@@ -118,9 +118,9 @@ def test_the_document_of_a_good_job(write, capsys):
 
 
 def test_people_read_one_line_an_error(write, capsys):
-    assert main(["check", write(contract_table({"plan.tensor": 9, "plan.zero": 2}))]) == 1
+    assert main(["check", write(contract_table({"plan.tensor": 9, "plan.context": 2}))]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "plan.zero: zero = 2 is not built yet; legal here: 0"
+    assert lines[0] == "plan.context: context = 2 is not built yet; legal here: 1"
     assert lines[1].startswith("plan.tensor: tensor = 9 exceeds the 5 heads; and ")  # what the same advice mends
     assert lines[1].endswith("; legal here: 1")
     assert lines[-1].endswith("job.toml is not legal: 2 errors")

@@ -20,8 +20,8 @@ def test_every_combination_once():
     assert len({tuple(sorted(one.items())) for one in found}) == len(found)
     assert all(prod(one[axis] for axis in ("data", "tensor", "pipeline")) == 4 for one in found)
     # 6 arrangements of 4 ranks; 3 sizes of a microbatch; 2 schedules for each pipeline, 2 placements for each tensor
-    # axis: (4,1,1) 1, (2,2,1) 2, (2,1,2) 2, (1,4,1) 2, (1,2,2) 4, (1,1,4) 2
-    assert len(found) == 3 * 13
+    # axis, 4 levels of ZeRO for each data axis: (4,1,1) 4, (2,2,1) 8, (2,1,2) 8, (1,4,1) 2, (1,2,2) 4, (1,1,4) 2
+    assert len(found) == 3 * 28
 
 
 def test_what_is_fixed_is_kept():

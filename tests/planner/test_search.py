@@ -36,9 +36,9 @@ def every_plan(asked):
     prices = JobPrices(asked.model, asked.training, MACHINE)
     sizes = range(1, asked.cluster.ranks + 1)
     for data, tensor, pipeline in product(sizes, repeat=3):
-        for microbatch, schedule, split in product(range(1, 9), ("gpipe", "1f1b"), (False, True)):
+        for microbatch, schedule, split, zero in product(range(1, 9), ("gpipe", "1f1b"), (False, True), range(4)):
             plan = Plan(
-                data=data, tensor=tensor, pipeline=pipeline, microbatch=microbatch, schedule=schedule,
+                data=data, tensor=tensor, pipeline=pipeline, microbatch=microbatch, schedule=schedule, zero=zero,
                 sequence_parallel=split, stages=(4,), tensor_shares=(1,) * tensor, data_shares=(1,) * data,
             )  # fmt: skip
             if data * tensor * pipeline == asked.cluster.ranks and pipeline <= 4:

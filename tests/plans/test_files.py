@@ -79,7 +79,7 @@ def test_what_somebody_took_out_is_filled_in(path):
         ({"tensor": 48}, "plan.tensor"),
         ({"tensor": "2"}, "plan.tensor"),
         ({"tenosr": 2}, "plan.tenosr"),
-        ({"zero": 3}, "plan.zero"),
+        ({"zero": 4}, "plan.zero"),
         ({"stages": [3, 3]}, "plan.stages"),
         ({"schedule": "zb-v"}, "plan.schedule"),
     ],
@@ -93,7 +93,7 @@ def test_bad_keys_are_told_as_in_a_job(path, changes, key):
 
 
 def test_all_at_once(path):
-    path.write_text('plan.tensor = "x"\nplan.zero = 1\nmodle.layers = 3\n')
+    path.write_text('plan.tensor = "x"\nplan.zero = 4\nmodle.layers = 3\n')
     with pytest.raises(IllegalJob) as caught:
         read_plan(path, JOB)
     assert {problem.key for problem in caught.value.problems} == {"plan.tensor", "plan.zero", "modle"}

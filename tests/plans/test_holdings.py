@@ -11,6 +11,8 @@ from hypothesis import assume, given
 from plait.layers.gpt import describe_gpt
 from plait.plans.completion import complete
 from plait.plans.holdings import held_weights, owned_boxes, stage_layers, tied_stages
+from plait.plans.keeping import kept as kept_of
+from plait.plans.keeping import kept_weights
 from plait.plans.legality import is_legal
 from plait.plans.reductions import reductions
 from plait.sharding.boxes import copies, intervals
@@ -30,12 +32,15 @@ def test_every_element_counts_once(job):
     plan, layers = complete(job), describe_gpt(job.model)
     counted: Counter[tuple[str, int]] = Counter()
     tied = tied_stages(layers, plan)
-    for stage, rank in product(range(plan.pipeline), range(plan.tensor)):
-        for held in held_weights(stage_layers(layers, plan.stages)[stage], plan, rank):
-            name, places = held.weight.name, addresses(held)
+    writers = range(plan.data) if plan.sharding_level else [0]  # of several data ranks that keep the same, one counts
+    for stage, data, rank in product(range(plan.pipeline), writers, range(plan.tensor)):
+        members = held_weights(stage_layers(layers, plan.stages)[stage], plan, rank)
+        for one in kept_weights(members, plan, data):
+            name, places = one.weight.name, addresses(one)
             if tied.get(name, (stage,))[0] == stage:
-                for box in owned_boxes(held, plan, rank):
-                    mine = np.take(places, range(*box.local), axis=box.dim)
+                for box in owned_boxes(one, plan, rank):
+                    mine = places[tuple(slice(*interval) for interval in box.local)]
+                    assert mine.shape == tuple(stop - start for start, stop in box.whole)
                     counted.update((name, int(place)) for place in mine.flat)
     weights = {weight.name: weight for layer in layers for weight in layer.weights}
     for name, weight in weights.items():
@@ -56,11 +61,20 @@ def test_the_members_of_a_sum_lay_the_same_elements_in_the_same_order(job):
     for rank in range(plan.ranks):
         at = {axis: plan.mesh.coordinate(rank, axis) for axis in ("data", "tensor", "pipeline")}
         mine = stage_layers(layers, plan.stages)[at["pipeline"]]
-        held = {one.weight.name: one for one in held_weights(mine, plan, at["tensor"])}
+        members = held_weights(mine, plan, at["tensor"])
+        held = {one.weight.name: one for one in members}
+        kept = {one.weight.name: one for one in kept_weights(members, plan, at["data"])}
         for number, one in enumerate(reductions(layers, plan, rank, 4)):
-            parts = [np.take(addresses(held[p.name]), range(p.start, p.stop), axis=p.dim) for p in one.pieces]
+            source = held if one.axis == "data" else kept
+            parts = [np.take(addresses(source[p.name]), range(p.start, p.stop), axis=p.dim) for p in one.pieces]
             message = [(p.name, part.ravel().tolist()) for p, part in zip(one.pieces, parts, strict=True)]
-            assert sum(part.size for part in parts) == one.elements
+            size = sum(part.size for part in parts)
+            if one.kind == "reduce_scatter":  # as many elements as all parts together, each as long as the longest
+                shared = [sum(kept_of(held[p.name], plan, n).elements for p in one.pieces) for n in range(plan.data)]
+                assert sum(shared) == size
+                assert max(shared) * plan.data == one.elements
+            else:
+                assert size == one.elements > 0
             assert at[one.axis] in one.members
             others = tuple(place for axis, place in at.items() if axis != one.axis)
             kind = number if one.axis == "data" else (one.members, tuple(p.name for p in one.pieces))

@@ -127,7 +127,7 @@ def test_a_degree_is_fixed_by_its_number_or_its_list():
 
 
 def test_every_problem_is_raised_at_once():
-    wrong = {"model.layers": "x", "training.steps": 0, "plan.zero": 2, "plan.dta": 1, "data.tokenizer": "x"}
+    wrong = {"model.layers": "x", "training.steps": 0, "plan.zero": 4, "plan.dta": 1, "data.tokenizer": "x"}
     with pytest.raises(IllegalJob) as caught:
         job_from_table(contract_table(wrong))
     assert {problem.key for problem in caught.value.problems} == set(wrong)

@@ -2,6 +2,7 @@
 
     ranks = data × tensor × pipeline      microbatch divides the batch
     schedule, where there is a pipeline   sequence_parallel, where there is a tensor axis
+    zero, where there is a data axis
 
 What the job fixes is kept, to the letter. Which of these are legal is `plans.legality`'s to say, how the keys that
 nobody chose are filled in `plans.completion`'s, and which is best `search`'s.
@@ -22,6 +23,7 @@ __all__ = ["Choices", "candidates"]
 Choices = dict[str, PlanValue]  # keys of [plan]
 
 _MOST_MICROBATCHES = 4096  # of a step; smaller ones never win, and a schedule of 10⁵ actions takes long to play
+_LEVELS = (0, 1, 2, 3)
 _SCHEDULES = ("1f1b", *(name for name in BUILT if name != "1f1b"))
 
 
@@ -41,6 +43,7 @@ def _open_keys(job: Job, mesh: MeshShape) -> Iterator[Choices]:
         "microbatch": tuple(d for d in divisors(batch) if batch / (mesh.data * d) <= _MOST_MICROBATCHES),
         "schedule": _SCHEDULES if mesh.pipeline > 1 else _SCHEDULES[:1],
         "sequence_parallel": (False, True) if mesh.tensor > 1 else (False,),
+        "zero": _LEVELS if mesh.data > 1 else _LEVELS[:1],
     }
     kept = {key: (job.constraints[key],) if key in job.constraints else found for key, found in values.items()}
     yield from (dict(zip(kept, combination, strict=True)) for combination in product(*kept.values()))

@@ -5,7 +5,9 @@ Nothing is typed in twice: each line of traffic follows from what the runtime fo
     crossings of the layers      sharding.rules.crossing       tensor      every microbatch, forward and backward
     the loss                     vocabulary split              tensor      every microbatch, forward alone
     transfers between stages     the schedule's own actions    pipeline    every microbatch
-    gradients                    plans.reductions              all three   once
+    gradients                    plans.reductions              all three   once; at every microbatch under ZeRO 2 and 3
+    weights                      plans.keeping                 data        ZeRO 1 and 2: once, after the update
+                                 plans.fetching                            ZeRO 3: as layers are used
     loss report, clipping        one number of 8 bytes         all three   once
 
 A collective's bytes are those of the whole tensor of its group, padded where the ranks do not divide it; a transfer's
@@ -21,9 +23,11 @@ from typing import NamedTuple
 from plait.layers.layer import Crossing, Layer
 from plait.planner.stage import stage_of
 from plait.planner.timetable import timetable
+from plait.planner.weight_volume import weight_messages
 from plait.plans.holdings import positions_held
 from plait.plans.plan import Plan
 from plait.plans.prediction import Traffic
+from plait.plans.reductions import norm_axes
 from plait.schedules.action import COMPUTE, SENDS
 from plait.sharding.redistribute import CollectiveKind
 from plait.sharding.rules import crossing
@@ -57,8 +61,11 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
     counted.update(_transfers(model, training, plan, rank))
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
     for reduction in stage.sums:
-        counted[reduction.axis, "all_reduce", reduction.elements * itemsize] += 1
-    counted.update(_numbers(training, plan, plan.mesh.coordinate(rank, "pipeline")))
+        times = microbatches if reduction.each_microbatch else 1
+        counted[reduction.axis, reduction.kind, reduction.elements * itemsize] += times
+    place = plan.mesh.coordinate(rank, "pipeline")
+    counted.update(("data", "all_gather", message.bytes) for message in weight_messages(stage, training, plan, place))
+    counted.update(_numbers(training, plan, place))
     rows = sorted(counted.items())
     return tuple(Traffic(axis=axis, kind=kind, bytes=size, count=count) for (axis, kind, size), count in rows)
 
@@ -110,6 +117,6 @@ def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) 
 def _numbers(training: TrainingSpec, plan: Plan, stage: int) -> Iterator[_Row]:
     if plan.data > 1 and stage == plan.pipeline - 1:
         yield "data", "all_reduce", NUMBER_BYTES
-    for axis in ("tensor", "pipeline"):
-        if training.clip_norm > 0 and plan.mesh.size(axis) > 1:
+    if training.clip_norm > 0:
+        for axis in norm_axes(plan):
             yield axis, "all_reduce", NUMBER_BYTES

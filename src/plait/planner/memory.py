@@ -5,7 +5,11 @@
     optimizer     its state in the master dtype, and a master copy where compute is narrower    exact
     activations   what the stage's layers declare as saved, for every microbatch held at once
     logits        of one microbatch on the last stage, on their way into the loss
-    messages      the largest message that stands beside all of this
+    messages      the largest message that stands beside all of this; under ZeRO what is on its way along the data
+                  axis: two buckets of gradients (2, 3), the weights of two layers (3)
+
+Under ZeRO weights, gradients and optimizer are those of the pieces that a rank keeps, from the level on that shares
+them out (`plans.keeping`).
 
 Not counted: what lives inside one operation, the allocator's gaps, and the process itself (interpreter and libraries).
 It knows the layers, the plan and the dtypes, no device.
@@ -20,13 +24,21 @@ from plait.layers.layer import Saved
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
 from plait.planner.stage import Stage, stage_of
 from plait.planner.timetable import timetable
+from plait.planner.weight_volume import staged_elements, whole_elements
 from plait.plans.holdings import Held, positions_held
 from plait.plans.plan import Plan
 from plait.sharding.boxes import local_size
 from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, PrecisionPolicy, TrainingSpec
 
-__all__ = ["Memory", "memory_of", "optimizer_bytes", "saved_bytes"]
+__all__ = [
+    "Memory",
+    "gradient_elements",
+    "memory_of",
+    "optimizer_bytes",
+    "saved_bytes",
+    "weight_elements",
+]
 
 _COUNTER = 4  # bytes of AdamW's count of steps, one a weight
 _WIDE = 4  # at least float32
@@ -61,13 +73,24 @@ def memory_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -
     stage = stage_of(model, training, plan, rank)
     microbatches = timetable(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch)).held[place]
     return Memory(
-        weights=stage.elements * ITEMSIZE[policy.compute],
-        gradients=stage.elements * ITEMSIZE[policy.reduce],
-        optimizer=optimizer_bytes(stage.held, training),
+        weights=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
+        gradients=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
+        optimizer=optimizer_bytes(stage.kept, training),
         activations=microbatches * saved_bytes(stage, model, training, plan, tensor_rank),
         logits=_logits(stage, training, plan, tensor_rank),
-        messages=_largest_message(stage, model, training, plan, tensor_rank),
+        messages=_on_its_way(stage, training, plan, place)
+        + _largest_message(stage, model, training, plan, tensor_rank),
     )
+
+
+def weight_elements(stage: Stage, plan: Plan) -> int:
+    """Elements of the weights that a rank of this stage has between steps."""
+    return stage.kept_elements if plan.sharding_level == 3 else stage.elements
+
+
+def gradient_elements(stage: Stage, plan: Plan) -> int:
+    """Elements of the gradients that it has from microbatch to microbatch."""
+    return stage.kept_elements if plan.sharding_level > 1 else stage.elements
 
 
 def optimizer_bytes(held: Sequence[Held], training: TrainingSpec) -> int:
@@ -124,6 +147,13 @@ def _logits(stage: Stage, training: TrainingSpec, plan: Plan, tensor_rank: int) 
     columns = local_size(head.products[-1].outer, plan.tensor_shares, tensor_rank)
     itemsize = ITEMSIZE[PRECISIONS[training.precision].compute]
     return plan.microbatch * training.sequence_length * columns * itemsize
+
+
+def _on_its_way(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> int:
+    """Under ZeRO 2 and 3 the staged buckets; under 3 the most weights that are whole at a time."""
+    policy = PRECISIONS[training.precision]
+    staged = staged_elements(stage, training, plan) * ITEMSIZE[policy.reduce]
+    return staged + whole_elements(stage, training, plan, place) * ITEMSIZE[policy.compute]
 
 
 def _largest_message(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:

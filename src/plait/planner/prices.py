@@ -10,7 +10,7 @@ a step, not the order in which a schedule puts them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
@@ -21,7 +21,9 @@ from plait.planner.compute_cost import ComputeCost
 from plait.planner.operations import Move, operations_of
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, StageCost, StepCost
+from plait.planner.weight_volume import When, weight_messages
 from plait.plans.plan import Plan
+from plait.plans.reductions import Reduction, norm_axes
 from plait.sharding.redistribute import CollectiveKind
 from plait.specs.links import LinkKind
 from plait.specs.measurements import Measurements
@@ -81,6 +83,8 @@ class JobPrices:
             tensor_sums=self._later_sums(plan, stages, "tensor"),
             pipeline_sums=self._later_sums(plan, stages, "pipeline"),
             optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _first_of_data(plan, rank)),
+            renewal=self._norm(plan, "data")
+            + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages)),
         )
 
     def crowd(self, ranks: int) -> float:
@@ -126,17 +130,18 @@ class JobPrices:
     def _stage(self, plan: Plan, place: int, stage: Stage) -> StageCost:
         costs = [self._layer_cost(layer, plan) for layer in stage.layers]
         data, slowed = self._sums_over_data(plan, place, stage, [cost.backward.total for cost in costs])
+        forward, backward = (_sum([getattr(cost, way) for cost in costs]) for way in ("forward", "backward"))
         return StageCost(
-            forward=_sum([cost.forward for cost in costs]),
-            backward=_sum([cost.backward for cost in costs]),
+            forward=replace(forward, data=self._between(plan, place, stage, "forward", forward.total)),
+            backward=replace(backward, data=self._between(plan, place, stage, "backward", backward.total)),
             data=data,
             slowed=slowed,
         )
 
     def _optimizer(self, plan: Plan, rank: int) -> float:
         stage = stage_of(self.model, self.training, plan, rank)
-        elements = stage.elements
-        seconds = self.compute.optimizer_seconds(self.training.optimizer, len(stage.held), elements, self._master)
+        elements = stage.kept_elements
+        seconds = self.compute.optimizer_seconds(self.training.optimizer, len(stage.kept), elements, self._master)
         if self.training.clip_norm > 0:
             seconds += self.compute.move_seconds(Move("square_sum", elements, elements, "forward"))
         if self._copies:
@@ -155,14 +160,39 @@ class JobPrices:
         backward = [seconds * self.crowd(at_once) for seconds in backward]
         made = _ready(stage.layers, backward)
         finished = spent = 0.0
-        for bucket in (one for one in stage.sums if one.axis == "data"):
-            seconds = self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once)
+        for bucket in (one for one in stage.sums if one.axis == "data" and not one.each_microbatch):
+            seconds = self._sum_seconds(plan, bucket, at_once)
             finished = max(finished, *(made[piece.name] for piece in bucket.pieces)) + seconds
             spent += seconds
         after = min(spent, max(0.0, finished - sum(backward)))
         share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
         report = self._message("all_reduce", plan.data, NUMBER_BYTES, at_once) if place == plan.pipeline - 1 else 0.0
         return after + report, share * (spent - after)
+
+    def _sum_seconds(self, plan: Plan, bucket: Reduction, at_once: int) -> float:
+        """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second."""
+        half = 1.0 if bucket.kind == "all_reduce" else 0.5
+        return half * self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once)
+
+    def _gathers(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
+        """Seconds of all all-gathers of weights that forward, backward or the end of one step waits for."""
+        at_once = plan.data * plan.tensor
+        found = (one for one in weight_messages(stage, self.training, plan, place) if one.when == when)
+        return sum(0.5 * self._message("all_reduce_in_place", plan.data, one.bytes, at_once) for one in found)
+
+    def _between(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
+        """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
+        exposed share, and all that its `work` is too short to hide."""
+        if plan.sharding_level < 2:
+            return 0.0
+        at_once = plan.data * plan.tensor
+        spent = self._gathers(plan, place, stage, when) / plan.microbatches(self.training.global_batch)
+        if when == "backward":
+            sums = (one for one in stage.sums if one.each_microbatch)
+            spent += sum(self._sum_seconds(plan, bucket, at_once) for bucket in sums)
+        spent /= self.crowd(at_once)  # the simulation slows all of a stage's work down
+        share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
+        return max(share * spent, spent - work)
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
         """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""
@@ -171,9 +201,12 @@ class JobPrices:
             sums = [one for one in stage.sums if one.axis == axis]
             found = [self._message("all_reduce", len(s.members), s.elements * self._reduced, plan.ranks) for s in sums]
             slowest = max(slowest, sum(found))
-        size = plan.mesh.size(axis)
-        clips = self.training.clip_norm > 0 and size > 1
-        return slowest + (self._message("all_reduce", size, NUMBER_BYTES, plan.ranks) if clips else 0.0)
+        return slowest + self._norm(plan, axis)
+
+    def _norm(self, plan: Plan, axis: str) -> float:
+        """Seconds in which the squares of the norm are summed over an axis."""
+        clips = self.training.clip_norm > 0 and axis in norm_axes(plan)
+        return self._message("all_reduce", plan.mesh.size(axis), NUMBER_BYTES, plan.ranks) if clips else 0.0
 
 
 def _first_of_data(plan: Plan, rank: int) -> bool:

@@ -102,11 +102,11 @@ def _balanced(plan: Plan, job: Job, prices: JobPrices) -> Plan:
     return plan if "stages" in job.constraints else replace(plan, stages=prices.balanced(plan))
 
 
-def _order(one: Played) -> tuple[float, int, int, int, bool]:
+def _order(one: Played) -> tuple[float, int, int, int, bool, int]:
     """Nanoseconds first: what differs by less differs by rounding."""
     plan = one.plan
     largest = max(rank.total for rank in one.memory)
-    return round(one.step.seconds, 9), largest, plan.pipeline, plan.tensor, plan.sequence_parallel
+    return round(one.step.seconds, 9), largest, plan.pipeline, plan.tensor, plan.sequence_parallel, plan.zero
 
 
 def _ranked(fitting: Sequence[Played], prices: JobPrices) -> Iterator[RankedPlan]:

@@ -61,14 +61,20 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     place = max(range(plan.pipeline), key=lambda stage: busy[stage])
     stage = cost.stages[place]
     work = stage.forward.total + stage.backward.total
-    tensor = busy[place] * (stage.forward.tensor + stage.backward.tensor) / work if work else 0.0
+    share = busy[place] / work if work else 0.0
+    tensor = share * (stage.forward.tensor + stage.backward.tensor)
+    data = share * (stage.forward.data + stage.backward.data)
     terms = Terms(
-        compute=busy[place] - tensor + stage.slowed,
+        compute=busy[place] - tensor - data + stage.slowed,
         bubble=max(0.0, round(end - busy[place] - stage.slowed - stage.data, 9)),  # below a nanosecond it is rounding
         optimizer=cost.optimizer,
-        exposed={"data": stage.data, "tensor": tensor + cost.tensor_sums, "pipeline": cost.pipeline_sums},
+        exposed={
+            "data": data + stage.data + cost.renewal,
+            "tensor": tensor + cost.tensor_sums,
+            "pipeline": cost.pipeline_sums,
+        },
     )
-    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer
+    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
     return Step(timeline=timeline, seconds=seconds, terms=terms)
 
 
@@ -110,7 +116,9 @@ def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
 
 
 def _twins(plan: Plan) -> Sequence[int]:
-    """For each rank the first along the data axis: it holds and does the same."""
+    """For each rank the first along the data axis: it holds and does the same, but under ZeRO."""
+    if plan.sharding_level:
+        return range(plan.ranks)
     return [plan.mesh.group(rank, "data")[0] for rank in range(plan.ranks)]
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
 from plait.plans.holdings import Held, held_weights, stage_layers
+from plait.plans.keeping import kept_weights
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, reductions
 from plait.specs.model import ModelSpec
@@ -22,13 +23,16 @@ __all__ = ["Stage", "stage_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """The layers of a rank's stage, its weights as the rank holds them (`elements` in all), and the sums of gradients
-    that it takes part in."""
+    """The layers of a rank's stage, its weights as the rank holds them (`elements` in all), what it keeps of them
+    (`kept_elements` in all; without those of which it keeps nothing), and the sums of gradients that it takes part
+    in."""
 
     layers: tuple[Layer, ...]
     held: tuple[Held, ...]
+    kept: tuple[Held, ...]
     sums: tuple[Reduction, ...]
     elements: int
+    kept_elements: int
 
     @property
     def kinds(self) -> tuple[tuple[Layer, int], ...]:
@@ -39,17 +43,25 @@ class Stage:
 
 
 def stage_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Stage:
-    """The stage of `rank`; ranks that differ along the data axis alone have the same."""
+    """The stage of `rank`; ranks that differ along the data axis alone have the same, but under ZeRO."""
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
     place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
-    return _stage(model, replace(plan, microbatch=1, schedule="1f1b"), place, tensor_rank, itemsize)
+    data_rank = plan.mesh.coordinate(rank, "data") if plan.sharding_level else 0
+    return _stage(model, replace(plan, microbatch=1, schedule="1f1b"), place, data_rank, tensor_rank, itemsize)
 
 
 @lru_cache(maxsize=4096)
-def _stage(model: ModelSpec, plan: Plan, place: int, tensor_rank: int, itemsize: int) -> Stage:
+def _stage(model: ModelSpec, plan: Plan, place: int, data_rank: int, tensor_rank: int, itemsize: int) -> Stage:
     layers = describe_gpt(model)
     members = stage_layers(layers, plan.stages)[place]
-    rank = plan.mesh.rank_at(pipeline=place, data=0, tensor=tensor_rank)
+    rank = plan.mesh.rank_at(pipeline=place, data=data_rank, tensor=tensor_rank)
     held = held_weights(members, plan, tensor_rank)
-    sums = reductions(layers, plan, rank, itemsize)
-    return Stage(layers=members, held=held, sums=sums, elements=sum(one.elements for one in held))
+    kept = tuple(one for one in kept_weights(held, plan, data_rank) if one.elements)
+    return Stage(
+        layers=members,
+        held=held,
+        kept=kept,
+        sums=reductions(layers, plan, rank, itemsize),
+        elements=sum(one.elements for one in held),
+        kept_elements=sum(one.elements for one in kept),
+    )

@@ -18,15 +18,17 @@ __all__ = ["Phase", "StageCost", "StepCost"]
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Seconds of forward or of backward for one microbatch: `compute`, and `tensor` collectives between."""
+    """Seconds of forward or of backward for one microbatch: `compute`, and between it collectives of the `tensor` axis,
+    and of the `data` axis under ZeRO."""
 
     compute: float = 0.0
     tensor: float = 0.0
+    data: float = 0.0
 
     @property
     def total(self) -> float:
-        """Both, one after the other."""
-        return self.compute + self.tensor
+        """All of them, one after the other."""
+        return self.compute + self.tensor + self.data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ class StageCost:
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """The parts of one step in seconds. `tensor_sums` and `pipeline_sums` follow the data axis's, then `optimizer`."""
+    """The parts of one step in seconds. `tensor_sums` and `pipeline_sums` follow the data axis's, then `optimizer`, and
+    under ZeRO `renewal`: the norm's sum over the data axis, and the new weights to those who have not updated them."""
 
     stages: tuple[StageCost, ...]
     send: float
@@ -55,6 +58,7 @@ class StepCost:
     tensor_sums: float
     pipeline_sums: float
     optimizer: float
+    renewal: float = 0.0
 
     @property
     def mean_stage(self) -> float:
@@ -65,7 +69,8 @@ class StepCost:
         """The same with communication along `axis` for nothing."""
         match axis:
             case "data":
-                return self._with(lambda stage: replace(stage, data=0.0, slowed=0.0))
+                silent = self._with(lambda stage: replace(_scaled(stage, data=0.0), data=0.0, slowed=0.0))
+                return replace(silent, renewal=0.0)
             case "tensor":
                 return replace(self._with(lambda stage: _scaled(stage, tensor=0.0)), tensor_sums=0.0)
             case _:
@@ -74,7 +79,7 @@ class StepCost:
     def with_even_stages(self) -> StepCost:
         """The same with every stage as slow as their mean."""
         mean = self.mean_stage
-        return self._with(lambda stage: _scaled(stage, compute=mean / stage.seconds, tensor=mean / stage.seconds))
+        return self._with(lambda stage: _scaled(stage, *(mean / stage.seconds,) * 3))
 
     def with_compute(self, factor: float) -> StepCost:
         """The same with all computing `factor` times as long."""
@@ -84,9 +89,9 @@ class StepCost:
         return replace(self, stages=tuple(change(stage) for stage in self.stages))
 
 
-def _scaled(stage: StageCost, *, compute: float = 1.0, tensor: float = 1.0) -> StageCost:
+def _scaled(stage: StageCost, compute: float = 1.0, tensor: float = 1.0, data: float = 1.0) -> StageCost:
     phases = (
-        Phase(compute=phase.compute * compute, tensor=phase.tensor * tensor)
+        Phase(compute=phase.compute * compute, tensor=phase.tensor * tensor, data=phase.data * data)
         for phase in (stage.forward, stage.backward)
     )
     forward, backward = phases

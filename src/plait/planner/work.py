@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_by_layer
-from plait.planner.memory import optimizer_bytes
+from plait.planner.memory import gradient_elements, optimizer_bytes, weight_elements
 from plait.planner.stage import stage_of
 from plait.plans.plan import Plan
 from plait.plans.prediction import Work
@@ -29,8 +29,8 @@ def _work(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Wo
     return Work(
         forward_flops={name: count.forward for name, count in flops.items()},
         backward_flops=sum(count.backward for count in flops.values()),
-        weight_bytes=stage.elements * ITEMSIZE[policy.compute],
-        gradient_bytes=stage.elements * ITEMSIZE[policy.reduce],
-        optimizer_bytes=optimizer_bytes(stage.held, training),
+        weight_bytes=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
+        gradient_bytes=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
+        optimizer_bytes=optimizer_bytes(stage.kept, training),
         collectives=traffic_of_step(model, training, plan, rank),
     )

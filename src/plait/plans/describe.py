@@ -17,6 +17,12 @@ from plait.units import Bytes
 
 __all__ = ["describe", "plan_name"]
 
+_KEPT = {
+    1: "the optimizer's state",
+    2: "the optimizer's state and of the gradients",
+    3: "the optimizer's state, of the gradients and of the weights",
+}
+
 
 def describe(plan: Plan) -> str:
     """A few short lines. What a plan does not use is not mentioned."""
@@ -44,6 +50,8 @@ def _sentences(plan: Plan) -> Iterator[str]:
     if plan.data > 1:
         size = Bytes(plan.bucket_bytes)
         yield f"gradients are summed over the replicas in buckets of {size}"
+    if plan.sharding_level:
+        yield f"each replica keeps a part of {_KEPT[plan.sharding_level]} (ZeRO {plan.sharding_level})"
 
 
 def _arrangement(plan: Plan) -> str:

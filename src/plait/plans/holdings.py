@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from math import prod
 
 from plait.layers.layer import Layer, Weight
@@ -69,12 +69,11 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """Elements `local` along `dim` of a local tensor are the elements `whole` of the global one; all of other dims."""
+    """The elements `local` of a local tensor are the elements `whole` of the global one; an interval a dim of each."""
 
     name: str
-    dim: int
-    local: Interval
-    whole: Interval
+    local: tuple[Interval, ...]
+    whole: tuple[Interval, ...]
 
 
 def stage_layers(layers: Sequence[Layer], stages: Sequence[int]) -> tuple[tuple[Layer, ...], ...]:
@@ -115,6 +114,8 @@ def tied_stages(layers: Sequence[Layer], plan: Plan) -> dict[str, tuple[int, ...
 def owned_pieces(held: Held, plan: Plan, tensor_rank: int) -> tuple[Piece, ...]:
     """The pieces of a local tensor that this tensor rank counts, so that over the axis every element counts once."""
     name, placement = held.weight.name, weight_placement(held.weight)
+    if not held.elements:
+        return ()
     if not isinstance(placement, Shard):
         whole = Piece(name=name, dim=0, start=0, stop=held.shape[0])
         return (whole,) if tensor_rank == 0 else ()
@@ -131,13 +132,21 @@ def owned_pieces(held: Held, plan: Plan, tensor_rank: int) -> tuple[Piece, ...]:
 
 def owned_boxes(held: Held, plan: Plan, tensor_rank: int) -> tuple[Box, ...]:
     """The owned pieces of a local tensor with their places in the global tensor: together, every element once."""
-    found: list[Box] = []
-    for piece in owned_pieces(held, plan, tensor_rank):
-        offset = 0
-        for first, last in held.intervals[piece.dim]:
-            start, stop = max(piece.start, offset), min(piece.stop, offset + last - first)
-            if start < stop:
-                whole = (first + start - offset, first + stop - offset)
-                found.append(Box(name=piece.name, dim=piece.dim, local=(start, stop), whole=whole))
-            offset += last - first
-    return tuple(found)
+    return tuple(
+        Box(name=piece.name, local=tuple(local for local, _ in box), whole=tuple(whole for _, whole in box))
+        for piece in owned_pieces(held, plan, tensor_rank)
+        for box in product(*(_places(held, dim, piece) for dim in range(len(held.shape))))
+    )
+
+
+def _places(held: Held, dim: int, piece: Piece) -> list[tuple[Interval, Interval]]:
+    """A dim's intervals of the local tensor, as far as they lie within a piece, with those of the global one."""
+    low, high = (piece.start, piece.stop) if dim == piece.dim else (0, held.shape[dim])
+    found: list[tuple[Interval, Interval]] = []
+    offset = 0
+    for first, last in held.intervals[dim]:
+        start, stop = max(low, offset), min(high, offset + last - first)
+        if start < stop:
+            found.append(((start, stop), (first + start - offset, first + stop - offset)))
+        offset += last - first
+    return found

@@ -1,6 +1,7 @@
 """Which gradients are summed over which ranks after backward: derived from where each weight and its gradient live.
 
-    1  data       Partial over the data axis: buckets, in the order in which backward fills them
+    1  data       Partial over the data axis: buckets, in the order in which backward fills them; where data ranks keep
+                  but rows (`keeping`) each gets the sums of its own, and what follows is done on those alone
     2  tensor     Partial under sequence parallel (norms, biases after the split part): all of them in one message
     3  tensor     pieces that several tensor ranks hold (kv heads): one message for each set of holders
     4  pipeline   weights that live on several stages (tied embeddings): one message for each set of stages
@@ -12,31 +13,38 @@ overlapping sets can't wait for each other in a circle.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
+from typing import Literal
 
 from plait.layers.layer import Layer
 from plait.plans.holdings import Held, Piece, held_weights, stage_layers, tied_stages
+from plait.plans.keeping import kept_weights, most_kept
 from plait.plans.plan import Plan
 from plait.sharding.boxes import copies
 from plait.sharding.buckets import bucket_boundaries
 from plait.sharding.placement import Partial, Shard
 from plait.sharding.rules import gradient_placement, weight_placement
 
-__all__ = ["Reduction", "gradient_buckets", "reduction_sets", "reductions"]
+__all__ = ["STAGED", "Reduction", "gradient_buckets", "norm_axes", "reduction_sets", "reductions"]
+
+STAGED = 2  # buckets that are on their way at a time where a rank keeps pieces alone (ZeRO 2 and 3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reduction:
-    """One all-reduce of gradients: the `pieces` in one flat message of `elements`, summed over `members`.
+    """One sum of gradients: the `pieces` in one flat message of `elements`, summed over `members`.
 
-    `members` are places along `axis` (for the data axis: all of them).
+    `members` are places along `axis` (for the data axis: all of them). A reduce-scatter's parts are counted as long as
+    the longest of them, and its `pieces` are of the whole weights. It is done `each_microbatch`, or once a step.
     """
 
     axis: str
     members: tuple[int, ...]
     pieces: tuple[Piece, ...]
     elements: int
+    kind: Literal["all_reduce", "reduce_scatter"] = "all_reduce"
+    each_microbatch: bool = False
 
 
 def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) -> tuple[Reduction, ...]:
@@ -44,11 +52,12 @@ def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) ->
     stage = plan.mesh.coordinate(rank, "pipeline")
     tensor_rank = plan.mesh.coordinate(rank, "tensor")
     held = held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
+    own = [one for one in kept_weights(held, plan, plan.mesh.coordinate(rank, "data")) if one.elements]
     return (
         *_over_data(held, plan, itemsize),
-        *_over_sequence(held, plan),
-        *_over_copies(held, plan, tensor_rank),
-        *_over_stages(held, plan, stage, tied_stages(layers, plan)),
+        *_over_sequence(own, plan),
+        *_over_copies(own, plan, tensor_rank),
+        *_over_stages(own, plan, stage, tied_stages(layers, plan)),
     )
 
 
@@ -71,6 +80,12 @@ def gradient_buckets(held: Sequence[Held], plan: Plan, itemsize: int) -> tuple[t
     return tuple(tuple(held[index] for index in bucket) for bucket in buckets)
 
 
+def norm_axes(plan: Plan) -> tuple[str, ...]:
+    """The axes along which ranks keep different gradients: over these the squares of the norm are summed."""
+    data = ("data",) if plan.sharding_level else ()
+    return (*data, *(axis for axis in ("tensor", "pipeline") if plan.mesh.size(axis) > 1))
+
+
 def _whole(held: Held) -> Piece:
     return Piece(name=held.weight.name, dim=0, start=0, stop=held.shape[0])
 
@@ -83,7 +98,19 @@ def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduct
 def _over_data(held: Sequence[Held], plan: Plan, itemsize: int) -> list[Reduction]:
     if plan.data == 1:
         return []
-    return [_together("data", range(plan.data), bucket) for bucket in gradient_buckets(held, plan, itemsize)]
+    summed = [_together("data", range(plan.data), bucket) for bucket in gradient_buckets(held, plan, itemsize)]
+    if plan.sharding_level == 0:
+        return summed
+    by_name = {one.weight.name: one for one in held}
+    return [
+        replace(
+            one,
+            elements=plan.data * most_kept([by_name[piece.name] for piece in one.pieces], plan),
+            kind="reduce_scatter",
+            each_microbatch=plan.sharding_level > 1,
+        )
+        for one in summed
+    ]
 
 
 def _over_sequence(held: Sequence[Held], plan: Plan) -> list[Reduction]:

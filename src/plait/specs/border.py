@@ -1,8 +1,8 @@
 """Sifting a table that a stranger wrote: what can be taken, and a problem for each key that can't, all at once.
 
-    {"plan": {"tensor": "4", "zero": 3, "dtaa": 2, "data": 2}}
+    {"plan": {"tensor": "4", "context": 2, "dtaa": 2, "data": 2}}
         values     {"plan": {"data": 2}}
-        problems   plan.tensor (a text), plan.zero (not built yet), plan.dtaa (unknown; nearest: data)
+        problems   plan.tensor (a text), plan.context (not built yet), plan.dtaa (unknown; nearest: data)
 
 It judges keys one by one; what they mean together is not its matter.
 """

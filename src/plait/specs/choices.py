@@ -44,7 +44,6 @@ CHOICES: Mapping[str, Choice] = {
     "plan.expert": Choice(built=(1,), coming=_ANY),
     "plan.schedule": Choice(built=("gpipe", "1f1b"), coming=("interleaved", "zb-h1", "zb-v"), forms=r".*[./].*"),
     "plan.virtual_stages": Choice(built=(1,), coming=_ANY),
-    "plan.zero": Choice(built=(0,), coming=_ANY),
     "plan.offload": Choice(built=("none",), coming=("optimizer",)),
     "plan.recompute": Choice(built=("none",), coming=("selective", "full")),
     "plan.synchronisation": Choice(built=("all-reduce",), coming=("local-sgd", "diloco", "parameter-server")),

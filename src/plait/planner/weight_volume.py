@@ -1,0 +1,87 @@
+"""Under ZeRO: what of a stage's weights travels along the data axis in a step, and what stands meanwhile.
+
+    level 1, 2    each bucket of weights once, after the update
+    level 3       each unit of weights as often as `plans.fetching` says; two layers are whole at a time
+    level 2, 3    two buckets of gradients are on their way
+
+It knows a stage, no link and no second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from plait.planner.stage import Stage
+from plait.planner.timetable import timetable
+from plait.plans.fetching import Turn, Unit, turns, units, uses
+from plait.plans.holdings import Held
+from plait.plans.keeping import most_kept
+from plait.plans.plan import Plan
+from plait.plans.reductions import STAGED, gradient_buckets
+from plait.schedules.action import Kind
+from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
+
+__all__ = ["WeightMessage", "When", "staged_elements", "weight_messages", "whole_elements"]
+
+When = Literal["forward", "backward", "update"]
+
+
+_WHEN: dict[Kind, When] = {Kind.F: "forward", Kind.B: "backward"}
+
+
+class WeightMessage(NamedTuple):
+    """One all-gather of weights: its bytes, and what waits for it; for an update, the next forward does."""
+
+    bytes: int
+    when: When
+
+
+def weight_messages(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[WeightMessage]:
+    """Every all-gather of one step on pipeline stage `place`."""
+    for held, when in _sent(stage, training, plan, place):
+        size = plan.data * most_kept(held, plan) * ITEMSIZE[PRECISIONS[training.precision].compute]
+        yield WeightMessage(size, when)
+
+
+def staged_elements(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
+    """Elements of the buffers in which gradients are on their way."""
+    if plan.sharding_level < 2:
+        return 0
+    buckets = gradient_buckets(stage.held, plan, ITEMSIZE[PRECISIONS[training.precision].reduce])
+    return max(sum(one.elements for one in bucket) for bucket in buckets) * min(len(buckets), STAGED)
+
+
+def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> int:
+    """Elements of the weights that are whole at the worst moment, beside the pieces."""
+    if plan.sharding_level < 3:
+        return 0
+    found = _turns(stage, training, plan, place)
+    return max(sum(known[number].elements for number in turn.there) for known, turn, _ in found)
+
+
+def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[Sequence[Held], When]]:
+    if plan.sharding_level in (1, 2):
+        itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
+        for bucket in gradient_buckets(stage.held, plan, itemsize):
+            yield bucket, "update"
+    if plan.sharding_level == 3:
+        for known, turn, when in _turns(stage, training, plan, place):
+            for number in turn.fetched:
+                yield known[number].weights, when
+
+
+def _turns(
+    stage: Stage, training: TrainingSpec, plan: Plan, place: int
+) -> Iterator[tuple[tuple[Unit, ...], Turn, When]]:
+    """Each turn of the stage's program, with the units that it speaks of."""
+    program = timetable(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch)).schedule.programs[place]
+    known = units(stage.layers, stage.held)
+    order: list[int] = []
+    whens: list[When] = []
+    for kind in (action.kind for step in program for action in step):
+        used, when = list(uses(stage.layers, [kind])), _WHEN.get(kind, "update")
+        order += used
+        whens.extend(when for _ in used)
+    for turn, when in zip(turns(known, order), whens, strict=True):
+        yield known, turn, when

@@ -1,0 +1,72 @@
+"""What each data rank keeps of a weight under ZeRO: rows of it, so that everything kept is still boxes of tensors.
+
+    level    gradients of a step    optimizer state    weights            sent in a step, beside level 0's all-reduce
+    0        whole                  whole              whole
+    1        whole                  rows               whole              reduce-scatter; all-gather of new weights
+    2        rows                   rows               whole              the same, gradients at every microbatch
+    3        rows                   rows               rows               the same, and all-gathers of each layer in use
+
+Rows are shared out evenly along dim 0 of the slice that a tensor rank holds. Where tensor ranks hold some elements in
+common, each in another place of its slice, their rows would not be the same ones: such a weight is shared out along
+another dim, and one that has no other is kept whole by the first data rank. So those over whom a gradient is summed
+later always keep the same elements of it.
+
+Source of the levels: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models" (2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from plait.plans.holdings import Held, Piece
+from plait.plans.plan import Plan
+from plait.sharding.boxes import Interval, copies, shares
+
+__all__ = ["displaced", "kept", "kept_piece", "kept_weights", "most_kept"]
+
+
+def displaced(held: Held, plan: Plan) -> bool:
+    """Whether tensor ranks hold some elements of it in common, each in another place of its slice."""
+    return any(copies(dim, plan.tensor_shares) for dim in held.weight.dims)
+
+
+def kept_piece(held: Held, plan: Plan, data_rank: int) -> Piece:
+    """The elements of a local weight that a data rank keeps; all of them where nothing is shared out."""
+    name = held.weight.name
+    if plan.sharding_level == 0:
+        return Piece(name=name, dim=0, start=0, stop=held.shape[0])
+    undivided = (number for number, dim in enumerate(held.weight.dims) if not copies(dim, plan.tensor_shares))
+    dim = next(undivided, None)
+    parts = (1,) * plan.data if dim is not None else (1, *(0,) * (plan.data - 1))
+    start, stop = shares(held.shape[dim or 0], parts)[data_rank]
+    return Piece(name=name, dim=dim or 0, start=start, stop=stop)
+
+
+def kept(held: Held, plan: Plan, data_rank: int) -> Held:
+    """The same weight as far as a data rank keeps it."""
+    piece = kept_piece(held, plan, data_rank)
+    intervals = list(held.intervals)
+    intervals[piece.dim] = tuple(_within(intervals[piece.dim], piece.start, piece.stop)) or ((0, 0),)
+    return replace(held, intervals=tuple(intervals))
+
+
+def kept_weights(held: Sequence[Held], plan: Plan, data_rank: int) -> tuple[Held, ...]:
+    """Of each weight what a data rank keeps, in the same order; those of which it keeps nothing, too."""
+    return tuple(kept(one, plan, data_rank) for one in held)
+
+
+def most_kept(held: Sequence[Held], plan: Plan) -> int:
+    """Elements that the data rank with most of these weights keeps of them: so long is every part of a message that
+    shares them out, or puts them together."""
+    return max(sum(one.elements for one in kept_weights(held, plan, rank)) for rank in range(plan.data))
+
+
+def _within(intervals: Sequence[Interval], start: int, stop: int) -> Iterator[Interval]:
+    """The local elements [start, stop) of intervals that are laid one after another, as intervals of the whole."""
+    offset = 0
+    for first, last in intervals:
+        low, high = max(start, offset), min(stop, offset + last - first)
+        if low < high:
+            yield (first + low - offset, first + high - offset)
+        offset += last - first
