@@ -86,8 +86,8 @@ class PeerJob:
         self._c = common.cfg_of(size)
         self._batches = common.make_batches(self._c)
         self._model: ParallelModel = parallelize(decoder_of(size), plan, build_mesh(plan.mesh))
-        decays = dict.fromkeys(self._model.weights, True)
-        self._optimizer = Optimizer(self._model.weights, self._model.gradients, decays, _TRAINING)
+        decays = dict.fromkeys(self._model.shards, True)
+        self._optimizer = Optimizer(self._model.shards, self._model.gradients, decays, _TRAINING)
         share = self._c.batch // plan.data
         first = self._model.mesh.coordinate("data") * share
         self._rows = (first, first + share)

@@ -44,6 +44,9 @@ TP4 = replace(TP2, tensor=4, tensor_shares=(2, 1.5, 1, 1.5))
 PP2 = Plan(pipeline=2, stages=(2, 1), microbatch=2)
 DP2_TP2 = replace(TP2, data=2, data_shares=(1, 1), microbatch=2)
 DP2_SP2 = replace(DP2_TP2, sequence_parallel=True)
+ZERO1, ZERO2, ZERO3 = (replace(DP2, zero=level) for level in (1, 2, 3))
+ZERO1_TP2 = replace(DP2_TP2, zero=1)
+ZERO3_TP2 = replace(DP2_TP2, zero=3, bucket_bytes=4096)
 DP2_PP2 = replace(PP2, data=2, data_shares=(1, 1))
 TP2_PP2 = replace(TP2, pipeline=2, stages=(2, 1), microbatch=2)
 
@@ -65,7 +68,9 @@ class Case:
     first_step: int = 1
 
     def __str__(self) -> str:
-        return f"{self.defect}{f' ({self.along})' if self.along else ''}"
+        more = [self.along] if self.along else []
+        more += [f"ZeRO {self.plan.zero}"] if self.plan.zero else []
+        return f"{self.defect} ({', '.join(more)})" if more else self.defect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +147,19 @@ CASES = (
     Case(defect="displaced-copies-fused", model=DISPLACED, plan=TP4, training=LARGE_STEPS, blocks=ALL,
          steps=ALWAYS, first_step=2,
          tensor="model.layers.{n}.self_attn.k_proj.bias/exp_avg_sq", axis="tensor"),
+    Case(defect="last-slice-not-updated", model=LLAMA, plan=ZERO1, axis="data",
+         tensor="model.embed_tokens.weight"),
+    Case(defect="last-slice-not-updated", model=LLAMA, plan=ZERO3_TP2, axis="data",
+         tensor="model.embed_tokens.weight"),
+    Case(defect="new-weights-not-spread", model=GPT2, plan=ZERO1, tensor="transformer.wte.weight", axis="data"),
+    Case(defect="pieces-not-added", model=GPT2, plan=ZERO2, tensor="transformer.ln_f.bias", axis="data"),
+    Case(defect="pieces-not-summed", model=GPT2, plan=ZERO1, tensor="transformer.ln_f.bias", axis="data"),
+    Case(defect="fetched-too-early", model=LLAMA, plan=ZERO3, steps=(None, 2), first_step=2,
+         tensor="embedding", axis="data"),
+    Case(defect="clip-before-reduction", model=GPT2, plan=ZERO1, tensor="transformer.ln_f.bias", axis="data"),
+    Case(defect="mean-of-means", model=LLAMA, plan=ZERO2, tensor="lm_head.weight", axis="data"),
+    Case(defect="norm-counts-replicas", model=GPT2, plan=ZERO1_TP2, steps=ALWAYS, tensor="norm", axis="tensor"),
+    Case(defect="norm-of-own-part", model=GPT2, plan=ZERO1_TP2, along="data", tensor="norm", axis="data"),
     Case(defect="work-done-twice", model=GPT2, plan=DP2_TP2, blocks=ALL, steps=(None, 1),
          tensor="forward FLOPs of block {n}", axis="tensor"),
     Case(defect="sum-taken-twice", model=GPT2, plan=DP2, steps=(None, 1),

@@ -12,6 +12,7 @@ from plait.checkpoint.save import save_weights
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
 from plait.plans.holdings import Held, held_weights, stage_layers
+from plait.plans.keeping import kept_weights
 from plait.plans.plan import Plan
 from plait.specs.model import ModelSpec
 
@@ -51,13 +52,15 @@ def plans(draw: st.DrawFn, spec: ModelSpec) -> Plan:
     cuts = sorted(draw(st.sets(st.integers(1, spec.layers - 1), max_size=2))) if spec.layers > 1 else []
     stages = tuple(stop - start for start, stop in zip([0, *cuts], [*cuts, spec.layers], strict=True))
     uneven = draw(st.lists(st.sampled_from([1, 1.5, 2]), min_size=tensor, max_size=tensor))
+    data = draw(st.integers(1, 3))
     return Plan(
-        data=draw(st.integers(1, 2)),
+        data=data,
+        zero=draw(st.integers(0, 3)),
         tensor=tensor,
         pipeline=len(stages),
         stages=stages,
         tensor_shares=tuple(uneven),
-        data_shares=(1, 1),
+        data_shares=(1,) * data,
     )
 
 
@@ -76,9 +79,10 @@ def whole_weights(
 
 
 def held_by(layers: Sequence[Layer], plan: Plan, rank: int) -> tuple[Held, ...]:
-    """What a rank holds."""
+    """What a rank updates of the weights that it holds."""
     stage, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
-    return held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
+    held = held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
+    return kept_weights(held, plan, plan.mesh.coordinate(rank, "data"))
 
 
 def cut(whole: torch.Tensor, held: Held) -> torch.Tensor:

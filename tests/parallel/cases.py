@@ -79,6 +79,13 @@ CASES = [
     case("dp2 pp2, bf16", GPT2, plan(data=2, pipeline=2), BF16),
     case("tp2 pp2, tied", GPT2, plan(tensor=2, pipeline=2)),
     case("tp2 pp2, sequence parallel", LLAMA, plan(tensor=2, pipeline=2, sequence_parallel=True)),
+    case("dp2, zero 1", GPT2, plan(data=2, zero=1)),
+    case("dp3, zero 2, many buckets, bf16", LLAMA, plan(data=3, zero=2, bucket_bytes=4096), BF16),
+    case("dp2, zero 3", GPT2, plan(data=2, zero=3)),
+    case("dp2 tp4, 2 kv heads, zero 1", LLAMA, plan(data=2, tensor=4, zero=1)),
+    case("dp2 tp3, 7 heads, sequence parallel, zero 2", SEVEN, plan(data=2, tensor=3, sequence_parallel=True, zero=2)),
+    case("dp2 pp2, untied, zero 3, fp64", LLAMA, plan(data=2, pipeline=2, zero=3, bucket_bytes=4096), FP64),
+    case("all axes, zero 3", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True, zero=3)),
     case("all axes, some buckets", GPT2, plan(data=2, tensor=2, pipeline=2, bucket_bytes=16384)),
     case("all axes, sequence parallel", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True)),
 ]

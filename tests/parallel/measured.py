@@ -43,7 +43,7 @@ class Measured:
 def measure(case: Case) -> Measured:
     """Three steps on the rank that calls it: one to warm up, one for the messages, one for the FLOPs."""
     model = build(case)
-    optimizer = Optimizer(model.weights, model.gradients, decays(case), case.training)
+    optimizer = Optimizer(model.shards, model.gradients, decays(case), case.training)
     learn(case, model, optimizer, 0)
     with record() as recorder, count_on_the_wire() as wire:
         learn(case, model, optimizer, 1)
@@ -54,12 +54,12 @@ def measure(case: Case) -> Measured:
     return Measured(
         traffic=recorder.traffic(),
         wire=wire,
-        weight_bytes=allocated(model.stage.decoder.parameters()),
+        weight_bytes=allocated([*model.stage.decoder.parameters(), *model.shards.values()]),
         gradient_bytes=allocated(model.gradients.values()),
         optimizer_bytes=optimizer.nbytes,
         flops=flops.get_total_flops(),
         shapes={name: tuple(weight.shape) for name, weight in model.weights.items()},
-        intervals={name: held.intervals for name, held in model.held.items()},
+        intervals={name: one.intervals for name, one in (model.kept if case.plan.zero == 3 else model.held).items()},
         norm_of_ones=model.clip_gradients(limit=1e9),
     )
 

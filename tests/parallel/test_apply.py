@@ -34,7 +34,9 @@ def parts(case):
         shapes_only = Decoder(case.model, seed=SEED).double()
     found = [parallelize(decoder, case.plan, mesh) for decoder in (shapes_only, materialised(case.model))]
     weights = [{name: weight.detach() for name, weight in model.weights.items()} for model in found]
-    return weights, [allocated(model.stage.decoder.parameters()) for model in found], found[0].held
+    at_hand = [[*model.stage.decoder.parameters(), *model.shards.values()] for model in found]
+    held = found[0].kept if case.plan.zero == 3 else found[0].held
+    return weights, [allocated(tensors) for tensors in at_hand], held
 
 
 @pytest.mark.parametrize("case", CHOSEN, ids=str)

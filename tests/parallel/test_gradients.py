@@ -57,6 +57,14 @@ def test_data_replicas_hold_the_same_gradients_and_count_once(run_on_ranks):
     assert run_on_ranks(2, norm_of_replicas) == [6.0, 6.0]
 
 
+def norm_of_shares():
+    return global_norm([torch.full((4,), 3.0)], build_mesh(MeshShape(data=2)), ("data",))
+
+
+def test_data_ranks_that_hold_different_gradients_count_them_all(run_on_ranks):
+    assert run_on_ranks(2, norm_of_shares) == [72.0**0.5] * 2
+
+
 def piece(name, dim, start, stop):
     return Piece(name=name, dim=dim, start=start, stop=stop)
 

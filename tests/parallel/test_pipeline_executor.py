@@ -75,7 +75,7 @@ def perform(kind, stages, microbatches):
     """One run: its actions, the order of calls, what came out, and how many values of this stage lived at once."""
     group = build_mesh(MeshShape(pipeline=stages)).axis("pipeline")
     stage = Stage(group.index, stages)
-    executor = PipelineExecutor(stage, group, lambda: stage.calls.append("last"))
+    executor = PipelineExecutor(stage, group, lambda *, last: stage.calls.append("last" if last else "next"))
     inputs = range(microbatches)
     if kind == "forward only":
         with torch.no_grad():
@@ -106,7 +106,7 @@ def test_the_log_is_the_program(performed, kind, stages, microbatches):
         assert all(start <= end for start, end in times)
         assert times == sorted(times)
         computed = [a for step in program for a in step if a.kind in COMPUTE]
-        assert [call for call in calls if call != "last"] == [f"{a.kind}{a.microbatch}" for a in computed]
+        assert [call for call in calls if call not in ("next", "last")] == [f"{a.kind}{a.microbatch}" for a in computed]
 
 
 @pytest.mark.parametrize("kind", BUILT)
@@ -123,11 +123,10 @@ def test_losses_and_gradients_are_one_rank_s(performed, kind, stages, microbatch
 
 @pytest.mark.parametrize("kind", BUILT)
 @pytest.mark.parametrize(("stages", "microbatches"), SHAPES)
-def test_the_last_backward_is_announced_right_before_it(performed, kind, stages, microbatches):
+def test_each_backward_is_announced_right_before_it(performed, kind, stages, microbatches):
     for _, _, calls, *_ in performed(kind, stages, microbatches):
-        assert calls.count("last") == 1
-        last = max(place for place, call in enumerate(calls) if call.startswith("B"))
-        assert calls[last - 1] == "last"
+        told = [calls[place - 1] for place, call in enumerate(calls) if call.startswith("B")]
+        assert told == ["next"] * (microbatches - 1) + ["last"]
 
 
 @pytest.mark.parametrize("kind", BUILT)
@@ -154,7 +153,7 @@ def test_nothing_announces_a_backward_that_never_comes(performed):
 
 def test_a_failed_run_leaves_no_trace_in_the_next():
     stage = Stage(0, 1)
-    executor = PipelineExecutor(stage, Group(axis="pipeline", ranks=(0,), index=0), lambda: None)
+    executor = PipelineExecutor(stage, Group(axis="pipeline", ranks=(0,), index=0), lambda *, last: None)
     with pytest.raises(IndexError):
         executor.run(build_schedule("1f1b", 1, 2), range(1), 1.0)
     assert [action.kind for action in (timed.action for timed in executor.timeline)] == [Kind.F, Kind.B]

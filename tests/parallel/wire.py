@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from plait.collectives.shared_memory import SharedMemory
-from plait.collectives.wire import Transfer
+from plait.collectives.wire import Parts, Transfer
 
 # what the whole group works on: an all-reduce's tensor, an all-gather's output, a reduce-scatter's input
 _PAYLOADS: dict[str, tuple[str, Callable[..., list[torch.Tensor]]]] = {
@@ -63,9 +63,16 @@ _SHARED: dict[str, Callable[..., int]] = {
     "all_reduce": lambda flat, _: flat.nbytes,
     "all_gather": lambda flat, counts: len(counts) * max(counts) * flat.itemsize,
     "reduce_scatter": lambda parts: len(parts) * max(part.nbytes for part in parts),
+    "all_gather_of": lambda buffer, counts: len(counts) * max(counts) * buffer.own.itemsize,
+    "reduce_scatter_in": lambda buffer, parts: _longest(parts) * buffer.own.itemsize,
+    "all_gather_in": lambda buffer, parts: _longest(parts) * buffer.own.itemsize,
     "all_to_all": lambda parts, _: sum(part.nbytes for part in parts),
     "broadcast": lambda flat, _: flat.nbytes,
 }
+
+
+def _longest(parts: Parts) -> int:
+    return len(parts) * max(sum(piece.numel() for piece in part) for part in parts)
 
 
 def _counting_shared(wire: Wire, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +83,7 @@ def _counting_shared(wire: Wire, name: str, method: Callable[..., Any]) -> Calla
                 assert isinstance(transfer, Transfer)
                 wire[ranks, transfer.direction, transfer.tensor.nbytes] += 1
         else:
-            wire[ranks, name, _SHARED[name](*args)] += 1
+            wire[ranks, name.removesuffix("_in").removesuffix("_of"), _SHARED[name](*args)] += 1
         return method(memory, *args)
 
     return counted

@@ -22,6 +22,7 @@ from plait.checkpoint.tiling import Region, tiling_fault
 from plait.errors import UnusableInput
 from plait.layers.layer import Layer
 from plait.plans.holdings import Box, held_weights, owned_boxes, stage_layers, tied_stages
+from plait.plans.keeping import kept_weights
 from plait.plans.plan import Plan
 
 __all__ = [
@@ -75,21 +76,23 @@ _MANIFEST = TypeAdapter(Manifest)
 
 
 def stored_boxes(layers: Sequence[Layer], plan: Plan, rank: int, folder: str) -> tuple[tuple[Box, Stored], ...]:
-    """What `rank` writes: the boxes that it owns, with their places. Only the first data rank and stage write."""
+    """What `rank` writes: the boxes that it owns, with their places. Only the first stage of a tied weight writes it,
+    and of several data ranks that keep the same, the first."""
     mesh = plan.mesh
-    if mesh.coordinate(rank, "data") > 0:
+    data_rank = mesh.coordinate(rank, "data")
+    if data_rank > 0 and plan.sharding_level == 0:
         return ()
     stage, tensor_rank = mesh.coordinate(rank, "pipeline"), mesh.coordinate(rank, "tensor")
     tied = tied_stages(layers, plan)
     file = f"{folder}/rank-{rank}.safetensors"
     found: list[tuple[Box, Stored]] = []
-    for held in held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank):
+    held_here = held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
+    for held in kept_weights(held_here, plan, data_rank):
         name = held.weight.name
         if tied.get(name, (stage,))[0] != stage:
             continue
         for number, box in enumerate(owned_boxes(held, plan, tensor_rank)):
-            region = tuple(box.whole if dim == box.dim else (0, size) for dim, size in enumerate(held.weight.shape))
-            found.append((box, Stored(name=name, box=region, file=file, key=f"{name}@{number}")))
+            found.append((box, Stored(name=name, box=box.whole, file=file, key=f"{name}@{number}")))
     return tuple(found)
 
 

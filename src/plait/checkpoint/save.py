@@ -40,14 +40,15 @@ def save_weights(
     step: int,
     barrier: Callable[[], object],
 ) -> None:
-    """Save local `weights` so that any plan can read them, in place of what `directory` held; every rank calls it.
+    """Save local `weights`, of each what the rank keeps (`plans.keeping`), so that any plan can read them, in place of
+    what `directory` held; every rank calls it.
 
     `barrier` waits for all ranks. Raises UnusableInput where nothing can be written (a full disk): the weights that
     were saved before are then still whole. Older ones that can't be removed afterwards are only warned of.
     """
     folder = _free_folder(directory, step)  # no rank moves the manifest before all have come to the barrier
     boxes = {
-        place.key: weights[box.name].detach().narrow(box.dim, box.local[0], box.local[1] - box.local[0])
+        place.key: weights[box.name].detach()[tuple(slice(*interval) for interval in box.local)]
         for box, place in stored_boxes(layers, plan, rank, folder)
     }
     if boxes:

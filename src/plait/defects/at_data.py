@@ -89,12 +89,13 @@ class ClippedBeforeSum(Defect):
     """Each replica clips its own gradients, bucket by bucket, before they are summed."""
 
     name, issue, axes = "clip-before-reduction", "several trainers", ("data",)
-    wraps = "plait.parallel.data_parallel:all_reduce"
+    wraps = "plait.parallel.data_parallel:GradientBuffers._sum"
 
-    def instead(self, reduce: Callable[..., Handle], tensor: torch.Tensor, group: Group) -> Handle:
-        if self.strikes() and group.size > 1:
-            tensor.mul_(min(1.0, _LIMIT / max(float(tensor.norm()), _LIMIT)))
-        return reduce(tensor, group)
+    def instead(self, sum_up: Callable[..., Handle], buffers: GradientBuffers, number: int) -> Handle:
+        flat = buffers.flat[number]
+        if self.strikes() and buffers._group.size > 1:
+            flat.mul_(min(1.0, _LIMIT / max(float(flat.norm()), _LIMIT)))
+        return sum_up(buffers, number)
 
 
 class SameDropoutEverywhere(Defect):

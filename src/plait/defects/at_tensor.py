@@ -184,9 +184,9 @@ class NormCountsTiedTwice(Defect):
 
 
 class NormOfOwnPart(Defect):
-    """The squares of the norm are not summed along an axis: each stage, or tensor rank, clips by its own."""
+    """The squares of the norm are not summed along an axis: each stage, tensor rank or replica clips by its own."""
 
-    name, issue, axes = "norm-of-own-part", "own", ("pipeline", "tensor")
+    name, issue, axes = "norm-of-own-part", "own", ("pipeline", "tensor", "data")
     wraps = "plait.parallel.gradients:all_reduce"
 
     def instead(self, reduce: Callable[..., Handle], tensor: torch.Tensor, group: Group) -> Handle:

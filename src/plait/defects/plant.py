@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
-from plait.defects import at_data, at_pipeline, at_tensor, at_update  # noqa: F401  (they define the zoo)
+from plait.defects import at_data, at_pipeline, at_shards, at_tensor, at_update  # noqa: F401  (they define the zoo)
 from plait.defects.defect import Defect, find
 from plait.defects.here import Here
 from plait.launchers import carry

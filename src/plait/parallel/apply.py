@@ -11,7 +11,7 @@ The module may stand on the meta device: then no rank ever holds a weight that i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -24,10 +24,12 @@ from plait.layers.layer import Layer
 from plait.models.described import require_described
 from plait.models.gpt import Decoder
 from plait.models.init import first_values
+from plait.parallel.gathered_weights import hollow
 from plait.parallel.model import ParallelModel
 from plait.parallel.pipeline_stage import DecoderStage, Extent, cut_stage
 from plait.parallel.tensor_parallel import split_layers
 from plait.plans.holdings import Held, held_weights, stage_layers
+from plait.plans.keeping import kept
 from plait.plans.legality import module_problems
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval
@@ -54,30 +56,42 @@ def parallelize(
 
     cut_stage(module, stage)
     require_described(module, stage)
-    weights = _place_weights(module, stage, held, torch.device(device))
+    weights, values = _place_weights(module, stage, held, plan, mesh.coordinate("data"), torch.device(device))
     extent = Extent()
     if plan.tensor > 1:
         split_layers(module, plan, mesh.axis("tensor"), extent)
     runner = DecoderStage(module, extent, mesh.axis("tensor") if plan.sequence_parallel else None)
-    return ParallelModel(stage=runner, plan=plan, mesh=mesh, layers=layers, held=held, weights=weights)
+    return ParallelModel(stage=runner, plan=plan, mesh=mesh, layers=layers, held=held, weights=weights, values=values)
 
 
 def _place_weights(
-    module: Decoder, stage: Sequence[Layer], held: dict[str, Held], device: torch.device
-) -> dict[str, torch.nn.Parameter]:
-    """Replace every weight of the stage by this rank's slice; a weight that stands in two places stays one."""
+    module: Decoder,
+    stage: Sequence[Layer],
+    held: Mapping[str, Held],
+    plan: Plan,
+    data_rank: int,
+    device: torch.device,
+) -> tuple[dict[str, torch.nn.Parameter], dict[str, torch.Tensor]]:
+    """Replace every weight of the stage by this rank's slice; a weight that stands in two places stays one. Where a
+    rank keeps but pieces of the slices (ZeRO 3), these are returned, and the slices are but shapes."""
     placed: dict[str, torch.nn.Parameter] = {}
+    values: dict[str, torch.Tensor] = {}
     for weight in (weight for layer in stage for weight in layer.weights):
-        whole = module.get_parameter(weight.path)
-        if weight.name not in placed:
-            placed[weight.name] = torch.nn.Parameter(_slice(whole, held[weight.name], module.seed).to(device))
+        name, whole = weight.name, module.get_parameter(weight.path)
+        if name not in placed and plan.sharding_level == 3:
+            values[name] = _slice(whole, kept(held[name], plan, data_rank), module.seed).to(device)
+            placed[name] = hollow(held[name].shape, whole, device)
+        elif name not in placed:
+            placed[name] = torch.nn.Parameter(_slice(whole, held[name], module.seed).to(device))
         owner, _, leaf = weight.path.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, placed[weight.name])
-    return placed
+        setattr(module.get_submodule(owner), leaf, placed[name])
+    return placed, values
 
 
 def _slice(whole: torch.Tensor, held: Held, seed: int) -> torch.Tensor:
     """This rank's slice of a weight: drawn, where the module has only its shape."""
+    if not held.elements:
+        return torch.empty(held.shape, dtype=whole.dtype)
     boxes = [_box(whole, held, box, seed) for box in product(*held.intervals)]
     split = max(range(whole.dim()), key=lambda dim: len(held.intervals[dim]))  # one dim at most has several intervals
     return torch.cat(boxes, split)

@@ -7,25 +7,86 @@
 
 A weight's gradient of every microbatch is added into its place in a flat buffer, in the dtype that gradients are
 reduced in; only the last microbatch launches. Buckets are launched in their own order whatever order autograd finishes
-in, so that ranks can't disagree. It knows weights by name, and nothing of what they belong to.
+in, so that ranks can't disagree. Where data ranks keep but parts of the optimizer (ZeRO 1), each gets the sums of its
+own parts alone. It knows weights by name, and nothing of what they belong to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from plait.collectives.functional import Handle, all_reduce, buffer
+from plait.collectives.functional import Handle, all_reduce, buffer, reduce_scatter_in
 from plait.collectives.process_groups import Group
-from plait.collectives.wire import Buffer
+from plait.collectives.wire import Buffer, Parts
+from plait.plans.holdings import Piece
 
-__all__ = ["GradientBuffers"]
+__all__ = ["GradientBuffers", "Gradients", "Pieces", "parts_of", "piece_of", "shape_of", "views_of"]
+
+Pieces = Mapping[str, Sequence[Piece]]  # of each weight, by data rank, what that rank keeps
+
+
+class Gradients(Protocol):
+    """The gradients of one rank, from the first backward of a step to its last sum."""
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """By name, what this rank has of each summed gradient, after `finish`; weights of which it has nothing are
+        left out."""
+        ...
+
+    @property
+    def summed(self) -> Sequence[Tensor]:
+        """Tensors that hold what is kept, each element once."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what stays from microbatch to microbatch."""
+        ...
+
+    def begin(self) -> None:
+        """Start a step from zero."""
+        ...
+
+    def before_backward(self, *, last: bool) -> None:
+        """A backward follows, the `last` of the step or not."""
+        ...
+
+    def finish(self) -> None:
+        """Wait until everything is summed over the data axis."""
+        ...
+
+
+def piece_of(tensors: Mapping[str, Tensor], piece: Piece) -> Tensor:
+    """The view of a local tensor that `piece` names."""
+    return tensors[piece.name].narrow(piece.dim, piece.start, piece.stop - piece.start)
+
+
+def shape_of(piece: Piece, whole: torch.Size) -> torch.Size:
+    """The shape of a piece of a tensor, which need not be there."""
+    return torch.Size((*whole[: piece.dim], piece.stop - piece.start, *whole[piece.dim + 1 :]))
+
+
+def views_of(flat: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """A flat tensor cut into tensors of these shapes, one after another."""
+    pieces = flat.split([shape.numel() for shape in shapes.values()])
+    return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+
+def parts_of(views: Mapping[str, Tensor], pieces: Pieces, ranks: int) -> Parts:
+    """By data rank, what it keeps of these tensors; nothing that is empty."""
+    found = [[piece_of(views, pieces[name][rank]) for name in views] for rank in range(ranks)]
+    return [[piece for piece in part if piece.numel()] for part in found]
 
 
 class GradientBuffers:
-    """The gradients of one rank: a flat buffer for each bucket, and a view of it for each weight, named in `views`."""
+    """The gradients of one rank: a flat buffer for each bucket, and a view of it for each weight, named in `views`.
+    With `pieces` each rank gets the sums of its own."""
 
     def __init__(
         self,
@@ -33,6 +94,7 @@ class GradientBuffers:
         buckets: Sequence[Sequence[str]],
         group: Group,
         dtype: torch.dtype,
+        pieces: Pieces | None = None,
     ) -> None:
         self._group = group
         self._weights = weights
@@ -40,21 +102,29 @@ class GradientBuffers:
         self._bucket_of = {name: number for number, bucket in enumerate(self._buckets) for name in bucket}
         self._held = [self._allocate(bucket, dtype) for bucket in self._buckets]
         self.flat = [held.own for held in self._held]
-        self.views = {name: view for number in range(len(self.flat)) for name, view in self._cut(number)}
+        cut = [self._cut(number) for number in range(len(self.flat))]
+        self.views = {name: view for views in cut for name, view in views.items()}
+        self._parts = [parts_of(views, pieces, group.size) for views in cut] if pieces is not None else []
+        self.kept = self._kept(pieces)
         self._missing: list[int] = []
-        self._launched: list[Handle] = []
+        self._launched: list[Handle[object]] = []
         self._last_microbatch = False
         for name, weight in weights.items():
             if group.size > 1 or weight.dtype != dtype:
                 weight.register_post_accumulate_grad_hook(partial(self._collect, name))
 
     @property
+    def summed(self) -> Sequence[Tensor]:
+        """As `Gradients`."""
+        return list(self.kept.values()) if self._parts else self.flat
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of all gradients."""
+        """As `Gradients`: of all gradients."""
         return sum(flat.nbytes for flat in self.flat)
 
     def begin(self) -> None:
-        """Start a step from zero. A weight of the buffers' dtype has its view for `.grad`: autograd adds in place."""
+        """As `Gradients`. A weight of the buffers' dtype has its view for `.grad`: autograd adds in place."""
         for flat in self.flat:
             flat.zero_()
         for name, weight in self._weights.items():
@@ -62,13 +132,14 @@ class GradientBuffers:
         self._launched.clear()
         self._last_microbatch = False
 
-    def expect_last(self) -> None:
-        """The next backward is the step's last: launch each bucket as soon as it is full."""
-        self._missing = [len(bucket) for bucket in self._buckets]
-        self._last_microbatch = True
+    def before_backward(self, *, last: bool) -> None:
+        """As `Gradients`: in the last one each bucket is launched as soon as it is full."""
+        if last:
+            self._missing = [len(bucket) for bucket in self._buckets]
+            self._last_microbatch = True
 
     def finish(self) -> None:
-        """Wait until every bucket is summed over the data axis."""
+        """As `Gradients`."""
         self._launch(up_to=len(self._buckets))
         for handle in self._launched:
             handle.wait()
@@ -77,10 +148,14 @@ class GradientBuffers:
         first = self._weights[bucket[0]]
         return buffer(sum(self._weights[name].numel() for name in bucket), dtype, first.device, self._group)
 
-    def _cut(self, number: int) -> list[tuple[str, torch.Tensor]]:
-        bucket = self._buckets[number]
-        pieces = self.flat[number].split([self._weights[name].numel() for name in bucket])
-        return [(name, piece.view(self._weights[name].shape)) for name, piece in zip(bucket, pieces, strict=True)]
+    def _cut(self, number: int) -> dict[str, Tensor]:
+        return views_of(self.flat[number], {name: self._weights[name].shape for name in self._buckets[number]})
+
+    def _kept(self, pieces: Pieces | None) -> dict[str, Tensor]:
+        if pieces is None:
+            return self.views
+        mine = {name: piece_of(self.views, pieces[name][self._group.index]) for name in self.views}
+        return {name: piece for name, piece in mine.items() if piece.numel()}
 
     def _collect(self, name: str, weight: torch.nn.Parameter) -> None:
         gradient = weight.grad
@@ -95,4 +170,9 @@ class GradientBuffers:
 
     def _launch(self, up_to: int) -> None:
         while len(self._launched) < up_to:
-            self._launched.append(all_reduce(self.flat[len(self._launched)], self._group))
+            self._launched.append(self._sum(len(self._launched)))
+
+    def _sum(self, number: int) -> Handle[object]:
+        if self._parts:
+            return reduce_scatter_in(self._held[number], self._parts[number], self._group)
+        return all_reduce(self.flat[number], self._group)

@@ -14,15 +14,10 @@ import torch
 
 from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import Group, Mesh
-from plait.plans.holdings import Piece
+from plait.parallel.data_parallel import piece_of
 from plait.plans.reductions import Reduction
 
-__all__ = ["clip", "global_norm", "perform_reductions", "piece_of"]
-
-
-def piece_of(tensors: Mapping[str, torch.Tensor], piece: Piece) -> torch.Tensor:
-    """The view of a local tensor that `piece` names."""
-    return tensors[piece.name].narrow(piece.dim, piece.start, piece.stop - piece.start)
+__all__ = ["clip", "global_norm", "perform_reductions"]
 
 
 def perform_reductions(gradients: Mapping[str, torch.Tensor], steps: Sequence[tuple[Reduction, Group]]) -> None:
@@ -35,15 +30,15 @@ def perform_reductions(gradients: Mapping[str, torch.Tensor], steps: Sequence[tu
             piece.copy_(summed.view(piece.shape))
 
 
-def global_norm(owned: Iterable[torch.Tensor], mesh: Mesh) -> float:
-    """The 2-norm of the whole model's gradients, of which this rank counts `owned`: its own in their dtype, the ranks'
-    squares together in float64."""
+def global_norm(owned: Iterable[torch.Tensor], mesh: Mesh, axes: Sequence[str] = ("tensor", "pipeline")) -> float:
+    """The 2-norm of the whole model's gradients, of which this rank counts `owned`: its own in their dtype, the squares
+    of the ranks along `axes` together in float64."""
     pieces = list(owned)
     device = pieces[0].device if pieces else torch.device("cpu")
     total = torch.zeros(1, dtype=torch.float64, device=device)
     if pieces:
         total += torch.nn.utils.get_total_norm(pieces).double().square()
-    for axis in ("tensor", "pipeline"):
+    for axis in axes:
         all_reduce(total, mesh.axis(axis)).wait()
     return total.sqrt().item()
 

@@ -3,6 +3,7 @@
 forward_backward   the schedule's actions over this rank's microbatches; data buckets leave while backward runs
 sum_gradients      the sums that are left (`gradients`)
 clip_gradients     by the one global norm
+renew_weights      after an update, to those who have only received it
 evaluate           the loss alone, forward only
 """
 
@@ -14,21 +15,26 @@ import torch
 
 from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import Group, Mesh
+from plait.collectives.recorder import record
 from plait.devices.device import Device, device_of
 from plait.errors import IllegalJob
 from plait.layers.layer import Layer
 from plait.models.sequences import Sequences
-from plait.parallel.data_parallel import GradientBuffers
-from plait.parallel.gradients import clip, global_norm, perform_reductions, piece_of
+from plait.parallel.data_parallel import GradientBuffers, Gradients, piece_of
+from plait.parallel.gathered_weights import GatheredWeights
+from plait.parallel.gradients import clip, global_norm, perform_reductions
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
-from plait.plans.holdings import Held, owned_pieces, tied_stages
+from plait.parallel.sharded_gradients import ShardedGradients
+from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
+from plait.plans.holdings import Held, owned_pieces, stage_layers, tied_stages
+from plait.plans.keeping import displaced, kept, kept_piece
 from plait.plans.legality import batch_problems
 from plait.plans.plan import Plan
-from plait.plans.reductions import Reduction, gradient_buckets, reduction_sets, reductions
+from plait.plans.reductions import Reduction, gradient_buckets, norm_axes, reduction_sets, reductions
 from plait.schedules.checked import evaluation_schedule, training_schedule
+from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
-from plait.sharding.boxes import copies
 
 __all__ = ["ParallelModel"]
 
@@ -36,7 +42,11 @@ _DTYPES = {"fp32": torch.float32, "fp64": torch.float64}  # that gradients may b
 
 
 class ParallelModel:
-    """One rank's part of a model; `stage` has its module. `weights`, `held` and `gradients` go by global names."""
+    """One rank's part of a model; `stage` has its module. All goes by global names.
+
+    `held`: what its computations use of each weight. `kept`: what it updates, and has the summed gradient of. The two
+    differ under ZeRO (`plans.keeping`). `shards` and `gradients` are the tensors of what is kept.
+    """
 
     def __init__(
         self,
@@ -47,17 +57,29 @@ class ParallelModel:
         layers: Sequence[Layer],
         held: Mapping[str, Held],
         weights: dict[str, torch.nn.Parameter],
+        values: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
-        self.plan, self.mesh, self.layers, self.held, self.weights = plan, mesh, layers, held, weights
+        """`weights`: the stage's own, each as long as what is held of it. `values`: what is kept of each, where only
+        that was drawn."""
+        self.plan, self.mesh, self.layers, self.held = plan, mesh, layers, held
+        self.kept = {name: kept(one, plan, mesh.coordinate("data")) for name, one in held.items()}
         self.stage = stage
-        dtype = next(iter(weights.values())).dtype
-        self._reduce_dtype = torch.promote_types(dtype, _DTYPES[plan.gradient_precision])
-        self._buffers = GradientBuffers(weights, self._buckets(), mesh.axis("data"), self._reduce_dtype)
-        self.gradients = self._buffers.views
+        first = next(iter(weights.values()))
+        self.device: Device = device_of(first)
+        self._reduce_dtype = torch.promote_types(first.dtype, _DTYPES[plan.gradient_precision])
+        self._weights, self._sharing = self._shared_out(weights, values or {})
+        self.shards = {name: _parameter(piece) for name, piece in self._weights.kept.items()}
+        self.gradients = self._sharing.kept
         self._sums = self._later_sums()
         self._owned = self._owned_views()
+        self.blocked_seconds: Mapping[str, float] = {}  # by axis, while the last schedule ran
         self._legal: set[tuple[int, int]] = set()  # batches that were found to be so: sequences, and tokens of each
-        self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), self._buffers.expect_last)
+        self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), self._sharing.before_backward)
+
+    @property
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """What this rank has of each weight between steps: as much as is held, or kept under ZeRO 3."""
+        return self._weights.there
 
     @property
     def is_last_stage(self) -> bool:
@@ -65,27 +87,24 @@ class ParallelModel:
         return self.mesh.coordinate("pipeline") == self.plan.pipeline - 1
 
     @property
-    def device(self) -> Device:
-        """Where its weights are, and all that it computes."""
-        return device_of(next(iter(self.weights.values())))
-
-    @property
     def timeline(self) -> list[Timed]:
         """When each action of the last schedule ran; on an accelerator, when it was queued."""
         return self._executor.timeline
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights that this rank has between steps."""
+        return sum(weight.nbytes for weight in self.weights.values())
+
+    @property
     def gradient_bytes(self) -> int:
-        """Bytes of the gradients on this rank."""
-        return self._buffers.nbytes
+        """Bytes of the gradients that this rank has through a step."""
+        return self._sharing.nbytes
 
     @property
     def displaced(self) -> frozenset[str]:
         """The weights of which tensor ranks hold some elements in common, each in another place of its slice."""
-        shares = self.plan.tensor_shares
-        return frozenset(
-            name for name, held in self.held.items() if any(copies(dim, shares) for dim in held.weight.dims)
-        )
+        return frozenset(name for name, held in self.held.items() if displaced(held, self.plan))
 
     def forward_backward(self, rows: Sequences, target_count: int) -> float | None:
         """Gradients of `rows`, this data rank's share of a global batch with `target_count` targets in all.
@@ -95,10 +114,10 @@ class ParallelModel:
         """
         self._require_legal(self.plan.microbatch * self.plan.data, rows)
         microbatches = self._microbatches(rows)
-        self._buffers.begin()
+        self._sharing.begin()
         self.stage.train(True)
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, len(microbatches))
-        total = self._executor.run(schedule, microbatches, 1.0 / target_count)
+        total = self._run(schedule, microbatches, 1.0 / target_count)
         return None if total is None else self._over_data(total) / target_count
 
     def require_legal(self, rows: Sequences) -> None:
@@ -119,19 +138,54 @@ class ParallelModel:
         self.stage.train(False)
         with torch.no_grad():
             schedule = evaluation_schedule(self.plan.pipeline, len(microbatches))
-            total = self._executor.run(schedule, microbatches, 1.0)
+            total = self._run(schedule, microbatches, 1.0)
         return None if total is None else self._over_data(total)
 
     def sum_gradients(self) -> None:
         """Complete every sum over ranks: afterwards `gradients` are the global batch's."""
-        self._buffers.finish()
+        self._sharing.finish()
         perform_reductions(self.gradients, self._sums)
 
     def clip_gradients(self, limit: float) -> float:
         """Scale the gradients to a global norm of at most `limit`; returns the norm before."""
-        norm = global_norm(self._owned, self.mesh)
-        clip(self._buffers.flat, norm, limit)
+        norm = global_norm(self._owned, self.mesh, norm_axes(self.plan))
+        clip(self._sharing.summed, norm, limit)
         return norm
+
+    def renew_weights(self) -> None:
+        """After an update of `shards`: all ranks are to compute with it. Every rank calls it."""
+        self._weights.renew()
+
+    def settle(self) -> None:
+        """Return when nobody reads this rank's `shards`: before they are written outside of a step. Every rank calls
+        it."""
+        self._weights.settle()
+
+    def _run(self, schedule: Schedule, microbatches: Sequence[Sequences], loss_scale: float) -> torch.Tensor | None:
+        program = schedule.programs[self.mesh.coordinate("pipeline")]
+        self._weights.begin([action.kind for step in program for action in step])
+        with record() as recorder:
+            total = self._executor.run(schedule, microbatches, loss_scale)
+        self.blocked_seconds = recorder.blocked_seconds
+        self._weights.end()
+        return total
+
+    def _shared_out(
+        self, weights: dict[str, torch.nn.Parameter], values: Mapping[str, torch.Tensor]
+    ) -> tuple[Weights, Gradients]:
+        """The weights and the gradients, as the plan's sharding level has them."""
+        plan, group, buckets, dtype = self.plan, self.mesh.axis("data"), self._buckets(), self._reduce_dtype
+        level, decoder = plan.sharding_level, self.stage.decoder
+        if level == 0:
+            return WholeWeights(weights), GradientBuffers(weights, buckets, group, dtype)
+        stage = stage_layers(self.layers, plan.stages)[self.mesh.coordinate("pipeline")]
+        pieces = {name: [kept_piece(one, plan, rank) for rank in range(plan.data)] for name, one in self.held.items()}
+        sharded = GradientBuffers if level == 1 else ShardedGradients
+        gradients = sharded(weights, buckets, group, dtype, pieces)
+        if level < 3:
+            return SpreadWeights(decoder, stage, weights, buckets, pieces, group), gradients
+        held = tuple(self.held.values())
+        return GatheredWeights(decoder, stage, held, weights, values, pieces, group), gradients
 
     def _microbatches(self, rows: Sequences) -> list[Sequences]:
         count = len(rows.samples)
@@ -152,6 +206,10 @@ class ParallelModel:
     def _owned_views(self) -> list[torch.Tensor]:
         stage, tensor_rank = self.mesh.coordinate("pipeline"), self.mesh.coordinate("tensor")
         tied = tied_stages(self.layers, self.plan)
-        counted = [held for name, held in self.held.items() if tied.get(name, (stage,))[0] == stage]
-        pieces = [piece for held in counted for piece in owned_pieces(held, self.plan, tensor_rank)]
+        counted = [one for name, one in self.kept.items() if tied.get(name, (stage,))[0] == stage]
+        pieces = [piece for one in counted for piece in owned_pieces(one, self.plan, tensor_rank)]
         return [piece_of(self.gradients, piece) for piece in pieces]
+
+
+def _parameter(piece: torch.Tensor) -> torch.nn.Parameter:
+    return piece if isinstance(piece, torch.nn.Parameter) else torch.nn.Parameter(piece)

@@ -10,7 +10,7 @@ The executor knows one stage, its two neighbours and the list; no rule of any sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
@@ -23,7 +23,7 @@ from plait.schedules.action import SENDS, Action, Kind, Step
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
 
-__all__ = ["PipelineExecutor", "Stage"]
+__all__ = ["BeforeBackward", "PipelineExecutor", "Stage"]
 
 Inputs = TypeVar("Inputs")
 StageInputs = TypeVar("StageInputs", contravariant=True)
@@ -41,13 +41,21 @@ class Stage(Protocol[StageInputs]):
         ...
 
 
-class PipelineExecutor(Generic[Inputs]):
-    """Performs programs on one stage. `before_last_backward` is called when the next backward is the step's last."""
+class BeforeBackward(Protocol):
+    """What is told of a backward that follows."""
 
-    def __init__(self, stage: Stage[Inputs], group: Group, before_last_backward: Callable[[], None]) -> None:
+    def __call__(self, *, last: bool) -> None:
+        """`last`: the step's."""
+        ...
+
+
+class PipelineExecutor(Generic[Inputs]):
+    """Performs programs on one stage. `before_backward(last=...)` is called before each, the step's last or not."""
+
+    def __init__(self, stage: Stage[Inputs], group: Group, before_backward: BeforeBackward) -> None:
         self._stage = stage
         self._group = group
-        self._before_last_backward = before_last_backward
+        self._before_backward = before_backward
         self.timeline: list[Timed] = []
 
     def run(self, schedule: Schedule, microbatches: Sequence[Inputs], loss_scale: float) -> torch.Tensor | None:
@@ -59,8 +67,8 @@ class PipelineExecutor(Generic[Inputs]):
         self.timeline = []
         for step in program:
             start = perf_counter()
-            if backwards and step[0] == backwards[-1]:
-                self._before_last_backward()
+            if step[0].kind is Kind.B:
+                self._before_backward(last=step[0] == backwards[-1])
             performance.perform(step)
             end = perf_counter()
             self.timeline.extend(Timed(action=action, start=start, end=end) for action in step)

@@ -91,7 +91,7 @@ class _RankTrainer:
         self._model = parallelize(decoder, plan, mesh, device=device.torch)
         decays = {weight.name: weight.decays for layer in self._layers for weight in layer.weights}
         self._optimizer = Optimizer(
-            self._model.weights, self._model.gradients, decays, job.training, unfused=self._model.displaced
+            self._model.shards, self._model.gradients, decays, job.training, unfused=self._model.displaced
         )
         share = job.training.global_batch // plan.data
         first = mesh.coordinate("data") * share
@@ -164,7 +164,7 @@ class _RankTrainer:
         return RankMeasure(
             step_seconds=median(result.seconds for result, _ in steady),
             terms=_median_terms([result.terms for result, _ in steady]),
-            weight_bytes=sum(weight.nbytes for weight in self._model.weights.values()),
+            weight_bytes=self._model.weight_bytes,
             gradient_bytes=self._model.gradient_bytes,
             optimizer_bytes=self._optimizer.nbytes,
             peak_bytes=self._device.peak_memory - self._memory_before,

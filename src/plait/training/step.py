@@ -58,19 +58,21 @@ def train_step(
     with record() as scheduling:
         loss = model.forward_backward(rows, target_count)
     computed = _now(model.device)
-    with record() as reducing:
+    with record() as following:
         model.sum_gradients()
         if on_gradients is not None:
             on_gradients()
         norm = model.clip_gradients(training.clip_norm) if training.clip_norm > 0 else None
-    optimizer.step(learning_rate_at(rows.step, training))
+        optimizer.step(learning_rate_at(rows.step, training))
+        model.renew_weights()
     end = _now(model.device)
     terms = _terms(
         computing=sum(timed.end - timed.start for timed in model.timeline if timed.action.kind in COMPUTE),
         schedule=computed - start,
         rest=end - computed,
+        within=model.blocked_seconds,
         scheduling=scheduling.blocked_seconds,
-        reducing=reducing.blocked_seconds,
+        following=following.blocked_seconds,
     )
     return StepResult(loss=loss, norm=norm, seconds=end - start, terms=terms)
 
@@ -86,19 +88,20 @@ def _terms(
     computing: float,
     schedule: float,
     rest: float,
+    within: Mapping[str, float],
     scheduling: Mapping[str, float],
-    reducing: Mapping[str, float],
+    following: Mapping[str, float],
 ) -> Terms:
     """Split a step: `computing` seconds in actions, `schedule` until the last one, `rest` after it; and what was
-    blocked, by axis, in each of the two halves."""
-    within_actions = scheduling.get("tensor", 0.0)
-    after_actions = scheduling.get("data", 0.0)  # the loss, reported over the data axis
-    exposed = {axis: reducing.get(axis, 0.0) for axis in ("data", "tensor", "pipeline")}
-    exposed["tensor"] += within_actions
-    exposed["data"] += after_actions
+    blocked, by axis: `within` actions (what stands between computations is none of it), while all was `scheduling`
+    (the loss, too, that is reported over the data axis), and `following` it."""
+    inside = {axis: within.get(axis, 0.0) for axis in ("data", "tensor")}
+    report = scheduling.get("data", 0.0) - inside["data"]
+    exposed = {axis: following.get(axis, 0.0) + inside.get(axis, 0.0) for axis in ("data", "tensor", "pipeline")}
+    exposed["data"] += report
     return Terms(
-        compute=computing - within_actions,
-        bubble=schedule - computing - after_actions,
-        optimizer=rest - sum(reducing.values()),
+        compute=computing - sum(inside.values()),
+        bubble=schedule - computing - report,
+        optimizer=rest - sum(following.values()),
         exposed=exposed,
     )

@@ -21,10 +21,8 @@ from plait.collectives.process_groups import build_mesh
 from plait.collectives.recorder import record
 from plait.devices.flop_counter import flop_counter
 from plait.parallel.apply import parallelize
-from plait.parallel.model import ParallelModel
 from plait.plans.holdings import positions_held
 from plait.plans.prediction import Work
-from plait.sharding.boxes import Interval
 from plait.specs.training import PRECISIONS as POLICIES
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
@@ -47,15 +45,14 @@ def candidate_trace(
     # where gradients are wider than weights, as under bfloat16, so they are in the float32 run
     wider = precision == "fp32" and policy.compute != policy.reduce
     rank = _Rank(_summing_in("fp64" if wider else "fp32", experiment), precision)
-    intervals = rank.intervals()
     trace: Trace = {}
     for step in range(steps):
         rank.learn(step, trace)
         rank.evaluate(step, trace)
         rank.leave(step, trace)
         if state is not None and step + 1 < steps:
-            _begin_from(state, step + 1, rank.parallel, rank.optimizer, intervals)
-    return RankTrace(tensors=trace, intervals=intervals, looks=rank.lift.looks)
+            _begin_from(state, step + 1, rank)
+    return rank.traced(trace)
 
 
 def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
@@ -68,7 +65,7 @@ def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
     return Work(
         forward_flops=dict(flops),
         backward_flops=counter.get_total_flops() - flops.total(),
-        weight_bytes=sum(weight.nbytes for weight in parallel.weights.values()),
+        weight_bytes=parallel.weight_bytes,
         gradient_bytes=parallel.gradient_bytes,
         optimizer_bytes=sum(tensor.nbytes for _, tensor in _states(rank.optimizer)),
         collectives=recorder.traffic(),
@@ -94,13 +91,14 @@ class _Rank:
         self.lift = Lift(lambda: (self.watch.layer, self.watch.sample))
         self.watch.around = source.computing(precision, self.lift)
         policy = POLICIES[training.precision]
+        self.apart = policy.compute != policy.master
         self.optimizer = Optimizer(
-            self.parallel.weights,
+            self.parallel.shards,
             self.parallel.gradients,
             {weight.name: weight.decays for layer in rules for weight in layer.weights},
             training,
             unfused=self.parallel.displaced,
-            separate_masters=policy.compute != policy.master,
+            separate_masters=self.apart,
         )
         share = training.global_batch // plan.data
         first = self.parallel.mesh.coordinate("data") * share
@@ -127,21 +125,21 @@ class _Rank:
 
     def leave(self, step: int, trace: Trace) -> None:
         """What the next step will find: weights and optimizer."""
-        weights, masters = self.parallel.weights, self.optimizer.masters
-        note = partial(_note, trace, step + 1)
-        note("weight", weights)
-        note("weight", {f"{name}/master": master for name, master in masters.items() if master is not weights[name]})
-        note("optimizer", dict(_states(self.optimizer)))
+        _note(trace, step + 1, "weight", self.parallel.weights)
+        if self.apart:
+            masters = {f"{name}/master": master for name, master in self.optimizer.masters.items()}
+            _note(trace, step + 1, "weight", masters)
+        _note(trace, step + 1, "optimizer", dict(_states(self.optimizer)))
 
-    def intervals(self) -> dict[str, tuple[tuple[Interval, ...], ...]]:
-        """Where this rank's weights and values lie in the whole ones."""
+    def traced(self, tensors: Trace) -> RankTrace:
+        """Tensors of this rank, with where they lie in the whole ones."""
         parallel, length = self.parallel, self._experiment.training.sequence_length
         positions = positions_held(parallel.plan, parallel.mesh.coordinate("tensor"), length)
         values = ((self._rows,), (positions,), ((0, self._hidden),))
-        return {
-            **{held.weight.name: held.intervals for held in parallel.held.values()},
-            **{layer.name: values for layer in parallel.layers},
-        }
+        kept = {name: one.intervals for name, one in parallel.kept.items()}
+        weights = kept if parallel.plan.sharding_level == 3 else {n: one.intervals for n, one in parallel.held.items()}
+        intervals = {**weights, **{layer.name: values for layer in parallel.layers}}
+        return RankTrace(tensors=tensors, intervals=intervals, kept=kept, looks=self.lift.looks)
 
 
 def _note(trace: Trace, step: int, kind: EntryKind, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -161,20 +159,16 @@ def _states(optimizer: Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 @torch.no_grad()
-def _begin_from(
-    state: Trace,
-    step: int,
-    parallel: ParallelModel,
-    optimizer: Optimizer,
-    intervals: Mapping[str, tuple[tuple[Interval, ...], ...]],
-) -> None:
+def _begin_from(state: Trace, step: int, rank: _Rank) -> None:
     """Overwrite weights and optimizer tensors by this rank's slices of whole ones."""
-    targets = [
-        (Entry(step, "weight", name), weight)
-        for weights in (parallel.weights, optimizer.masters)
-        for name, weight in weights.items()
-    ]
-    targets += [(Entry(step, "optimizer", name), value) for name, value in _states(optimizer)]
-    here = RankTrace(tensors={entry: target.detach().numpy() for entry, target in targets}, intervals=dict(intervals))
-    for entry, target in targets:
+    rank.parallel.settle()
+    targets: dict[Entry, torch.Tensor] = {
+        Entry(step, "weight", name): weight for name, weight in rank.parallel.weights.items()
+    }
+    if rank.apart:
+        masters = rank.optimizer.masters.items()
+        targets.update({Entry(step, "weight", f"{name}/master"): master for name, master in masters})
+    targets.update({Entry(step, "optimizer", name): value for name, value in _states(rank.optimizer)})
+    here = rank.traced({entry: target.detach().numpy() for entry, target in targets.items()})
+    for entry, target in targets.items():
         target.copy_(torch.as_tensor(state[entry][np.ix_(*here.box(entry))]))

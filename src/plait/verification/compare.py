@@ -83,7 +83,7 @@ def _unequal(one: RankTrace, other: RankTrace) -> Iterator[tuple[Entry, float]]:
     for entry, array in one.tensors.items():
         copy = other.tensors.get(entry)
         if copy is not None:
-            if one.intervals.get(entry.owner) != other.intervals.get(entry.owner):
+            if one.intervals_of(entry) != other.intervals_of(entry):
                 array, copy = _overlap(one.box(entry), array, other.box(entry), copy)
             if not np.array_equal(array, copy, equal_nan=True):
                 yield entry, largest_difference(array, copy)

@@ -29,6 +29,7 @@ __all__ = [
     "Array",
     "Entry",
     "EntryKind",
+    "Intervals",
     "Looks",
     "Order",
     "Precision",
@@ -64,6 +65,7 @@ class Entry(NamedTuple):
 
 
 Trace = dict[Entry, Array]
+Intervals = tuple[tuple[Interval, ...], ...]  # by dim
 Looks = Mapping[tuple[str, int], Sequence[float]]  # by layer and first sample of a microbatch
 
 
@@ -79,16 +81,24 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class RankTrace:
-    """One rank's tensors, and for each owner that it holds a part of, its intervals along every dim of the whole."""
+    """One rank's tensors, and for each owner that it holds a part of, its intervals along every dim of the whole; in
+    `kept` those of what it updates, where that is less (ZeRO): so lie gradients, optimizer tensors and masters."""
 
     tensors: Trace
-    intervals: dict[str, tuple[tuple[Interval, ...], ...]]
+    intervals: dict[str, Intervals]
+    kept: dict[str, Intervals] = field(default_factory=dict[str, Intervals])
     looks: Looks = field(default_factory=dict[tuple[str, int], list[float]])
+
+    def intervals_of(self, entry: Entry) -> Intervals | None:
+        """A tensor's intervals; None where it is whole."""
+        updated = entry.kind in ("gradient", "optimizer") or entry.name.endswith("/master")
+        found = self.kept.get(entry.owner) if updated else None
+        return found or self.intervals.get(entry.owner)
 
     def box(self, entry: Entry) -> tuple[Array, ...]:
         """For each dim of a tensor, the indices of the whole at which its elements lie."""
         array = self.tensors[entry]
-        intervals = self.intervals.get(entry.owner)
+        intervals = self.intervals_of(entry)
         if intervals is None or array.ndim == 0:
             return tuple(np.arange(size) for size in array.shape)
         return tuple(np.concatenate([np.arange(start, stop) for start, stop in dim]) for dim in intervals)

@@ -1,0 +1,130 @@
+"""Gradients of which each data rank keeps its rows alone (ZeRO 2 and 3): summed at every microbatch, on their way.
+
+    backward     w5  w4 │ w3  w2  w1 │ w0            what autograd made waits until its bucket is full
+    staging A    [w5 w4]             [w0]            ─► reduce-scatter ─► + own rows, kept from microbatch to microbatch
+    staging B            [w3 w2 w1]                    two at most are under way: the third waits for the first
+
+Buckets are launched in their own order, and all of them in every microbatch. It knows weights by name, and nothing of
+what they belong to.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from plait.collectives.functional import Handle, buffer, reduce_scatter_in
+from plait.collectives.process_groups import Group
+from plait.collectives.wire import Buffer, Parts
+from plait.parallel.data_parallel import Pieces, parts_of, shape_of, views_of
+from plait.plans.reductions import STAGED
+
+__all__ = ["ShardedGradients"]
+
+
+class ShardedGradients:
+    """The summed gradients of this rank's pieces of its weights, as `Gradients` has them."""
+
+    def __init__(
+        self,
+        weights: dict[str, torch.nn.Parameter],
+        buckets: Sequence[Sequence[str]],
+        group: Group,
+        dtype: torch.dtype,
+        pieces: Pieces,
+    ) -> None:
+        self._group, self._weights = group, weights
+        self._buckets = [_Bucket(names, weights, pieces, group) for names in buckets]
+        self._bucket_of = {name: number for number, bucket in enumerate(self._buckets) for name in bucket.names}
+        device = next(iter(weights.values())).device
+        largest = max(bucket.elements for bucket in self._buckets)
+        self._staging = deque(buffer(largest, dtype, device, group) for _ in self._buckets[:STAGED])
+        shapes = {name: shape for bucket in self._buckets for name, shape in bucket.kept.items()}
+        self._flat = torch.zeros(sum(shape.numel() for shape in shapes.values()), dtype=dtype, device=device)
+        self.kept = views_of(self._flat, shapes)
+        self._made: dict[str, Tensor] = {}  # by autograd, in this microbatch
+        self._next = len(self._buckets)  # the first bucket of this microbatch that is not launched
+        self._under_way: deque[tuple[_Bucket, Handle[Sequence[Tensor]]]] = deque()
+        for name, weight in weights.items():
+            weight.register_post_accumulate_grad_hook(partial(self._collect, name))
+
+    @property
+    def summed(self) -> Sequence[Tensor]:
+        """As `Gradients`."""
+        return [self._flat]
+
+    @property
+    def nbytes(self) -> int:
+        """As `Gradients`."""
+        return self._flat.nbytes
+
+    def begin(self) -> None:
+        """As `Gradients`."""
+        self._flat.zero_()
+
+    def before_backward(self, *, last: bool) -> None:
+        """As `Gradients`."""
+        self._launch_rest()
+        self._next = 0
+
+    def finish(self) -> None:
+        """As `Gradients`."""
+        self._launch_rest()
+        while self._under_way:
+            self._take_in()
+
+    def _collect(self, name: str, weight: torch.nn.Parameter) -> None:
+        gradient = weight.grad
+        assert gradient is not None  # the hook runs after autograd has set it
+        self._made[name], weight.grad = gradient, None
+        while self._next < len(self._buckets) and all(one in self._made for one in self._buckets[self._next].names):
+            self._launch()
+
+    def _launch_rest(self) -> None:
+        """What is left of a microbatch: buckets with weights that nothing has read."""
+        while self._next < len(self._buckets):
+            self._launch()
+
+    def _launch(self) -> None:
+        bucket = self._buckets[self._next]
+        if len(self._under_way) == len(self._staging):
+            self._take_in()
+        staging = self._staging[0]
+        self._staging.rotate()
+        views = bucket.views(staging)
+        for name, view in views.items():
+            made = self._made.pop(name, None)
+            view.zero_() if made is None else view.copy_(made)
+        self._under_way.append((bucket, reduce_scatter_in(staging, bucket.parts(views), self._group)))
+        self._next += 1
+
+    def _take_in(self) -> None:
+        """Wait for the oldest sum under way, and add it to what is kept."""
+        bucket, handle = self._under_way.popleft()
+        for name, summed in zip(bucket.kept, handle.wait(), strict=True):
+            self.kept[name] += summed
+
+
+class _Bucket:
+    """Weights that travel together, `elements` in all; `kept`: the shape of what this rank keeps of each, if any."""
+
+    def __init__(
+        self, names: Sequence[str], weights: dict[str, torch.nn.Parameter], pieces: Pieces, group: Group
+    ) -> None:
+        self.names, self._pieces, self._ranks = tuple(names), pieces, group.size
+        self._shapes = {name: weights[name].shape for name in names}
+        self.elements = sum(shape.numel() for shape in self._shapes.values())
+        mine = {name: shape_of(pieces[name][group.index], shape) for name, shape in self._shapes.items()}
+        self.kept = {name: shape for name, shape in mine.items() if shape.numel()}
+
+    def views(self, staging: Buffer) -> dict[str, Tensor]:
+        """A staging buffer cut into the bucket's weights."""
+        return views_of(staging.own[: self.elements], self._shapes)
+
+    def parts(self, views: dict[str, Tensor]) -> Parts:
+        """By data rank, its pieces of them."""
+        return parts_of(views, self._pieces, self._ranks)

@@ -1,0 +1,157 @@
+"""What a rank has of its stage's weights, and what of them it updates: everything, or its pieces (ZeRO 1 and 2).
+
+    level      kept: updated here     there: between steps     after an update
+    0          whole                  whole                    nothing
+    1, 2       pieces                 whole                    all-gathers, which the next forward waits for by layer
+    3          pieces                 pieces                   nothing (`gathered_weights`)
+
+Kept pieces are views of the whole weights, which lie in flat buffers like the gradients'. It knows named weights and
+layers, not why they are cut as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from plait.collectives.functional import Handle, all_gather_in, buffer
+from plait.collectives.process_groups import Group
+from plait.collectives.wire import Buffer
+from plait.layers.layer import Layer
+from plait.models.gpt import Decoder, LayerCall
+from plait.models.sequences import Sequences
+from plait.parallel.data_parallel import Pieces, parts_of, piece_of, views_of
+from plait.schedules.action import Kind
+
+__all__ = ["SpreadWeights", "Weights", "WholeWeights"]
+
+
+class Weights(Protocol):
+    """The weights of one rank's stage through the steps of a run."""
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """By name, what this rank updates of each weight; one of which it keeps nothing is left out."""
+        ...
+
+    @property
+    def there(self) -> Mapping[str, Tensor]:
+        """By name, what this rank has of each weight between steps."""
+        ...
+
+    def begin(self, program: Sequence[Kind]) -> None:
+        """These computations follow."""
+        ...
+
+    def end(self) -> None:
+        """They are over."""
+        ...
+
+    def renew(self) -> None:
+        """What is kept has been written: all that use these weights are to see it."""
+        ...
+
+    def settle(self) -> None:
+        """Return when no other rank reads what is kept here."""
+        ...
+
+
+class WholeWeights:
+    """Every rank updates all that it has."""
+
+    def __init__(self, weights: Mapping[str, torch.nn.Parameter]) -> None:
+        self.kept = self.there = weights
+
+    def begin(self, program: Sequence[Kind]) -> None:
+        """As `Weights`."""
+
+    def end(self) -> None:
+        """As `Weights`."""
+
+    def renew(self) -> None:
+        """As `Weights`."""
+
+    def settle(self) -> None:
+        """As `Weights`."""
+
+
+class SpreadWeights:
+    """Every rank has whole weights and updates its pieces of them; afterwards all give each other theirs."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        stage: Sequence[Layer],
+        weights: Mapping[str, torch.nn.Parameter],
+        buckets: Sequence[Sequence[str]],
+        pieces: Pieces,
+        group: Group,
+    ) -> None:
+        self._weights, self._group = weights, group
+        self._buckets = [tuple(bucket) for bucket in reversed(buckets)]  # as forward needs them
+        self._held = [self._moved(bucket) for bucket in self._buckets]
+        self._parts = [
+            parts_of({name: weights[name].data for name in bucket}, pieces, group.size) for bucket in self._buckets
+        ]
+        data = {name: weight.data for name, weight in weights.items()}
+        mine = {name: piece_of(data, pieces[name][group.index]) for name in weights}
+        self.kept = {name: piece for name, piece in mine.items() if piece.numel()}
+        self._under_way: dict[int, Handle[Tensor]] = {}
+        self._needed = [self._buckets_of(layer) for layer in stage]
+        self._layers = decoder.layers
+        decoder.layers = self._around  # its forward asks for its layers, and gets them with new weights
+
+    @property
+    def there(self) -> Mapping[str, Tensor]:
+        """As `Weights`."""
+        self.settle()
+        return self._weights
+
+    def begin(self, program: Sequence[Kind]) -> None:
+        """As `Weights`."""
+
+    def end(self) -> None:
+        """As `Weights`."""
+
+    def renew(self) -> None:
+        """As `Weights`: begun here, for all buckets at once."""
+        for number, (held, parts) in enumerate(zip(self._held, self._parts, strict=True)):
+            self._under_way[number] = all_gather_in(held, parts, self._group)
+
+    def settle(self) -> None:
+        """As `Weights`."""
+        self._require(range(len(self._buckets)))
+
+    def _moved(self, bucket: Sequence[str]) -> Buffer:
+        """A buffer in which these weights have their memory from now on."""
+        first = self._weights[bucket[0]]
+        shapes = {name: self._weights[name].shape for name in bucket}
+        held = buffer(sum(shape.numel() for shape in shapes.values()), first.dtype, first.device, self._group)
+        for name, view in views_of(held.own, shapes).items():
+            view.copy_(self._weights[name].data)
+            self._weights[name].data = view
+        return held
+
+    def _buckets_of(self, layer: Layer) -> list[int]:
+        names = {weight.name for weight in layer.weights}
+        return [number for number, bucket in enumerate(self._buckets) if names & set(bucket)]
+
+    def _require(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            handle = self._under_way.pop(number, None)
+            if handle is not None:
+                handle.wait()
+
+    def _around(self) -> list[tuple[str, LayerCall]]:
+        return [
+            (name, partial(self._call, needed, layer))
+            for needed, (name, layer) in zip(self._needed, self._layers(), strict=True)
+        ]
+
+    def _call(self, needed: Sequence[int], layer: LayerCall, hidden: Tensor | None, sequences: Sequences) -> Tensor:
+        self._require(needed)
+        return layer(hidden, sequences)
