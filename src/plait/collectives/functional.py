@@ -16,7 +16,7 @@ from plait.collectives.recorder import blocked, note
 from plait.collectives.wire import Buffer, Combination, Work
 from plait.sharding.boxes import shares
 
-__all__ = ["Handle", "all_gather", "all_reduce", "buffer", "own_share", "reduce_scatter"]
+__all__ = ["Handle", "all_gather", "all_reduce", "all_to_all", "buffer", "own_share", "reduce_scatter"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,16 @@ def reduce_scatter(tensor: torch.Tensor, group: Group, dim: int) -> Handle:
     started = group.wire.reduce_scatter([piece.reshape(-1) for piece in pieces])
     shape = pieces[group.index].shape
     return Handle(group.axis, started.work, lambda: started.results()[0].view(shape))
+
+
+def all_to_all(tensor: torch.Tensor, group: Group) -> Handle:
+    """Row r of a tensor (ranks, …) goes to the rank at place r; row r of the result is what that one had for this."""
+    if group.wire is None:
+        return Handle(group.axis, None, lambda: tensor)
+    note(group.axis, "all_to_all", tensor.nbytes)
+    rows = [row.reshape(-1) for row in tensor]
+    started = group.wire.all_to_all(rows, [row.numel() for row in rows])
+    return Handle(group.axis, started.work, lambda: torch.stack(tuple(started.results())).view(tensor.shape))
 
 
 def _with(shape: torch.Size, dim: int, length: int) -> torch.Size:
