@@ -1,4 +1,4 @@
-"""The word `[plan] compression`: every legal form is read and written back, every other is refused with the legal ones."""
+"""The word `[plan] compression`: legal forms are read and written back, others refused with the legal ones."""
 
 import math
 
