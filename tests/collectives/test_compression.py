@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plait.collectives.c10d import C10d
+from plait.collectives.codecs import codec_of
 from plait.collectives.compression import Compressed
 from plait.collectives.functional import all_reduce
 from plait.collectives.recorder import record
 from plait.collectives.topk import largest
-from plait.plans.compression import packing
+from plait.plans.compression import packing, payload_bytes
 from plait.plans.prediction import Traffic
 from plait.specs.compression import compression_of
 from tests.collectives.drawn import drawn, tensor_group
@@ -167,6 +168,37 @@ def test_the_largest_are_the_first_of_a_stable_sort(values, count):
     assert torch.equal(largest(tensor, count), expected)
 
 
+def two_at_once_then_resumed(ranks, word):
+    """Two buckets under way together, and the same one by one; then what is kept, moved to a new one."""
+    group = tensor_group(ranks)
+
+    def made():
+        return [Compressed(compression_of(word), shapes, torch.float64, group, key=7) for shapes in (BUCKET, ((9, 9),))]
+
+    def given(step):
+        return [gradient(group.index, step, shapes, torch.float64) for shapes in (BUCKET, ((9, 9),))]
+
+    together, alone, later = made(), made(), made()
+    handles = [sums.start(flat) for sums, flat in zip(together, given(0), strict=True)]
+    first = [handle.wait() for handle in handles]
+    again = [handle.wait() for handle in handles]
+    one_by_one = [sums.start(flat).wait() for sums, flat in zip(alone, given(0), strict=True)]
+    for sums, new in zip(together, later, strict=True):
+        for name, tensor in sums.kept.items():
+            new.kept[name].copy_(tensor)
+    went_on = [sums.start(flat).wait() for sums, flat in zip(together, given(1), strict=True)]
+    resumed = [sums.start(flat).wait() for sums, flat in zip(later, given(1), strict=True)]
+    return [*first, *went_on], [*one_by_one, *resumed], [one is two for one, two in zip(first, again, strict=True)]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("word", WORDS)
+def test_buckets_are_under_way_together_and_what_is_kept_is_all_there_is(run_on_ranks, word, ranks):
+    for found, expected, once in run_on_ranks(ranks, two_at_once_then_resumed, ranks, word):
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+        assert all(once)
+
+
 def first_left(_):
     sums = Compressed(compression_of("powersgd:2"), ((24, 16), (8, 9)), torch.float32, tensor_group(2), key=7)
     return sums.kept["right"]
@@ -194,11 +226,11 @@ def steps_with(ranks, word, values, steps):
     return found
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("values", [[float("nan")], [float("inf")], [float("nan")] * 200])  # also more than topk sends
 @pytest.mark.parametrize("ranks", [2, 3])
 @pytest.mark.parametrize("word", WORDS)
-def test_what_is_not_finite_is_seen_by_all_once(run_on_ranks, word, ranks, value):
-    found = run_on_ranks(ranks, steps_with, ranks, word, [value], 2)
+def test_what_is_not_finite_is_seen_by_all_once(run_on_ranks, word, ranks, values):
+    found = run_on_ranks(ranks, steps_with, ranks, word, values, 2)
     for (first, kept), (second, _) in found:
         assert not first[0].isfinite()
         assert kept.isfinite().all()
@@ -207,27 +239,49 @@ def test_what_is_not_finite_is_seen_by_all_once(run_on_ranks, word, ranks, value
         assert second.count_nonzero() >= 0.05 * second.numel()  # it has not stopped to send
 
 
-@pytest.mark.parametrize("peak", [1e6, 2.7e38, 1e-30])
+@pytest.mark.parametrize(
+    ("word", "peak", "dtype"),
+    [
+        *((word, peak, torch.float32) for word in ("fp16", "bf16", "int8") for peak in (1e6, 2.7e38, 1e-30)),
+        *((word, peak, torch.float64) for word in ("fp16", "bf16") for peak in (1e308, 1e-300)),
+    ],
+)
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("word", ["fp16", "bf16", "int8"])
-def test_no_number_is_too_large_or_too_small(run_on_ranks, word, ranks, peak):
-    for flat, _ in (found[0] for found in run_on_ranks(ranks, one_scale, ranks, word, peak)):
+def test_no_number_is_too_large_or_too_small(run_on_ranks, word, ranks, peak, dtype):
+    for flat in run_on_ranks(ranks, one_scale, ranks, word, peak, dtype):
         assert flat.isfinite().all()
         expected = sum(scaled(rank, peak).double() for rank in range(ranks))
+        assert expected.isfinite().all()
         off = (flat.double() - expected).abs().max() / expected.abs().max()
         assert off <= {"fp16": 2**-10, "bf16": 2**-7, "int8": 2**-6}[word]
 
 
 def scaled(rank, peak):
-    values = torch.linspace(-1, 1, 1000) * peak
+    values = torch.linspace(-1, 1, 1000, dtype=torch.float64) * peak
     return values if rank == 0 else values / 16
 
 
-def one_scale(ranks, word, peak):
+def one_scale(ranks, word, peak, dtype):
     group = tensor_group(ranks)
-    sums = Compressed(compression_of(word), ((1000,),), torch.float32, group, key=7)
-    flat = scaled(group.index, peak)
-    return [(sums.start(flat).wait(), sums.kept["residual"])]
+    sums = Compressed(compression_of(word), ((1000,),), dtype, group, key=7)
+    return sums.start(scaled(group.index, peak).to(dtype)).wait()
+
+
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize("values", [[1e-45, -1e-44, 0.0], [5e-39], [0.0, 0.0], [3.38e38, -3.38e38, 1e-45]])
+def test_a_codec_s_error_is_bounded_by_the_largest(kind, values):
+    """Also by numbers that are no normal ones; what it reads is what it wrote, twice alike."""
+    given, codec = torch.tensor(values * 200), codec_of(kind)
+    payload = torch.zeros(payload_bytes(compression_of(kind), given.numel(), 4), dtype=torch.uint8)
+    codec.write(given, payload)
+    read, left = torch.zeros_like(given), given.clone()
+    codec.add(payload, read)
+    codec.add(payload, left, sign=-1)
+    assert torch.equal(left, given - read)
+    bound = {"fp16": 2.0**-11, "bf16": 2.0**-8, "int8": 1.0 / 254}[kind] * max(map(abs, values))
+    if kind == "int8" and 0 < max(map(abs, values)) < 127 * torch.finfo(torch.float32).tiny:
+        bound = max(map(abs, values))  # the scale itself has few digits or none: all may be left for later
+    assert left.abs().max() <= bound * (1 + 1e-6) + 1.5e-45
 
 
 def zeros_then_a_gradient(word):

@@ -21,7 +21,7 @@ from plait.specs.compression import CompressionKind
 __all__ = ["Blocks", "Codec", "Scaled", "codec_of"]
 
 _PIECE = 1 << 17  # elements; a multiple of BLOCK
-_TOP = 15  # scaled numbers lie below 2**15: fp16 ends at 65504
+_TOP = 2.0**15  # scaled numbers lie below: fp16 ends at 65504
 _LARGEST = 127.0
 
 
@@ -52,7 +52,9 @@ def codec_of(kind: CompressionKind) -> Codec:
 
 class Scaled:
     """Elements in a dtype of 16 bits, times a power of two, which rounds nothing: none of them overflows, and small
-    gradients keep fp16's whole precision. The largest lies in [2^14, 2^15)."""
+    gradients keep fp16's whole precision. The largest lies in [2^14, 2^15).
+
+    A number within a rounding of its dtype's own end may be read as infinite."""
 
     def __init__(self, narrow: torch.dtype) -> None:
         self._narrow = narrow
@@ -119,7 +121,7 @@ def _power(values: Tensor) -> Tensor:
     """The power of two that takes the largest magnitude into [2^14, 2^15), NaN where one of them is not finite."""
     low, high = values.aminmax()
     largest = torch.maximum(-low, high)
-    bound = 126 if values.dtype == torch.float32 else 1022  # beyond it, the power or its inverse is no normal number
-    exponent = (_TOP - torch.frexp(largest).exponent).clamp(-bound, bound)
-    power = torch.ldexp(torch.ones_like(largest), exponent)
-    return torch.where(largest.isfinite(), power, torch.nan)
+    # a quotient of the same digits is exact, which pow is not in every dtype
+    power = torch.frexp(largest).mantissa * _TOP / largest
+    power = power.clamp(max=2.0**126 if values.dtype == torch.float32 else 2.0**1022)  # its inverse is a normal number
+    return torch.where(largest.isfinite(), torch.where(largest > 0, power, 1.0), torch.nan)
