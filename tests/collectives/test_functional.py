@@ -14,6 +14,7 @@ from plait.collectives.functional import (
     all_gather_in,
     all_gather_of,
     all_reduce,
+    all_to_all,
     buffer,
     own_share,
     reduce_scatter,
@@ -92,6 +93,19 @@ def test_reduce_scatter_gives_each_rank_its_share_of_the_sum(run_on_ranks, ranks
         assert result.is_contiguous()
 
 
+def rows_to_all(ranks, dtype):
+    group = tensor_group(ranks)
+    return all_to_all(drawn(group.index, ranks, 4, 3).to(dtype), group).wait()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int8])
+@pytest.mark.parametrize("ranks", RANKS)
+def test_all_to_all_gives_each_rank_its_row_of_all(run_on_ranks, ranks, dtype):
+    everyone = torch.stack([drawn(rank, ranks, 4, 3).to(dtype) for rank in range(ranks)])
+    for rank, result in enumerate(run_on_ranks(ranks, rows_to_all, ranks, dtype)):
+        assert torch.equal(result, everyone[:, rank])
+
+
 def share_is_a_view(ranks):
     whole = drawn(0, 7, 4)
     with record() as recorder:
@@ -135,6 +149,7 @@ def each_once(ranks):
         all_reduce(torch.ones(7, 2), group, "max").wait()
         all_gather(own_share(torch.ones(2, 7), group, 1), group, 1, 7).wait()
         reduce_scatter(torch.ones(7, 5), group, 0).wait()
+        all_to_all(torch.ones(3, 5), group).wait()
     return recorder.traffic()
 
 
@@ -147,6 +162,7 @@ def test_bytes_are_those_of_the_whole_tensor_as_it_is_on_the_wire(run_on_ranks):
                     axis="tensor", kind="all_gather", bytes=2 * 9 * 4, count=1
                 ),  # 7 on 3 ranks: 3 on the wire for each
                 Traffic(axis="tensor", kind="all_reduce", bytes=7 * 2 * 4, count=1),
+                Traffic(axis="tensor", kind="all_to_all", bytes=3 * 5 * 4, count=1),
                 Traffic(axis="tensor", kind="reduce_scatter", bytes=9 * 5 * 4, count=1),
             )
         ]
@@ -162,6 +178,7 @@ def alone():
             all_reduce(tensor, group).wait(),
             all_gather(tensor, group, 0, 4).wait(),
             reduce_scatter(tensor, group, 0).wait(),
+            all_to_all(tensor, group).wait(),
         ]
     return all(result is tensor for result in results), recorder.traffic()
 

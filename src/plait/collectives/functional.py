@@ -23,6 +23,7 @@ __all__ = [
     "all_gather_in",
     "all_gather_of",
     "all_reduce",
+    "all_to_all",
     "buffer",
     "own_share",
     "reduce_scatter",
@@ -128,6 +129,16 @@ def all_gather_of(buffer: Buffer, counts: Sequence[int], group: Group) -> Handle
 
 def _longest(parts: Parts) -> int:
     return max(sum(piece.numel() for piece in part) for part in parts)
+
+
+def all_to_all(tensor: torch.Tensor, group: Group) -> Handle[torch.Tensor]:
+    """Row r of a tensor (ranks, …) goes to the rank at place r; row r of the result is what that one had for this."""
+    if group.wire is None:
+        return Handle(group.axis, None, lambda: tensor)
+    note(group.axis, "all_to_all", tensor.nbytes)
+    rows = [row.reshape(-1) for row in tensor]
+    started = group.wire.all_to_all(rows, [row.numel() for row in rows])
+    return Handle(group.axis, started.work, lambda: torch.stack(tuple(started.results())).view(tensor.shape))
 
 
 def _with(shape: torch.Size, dim: int, length: int) -> torch.Size:

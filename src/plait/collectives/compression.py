@@ -1,0 +1,103 @@
+"""Sums of gradient buckets in fewer bytes, with error feedback: the one door to every form of `[plan] compression`.
+
+    sums = Compressed(compression_of("int8"), shapes, torch.float32, group, key)    once for a bucket
+    handle = sums.start(flat)                                                       each step
+    handle.wait()                                                                   flat: the same sum on all ranks
+
+Ranks start their buckets in one order and wait for them in one order: forms of two messages send the second while they
+wait. `start` takes the gradient and the residual together, so that whoever starts a step has to finish it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from plait.collectives.functional import Handle, all_reduce
+from plait.collectives.powersgd import PowerSGD
+from plait.collectives.process_groups import Group
+from plait.collectives.rounded import Rounded
+from plait.collectives.topk import TopK
+from plait.plans.compression import Packing, Shape, packing
+from plait.specs.compression import Compression
+
+__all__ = ["Compressed"]
+
+_CPU = torch.device("cpu")
+
+
+class _Form(Protocol):
+    kept: dict[str, Tensor]
+
+    def start(self, flat: Tensor) -> Handle: ...
+
+
+class Compressed:
+    """The sums of one bucket over a group: tensors of `shapes` behind one another in a flat tensor of `dtype` (float32
+    or float64). `key` is the same on all ranks, and another for each bucket; it draws powersgd's first Q.
+
+    `packing` says what is compressed. Raises ValueError for another dtype.
+    """
+
+    def __init__(
+        self,
+        compression: Compression,
+        shapes: Sequence[Shape],
+        dtype: torch.dtype,
+        group: Group,
+        key: int,
+        device: torch.device = _CPU,
+    ) -> None:
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"gradients of {dtype} are not compressed; float32 and float64 are")
+        self._group = group
+        self._count = sum(prod(shape) for shape in shapes)
+        self.packing = packing(compression, shapes, dtype.itemsize, group.size)
+        self._form = _form(compression, shapes, self.packing, dtype, group, key, device)
+
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """What lives from step to step, by name; whoever saves a run saves these, and copies them back in place."""
+        return self._form.kept if self._form else {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept."""
+        return sum(tensor.nbytes for tensor in self.kept.values())
+
+    def start(self, flat: Tensor) -> Handle:
+        """Begin to sum the bucket's gradient over the group; `wait` gives it, in place.
+
+        Raises ValueError for a tensor of another length.
+        """
+        if flat.shape != (self._count,):
+            raise ValueError(f"a bucket of {self._count} elements was given a tensor of {tuple(flat.shape)}")
+        if self._form:
+            return self._form.start(flat)
+        return all_reduce(flat, self._group) if self._count else Handle(self._group.axis, None, lambda: flat)
+
+
+def _form(
+    compression: Compression,
+    shapes: Sequence[Shape],
+    packed: Packing,
+    dtype: torch.dtype,
+    group: Group,
+    key: int,
+    device: torch.device,
+) -> _Form | None:
+    """What sums the bucket; None where all of it travels whole."""
+    if not packed.compressed or group.wire is None:
+        return None
+    count = sum(prod(shape) for shape in shapes)
+    match compression.kind:
+        case "powersgd":
+            return PowerSGD(compression.rank, shapes, packed, dtype, group, device, key)
+        case "topk":
+            return TopK(compression, count, dtype, group, device)
+        case _:
+            return Rounded(compression, count, dtype, group, device)

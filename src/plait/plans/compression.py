@@ -1,0 +1,184 @@
+"""What travels of a bucket of gradients between data ranks, for each form of compression: messages, bytes, what stays.
+
+    fp16, bf16    [ scale | 2 bytes an element ]               one payload a slice
+    int8          [ scales, one a block | 1 byte an element ]  one payload a slice
+    topk          [ values | their places ]                    one payload a bucket
+    powersgd      all P (rows × rank) │ all Q (columns × rank) │ the tensors that are no matrices
+
+    2 ranks       all-gather of the payloads                                  each sums both
+    more          all-to-all of the slices' payloads, all-gather of the sums' each sums its own slice (topk: as 2 ranks)
+
+With S bytes of payload, one hop costs each rank (n - 1) S sent bytes and two hops 2 (n - 1) / n · S: the same for two
+ranks, where one hop rounds once and waits once. A form that would send no less than an all-reduce of the gradients is
+not taken: a matrix of powersgd, or else a bucket, then travels whole.
+
+Planner and runtime read the same functions; the recorder counts the same bytes. It knows shapes, and no tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+from plait.sharding.redistribute import CollectiveKind
+from plait.specs.compression import Compression
+from plait.specs.links import LinkKind, link_steps
+from plait.specs.wording import counted
+from plait.units import Bytes
+
+__all__ = [
+    "BLOCK",
+    "Message",
+    "Packing",
+    "Shape",
+    "kept_count",
+    "matrix",
+    "packing",
+    "packing_words",
+    "payload_bytes",
+    "sent_bytes",
+]
+
+BLOCK = 256  # elements that share a scale (int8)
+_SCALE_BYTES = 4  # float32
+_INDEX_BYTES = 4  # int32
+_INDICES = 2**31
+_LINKS: dict[CollectiveKind, LinkKind] = {
+    "all_reduce": "all_reduce",
+    "all_gather": "all_gather",
+    "all_to_all": "all_gather",  # as many bytes, if to other places
+}
+
+Shape = tuple[int, ...]
+
+
+class Message(NamedTuple):
+    """One collective, with the bytes that the recorder counts for it."""
+
+    kind: CollectiveKind
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """How one bucket travels: which of its tensors `compressed`, which `whole` (in one message), by their places.
+
+    `kept_bytes`: what each rank keeps from step to step: residuals, and powersgd's last Q.
+    """
+
+    compressed: tuple[int, ...]
+    whole: tuple[int, ...]
+    messages: tuple[Message, ...]
+    kept_bytes: int
+
+
+def packing(compression: Compression, shapes: Sequence[Shape], itemsize: int, ranks: int) -> Packing:
+    """How a bucket of tensors of those shapes, `itemsize` bytes an element, is summed over so many ranks."""
+    everything = tuple(range(len(shapes)))
+    if ranks > 1 and compression.kind == "powersgd":
+        return _factored(compression.rank, shapes, itemsize)
+    elements = sum(prod(shape) for shape in shapes)
+    dense = _dense(elements * itemsize)
+    if ranks > 1 and compression.kind != "none" and elements < _INDICES:
+        messages = _payloads(compression, elements, itemsize, ranks)
+        if _steps(messages, ranks) < _steps(dense, ranks):
+            return Packing(compressed=everything, whole=(), messages=messages, kept_bytes=elements * itemsize)
+    return Packing(compressed=(), whole=everything, messages=dense if ranks > 1 else (), kept_bytes=0)
+
+
+def payload_bytes(compression: Compression, elements: int, itemsize: int) -> int:
+    """One rank's payload for a slice of so many elements (fp16, bf16, int8) or a bucket of them (topk).
+
+    A multiple of `itemsize`, so that payloads can lie behind one another.
+    """
+    match compression.kind:
+        case "fp16" | "bf16":
+            size = itemsize + 2 * elements
+        case "int8":
+            size = _SCALE_BYTES * -(-elements // BLOCK) + elements
+        case "topk":
+            size = (itemsize + _INDEX_BYTES) * kept_count(compression.fraction, elements)
+        case "none" | "powersgd":
+            raise ValueError(f"{compression} has no payloads: its messages are sums")
+    return -(-size // itemsize) * itemsize
+
+
+def kept_count(fraction: float, elements: int) -> int:
+    """How many elements of a bucket topk sends: the fraction of them, at least one where there are any."""
+    return min(elements, max(1, round(fraction * elements)))
+
+
+def matrix(shape: Shape) -> tuple[int, int]:
+    """Rows and columns of a tensor seen as a matrix: its first dim, and all others together."""
+    return shape[0], prod(shape[1:])
+
+
+def sent_bytes(messages: Iterable[Message], ranks: int) -> float:
+    """What each rank sends for these messages, in bytes, by the best algorithms (`specs.links`)."""
+    return _steps(messages, ranks) / ranks
+
+
+def packing_words(compression: Compression, buckets: Sequence[Sequence[Shape]], itemsize: int, ranks: int) -> str:
+    """What a compression does for one rank's buckets, as a sentence without its point; what is not compressed is told.
+
+    `buckets` has the shapes of each bucket's tensors.
+    """
+    if ranks == 1:
+        return "one replica: no gradients travel"
+    packed = [packing(compression, shapes, itemsize, ranks) for shapes in buckets]
+    dense = [_dense(itemsize * sum(prod(shape) for shape in shapes)) for shapes in buckets]
+    before = Bytes(sum(sent_bytes(messages, ranks) for messages in dense))
+    if compression.kind == "none":
+        return f"gradients travel as they are: each replica sends {before} a step"
+    whole = sum(len(one.whole) for one in packed)
+    tensors = sum(len(shapes) for shapes in buckets)
+    if whole == tensors:
+        return f"{compression} makes nothing smaller here: gradients travel whole, {before} a step from each replica"
+    now = Bytes(sum(sent_bytes(one.messages, ranks) for one in packed))
+    kept = Bytes(sum(one.kept_bytes for one in packed))
+    words = f"gradients travel as {compression}: each replica sends {now} a step, not {before}, and keeps {kept} of "
+    words += "what was lost"
+    if whole:
+        words += f"; {whole} of {counted(tensors, 'tensor')} would not be smaller and go whole"
+    return words
+
+
+def _dense(size: int) -> tuple[Message, ...]:
+    return (Message("all_reduce", size),) if size else ()
+
+
+def _payloads(compression: Compression, elements: int, itemsize: int, ranks: int) -> tuple[Message, ...]:
+    if not elements:
+        return ()
+    if ranks == 2 or compression.kind == "topk":
+        return (Message("all_gather", ranks * payload_bytes(compression, elements, itemsize)),)
+    size = ranks * payload_bytes(compression, -(-elements // ranks), itemsize)
+    return Message("all_to_all", size), Message("all_gather", size)
+
+
+def _factored(rank: int, shapes: Sequence[Shape], itemsize: int) -> Packing:
+    compressed = tuple(place for place, shape in enumerate(shapes) if _is_smaller(rank, shape))
+    whole = tuple(place for place in range(len(shapes)) if place not in compressed)
+    matrices = [matrix(shapes[place]) for place in compressed]
+    rows, columns = sum(m for m, _ in matrices), sum(n for _, n in matrices)
+    sizes = (rank * rows, rank * columns, sum(prod(shapes[place]) for place in whole))
+    return Packing(
+        compressed=compressed,
+        whole=whole,
+        messages=tuple(Message("all_reduce", size * itemsize) for size in sizes if size),
+        kept_bytes=(sum(m * n for m, n in matrices) + rank * columns) * itemsize,
+    )
+
+
+def _is_smaller(rank: int, shape: Shape) -> bool:
+    if len(shape) < 2:
+        return False
+    rows, columns = matrix(shape)
+    return rank * (rows + columns) < rows * columns
+
+
+def _steps(messages: Iterable[Message], ranks: int) -> int:
+    """Bytes that each rank sends, times the number of ranks."""
+    return sum(link_steps(_LINKS[message.kind], ranks) * message.bytes for message in messages)
