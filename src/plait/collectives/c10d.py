@@ -23,10 +23,15 @@ _OPERATIONS = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}
 
 
 class C10d:
-    """The collectives of one process group; `ranks` are its members' numbers in the world, `index` this one's place."""
+    """The collectives of one process group; `ranks` are its members' numbers in the world, `index` this one's place.
+    Transfers of one `tag` never meet those of another (NCCL knows only tag 0)."""
 
-    def __init__(self, handle: dist.ProcessGroup, ranks: Sequence[int], index: int) -> None:
-        self._handle, self._ranks, self._index = handle, ranks, index
+    def __init__(self, handle: dist.ProcessGroup, ranks: Sequence[int], index: int, *, tag: int = 0) -> None:
+        self._handle, self.ranks, self.index, self._tag = handle, ranks, index, tag
+
+    def tagged(self, tag: int) -> C10d:
+        """The same group, for other transfers."""
+        return C10d(self._handle, self.ranks, self.index, tag=tag)
 
     @property
     def name(self) -> str:
@@ -50,7 +55,7 @@ class C10d:
         sent = torch.stack([_padded(part, longest) for part in parts])
         received = torch.empty_like(sent[:1])
         work = _REDUCE_SCATTER(received, sent, group=self._handle, async_op=True)
-        count = parts[self._index].numel()
+        count = parts[self.index].numel()
         return Started(work, lambda: [received[0, :count]])
 
     def all_to_all(self, parts: Sequence[Tensor], counts: Sequence[int]) -> Started:
@@ -64,10 +69,17 @@ class C10d:
 
     def broadcast(self, flat: Tensor, root: int) -> Work:
         """As `Wire`."""
-        return _under_way(dist.broadcast(flat, src=self._ranks[root], group=self._handle, async_op=True))
+        return _under_way(dist.broadcast(flat, src=self.ranks[root], group=self._handle, async_op=True))
 
     def exchange(self, transfers: Sequence[Transfer]) -> Exchange:
         """As `Wire`."""
+        if len(transfers) == 1:  # alone it needs no batch, whose checks take longer than a small message
+            work = [self._started(transfers[0])]
+            return (
+                Exchange(receives=(), sends=work)
+                if transfers[0].direction == "send"
+                else Exchange(receives=work, sends=())
+            )
         works = dist.batch_isend_irecv([self._operation(transfer) for transfer in transfers])
         if len(works) < len(transfers):  # NCCL fuses them, and gives one work for all
             return Exchange(receives=works, sends=())
@@ -80,9 +92,13 @@ class C10d:
         """None: what is summed is sent from where it lies."""
         return None
 
+    def _started(self, transfer: Transfer) -> Work:
+        start = self._handle.send if transfer.direction == "send" else self._handle.recv
+        return _under_way(start([transfer.tensor], transfer.peer, self._tag))
+
     def _operation(self, transfer: Transfer) -> dist.P2POp:
         operation = dist.isend if transfer.direction == "send" else dist.irecv
-        return dist.P2POp(operation, transfer.tensor, self._ranks[transfer.peer], self._handle)
+        return dist.P2POp(operation, transfer.tensor, self.ranks[transfer.peer], self._handle, self._tag)
 
 
 def _under_way(work: dist.Work | None) -> Work:
