@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from plait.collectives.arena import KINDS, MAIL_BYTES, SIZE_BITS, SLOT_BYTES, Arena, Mail
-from plait.collectives.progress import Operation, Steps
+from plait.collectives.progress import Operation, Queue, Steps
 from plait.collectives.segment import attached, created, mapped
 from plait.collectives.wire import Buffer, Combination, Exchange, Started, Transfer, Work
 
@@ -46,6 +46,11 @@ class SharedMemory:
     def name(self) -> str:
         """As `Wire`."""
         return "shared-memory"
+
+    @property
+    def queue(self) -> Queue:
+        """What of the group's collectives is under way."""
+        return self._arena.queue
 
     def all_reduce(self, flat: Tensor, operation: Combination) -> Operation:
         """As `Wire`."""
