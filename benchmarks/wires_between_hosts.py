@@ -48,8 +48,9 @@ def _ip(*words: str) -> None:
 
 
 @contextmanager
-def hosts_apart(count: int, rate: str, prefix: str = "plaitb") -> Iterator[list[tuple[str, str, str]]]:
-    """Namespaces on one bridge: of each its name, its device and its address. `rate` as `tc` has it, or "none"."""
+def hosts_apart(count: int, rate: str, prefix: str) -> Iterator[list[tuple[str, str, str]]]:
+    """Namespaces on one bridge: of each its name, its device and its address. `rate` as `tc` has it, or "none"; names
+    begin with `prefix`, of 8 characters at most."""
     bridge, found = f"{prefix}-br", [(f"{prefix}{n}", f"{prefix}-e{n}", f"{_NETWORK}.{n + 1}") for n in range(count)]
     with ExitStack() as undo:
         _ip("link", "add", bridge, "type", "bridge")
@@ -60,6 +61,7 @@ def hosts_apart(count: int, rate: str, prefix: str = "plaitb") -> Iterator[list[
             undo.callback(_ip, "netns", "del", space)
             port = f"{device}p"
             _ip("link", "add", port, "type", "veth", "peer", "name", device, "netns", space)
+            undo.callback(_ip, "link", "del", port)  # a namespace keeps its end for as long as any process is in it
             _ip("link", "set", port, "master", bridge, "up")
             _ip("-n", space, "addr", "add", f"{address}/24", "dev", device)
             _ip("-n", space, "link", "set", device, "up")
@@ -123,7 +125,7 @@ def _timed(calls: dict[str, Callable[[], None]], size: int) -> dict[str, list[fl
 
 def _run(hosts: Sequence[int], rate: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """One rank a process, inside its host's namespace; rank 0 prints what was measured."""
-    with hosts_apart(len(hosts), rate) as spaces:
+    with hosts_apart(len(hosts), rate, f"b{os.getpid()}") as spaces:
         places = [space for space, count in zip(spaces, hosts, strict=True) for _ in range(count)]
         processes = [_started(rank, place, spaces[0][2], len(places), sizes) for rank, place in enumerate(places)]
         try:
