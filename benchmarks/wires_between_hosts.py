@@ -78,7 +78,7 @@ def measured(sizes: Sequence[int]) -> list[dict[str, Any]]:
     wires = _wires()
     rows: list[dict[str, Any]] = []
     for size in sizes:
-        calls = {name: partial(_reduce, wire, torch.ones(size // 4)) for name, wire in wires.items()}
+        calls = {name: partial(_reduce, wire, torch.zeros(size // 4)) for name, wire in wires.items()}
         rows += [{"wire": name, "bytes": size, "seconds": taken} for name, taken in _timed(calls, size).items()]
     return rows
 
@@ -102,7 +102,7 @@ def _wires() -> dict[str, Wire]:
 
 
 def _reduce(wire: Wire, tensor: torch.Tensor) -> None:
-    wire.all_reduce(tensor, "max").wait()
+    wire.all_reduce(tensor, "sum").wait()
 
 
 def _timed(calls: dict[str, Callable[[], None]], size: int) -> dict[str, list[float]]:
