@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from plait.collectives.progress import Condition, Queue
+from plait.collectives.progress import Awaited, Condition, Queue
 from plait.errors import PeerLost
 
 __all__ = [
@@ -124,7 +124,7 @@ class Arena:
         at = _LINE * (3 + number)
         return self._words[place][at : at + 1]
 
-    def _look(self, seconds: float, needed: Condition) -> None:
+    def _look(self, seconds: float, needed: Awaited) -> None:
         """Is there still hope? `needed` was not met for so long."""
         for member in (self._members[place] for place in needed.missing):
             state = _state(member)

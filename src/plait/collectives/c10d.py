@@ -6,14 +6,14 @@ Parts of different sizes are as long as the longest on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from plait.collectives.wire import Buffer, Combination, Exchange, Parts, Started, Transfer, Work
+from plait.collectives.packed import Packed
+from plait.collectives.wire import Combination, Exchange, Started, Transfer, Work
 
 __all__ = ["C10d"]
 
@@ -23,11 +23,16 @@ _REDUCE_SCATTER: Callable[..., Any] = getattr(dist, "reduce_scatter_single", dis
 _OPERATIONS = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}
 
 
-class C10d:
-    """The collectives of one process group; `ranks` are its members' numbers in the world, `index` this one's place."""
+class C10d(Packed):
+    """The collectives of one process group; `ranks` are its members' numbers in the world, `index` this one's place.
+    Transfers of one `tag` never meet those of another (NCCL knows only tag 0)."""
 
-    def __init__(self, handle: dist.ProcessGroup, ranks: Sequence[int], index: int) -> None:
-        self._handle, self._ranks, self._index = handle, ranks, index
+    def __init__(self, handle: dist.ProcessGroup, ranks: Sequence[int], index: int, *, tag: int = 0) -> None:
+        self._handle, self.ranks, self.index, self._tag = handle, ranks, index, tag
+
+    def tagged(self, tag: int) -> C10d:
+        """The same group, for other transfers."""
+        return C10d(self._handle, self.ranks, self.index, tag=tag)
 
     @property
     def name(self) -> str:
@@ -51,7 +56,7 @@ class C10d:
         sent = torch.stack([_padded(part, longest) for part in parts])
         received = torch.empty_like(sent[:1])
         work = _REDUCE_SCATTER(received, sent, group=self._handle, async_op=True)
-        count = parts[self._index].numel()
+        count = parts[self.index].numel()
         return Started(work, lambda: [received[0, :count]])
 
     def all_to_all(self, parts: Sequence[Tensor], counts: Sequence[int]) -> Started:
@@ -65,10 +70,17 @@ class C10d:
 
     def broadcast(self, flat: Tensor, root: int) -> Work:
         """As `Wire`."""
-        return _under_way(dist.broadcast(flat, src=self._ranks[root], group=self._handle, async_op=True))
+        return _under_way(dist.broadcast(flat, src=self.ranks[root], group=self._handle, async_op=True))
 
     def exchange(self, transfers: Sequence[Transfer]) -> Exchange:
         """As `Wire`."""
+        if len(transfers) == 1:  # alone it needs no batch, whose checks take longer than a small message
+            work = [self._started(transfers[0])]
+            return (
+                Exchange(receives=(), sends=work)
+                if transfers[0].direction == "send"
+                else Exchange(receives=work, sends=())
+            )
         works = dist.batch_isend_irecv([self._operation(transfer) for transfer in transfers])
         if len(works) < len(transfers):  # NCCL fuses them, and gives one work for all
             return Exchange(receives=works, sends=())
@@ -77,59 +89,13 @@ class C10d:
             found[transfer.direction].append(work)
         return Exchange(receives=found["receive"], sends=found["send"])
 
-    def buffer(self, count: int, of: torch.dtype) -> Buffer | None:
-        """None: what is summed is sent from where it lies."""
-        return None
-
-    def all_gather_of(self, buffer: Buffer, counts: Sequence[int]) -> Started:
-        """As `Wire`."""
-        return self.all_gather(buffer.own, counts)
-
-    def reduce_scatter_in(self, buffer: Buffer, parts: Parts) -> Work:
-        """As `Wire`: packed, sent, and put back."""
-        started = self.reduce_scatter([_packed(part, buffer.own) for part in parts])
-        return _Then(started.work, lambda: _unpack(started.results()[0], parts[self._index]))
-
-    def all_gather_in(self, buffer: Buffer, parts: Parts) -> Work:
-        """As `Wire`: packed, sent, and put back."""
-        counts = [sum(piece.numel() for piece in part) for part in parts]
-        started = self.all_gather(_packed(parts[self._index], buffer.own), counts)
-
-        def put_back() -> None:
-            for place, (flat, part) in enumerate(zip(started.results(), parts, strict=True)):
-                if place != self._index:
-                    _unpack(flat, part)
-
-        return _Then(started.work, put_back)
+    def _started(self, transfer: Transfer) -> Work:
+        start = self._handle.send if transfer.direction == "send" else self._handle.recv
+        return _under_way(start([transfer.tensor], transfer.peer, self._tag))
 
     def _operation(self, transfer: Transfer) -> dist.P2POp:
         operation = dist.isend if transfer.direction == "send" else dist.irecv
-        return dist.P2POp(operation, transfer.tensor, self._ranks[transfer.peer], self._handle)
-
-
-@dataclass(eq=False)
-class _Then:
-    """Work with something left to do, once, after it."""
-
-    work: Work
-    finish: Callable[[], None]
-    done: bool = False
-
-    def wait(self) -> None:
-        """As `Work`."""
-        if not self.done:
-            self.done = True
-            self.work.wait()
-            self.finish()
-
-
-def _packed(part: Sequence[Tensor], like: Tensor) -> Tensor:
-    return torch.cat([piece.reshape(-1) for piece in part]) if part else like.new_empty(0)
-
-
-def _unpack(flat: Tensor, part: Sequence[Tensor]) -> None:
-    for piece, values in zip(part, flat.split([piece.numel() for piece in part]), strict=True):
-        piece.copy_(values.view(piece.shape))
+        return dist.P2POp(operation, transfer.tensor, self.ranks[transfer.peer], self._handle, self._tag)
 
 
 def _under_way(work: dist.Work | None) -> Work:

@@ -1,6 +1,10 @@
-"""How the ranks of a group that stand on one host come to share memory; where they don't, they go without.
+"""How the ranks of a group that stand on one host come to share memory, also where the group has several hosts.
 
-    every rank   makes its segment ─► tells all its host, process and descriptor ─► attaches the others' ─► all have?
+    every rank   makes its segment ─► tells all its host, process and descriptor ─► attaches its host's ─► all have?
+
+    all on one host              shared memory
+    several hosts, several on    in two levels: shared memory on each host, pairs of hosts across
+    each one a host of its own   what torch.distributed has
 
 What is told travels once, through torch.distributed. PLAIT_SHARED_MEMORY=0 in the environment of any rank of a group
 keeps the whole group from it.
@@ -16,12 +20,18 @@ import torch
 import torch.distributed as dist
 
 from plait.collectives.arena import Arena, Member, process_began, segment_bytes
+from plait.collectives.c10d import C10d
+from plait.collectives.cheapest import Cheapest
+from plait.collectives.hierarchical import Hierarchical
+from plait.collectives.peers import Peers
 from plait.collectives.segment import attached, created, host_identity, mapped
 from plait.collectives.shared_memory import SharedMemory
+from plait.collectives.wire import Wire
 
 __all__ = ["VARIABLE", "meet"]
 
 VARIABLE = "PLAIT_SHARED_MEMORY"
+_ALPHA, _BYTES_PER_SECOND = 5e-4, 1.25e8  # of a link between hosts, as long as nobody measures it: 1 Gbit/s
 
 
 class _Told(NamedTuple):
@@ -33,8 +43,9 @@ class _Told(NamedTuple):
     descriptor: int
 
 
-def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float) -> SharedMemory | None:
-    """The shared memory of a group of CPU ranks; every member calls it. None for all where one can't take part."""
+def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float) -> Wire | None:
+    """The wire of a group of CPU ranks some of which share a host; every member calls it. None for all where one can't
+    take part, or where none has a neighbour."""
     if "gloo" not in str(dist.get_backend(handle)):
         return None
     host = 0 if os.environ.get(VARIABLE) == "0" else host_identity()
@@ -43,11 +54,16 @@ def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: 
     try:
         mine = _Told(host=host, process=os.getpid(), began=process_began(os.getpid()) or 0, descriptor=descriptor)
         told = _exchanged(mine, handle, len(ranks))
-        if host == 0 or any(one.host != host for one in told):
+        hosts = _hosts(told)
+        if any(one.host == 0 for one in told) or len(hosts) == len(ranks):
             return None
-        segments = _attached(told, index, size)
-        members = [Member(rank, one.process, one.began) for rank, one in zip(ranks, told, strict=True)]
-        return _agreed(segments, members, index, patience, handle)
+        here = next(places for places in hosts if index in places)
+        segments = _attached([told[place] for place in here], here.index(index), size)
+        if not _agreed(segments, handle):
+            return None
+        members = [Member(ranks[place], told[place].process, told[place].began) for place in here]
+        memory = SharedMemory(Arena(segments, members, here.index(index), patience)) if len(here) > 1 else None
+        return memory if len(hosts) == 1 else _in_two_levels(C10d(handle, ranks, index), hosts, memory)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
@@ -70,9 +86,25 @@ def _attached(told: Sequence[_Told], index: int, size: int) -> list[torch.Tensor
         return []
 
 
-def _agreed(
-    segments: list[torch.Tensor], members: Sequence[Member], index: int, patience: float, handle: dist.ProcessGroup
-) -> SharedMemory | None:
+def _hosts(told: Sequence[_Told]) -> list[list[int]]:
+    """The places that stand on each host."""
+    found: dict[int, list[int]] = {}
+    for place, one in enumerate(told):
+        found.setdefault(one.host, []).append(place)
+    return list(found.values())
+
+
+def _agreed(segments: list[torch.Tensor], handle: dist.ProcessGroup) -> bool:
+    """Whether all have attached what they need."""
     able = torch.tensor([bool(segments)], dtype=torch.int64)
     dist.all_reduce(able, op=dist.ReduceOp.MIN, group=handle)
-    return SharedMemory(Arena(segments, members, index, patience)) if able.item() else None
+    return bool(able.item())
+
+
+def _in_two_levels(whole: C10d, hosts: Sequence[Sequence[int]], memory: SharedMemory | None) -> Hierarchical:
+    local = next(places.index(whole.index) for places in hosts if whole.index in places)
+    beside = [places[local] for places in hosts if local < len(places)]  # on each host the one at this rank's place
+    across = None
+    if len(beside) == len(hosts):
+        across = Cheapest(Peers(whole, beside), alpha=_ALPHA, bytes_per_second=_BYTES_PER_SECOND)
+    return Hierarchical(whole, hosts, memory, across)

@@ -14,14 +14,28 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-__all__ = ["Condition", "Operation", "Queue", "Steps"]
+__all__ = ["Awaited", "Condition", "Operation", "Queue", "Steps", "drive_others"]
 
 _SPINS = 100  # some ten microseconds
 _YIELDS_SECONDS = 0.005  # then a sleep's own latency hardly counts
 _NAP_SECONDS = 50e-6
 _LOOK_SECONDS = 0.1
+
+
+class Awaited(Protocol):
+    """What an operation may wait for."""
+
+    @property
+    def met(self) -> bool:
+        """Whether it is so now."""
+        ...
+
+    @property
+    def missing(self) -> Sequence[int]:
+        """The places of those who are to bring it about and have not, where that is known."""
+        ...
 
 
 class Condition(NamedTuple):
@@ -44,16 +58,23 @@ class Condition(NamedTuple):
         return [n for n, counter in zip(self.places, self.counters, strict=True) if counter[0] < self.target]
 
 
-Steps = Generator[Condition, None, None]
+Steps = Generator[Awaited, None, None]
 
 _resting: dict[Queue, None] = {}  # the queues of this process that have unfinished operations, in order
+
+
+def drive_others() -> bool:
+    """Advance all operations of this process that rest, for one who waits for something else; whether any still do."""
+    for queue in tuple(_resting):
+        queue.progress()
+    return bool(_resting)
 
 
 class Queue:
     """Operations in their order. `look` is called now and then in a long wait, with the seconds that it has lasted and
     what is waited for: it raises if that can't come any more."""
 
-    def __init__(self, look: Callable[[float, Condition], None], *, spins: bool) -> None:
+    def __init__(self, look: Callable[[float, Awaited], None], *, spins: bool) -> None:
         self.look = look
         self.spins = _SPINS if spins else 0
         self._operations: deque[Operation] = deque()
@@ -67,7 +88,7 @@ class Queue:
         return operation
 
     @property
-    def needed(self) -> Condition | None:
+    def needed(self) -> Awaited | None:
         """What the operation whose turn it is waits for."""
         return self._operations[0].needed if self._operations else None
 
@@ -86,7 +107,7 @@ class Operation:
 
     def __init__(self, queue: Queue, steps: Steps) -> None:
         self._queue, self._steps = queue, steps
-        self.needed: Condition | None = None
+        self.needed: Awaited | None = None
         self.done = False
 
     def advance(self) -> bool:
@@ -118,8 +139,7 @@ class Operation:
                 time.sleep(_NAP_SECONDS)
             else:
                 os.sched_yield()
-            for queue in tuple(_resting):
-                queue.progress()
+            drive_others()
             needed = self._queue.needed  # of an operation before this one, it may be
             if now - looked > _LOOK_SECONDS and needed is not None:
                 looked = now

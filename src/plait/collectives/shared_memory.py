@@ -29,7 +29,7 @@ from plait.collectives.phases import (
     combined,
     phase,
 )
-from plait.collectives.progress import Operation, Steps
+from plait.collectives.progress import Operation, Queue, Steps
 from plait.collectives.shared_buffers import gather_parts, reduce_buffer, reduce_parts, share
 from plait.collectives.wire import Buffer, Combination, Exchange, Parts, Started, Transfer, Work
 
@@ -50,6 +50,11 @@ class SharedMemory:
     def name(self) -> str:
         """As `Wire`."""
         return "shared-memory"
+
+    @property
+    def queue(self) -> Queue:
+        """What of the group's collectives is under way."""
+        return self._arena.queue
 
     def all_reduce(self, flat: Tensor, operation: Combination) -> Operation:
         """As `Wire`."""

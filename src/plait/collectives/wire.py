@@ -1,5 +1,9 @@
-"""What a group's messages travel on, as the collectives see it. Two wires are built: `shared_memory` between processes
-of one host, `c10d` for all else (gloo, NCCL).
+"""What a group's messages travel on, as the collectives see it.
+
+    shared_memory                    between processes of one host
+    c10d                             gloo between hosts, NCCL between accelerators
+    hierarchical                     several ranks on several hosts: shared memory inside, one of those below across
+    ring, halving_doubling, cheapest step by step, over c10d's sends and receives
 
 Tensors on it are flat and contiguous. Everything is started first and waited for later, and all ranks of the group
 start the same things in the same order.

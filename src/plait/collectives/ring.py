@@ -1,0 +1,104 @@
+"""Sums around a ring: each rank sends to its right neighbour alone; a part goes once round to be summed, and once more
+to be handed out (Patarasuk, Yuan, 2009: 2 (n-1) steps, 2 (n-1)/n of the bytes, which no algorithm undercuts).
+
+Three ranks; rank 0 is to own part a, 1 b, 2 c. `a12` is the sum of rank 1's and 2's. A part sets out from its owner's
+right neighbour, and so comes to its owner last.
+
+                   rank 0 ──►        rank 1 ──►        rank 2 ──► rank 0
+    has            a0 b0 c0          a1 b1 c1          a2 b2 c2
+    sends │ has    c0  │ b20         a1  │ c01         b2  │ a12
+    sends │ has    b20 │ a120        c01 │ b201        a12 │ c012              reduced: each has one part's sum
+    sends │ has    a   │ a c         b   │ a b         c   │ b c
+    sends │ has    c   │ a b c       a   │ a b c       b   │ a b c             gathered
+
+A part travels in chunks: while one is added, and sent on at once, the next arrive. Each part is summed along one path
+and then handed round, so that all ranks hold the same bits. With a codec each hop is encoded, sums are kept in full,
+and what is handed round is the owner's encoding, which the owner takes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from plait.collectives.codec import Codec, Exact
+from plait.collectives.peers import Peers, chunks
+from plait.collectives.stepwise import Combine, Stepwise, cut
+
+__all__ = ["Ring"]
+
+_EXACT = Exact()
+_Chunks = tuple[Tensor, ...]
+
+
+class Ring(Stepwise):
+    """The collectives around a ring; `codec` encodes what is summed, of floating point numbers only."""
+
+    def __init__(self, peers: Peers, codec: Codec = _EXACT) -> None:
+        super().__init__(peers)
+        self._codec = codec
+        self._left, self._right = (peers.index - 1) % peers.size, (peers.index + 1) % peers.size
+
+    @property
+    def name(self) -> str:
+        """As `Wire`."""
+        return "ring"
+
+    def reduce_all(self, flat: Tensor, combine: Combine) -> None:
+        """As `Stepwise`."""
+        me, parts = self._peers.index, cut(flat, self._peers.size)
+        first, *summed = self._backwards(parts, me - 1)
+        self._pass(first, summed, self._backwards(parts, me)[1:], combine, self._codec_of(flat))
+
+    def reduce_parts(self, parts: Sequence[Tensor], combine: Combine) -> None:
+        """As `Stepwise`."""
+        first, *summed = self._backwards(parts, self._peers.index - 1)
+        self._pass(first, summed, [], combine, self._codec_of(parts[0]))
+
+    def gather_parts(self, parts: Sequence[Tensor]) -> None:
+        """As `Stepwise`: to the bit, whatever the codec."""
+        own, *others = self._backwards(parts, self._peers.index)
+        self._pass(own, [], others, None, _EXACT)
+
+    def _pass(
+        self,
+        first: _Chunks,
+        summed: Sequence[_Chunks],
+        gathered: Sequence[_Chunks],
+        combine: Combine | None,
+        codec: Codec,
+    ) -> None:
+        """Send a part to the right; then add to parts as they come, the own one last, and take parts as they come. All
+        but the last one that comes are sent on. One stream: the first parts are handed round while others are summed.
+
+        Where a part comes to be taken, its half sum has left: it could not have come otherwise.
+        """
+        targets = [chunk for part in (*summed, *gathered) for chunk in part]
+        to_sum = sum(map(len, summed))
+        own = to_sum - len(summed[-1]) if summed and gathered else to_sum
+        onward = len(targets) - len((*summed, *gathered)[-1])
+
+        def room(number: int, chunk: Tensor) -> Tensor:
+            return chunk if codec.lossless and number >= to_sum else codec.room(chunk)
+
+        arriving = self._peers.arriving(targets, self._left, room)
+        sends = [self._peers.send(codec.encode(chunk), self._right) for chunk in first]
+        for number, (chunk, came) in enumerate(arriving):
+            arrived = came
+            if number < to_sum and combine is not None:
+                combine(chunk, codec.decode(arrived, chunk), out=chunk)
+                arrived = codec.encode(chunk) if number < onward else chunk
+            if number < onward:
+                sends.append(self._peers.send(arrived, self._right))
+            if number >= own and not codec.lossless:
+                chunk.copy_(codec.decode(arrived, chunk))
+        for send in sends:
+            send.wait()
+
+    def _backwards(self, parts: Sequence[Tensor], start: int) -> list[_Chunks]:
+        """Every part's chunks, from part `start` on leftwards round the ring: in which order they come by."""
+        return [chunks(parts[(start - step) % len(parts)]) for step in range(len(parts))]
+
+    def _codec_of(self, flat: Tensor) -> Codec:
+        return self._codec if flat.is_floating_point() else _EXACT

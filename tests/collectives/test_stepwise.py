@@ -1,0 +1,203 @@
+"""Wires that go step by step, each against gloo: what every one of them owes, whatever its algorithm."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from plait.collectives.peers import CHUNK_BYTES, Peers
+from plait.collectives.wire import Transfer
+from tests.collectives.drawn import drawn
+from tests.collectives.stepping import WIRES, both, gloo
+
+CHUNK = CHUNK_BYTES // 8  # numbers of float64
+COUNTS = [0, 1, 2, 3, 5, 17, 2048, 2049, 4 * CHUNK, 7 * CHUNK + 5]
+RANKS = [2, 3, 4, 5]
+
+several = settings(
+    max_examples=6, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def reduced(name, counts, operation):
+    """Whole numbers, so that gloo's sum is the same to the bit."""
+    wire, oracle = both(name)
+    found = []
+    for count in counts:
+        ours = drawn(dist.get_rank(), count).abs()
+        theirs = ours.clone()
+        wire.all_reduce(ours, operation).wait()
+        oracle.all_reduce(theirs, operation).wait()
+        found.append(torch.equal(ours, theirs))
+    return found
+
+
+@pytest.mark.parametrize("operation", ["sum", "max"])
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("name", WIRES)
+def test_all_reduce(run_on_ranks, name, ranks, operation):
+    assert run_on_ranks(ranks, reduced, name, COUNTS, operation) == [[True] * len(COUNTS)] * ranks
+
+
+def fractions(name, counts):
+    """Numbers whose sum depends on its order."""
+    wire, oracle = both(name)
+    drawing = torch.Generator().manual_seed(dist.get_rank())
+    found = []
+    for count in counts:
+        ours = torch.randn(count, generator=drawing, dtype=torch.float64)
+        theirs = ours.clone()
+        wire.all_reduce(ours, "sum").wait()
+        oracle.all_reduce(theirs, "sum").wait()
+        found.append((ours, torch.allclose(ours, theirs, rtol=1e-14, atol=1e-14)))
+    return found
+
+
+@pytest.mark.parametrize("name", WIRES)
+@several
+@given(ranks=st.sampled_from(RANKS), counts=st.lists(st.integers(0, 5 * CHUNK), min_size=1, max_size=3))
+def test_all_ranks_have_the_same_bits(run_on_ranks, name, ranks, counts):
+    first, *others = run_on_ranks(ranks, fractions, name, counts)
+    for number, (flat, near) in enumerate(first):
+        assert near
+        assert all(torch.equal(flat, other[number][0]) for other in others)
+
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int16, torch.uint8, torch.bool]
+
+
+def of_any_dtype(name):
+    wire, _ = both(name)
+    found = []
+    for dtype in DTYPES:
+        flat = torch.arange(3 * CHUNK + 1).remainder(2).to(dtype)
+        wire.all_reduce(flat, "max").wait()
+        found.append(torch.equal(flat, torch.arange(len(flat)).remainder(2).to(dtype)))
+    return found
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_any_dtype_also_such_as_gloo_knows_none_of(run_on_ranks, name):
+    assert run_on_ranks(3, of_any_dtype, name) == [[True] * len(DTYPES)] * 3
+
+
+def parted(name, counts):
+    """Reduce-scatter and all-gather of such parts: equal to gloo's, and what was given is as it was."""
+    wire, oracle = both(name)
+    rank = dist.get_rank()
+    parts = [drawn(len(counts) * rank + place, count) for place, count in enumerate(counts)]
+    before = [part.clone() for part in parts]
+    sums = [one.reduce_scatter(parts).wait()[0] for one in (wire, oracle)]
+    gathered = [one.all_gather(parts[rank], counts).wait() for one in (wire, oracle)]
+    pairs = [sums, *zip(*gathered, strict=True), *zip(parts, before, strict=True)]
+    return all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize("name", WIRES)
+@pytest.mark.parametrize(
+    "counts",
+    [(3, 3), (1, 0), (5, 0, 1), (CHUNK, CHUNK + 1, 2), (4, 4, 4, 4), (7, 0, CHUNK, 1, 2 * CHUNK + 3), (1, 1, 1, 1, 1)],
+    ids=str,
+)
+def test_parts_of_any_size(run_on_ranks, name, counts):
+    assert all(run_on_ranks(len(counts), parted, name, counts))
+
+
+def traded(name, counts):
+    wire, oracle = both(name)
+    rank, ranks = dist.get_rank(), len(counts)
+    parts = [drawn(ranks * rank + place, count) for place, count in enumerate(counts[rank])]
+    arriving = [counts[place][rank] for place in range(ranks)]
+    ours, theirs = (one.all_to_all(parts, arriving).wait() for one in (wire, oracle))
+    return all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("counts", [((1, 2, 3), (4, 5, 6), (7, 8, 9)), ((0, CHUNK, 1), (0, 0, 0), (2, 0, 9))], ids=str)
+def test_all_to_all(run_on_ranks, counts):
+    assert all(run_on_ranks(3, traded, "ring", counts))
+
+
+def spread(count):
+    """From each root in turn."""
+    wire, _ = both("ring")
+    found = []
+    for root in range(dist.get_world_size()):
+        flat = drawn(dist.get_rank(), count)
+        wire.broadcast(flat, root).wait()
+        found.append(torch.equal(flat, drawn(root, count)))
+    return found
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_broadcast_from_any_root(run_on_ranks, ranks):
+    for count in (0, 1, 999):
+        assert run_on_ranks(ranks, spread, count) == [[True] * ranks] * ranks
+
+
+def among_some(name):
+    """Two wires on one group: ranks 0 and 2 sum, 1 and 3 beside them."""
+    rank = dist.get_rank()
+    wire = WIRES[name](Peers(gloo(), places=(rank % 2, rank % 2 + 2)))
+    flat = torch.full((2 * CHUNK,), float(rank))
+    wire.all_reduce(flat, "sum").wait()
+    arrived = torch.zeros(1)
+    other = 1 - rank // 2  # its place
+    pair = [
+        Transfer(direction="send", tensor=torch.tensor([float(rank)]), peer=other),
+        Transfer(direction="receive", tensor=arrived, peer=other),
+    ]
+    wire.exchange(pair).wait()
+    return flat.unique().tolist(), arrived.item()
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_some_of_a_group(run_on_ranks, name):
+    assert run_on_ranks(4, among_some, name) == [([2.0], 2.0), ([4.0], 3.0), ([2.0], 0.0), ([4.0], 1.0)]
+
+
+def waited_in_another_order(name):
+    """Three under way, the program's own messages among them; ranks wait in opposite orders, one after computing."""
+    wire, _ = both(name)
+    rank = dist.get_rank()
+    large, small = torch.ones(3 * CHUNK), torch.full((5,), 2.0)
+    arrived = torch.zeros(7)
+    works = [
+        wire.all_reduce(large, "sum"),
+        wire.exchange(
+            [
+                Transfer(direction="send", tensor=torch.full((7,), float(rank)), peer=1 - rank),
+                Transfer(direction="receive", tensor=arrived, peer=1 - rank),
+            ]
+        ),
+        wire.all_reduce(small, "sum"),
+    ]
+    if rank:
+        time.sleep(0.05)
+    for work in works if rank else reversed(works):
+        work.wait()
+    return large.eq(2).all().item() and small.eq(4).all().item() and arrived.eq(1 - rank).all().item()
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_waiting_in_another_order_than_one_s_neighbour_is_no_deadlock(run_on_ranks, name):
+    assert run_on_ranks(2, waited_in_another_order, name) == [True, True]
+
+
+def two_groups_waited_in_another_order():
+    """Two lines between the same ranks."""
+    over = gloo()
+    one, other = WIRES["ring"](Peers(over)), WIRES["ring"](Peers(over, tag=9))
+    tensors = [torch.ones(3 * CHUNK), torch.ones(2 * CHUNK)]
+    works = [one.all_reduce(tensors[0], "sum"), other.all_reduce(tensors[1], "sum")]
+    for work in works if over.index else reversed(works):
+        work.wait()
+    return all(tensor.eq(2).all() for tensor in tensors)
+
+
+def test_two_lines_waited_for_in_another_order(run_on_ranks):
+    assert run_on_ranks(2, two_groups_waited_in_another_order) == [True, True]
