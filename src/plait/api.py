@@ -135,7 +135,8 @@ def train(
     what was learned, and leave the report.
 
     Where torchrun has started the program, its processes are the ranks: each calls this, the first one decides, and all
-    get the same result. What is predicted is on disk before the first step. Raises IllegalJob for a plan that is not legal for the job,
+    get the same result. What is predicted is on disk before the first step.
+    Raises IllegalJob for a plan that is not legal for the job,
     UnusableInput for data or a directory that can't be used, RankFailure for a rank that failed.
     """
     from plait.launchers import together

@@ -27,8 +27,8 @@ from plait.specs.files import read_job
 from plait.specs.job import Job
 from plait.training.measures import RankMeasure
 from plait.training.rank_trainer import Assignment, train_on_rank
-from plait.training.run_directory import RunDirectory
 from plait.training.result import TrainingResult
+from plait.training.run_directory import RunDirectory
 from plait.training.trainer import train as train_under
 from tests.contract.golden import assert_shape, golden
 from tests.training.runs import BATCH, LENGTH, MACHINE, STEPS, forked, strict, tiny

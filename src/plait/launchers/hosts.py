@@ -1,7 +1,7 @@
 """Ranks on several hosts: the processes that torchrun has started are the ranks of a run, this one among them.
 
     main thread     hears the others, raises what becomes of them; on rank 0: takes events and results
-    rank's thread   joins torch.distributed, performs the function          (may hang in a collective: nobody waits for it)
+    rank's thread   joins torch.distributed, performs the function     (nobody waits for it, should it hang)
 
 `ranks_for` is where a run's ranks are chosen: these, or a pool's on this machine. Every process calls what it calls on
 all others, with its own arguments; only rank 0 gets results. What ranks say travels as JSON.
@@ -88,7 +88,7 @@ def _end_at_once(code: int) -> None:
 def ranks_for(
     ranks: int, *, backend: str = "gloo", timeout: float = 60.0, starter: Starter | None = None
 ) -> RankPool | HostRanks:
-    """What performs a run of `ranks` ranks: torchrun's processes, `together`; without torchrun a pool's on this machine.
+    """What performs a run of `ranks` ranks: torchrun's processes, `together`; without torchrun a pool on this machine.
 
     Raises as `RankPool` does, or IllegalJob where torchrun has started another number.
     """
@@ -154,7 +154,9 @@ class HostRanks:
 
     def _hung(self, ranks: list[int]) -> RankFailure:
         who = ", ".join(map(str, ranks))
-        return RankFailure(ranks[0], f"ranks {who} live, and have neither said nor ended anything for {self._timeout:g} s")
+        return RankFailure(
+            ranks[0], f"ranks {who} live, and have neither said nor ended anything for {self._timeout:g} s"
+        )
 
     def _perform(self, function: Callable[..., Any], args: tuple[object, ...]) -> None:
         """In the rank's own thread."""

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch._C._distributed_c10d import Store  # torch.distributed has it too, but does not type it
 
 __all__ = ["Message", "Pulse"]
 
@@ -40,7 +40,7 @@ class Message:
 
 
 class Pulse:
-    """The rank's thread; it watches a rank from the moment of `watch`. Read `inbox`, `beats`, `quiet` and `answered`."""
+    """The rank's thread, once it is started; it looks for another rank's beats from the moment of `watch`."""
 
     def __init__(self, store: Store, rank: int) -> None:
         self.inbox: SimpleQueue[Message] = SimpleQueue()

@@ -69,11 +69,11 @@ class Roster:
         for rank, raised in self.said.get("raised", {}).items():
             return self._told_by(rank, raised)
         words = "torchrun told it to stop (SIGTERM), and no rank is known to have failed"
-        return RankFailure(self.rank, f"{self.name(self.rank)}: {words}")
+        return RankFailure(self.rank, words)
 
     def _told_by(self, rank: int, raised: dict[str, Any]) -> PlaitError:
         """The whole report for the rank itself and for rank 0, a line for the others."""
-        who = "" if rank == self.rank else f"{self.name(rank)}: "
+        who = "" if rank == self.rank or raised["rank"] != rank else f"{self.name(rank)}: "
         if raised["unusable"] is not None:
             return UnusableInput(f"{who}{raised['unusable']}")
         report = raised["report"]

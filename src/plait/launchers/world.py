@@ -136,7 +136,7 @@ class World:
             signal.signal(signal.SIGTERM, self._previous)
 
     def _connected(self, name: str, *, holds: bool) -> Any:
-        from torch.distributed import PrefixStore, TCPStore
+        from torch._C._distributed_c10d import PrefixStore, TCPStore
 
         place, patience = self.place, timedelta(seconds=self._patience)
         try:
