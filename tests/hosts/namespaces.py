@@ -81,6 +81,11 @@ class Hosts:
         for name, cable in zip(self.names, self.cables, strict=True):
             _run("ip", "netns", "exec", name, "tc", "qdisc", "replace", "dev", cable, *shape)
 
+    def cut(self, *, cut: bool = True) -> None:
+        """Take the cable out, or put it in again."""
+        for name, cable in zip(self.names, self.cables, strict=True):
+            _run("ip", "-n", name, "link", "set", cable, "down" if cut else "up")
+
     def launch(
         self, place: Path, command: Sequence[str], *, ranks: int = 2, environment: Mapping[str, str] | None = None
     ) -> Launch:

@@ -31,6 +31,19 @@ PLANS = {
 TWO_STEPS = {
     "steps": 2, "precision": "fp64", "optimizer": "sgd", "betas": [0.9, 0.95], "learning_rate": 0.1, "warmup_steps": 0,
 }  # fmt: skip
+BROKEN = """
+import os
+import sys
+from plait.cli.main import main
+from plait.training import hosts
+
+def broken(assignment):
+    raise ValueError("a wrong sum")
+
+if os.environ["RANK"] == "1":
+    hosts.train_on_rank = broken
+sys.exit(main())
+"""
 LONG = {"steps": 100_000, "validate_every": 100_000}
 
 
@@ -86,15 +99,51 @@ def test_a_lost_rank_is_named_and_ends_all(hosts: Hosts, tmp_path: Path, number:
     launch.until("after step 0", PATIENCE)
     lost = hosts.ranks()[3]
     os.kill(lost, number)
-    began = time.monotonic()
-    while hosts.ranks() and time.monotonic() < began + 30:
-        time.sleep(0.05)
-    seconds = time.monotonic() - began
+    ended = ended_within(hosts, 10)
     assert all(code != 0 for code in launch.wait(PATIENCE))
     for output in launch.outputs:
         assert f"rank 3 (process {lost}" in output, output
         assert words in output
-    assert seconds < 10, launch.outputs
+    assert ended, launch.outputs
+
+
+def ended_within(hosts: Hosts, seconds: float) -> bool:
+    """Whether every rank has."""
+    end = time.monotonic() + seconds
+    while hosts.ranks():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_cut_cable_ends_both_hosts(hosts: Hosts, tmp_path: Path) -> None:
+    job_file(tmp_path, ranks=2, plan={"data": 2}, **LONG)
+    launch = train(hosts, tmp_path, ranks=1)
+    launch.until("after step 0", PATIENCE)
+    hosts.cut()
+    try:
+        ended = ended_within(hosts, 10)
+        texts = [file.read_text() for file in launch.files]
+    finally:
+        hosts.end()
+        hosts.cut(cut=False)
+    assert ended, texts
+    assert "nothing has been heard of it for 5 s: killed, stopped or cut off" in texts[0]
+    assert "rank 1 (process" in texts[0]
+    assert "the ranks' store" in texts[1]
+
+
+def test_a_rank_that_raises_is_told_whole_at_home_and_by_rank_0(hosts: Hosts, tmp_path: Path) -> None:
+    job_file(tmp_path, ranks=2, plan={"data": 2}, **LONG)
+    (tmp_path / "broken.py").write_text(BROKEN)
+    words = ["broken.py", "train", "job.toml", "--out", "run", "--measurements", "measurements.json"]
+    launch = hosts.launch(tmp_path, words, ranks=1, environment={"PLAIT_CACHE": str(tmp_path / "cache")})
+    assert all(code != 0 for code in launch.wait(PATIENCE))
+    for output in launch.outputs:
+        assert "rank 1 failed first:" in output
+        assert "ValueError: a wrong sum" in output
+        assert "in broken" in output, "where it stood"
 
 
 def test_a_host_whose_job_differs_is_refused_everywhere(hosts: Hosts, tmp_path: Path) -> None:
@@ -116,8 +165,8 @@ def test_a_rank_that_never_comes_is_named(hosts: Hosts, tmp_path: Path) -> None:
     job_file(tmp_path)
     script = '[ $RANK = 1 ] && exec sleep 100; exec "$@"'
     plait = ["--no-python", "sh", "-c", script, "sh", sys.executable, "-m", "plait", "train", "job.toml"]
-    launch = hosts.launch(tmp_path, plait, ranks=1, environment={"PLAIT_START_SECONDS": "12"})
-    launch.until("rank 1 has not come within 12 s (PLAIT_START_SECONDS); there are rank 0 (process", PATIENCE)
+    launch = hosts.launch(tmp_path, plait, ranks=1, environment={"PLAIT_START_SECONDS": "3"})
+    launch.until("rank 1 has not come within 3 s (PLAIT_START_SECONDS); there are rank 0 (process", PATIENCE)
     hosts.end()
     launch.wait(PATIENCE)
 

@@ -127,9 +127,9 @@ class World:
             self.say("raised", raised_by(self.rank, error))
         self.say("left")
         end = time.monotonic() + _PARTING_SECONDS
-        while time.monotonic() < end and self._pulse.trouble is None and self._roster.staying:
+        while time.monotonic() < end and self._without_store() is None and self._roster.staying:
             self._take_in(_LISTEN_SECONDS)
-        self._pulse.stop(_PARTING_SECONDS)
+        self._pulse.stop(_PARTING_SECONDS if self._without_store() is None else 0.0)
         for rank in self._roster.lost:
             self._siblings.end(rank)
         if self._previous is not None:
@@ -180,9 +180,7 @@ class World:
 
     def _miss(self) -> None:
         """Look who is gone. Raises RankFailure where the store is."""
-        stalled = time.monotonic() - self._pulse.answered > _SILENCE_SECONDS
-        if stalled or self._pulse.trouble is not None:
-            why = self._pulse.trouble or f"it has not answered for {_SILENCE_SECONDS:g} s"
+        if (why := self._without_store()) is not None:
             where = f"{self.place.address}:{self.place.port}"
             raise RankFailure(0, f"the ranks' store at {where} is gone, with torchrun there or the link to it: {why}")
         gone = self._siblings.gone()
@@ -191,6 +189,11 @@ class World:
                 self._lose(rank, "its process is gone: it was killed, or ended without a word")
             elif self._pulse.quiet(rank) > _SILENCE_SECONDS:
                 self._lose(rank, f"nothing has been heard of it for {_SILENCE_SECONDS:g} s: killed, stopped or cut off")
+
+    def _without_store(self) -> str | None:
+        """Why the store can't be reached, if it can't."""
+        stalled = time.monotonic() - self._pulse.answered > _SILENCE_SECONDS
+        return self._pulse.trouble or (f"it has not answered for {_SILENCE_SECONDS:g} s" if stalled else None)
 
     def _lose(self, rank: int, words: str) -> None:
         told = {"rank": rank, "words": f"{self._roster.name(rank)}: {words}"}
