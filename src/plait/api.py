@@ -12,6 +12,7 @@ them, so that `load` and `check` stay free of torch and numpy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from plait.plans.plan import Plan
     from plait.specs.measurements import Measurements
     from plait.specs.training import TrainingSpec
-    from plait.training.trainer import TrainingResult
+    from plait.training.result import TrainingResult
     from plait.verification.report import Verification
 
 __all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train", "verify", "verify_job"]
@@ -51,7 +52,7 @@ _CUTTING = {"training.sequence_length", "data.tokenizer", "data.validation_fract
 
 def load(path: str | PathLike[str]) -> Job:
     """The job in a file, ready for every other verb. One without `cluster.ranks` gets the most that this machine's
-    cores and its own numbers allow.
+    cores and its own numbers allow; where torchrun has started the program, as many as it has started.
 
     Raises UnusableInput if the file can't be read as TOML, and IllegalJob with every problem if a key can't be taken.
     What the keys mean together is left to `check`: a job that can be read can be asked about.
@@ -60,7 +61,12 @@ def load(path: str | PathLike[str]) -> Job:
     parsed = parse_job(table)
     if parsed.problems:
         raise IllegalJob(_report(table).errors)
-    return with_most_ranks(parsed.job) if parsed.job.cluster.ranks_open else parsed.job
+    if not parsed.job.cluster.ranks_open:
+        return parsed.job
+    started = _started_ranks()
+    if started is None:
+        return with_most_ranks(parsed.job)
+    return replace(parsed.job, cluster=replace(parsed.job.cluster, ranks=started))
 
 
 def check(job: Job | str | PathLike[str]) -> Report:
@@ -128,31 +134,56 @@ def train(
     """Train `job` under `plan` (default: the best one) into the new directory `run`, continue the texts `samples` with
     what was learned, and leave the report.
 
-    What is predicted is on disk before the first step. Raises IllegalJob for a plan that is not legal for the job,
+    Where torchrun has started the program, its processes are the ranks: each calls this, the first one decides, and all
+    get the same result. What is predicted is on disk before the first step.
+    Raises IllegalJob for a plan that is not legal for the job,
     UnusableInput for data or a directory that can't be used, RankFailure for a rank that failed.
     """
+    from plait.launchers import together
+    from plait.training.hosts import follow
+    from plait.training.run_directory import RunDirectory
+
+    with together() as world:
+        require_legal(job)
+        if world is not None and not job.cluster.ranks_open:
+            world.require(job.cluster.ranks)
+        if world is not None and world.rank > 0:
+            return follow(world, job, RunDirectory(Path(run)))
+        result = _trained(job, plan, Path(run), measurements, on_event)
+        if samples:
+            result.run.write_json("samples.json", _continued(result.run.path, samples))
+        report(result.run.path)
+        return result
+
+
+def _trained(
+    job: Job,
+    plan: Plan | None,
+    run: Path,
+    measurements: Measurements | None,
+    on_event: Callable[[Mapping[str, Any]], None] | None,
+) -> TrainingResult:
+    from plait.launchers import together
     from plait.planner.prices import JobPrices
     from plait.planner.simulator import played, state
     from plait.plans.legality import on_ranks_of, plan_problems
     from plait.training.run_directory import RunDirectory
     from plait.training.trainer import train as train_under
 
-    require_legal(job)
     if plan is not None and (wrong := plan_problems(job, plan)):
         raise IllegalJob(wrong)
-    RunDirectory.require_free(Path(run))
+    with together() as world:
+        if world is not None and plan is not None:
+            world.require(plan.ranks)
+    RunDirectory.require_free(run)
     known = measurements or measured()
     chosen = plan or _search(job, known).best.plan
     prices = JobPrices(job.model, job.training, known)
     priced = played(chosen, prices)
-    directory = RunDirectory.create(Path(run))
-    result = train_under(
+    directory = RunDirectory.create(run)
+    return train_under(
         on_ranks_of(job, chosen), chosen, state(priced, prices), priced.step.timeline, directory, on_event
     )
-    if samples:
-        directory.write_json("samples.json", _continued(directory.path, samples))
-    report(directory.path)
-    return result
 
 
 def verify_job(
@@ -254,4 +285,21 @@ def _report(table: Mapping[str, Any]) -> Report:
     texts = Look() if "data.text" in unknown else look_at_texts(job.data, length)
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
     settled = with_most_ranks(job) if job.cluster.ranks_open and not errors else job
-    return Report(errors=errors, warnings=tuple(cautions(settled, usable_cores(), unknown, texts_seen=texts.whole)))
+    cores = usable_cores() * _hosts()
+    return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
+
+
+def _started_ranks() -> int | None:
+    """How many ranks torchrun has started; None without it."""
+    from plait.launchers.torchrun import place
+
+    where = place()
+    return None if where is None else where.size
+
+
+def _hosts() -> int:
+    """On how many hosts, taken to be alike."""
+    from plait.launchers.torchrun import place
+
+    where = place()
+    return 1 if where is None else where.hosts

@@ -88,7 +88,7 @@ def never(monkeypatch):
         raise AssertionError("too late")
 
     monkeypatch.setattr("plait.api.measured", refuse)
-    monkeypatch.setattr("plait.training.trainer.RankPool", refuse)
+    monkeypatch.setattr("plait.training.trainer.ranks_for", refuse)
 
 
 @pytest.mark.usefixtures("never")

@@ -11,7 +11,7 @@ import pytest
 
 from plait.data import dataset as module
 from plait.data.corpus import read_text, split
-from plait.data.dataset import TokenDataset, prepare_tokens
+from plait.data.dataset import TokenDataset, prepare_tokens, tokens_digest
 from plait.errors import UnusableInput
 
 LINES = [f"def function_{number}(x):\n    return x + {number}\n" for number in range(300)]
@@ -148,3 +148,12 @@ def test_more_tokens_than_the_model_knows_are_refused(text: Path) -> None:
         UnusableInput, match=r"the tokenizer has 300 tokens, the model's vocabulary 299: set model.vocab"
     ):
         prepare(text, vocab=299)
+
+
+def test_two_hosts_have_a_digest_in_common_if_their_tokens_are_equal(text: Path) -> None:
+    kept = prepare(text)
+    assert tokens_digest(kept) == tokens_digest(prepare(text, cache=text / "another cache"))
+    tokens = np.load(kept.folder / "training.npy")
+    tokens[0] ^= 1
+    np.save(kept.folder / "training.npy", tokens)
+    assert tokens_digest(kept) != tokens_digest(prepare(text, cache=text / "another cache"))

@@ -19,6 +19,7 @@ SAYS = {
     "03_verify.py": "REASSOCIATION",
     "04_train.py": "measured",
     "05_parallelize.py": "loss",
+    "07_two_hosts.py": "held-out loss",
 }
 
 
@@ -34,4 +35,6 @@ def test_it_runs(name, tmp_path):
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
+    if ran.stdout.startswith("skipped: "):
+        pytest.skip(ran.stdout)
     assert SAYS[name] in ran.stdout

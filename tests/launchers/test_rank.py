@@ -12,8 +12,8 @@ import torch
 from plait.errors import IllegalJob, Problem, RankFailure
 from plait.launchers import RankPool, emit
 from plait.launchers.rank import (
-    _report,  # pyright: ignore[reportPrivateUsage]  # no process is needed to try it
     inside_a_rank,
+    report_of,  # pyright: ignore[reportPrivateUsage]  # no process is needed to try it
 )
 from tests.conftest import RunOnRanks
 
@@ -88,7 +88,7 @@ def test_the_user_reads_the_words_once_and_those_of_the_cause_too(run_on_ranks: 
 
 
 def test_an_exception_without_a_place_is_only_its_words() -> None:
-    assert _report(ValueError("nowhere")) == "ValueError: nowhere"
+    assert report_of(ValueError("nowhere")) == "ValueError: nowhere"
 
 
 def test_a_report_carries_our_own_errors_whole(run_on_ranks: RunOnRanks) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from plait.launchers import RankPool
+from plait.launchers import ranks_for
 from plait.plans.completion import complete
 from plait.plans.plan import Plan
 from plait.specs.files import job_from_table
@@ -52,7 +52,7 @@ def tiny(place: Path, **changes: Any) -> tuple[Job, Plan]:
 def forked(rank_pools: Any, place: Path) -> Iterator[pytest.MonkeyPatch]:
     """Within, training forks its ranks from the session's zygote, and keeps its tokens in `place`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plait.training.trainer.RankPool", partial(RankPool, starter=rank_pools.starter))
+        patch.setattr("plait.training.trainer.ranks_for", partial(ranks_for, starter=rank_pools.starter))
         patch.setenv("PLAIT_CACHE", str(place / "cache"))
         yield patch
 

@@ -14,7 +14,8 @@ from plait.models.loss import IGNORED
 from plait.schedules.action import COMPUTE
 from plait.specs.job import Job
 from plait.training import rank_trainer
-from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, RankMeasure, train_on_rank
+from plait.training.measures import RankMeasure
+from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, train_on_rank
 from tests.training.runs import LENGTH, tiny
 
 

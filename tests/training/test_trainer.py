@@ -25,9 +25,10 @@ from plait.plans.plan import Plan
 from plait.plans.prediction import prediction_from_table
 from plait.specs.files import read_job
 from plait.specs.job import Job
-from plait.training.rank_trainer import Assignment, RankMeasure, train_on_rank
+from plait.training.measures import RankMeasure
+from plait.training.rank_trainer import Assignment, train_on_rank
+from plait.training.result import TrainingResult
 from plait.training.run_directory import RunDirectory
-from plait.training.trainer import TrainingResult
 from plait.training.trainer import train as train_under
 from tests.contract.golden import assert_shape, golden
 from tests.training.runs import BATCH, LENGTH, MACHINE, STEPS, forked, strict, tiny
@@ -201,7 +202,7 @@ def test_text_that_can_t_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     if content is not None:
         text.write_bytes(content)
     monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("plait.training.trainer.RankPool", no_ranks)
+    monkeypatch.setattr("plait.training.trainer.ranks_for", no_ranks)
     job, plan = tiny(tmp_path, data={"text": str(text)})
     with pytest.raises((UnusableInput, IllegalJob), match=words):
         api.train(job, plan, run=tmp_path / "run", measurements=MACHINE)
@@ -233,7 +234,7 @@ def direct(tmp_path: Path, rank_pools: Any):
             return super().run(*args, **options)
 
     with forked(rank_pools, tmp_path) as patch:
-        patch.setattr("plait.training.trainer.RankPool", partial(Watched, starter=rank_pools.starter))
+        patch.setattr("plait.training.trainer.ranks_for", partial(Watched, starter=rank_pools.starter))
         yield partial(train_under, job, plan, state(priced, prices), priced.step.timeline, run), run, pids
 
 

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from plait.cli.failures import failure, failure_of, interrupted, unread
 from plait.cli.output import Answer, emit, stdout_for_the_answer
+from plait.launchers.torchrun import place
 from plait.specs.wording import nearest
 
 __all__ = ["COMMANDS", "main"]
@@ -33,6 +34,8 @@ COMMANDS = {
     "profile": "plait.cli.profile",
     "doctor": "plait.cli.doctor",
 }
+
+_TOGETHER = {"train", "--help"}  # what several processes may be started for, by torchrun
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer keeps its parser's exceptions to itself
 
@@ -63,9 +66,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's own; a bare `plait` asks for help) and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in words and "--help" not in words
+    if (refused := _alone(words[0])) is not None:
+        return refused
     with stdout_for_the_answer() if as_json else nullcontext():
         answer = _answer(words)
     return emit(answer, as_json=as_json) if answer else 0
+
+
+def _alone(command: str) -> int | None:
+    """Under torchrun, the exit code of a command that is for one process: told once. None: go on."""
+    where = place()
+    if where is None or (command in _TOGETHER and (command == "train" or where.rank == 0)):
+        return None
+    if command in _TOGETHER:
+        return 0
+    if where.rank == 0:
+        emit(failure("usage", f"plait {command} is for one process: call it without torchrun", 2), as_json=False)
+    return 2
 
 
 def _answer(words: list[str]) -> Answer | None:

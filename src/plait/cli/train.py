@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from plait.cli.plan import known_machine
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
-    from plait.training.trainer import TrainingResult
+    from plait.training.result import TrainingResult
 
 __all__ = ["command", "result_document", "result_lines"]
 
@@ -26,27 +27,34 @@ def command(
     sample: Annotated[list[str] | None, typer.Option(help="Continue this text at the end; may be repeated.")] = None,
     measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
     json: JsonFlag = False,
-) -> Answer:
+) -> Answer | None:
     """Train a job under its best plan, or a given one; predicted beside measured in every line and in the report."""
+    from plait.api import load, train
+    from plait.launchers import together
+
+    run = out or Path("runs") / job.stem
+    with together() as world:
+        if world is not None and world.rank > 0:  # the first speaks for all
+            train(load(job), run=run)
+            return None
+        result = _result(job, plan, run, sample or (), measurements)
+    return Answer(document=result_document(result), lines=result_lines(result))
+
+
+def _result(
+    job: Path, plan: Path | None, run: Path, samples: Sequence[str], measurements: Path | None
+) -> TrainingResult:
     from plait.api import train
     from plait.cli.progress import TrainingProgress
     from plait.plans.files import read_plan
     from plait.training.run_directory import RunDirectory
 
-    wanted, run = legal_job(job), out or Path("runs") / job.stem
+    wanted = legal_job(job)
     chosen = None if plan is None else read_plan(plan, wanted).plan
     RunDirectory.require_free(run)
     known = known_machine(measurements)
     with TrainingProgress() as progress:
-        result = train(
-            wanted,
-            chosen,
-            run=run,
-            measurements=known,
-            samples=sample or (),
-            on_event=progress.take,
-        )
-    return Answer(document=result_document(result), lines=result_lines(result))
+        return train(wanted, chosen, run=run, measurements=known, samples=samples, on_event=progress.take)
 
 
 def result_document(result: TrainingResult) -> dict[str, Any]:

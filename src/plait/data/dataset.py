@@ -25,7 +25,7 @@ from plait.data.corpus import Document, read_text, split
 from plait.data.tokenizer import Tokenizer, load_tokenizer, make_tokenizer
 from plait.errors import UnusableInput
 
-__all__ = ["TokenDataset", "TokenPart", "check_dataset", "load_tokens", "prepare_tokens"]
+__all__ = ["TokenDataset", "TokenPart", "check_dataset", "load_tokens", "prepare_tokens", "tokens_digest"]
 
 _FORMAT = "plait tokens 1"
 
@@ -148,6 +148,15 @@ def load_tokens(folder: Path) -> TokenDataset:
     except (OSError, ValueError, KeyError) as error:
         raise UnusableInput(f"the tokens kept in {folder} are damaged ({error}): remove that folder") from error
     return TokenDataset(folder=folder, tokenizer=tokenizer, training=training, validation=validation)
+
+
+def tokens_digest(dataset: TokenDataset) -> str:
+    """A number, in hexadecimal digits, that two hosts have in common if their tokens and their tokenizers are equal."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("tokenizer.json", "training.npy", "validation.npy", "sizes.json"):
+        with (dataset.folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
 
 
 def _mapped(path: Path) -> npt.NDArray[np.integer]:

@@ -31,9 +31,21 @@ from plait.launchers.messages import WHERE, Channel, Event, Raised, Result, Task
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import TCPStore  # torch.distributed has it too, but does not type it
 
-__all__ = ["count_groups", "emit", "host_store", "inside_a_rank", "join", "leave", "live"]
+__all__ = [
+    "count_groups",
+    "emit",
+    "emit_to",
+    "host_store",
+    "inside_a_rank",
+    "join",
+    "leave",
+    "live",
+    "report_of",
+    "settle",
+]
 
-_parent: Channel | None = None  # set for the life of a rank, None in every other process
+_parent: Channel | None = None  # set for the life of a rank of a pool, None in every other process
+_listener: Callable[[str], None] | None = None  # takes what the rank emits, as JSON
 _main: str | None = None  # the parent's script, once it is imported here
 _store: TCPStore | None = None  # rank 0 hosts it from before the others know its port
 
@@ -44,19 +56,26 @@ def inside_a_rank() -> bool:
 
 
 def emit(event: Mapping[str, object]) -> None:
-    """Send a JSON-able event to the parent's `on_event`; without a parent there is nobody to tell, and it is dropped.
+    """Send a JSON-able event to the parent's `on_event`; where nobody listens it is dropped.
 
     Raises TypeError on what JSON can't carry.
     """
     text = json.dumps(event)
-    if _parent is not None:
-        _parent.send(encode(Event(text=text)))
+    if _listener is not None:
+        _listener(text)
+
+
+def emit_to(listener: Callable[[str], None]) -> None:
+    """Let `listener` take whatever this process emits from now on."""
+    global _listener
+    _listener = listener
 
 
 def live(channel: Channel) -> NoReturn:
     """Perform the tasks that arrive, in order, for ever; the process ends when the parent closes its end."""
     global _parent
     _parent = channel
+    emit_to(lambda text: channel.send(encode(Event(text=text))))
     tasks: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(channel, tasks), name="listen to the parent", daemon=True).start()
     while True:
@@ -90,7 +109,7 @@ def _perform(frame: bytes) -> bytes:
         return _answer(function, function(*args))
     except BaseException as error:  # SystemExit too: whatever ends a task is the parent's to know
         unusable = str(error) if isinstance(error, UnusableInput) else None
-        return encode(Raised(when=time.monotonic(), report=_report(error), unusable=unusable))
+        return encode(Raised(when=time.monotonic(), report=report_of(error), unusable=unusable))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -127,7 +146,7 @@ def _answer(function: Callable[..., object], result: object) -> bytes:
         raise TypeError(f"the result of {name} can't be sent to the parent: {error}") from error
 
 
-def _report(error: BaseException) -> str:
+def report_of(error: BaseException) -> str:
     """The exception's own words, then its traceback from the task's function on, which need not end in them again."""
     own_frames = error.__traceback__.tb_next if error.__traceback__ else None
     words = "".join(traceback.format_exception_only(error)).strip()
@@ -150,8 +169,7 @@ def join(rank: int, ranks: int, port: int, threads: int, backend: str, timeout: 
     import torch.distributed as dist
     from torch._C._distributed_c10d import TCPStore
 
-    keep_freed_memory()
-    torch.set_num_threads(threads)
+    settle(threads)
     loopback = "lo" if sys.platform == "linux" else "lo0"
     os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)  # the name of the host may resolve to anything
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), OMP_NUM_THREADS=str(threads))
@@ -160,6 +178,14 @@ def join(rank: int, ranks: int, port: int, threads: int, backend: str, timeout: 
     limit = timedelta(seconds=timeout)
     store = TCPStore("127.0.0.1", port, ranks, is_master=False, timeout=limit) if _store is None else _store
     dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=limit)
+
+
+def settle(threads: int) -> None:
+    """What every rank's thread does before it computes: `threads` of its own, and no memory given back."""
+    import torch
+
+    keep_freed_memory()
+    torch.set_num_threads(threads)
 
 
 def count_groups() -> int:

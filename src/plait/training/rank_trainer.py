@@ -29,10 +29,11 @@ from plait.plans.prediction import Terms
 from plait.schedules.timeline import Timed
 from plait.specs.job import Job
 from plait.specs.training import PRECISIONS
+from plait.training.measures import RankMeasure
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
 
-__all__ = ["VALIDATION_TOKENS", "Assignment", "RankMeasure", "train_on_rank"]
+__all__ = ["VALIDATION_TOKENS", "Assignment", "train_on_rank"]
 
 VALIDATION_TOKENS = 1 << 16  # held-out tokens that every validation looks at, the same ones each time
 _WARM_UP_STEPS = 2  # the first steps allocate; they are not measured, unless there are no others
@@ -49,24 +50,6 @@ class Assignment:
     plan: Plan
     weights: Path  # where they are saved
     tokens: Path  # the folder that the parent has filled
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankMeasure:
-    """What one rank measured: medians over the steady steps, bytes, and those steps' actions by this host's clock.
-
-    `peak_bytes` is the most that memory has grown since before the model was built, until the last step. On the CPU it
-    is the process's own memory, without the files that it reads or runs: the tensors, what the allocator keeps of those
-    that are gone, and a few MiB that the libraries take once, in which a small model's bytes are lost.
-    """
-
-    step_seconds: float
-    terms: Terms
-    weight_bytes: int
-    gradient_bytes: int
-    optimizer_bytes: int
-    peak_bytes: int
-    timelines: tuple[tuple[Timed, ...], ...]
 
 
 def train_on_rank(assignment: Assignment) -> RankMeasure:

@@ -10,58 +10,32 @@ It never plans: the prediction is handed in, and only written down.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date
 from statistics import fmean
 from typing import Any
 
-from plait.data.dataset import TokenDataset, prepare_tokens
+from plait.data.dataset import TokenDataset
 from plait.devices.device import current_device
 from plait.devices.host import memory_bytes, processor_name
-from plait.launchers import RankPool
+from plait.launchers import ranks_for, together
 from plait.plans.files import write_plan
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_table
 from plait.schedules.timeline import Timed, Timeline
-from plait.specs.cache import cache_directory
 from plait.specs.cluster import usable_cores
 from plait.specs.job import Job
+from plait.training.hosts import lead, prepared_tokens
+from plait.training.measures import RankMeasure, in_a_table, measure_from_table
 from plait.training.metrics import Metrics
-from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, RankMeasure, train_on_rank
+from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, train_on_rank
+from plait.training.result import Measured, TrainingResult, result_table
 from plait.training.run_directory import RunDirectory, written
 
-__all__ = ["Measured", "OnEvent", "TrainingResult", "train"]
+__all__ = ["OnEvent", "train"]
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 _PATIENCE = 300.0  # seconds without a word from any rank, beside ten times what is predicted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What a run measured, in the terms of its prediction; tuples have one entry a rank.
-
-    `step_seconds` is the ranks' mean, the terms are those of the rank that computes longest; each is a median over
-    steps, so that the terms add up to the step nearly, not exactly.
-    """
-
-    step_seconds: float
-    compute: float
-    bubble: float
-    optimizer: float
-    exposed: Mapping[str, float]
-    memory_bytes: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """How a run ended. `validations`: (step, mean loss in nats per token) before, during and after."""
-
-    run: RunDirectory
-    steps: int
-    validations: tuple[tuple[int, float], ...]
-    tokens_per_second: float
-    prediction: Prediction
-    measured: Measured
 
 
 def train(
@@ -77,10 +51,11 @@ def train(
     dataset = _prepare(job, run)
     _write_down(job, plan, prediction, predicted, run)
     assignment = Assignment(job=job, plan=plan, weights=run.weights, tokens=dataset.folder)
-    backend = current_device().backend
+    patience = _patience(job, prediction)
     with (
+        together() as world,
         Metrics(run, prediction.step_seconds) as metrics,
-        RankPool(plan.ranks, backend=backend, timeout=_patience(job, prediction)) as ranks,
+        ranks_for(plan.ranks, backend=current_device().backend, timeout=patience) as ranks,
     ):
 
         def take(_: int, event: Mapping[str, Any]) -> None:
@@ -88,33 +63,42 @@ def train(
             if on_event is not None:
                 on_event({**event, "steps": job.training.steps, "predicted_seconds": prediction.step_seconds})
 
-        measures = ranks.run(train_on_rank, assignment, on_event=take)
-    measured = _summed_up(measures)
-    tokens = job.training.global_batch * job.training.sequence_length
-    result = TrainingResult(
-        run=run,
-        steps=job.training.steps,
-        validations=tuple(metrics.validations),
-        tokens_per_second=tokens / measured.step_seconds,
-        prediction=prediction,
-        measured=measured,
-    )
-    run.write_json("measured.json", _measured_document(result, measures, plan, dataset))
+        if world is not None:
+            lead(world, assignment, dataset, run, patience)
+        told = ranks.run(in_a_table, train_on_rank, assignment, on_event=take)
+        measures = [measure_from_table(table) for table in told]
+        result = _result(job, prediction, measures, metrics.validations, run)
+        here = plan.ranks if world is None else world.place.local_size
+        run.write_json("measured.json", _measured_document(result, measures, plan, dataset, here))
+        if world is not None:
+            world.say("trained", result_table(result))
     return result
 
 
 def _prepare(job: Job, run: RunDirectory) -> TokenDataset:
-    dataset = prepare_tokens(
-        text=job.data.text,
-        tokenizer=job.data.tokenizer,
-        validation_fraction=job.data.validation_fraction,
-        sequence_length=job.training.sequence_length,
-        vocab=job.model.vocab,
-        cache=cache_directory() / "tokens",
-    )
+    dataset = prepared_tokens(job)
     with written(run.tokenizer) as path:
         dataset.tokenizer.save(path)
     return dataset
+
+
+def _result(
+    job: Job,
+    prediction: Prediction,
+    measures: Sequence[RankMeasure],
+    validations: Sequence[tuple[int, float]],
+    run: RunDirectory,
+) -> TrainingResult:
+    measured = _summed_up(measures)
+    tokens = job.training.global_batch * job.training.sequence_length
+    return TrainingResult(
+        run=run,
+        steps=job.training.steps,
+        validations=tuple(validations),
+        tokens_per_second=tokens / measured.step_seconds,
+        prediction=prediction,
+        measured=measured,
+    )
 
 
 def _patience(job: Job, prediction: Prediction) -> float:
@@ -162,7 +146,7 @@ def _span(step: Sequence[Sequence[Timed]]) -> tuple[float, float]:
 
 
 def _measured_document(
-    result: TrainingResult, measures: Sequence[RankMeasure], plan: Plan, dataset: TokenDataset
+    result: TrainingResult, measures: Sequence[RankMeasure], plan: Plan, dataset: TokenDataset, ranks_here: int
 ) -> dict[str, Any]:
     first_of_stage = [plan.mesh.rank_at(pipeline=stage, data=0, tensor=0) for stage in range(plan.pipeline)]
     measured = asdict(result.measured)
@@ -178,6 +162,6 @@ def _measured_document(
         "optimizer_bytes": [measure.optimizer_bytes for measure in measures],
         "timeline": _timeline_table(_typical_step([measures[rank].timelines for rank in first_of_stage])),
         "date": date.today().isoformat(),
-        "memory_limit_bytes": memory_bytes() // plan.ranks,
+        "memory_limit_bytes": memory_bytes() // ranks_here,
         "machine": {"cores": usable_cores(), "memory_bytes": memory_bytes(), "processor": processor_name()},
     }

@@ -1,0 +1,40 @@
+"""What ranks and rank 0 tell over the network comes back equal, through JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from plait.plans.prediction import Prediction, Terms
+from plait.schedules.action import Action, Kind
+from plait.schedules.timeline import Timed
+from plait.training.measures import RankMeasure, in_a_table, measure_from_table
+from plait.training.result import Measured, TrainingResult, result_from_table, result_table
+from plait.training.run_directory import RunDirectory
+
+TERMS = Terms(compute=0.1, bubble=0.2, optimizer=1 / 3, exposed={"data": 0.5, "tensor": 0.0})
+TIMELINES = ((Timed(Action(0, Kind.F, 1), 0.1, 0.2), Timed(Action(1, Kind.SEND_B, 0), 0.25, 1e-9)), ())
+
+
+def test_a_measure_comes_back_equal():
+    measure = RankMeasure(
+        step_seconds=0.1, terms=TERMS, weight_bytes=1, gradient_bytes=2, optimizer_bytes=3, peak_bytes=-4,
+        timelines=TIMELINES,
+    )  # fmt: skip
+    assert measure_from_table(json.loads(json.dumps(in_a_table(lambda: measure)))) == measure
+
+
+def test_a_result_comes_back_equal():
+    prediction = Prediction(
+        step_seconds=1.0, interval=(0.9, 1.1), terms=TERMS, memory_bytes=(1, 2), weight_bytes=(1, 2),
+        gradient_bytes=(1, 2), optimizer_bytes=(1, 2), activation_bytes=(1, 2), flops=(1, 2), collectives=((), ()),
+    )  # fmt: skip
+    measured = Measured(
+        step_seconds=1.0, compute=0.5, bubble=0.0, optimizer=0.1, exposed={"data": 0.4}, memory_bytes=(5, 6)
+    )
+    run = RunDirectory(Path("runs/x"))
+    result = TrainingResult(
+        run=run, steps=7, validations=((0, 5.0), (7, 4.0)), tokens_per_second=9.0, prediction=prediction,
+        measured=measured,
+    )  # fmt: skip
+    assert result_from_table(run, json.loads(json.dumps(result_table(result)))) == result
