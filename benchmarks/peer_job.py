@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from plait.collectives.process_groups import build_mesh
+from plait.collectives.process_groups import Mesh, build_mesh
 from plait.models.gpt import Decoder
 from plait.models.sequences import Sequences
 from plait.parallel.apply import parallelize
@@ -80,17 +80,18 @@ def decoder_of(size: str) -> Decoder:
 
 
 class PeerJob:
-    """One rank's part of the peers' job under a plan; `step(i)` takes their i-th step."""
+    """One rank's part of the peers' job under a plan; `step(i)` takes their i-th step. `mesh`, `rows`: where the rank
+    stands and what it learns from, if that isn't what the plan says."""
 
-    def __init__(self, size: str, plan: Plan) -> None:
+    def __init__(self, size: str, plan: Plan, mesh: Mesh | None = None, rows: tuple[int, int] | None = None) -> None:
         self._c = common.cfg_of(size)
         self._batches = common.make_batches(self._c)
-        self._model: ParallelModel = parallelize(decoder_of(size), plan, build_mesh(plan.mesh))
+        self._model: ParallelModel = parallelize(decoder_of(size), plan, mesh or build_mesh(plan.mesh))
         decays = dict.fromkeys(self._model.shards, True)
         self._optimizer = Optimizer(self._model.shards, self._model.gradients, decays, _TRAINING)
         share = self._c.batch // plan.data
         first = self._model.mesh.coordinate("data") * share
-        self._rows = (first, first + share)
+        self._rows = rows or (first, first + share)
 
     def step(self, number: int) -> float | None:
         """One whole training step."""

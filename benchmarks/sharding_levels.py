@@ -1,0 +1,80 @@
+"""What do gradients' sums cost, and what does ZeRO cost? The peers' job on two ranks, every level in turn.
+
+    python benchmarks/sharding_levels.py --size tiny --rounds 9 --steps 20
+    python benchmarks/sharding_levels.py --size main --rounds 3 --steps 3
+
+    alone     two processes at once, each with half of the batch, that say nothing to each other: the limit
+    dp2       the same with their gradients summed
+    zero 1-3  the same with states shared out
+
+Systems take turns, `steps` steps each, all in the same two processes; a figure is the median over all steps of the
+slower rank, and its ratio to `alone` and to `dp2`. Every step's seconds go to --out, if one is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch.distributed as dist
+from peer_job import PeerJob, common
+
+from plait.collectives.process_groups import Group, Mesh, build_mesh
+from plait.launchers import RankPool
+from plait.plans.plan import Plan
+from plait.sharding.mesh_shape import AXES, MeshShape
+
+__all__ = ["steps_of_systems"]
+
+LEVELS = {"dp2": 0, "zero 1": 1, "zero 2": 2, "zero 3": 3}
+_WARM_UP = 2
+_PATIENCE = 600.0
+
+
+def steps_of_systems(size: str, rounds: int, steps: int) -> dict[str, list[float]]:
+    """On each of two ranks: every step's seconds, by system."""
+    c = common.cfg_of(size)
+    plan = Plan(data=2, stages=(c.layers,), microbatch=c.batch // 2, data_shares=(1, 1))
+    rank = dist.get_rank()
+    alone = Mesh(shape=MeshShape(), rank=0, axes={axis: Group(axis=axis, ranks=(rank,), index=0) for axis in AXES})
+    single = Plan(stages=(c.layers,), microbatch=c.batch // 2)
+    jobs = {"alone": PeerJob(size, single, alone, rows=(rank * c.batch // 2, (rank + 1) * c.batch // 2))}
+    for name, level in LEVELS.items():
+        leveled = Plan(**{**vars(plan), "zero": level})
+        jobs[name] = PeerJob(size, leveled, build_mesh(leveled.mesh))
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(rounds + 1):
+        for name, job in jobs.items():
+            for number in range(steps if turn else _WARM_UP):
+                dist.barrier()
+                start = perf_counter()
+                job.step(number)
+                if turn:
+                    seconds[name].append(perf_counter() - start)
+    return seconds
+
+
+def main() -> None:
+    """Run, print a table, keep the raw figures."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--size", choices=("tiny", "main"), default="tiny")
+    arguments.add_argument("--rounds", type=int, default=9)
+    arguments.add_argument("--steps", type=int, default=20)
+    arguments.add_argument("--out", type=Path)
+    given = arguments.parse_args()
+    with RankPool(2, timeout=_PATIENCE) as pool:
+        ranks = pool.run(steps_of_systems, given.size, given.rounds, given.steps)
+    slower = {name: [max(pair) for pair in zip(*(rank[name] for rank in ranks), strict=True)] for name in ranks[0]}
+    if given.out is not None:
+        given.out.write_text(json.dumps({"size": given.size, "seconds": slower}) + "\n", encoding="utf-8")
+    middle = {name: median(values) for name, values in slower.items()}
+    print(f"| {given.size} | ms a step | to alone | to dp2 |\n|---|--:|--:|--:|")
+    for name, seconds in middle.items():
+        print(f"| {name} | {1e3 * seconds:.1f} | {seconds / middle['alone']:.3f} | {seconds / middle['dp2']:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
