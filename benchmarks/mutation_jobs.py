@@ -55,6 +55,8 @@ _PP3 = replace(_ONE, pipeline=3, stages=(2, 1, 1), schedule="gpipe", microbatch=
 _DP2_PP2 = replace(_PP2, data=2, data_shares=(1, 1))
 _SP2_PP2 = replace(_SP2, pipeline=2, stages=(1, 1), microbatch=1)
 
+_DP3 = replace(_DP2, data=3, data_shares=(1, 1, 1))
+
 JOBS: dict[str, Trial] = {
     "dp2 gpipe, several buckets": _trial(replace(_DP2, schedule="gpipe"), training=_BITING),
     "tp2, dropout": _trial(_TP2, replace(_GPT2, dropout=0.1), _BITING),
@@ -66,6 +68,9 @@ JOBS: dict[str, Trial] = {
     "pp3 gpipe, uneven": _trial(_PP3, _LLAMA),
     "dp2 pp2, masters apart": _trial(_DP2_PP2, training=replace(_BITING, precision="bf16")),
     "tp2 pp2 sp, tied": _trial(_SP2_PP2, training=_BITING),
+    "dp3 zero 1, uneven rows": _trial(replace(_DP3, zero=1), training=replace(_BITING, global_batch=6)),
+    "dp2 tp2 zero 2, several microbatches": _trial(replace(_DP2_SP2, zero=2, bucket_bytes=2048), _LLAMA),
+    "dp2 pp2 zero 3, tied": _trial(replace(_DP2_PP2, zero=3), training=_BITING),
     "one rank": _trial(_ONE, training=replace(_TRAINING, clip_norm=0.0)),
 }
 
