@@ -1,0 +1,117 @@
+"""Sums travel while backward computes: on a link that takes its time and no core, little of it is waited for.
+
+    backward   ▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓            each layer sleeps its time
+    link            ░░░░ ░░░░ ░░░░ ░░░░ ░░░░ ░░░░        each bucket too; one at a time
+                                                ^^^^ exposed: the last bucket, and no more
+
+A start that waits at once exposes all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from plait.collectives.c10d import C10d
+from plait.collectives.process_groups import Group
+from plait.collectives.recorder import record
+from plait.collectives.wire import Started
+from plait.parallel import data_parallel
+from plait.parallel.data_parallel import GradientBuffers
+from plait.parallel.sharded_gradients import ShardedGradients
+from plait.plans.holdings import Piece
+
+LAYERS, WIDTH = 8, 6
+COMPUTE, TRANSFER = 0.015, 0.010  # seconds of a layer's backward, of a bucket on the link
+MOST_EXPOSED = 0.3
+
+
+@dataclass
+class Arriving:
+    """Done at a moment."""
+
+    moment: float
+
+    def wait(self) -> None:
+        time.sleep(max(0.0, self.moment - time.monotonic()))
+
+
+class SleepingLink(C10d):
+    """A wire of two ranks, the other of which has nothing to add; a message takes its time, one after another."""
+
+    def __init__(self) -> None:
+        self.index, self.free = 0, 0.0
+        self.transfers = 0
+
+    def all_reduce(self, flat: torch.Tensor, operation: str) -> Arriving:
+        return self._sent()
+
+    def reduce_scatter(self, parts: Sequence[torch.Tensor]) -> Started:
+        return Started(self._sent(), lambda: [parts[0].clone()])
+
+    def _sent(self) -> Arriving:
+        self.transfers += 1
+        self.free = max(self.free, time.monotonic()) + TRANSFER
+        return Arriving(self.free)
+
+
+class Layer(torch.autograd.Function):
+    """x + weight, whose backward sleeps."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        return x + weight
+
+    @staticmethod
+    def backward(ctx, gradient):
+        time.sleep(COMPUTE)
+        return gradient, gradient.clone()
+
+
+def exposed_share(level: int) -> float:
+    """Of the time that the sums of one step's backward take on the link, what is waited for."""
+    link = SleepingLink()
+    group = Group(axis="data", ranks=(0, 1), index=0, wire=link)
+    weights = {str(number): torch.nn.Parameter(torch.ones(WIDTH)) for number in range(LAYERS)}
+    pieces = {name: [Piece(name=name, dim=0, start=0, stop=3), Piece(name=name, dim=0, start=3, stop=6)]
+              for name in weights}  # fmt: skip
+    buckets = [[name] for name in reversed(weights)]
+    match level:
+        case 0:
+            gradients = GradientBuffers(weights, buckets, group, torch.float32)
+        case 1:
+            gradients = GradientBuffers(weights, buckets, group, torch.float32, pieces)
+        case _:
+            gradients = ShardedGradients(weights, buckets, group, torch.float32, pieces)
+    with record() as recorder:
+        gradients.begin()
+        gradients.before_backward(last=True)
+        x = torch.zeros(WIDTH, requires_grad=True)
+        for weight in weights.values():
+            x = Layer.apply(x, weight)
+        x.sum().backward()
+        gradients.finish()
+    assert link.transfers == LAYERS
+    assert all(torch.equal(kept, torch.ones_like(kept)) for kept in gradients.kept.values())
+    return recorder.blocked_seconds["data"] / (LAYERS * TRANSFER)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_most_of_the_link_s_time_hides_behind_backward(level):
+    assert exposed_share(level) < MOST_EXPOSED
+
+
+def test_a_start_that_waits_exposes_everything(monkeypatch):
+    start = data_parallel.all_reduce
+
+    def impatient(flat, group):
+        handle = start(flat, group)
+        handle.wait()
+        return handle
+
+    monkeypatch.setattr(data_parallel, "all_reduce", impatient)
+    assert exposed_share(0) > 2 * MOST_EXPOSED
