@@ -4,7 +4,7 @@
 
     all on one host              shared memory
     several hosts, several on    in two levels: shared memory on each host, pairs of hosts across
-    each one a host of its own   what torch.distributed has
+    each one a host of its own   what torch.distributed has, mostly
 
 What is told travels once, through torch.distributed. PLAIT_SHARED_MEMORY=0 in the environment of any rank of a group
 keeps the whole group from it.
@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 
 from plait.collectives.arena import Arena, Member, process_began, segment_bytes
+from plait.collectives.between_hosts import BetweenHosts
 from plait.collectives.c10d import C10d
 from plait.collectives.cheapest import Cheapest
 from plait.collectives.hierarchical import Hierarchical
@@ -44,8 +45,8 @@ class _Told(NamedTuple):
 
 
 def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float) -> Wire | None:
-    """The wire of a group of CPU ranks some of which share a host; every member calls it. None for all where one can't
-    take part, or where none has a neighbour."""
+    """The wire of a group of CPU ranks; every member calls it. None for all where one can't tell where it stands, or
+    can't share what it could: torch.distributed's is left."""
     if "gloo" not in str(dist.get_backend(handle)):
         return None
     host = 0 if os.environ.get(VARIABLE) == "0" else host_identity()
@@ -55,15 +56,17 @@ def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: 
         mine = _Told(host=host, process=os.getpid(), began=process_began(os.getpid()) or 0, descriptor=descriptor)
         told = _exchanged(mine, handle, len(ranks))
         hosts = _hosts(told)
-        if any(one.host == 0 for one in told) or len(hosts) == len(ranks):
+        if any(one.host == 0 for one in told):
             return None
+        if len(hosts) == len(ranks):
+            return BetweenHosts(handle, ranks, index)
         here = next(places for places in hosts if index in places)
         segments = _attached([told[place] for place in here], here.index(index), size)
         if not _agreed(segments, handle):
             return None
         members = [Member(ranks[place], told[place].process, told[place].began) for place in here]
         memory = SharedMemory(Arena(segments, members, here.index(index), patience)) if len(here) > 1 else None
-        return memory if len(hosts) == 1 else _in_two_levels(C10d(handle, ranks, index), hosts, memory)
+        return memory if len(hosts) == 1 else _in_two_levels(BetweenHosts(handle, ranks, index), hosts, memory)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
