@@ -35,8 +35,8 @@ MODULES = {f"plait.{room}.{file.stem}" for room in ("parallel", "collectives") f
 
 LEFT_OUT = (  # instruments and interfaces; what only several hosts, or lossy sums, go through
     "__init__", "links", "contents", "wire",
-    "background", "between_hosts", "cheapest", "codec", "hierarchical", "halving_doubling", "packed", "peers", "ring", "stepwise",
-    "codecs", "compression", "powersgd", "residual", "rounded", "topk",
+    "background", "between_hosts", "cheapest", "codec", "hierarchical", "halving_doubling", "packed", "peers", "ring",
+    "stepwise", "codecs", "compression", "powersgd", "residual", "rounded", "topk",
 )  # fmt: skip
 
 
