@@ -23,6 +23,7 @@ class Packed(ABC):
     """The part of `Wire` that concerns buffers."""
 
     index: int  # this rank's place in the group
+    in_background = True  # as `Wire` has it: threads of its own, or a device's
 
     @abstractmethod
     def all_gather(self, flat: Tensor, counts: Sequence[int]) -> Started:

@@ -83,6 +83,11 @@ class Wire(Protocol):
         """The backend."""
         ...
 
+    @property
+    def in_background(self) -> bool:
+        """Whether what is started goes on while the program computes, and not only while it waits."""
+        ...
+
     def all_reduce(self, flat: Tensor, operation: Combination) -> Work:
         """Sum or maximum, in place; the same bits on all ranks."""
         ...

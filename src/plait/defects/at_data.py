@@ -178,7 +178,7 @@ class WidenedOverwrites(Defect):
     lost, in bfloat16 alone (NVIDIA-NeMo/Automodel#3530 once more)."""
 
     name, issue = "widened-overwrites", "own"
-    wraps = "plait.parallel.data_parallel:GradientBuffers._collect"
+    wraps = "plait.parallel.data_parallel:GradientBuffers.collect"
 
     def instead(
         self, collect: Callable[..., None], buffers: GradientBuffers, name: str, weight: torch.nn.Parameter

@@ -28,6 +28,7 @@ from plait.parallel.gathered_weights import hollow
 from plait.parallel.model import ParallelModel
 from plait.parallel.pipeline_stage import DecoderStage, Extent, cut_stage
 from plait.parallel.tensor_parallel import split_layers
+from plait.parallel.weight_gradients import WeightGradients
 from plait.plans.holdings import Held, held_weights, stage_layers
 from plait.plans.keeping import kept
 from plait.plans.legality import module_problems
@@ -58,10 +59,18 @@ def parallelize(
     require_described(module, stage)
     weights, values = _place_weights(module, stage, held, plan, mesh.coordinate("data"), torch.device(device))
     extent = Extent()
-    if plan.tensor > 1:
-        split_layers(module, plan, mesh.axis("tensor"), extent)
+    waiting = split_layers(module, plan, mesh.axis("tensor"), extent) if plan.tensor > 1 else WeightGradients()
     runner = DecoderStage(module, extent, mesh.axis("tensor") if plan.sequence_parallel else None)
-    return ParallelModel(stage=runner, plan=plan, mesh=mesh, layers=layers, held=held, weights=weights, values=values)
+    return ParallelModel(
+        stage=runner,
+        plan=plan,
+        mesh=mesh,
+        layers=layers,
+        held=held,
+        weights=weights,
+        waiting=waiting,
+        values=values,
+    )
 
 
 def _place_weights(

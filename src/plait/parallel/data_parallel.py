@@ -57,6 +57,10 @@ class Gradients(Protocol):
         """A backward follows, the `last` of the step or not."""
         ...
 
+    def collect(self, name: str, weight: torch.nn.Parameter) -> None:
+        """A weight's gradient has been added to its `.grad`: whoever adds it there tells so."""
+        ...
+
     def finish(self) -> None:
         """Wait until everything is summed over the data axis."""
         ...
@@ -111,7 +115,7 @@ class GradientBuffers:
         self._last_microbatch = False
         for name, weight in weights.items():
             if group.size > 1 or weight.dtype != dtype:
-                weight.register_post_accumulate_grad_hook(partial(self._collect, name))
+                weight.register_post_accumulate_grad_hook(partial(self.collect, name))
 
     @property
     def summed(self) -> Sequence[Tensor]:
@@ -157,9 +161,10 @@ class GradientBuffers:
         mine = {name: piece_of(self.views, pieces[name][self._group.index]) for name in self.views}
         return {name: piece for name, piece in mine.items() if piece.numel()}
 
-    def _collect(self, name: str, weight: torch.nn.Parameter) -> None:
+    def collect(self, name: str, weight: torch.nn.Parameter) -> None:
+        """As `Gradients`."""
         gradient = weight.grad
-        assert gradient is not None  # the hook runs after autograd has set it
+        assert gradient is not None  # whoever tells has set it
         if gradient.dtype != self.views[name].dtype:
             self.views[name].add_(gradient)
             weight.grad = None

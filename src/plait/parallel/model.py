@@ -26,6 +26,7 @@ from plait.parallel.gradients import clip, global_norm, perform_reductions
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
 from plait.parallel.sharded_gradients import ShardedGradients
+from plait.parallel.weight_gradients import WeightGradients
 from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
 from plait.plans.holdings import Held, owned_pieces, stage_layers, tied_stages
 from plait.plans.keeping import displaced, kept, kept_piece
@@ -57,10 +58,11 @@ class ParallelModel:
         layers: Sequence[Layer],
         held: Mapping[str, Held],
         weights: dict[str, torch.nn.Parameter],
+        waiting: WeightGradients,
         values: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
-        """`weights`: the stage's own, each as long as what is held of it. `values`: what is kept of each, where only
-        that was drawn."""
+        """`weights`: the stage's own, each as long as what is held of it. `waiting`: the gradients that its backward
+        leaves to be made. `values`: what is kept of each weight, where only that was drawn."""
         self.plan, self.mesh, self.layers, self.held = plan, mesh, layers, held
         self.kept = {name: kept(one, plan, mesh.coordinate("data")) for name, one in held.items()}
         self.stage = stage
@@ -74,7 +76,10 @@ class ParallelModel:
         self._owned = self._owned_views()
         self.blocked_seconds: Mapping[str, float] = {}  # by axis, while the last schedule ran
         self._legal: set[tuple[int, int]] = set()  # batches that were found to be so: sequences, and tokens of each
-        self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), self._sharing.before_backward)
+        self._waiting = waiting
+        names = {id(weight): name for name, weight in weights.items()}
+        waiting.made = lambda weight: self._sharing.collect(names[id(weight)], weight)
+        self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), self._before_backward)
 
     @property
     def weights(self) -> Mapping[str, torch.Tensor]:
@@ -143,6 +148,7 @@ class ParallelModel:
 
     def sum_gradients(self) -> None:
         """Complete every sum over ranks: afterwards `gradients` are the global batch's."""
+        self._waiting.make()
         self._sharing.finish()
         perform_reductions(self.gradients, self._sums)
 
@@ -160,6 +166,10 @@ class ParallelModel:
         """Return when nobody reads this rank's `shards`: before they are written outside of a step. Every rank calls
         it."""
         self._weights.settle()
+
+    def _before_backward(self, *, last: bool) -> None:
+        self._waiting.make()
+        self._sharing.before_backward(last=last)
 
     def _run(self, schedule: Schedule, microbatches: Sequence[Sequences], loss_scale: float) -> torch.Tensor | None:
         program = schedule.programs[self.mesh.coordinate("pipeline")]

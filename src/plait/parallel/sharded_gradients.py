@@ -50,7 +50,7 @@ class ShardedGradients:
         self._next = len(self._buckets)  # the first bucket of this microbatch that is not launched
         self._under_way: deque[tuple[_Bucket, Handle[Sequence[Tensor]]]] = deque()
         for name, weight in weights.items():
-            weight.register_post_accumulate_grad_hook(partial(self._collect, name))
+            weight.register_post_accumulate_grad_hook(partial(self.collect, name))
 
     @property
     def summed(self) -> Sequence[Tensor]:
@@ -77,9 +77,10 @@ class ShardedGradients:
         while self._under_way:
             self._take_in()
 
-    def _collect(self, name: str, weight: torch.nn.Parameter) -> None:
+    def collect(self, name: str, weight: torch.nn.Parameter) -> None:
+        """As `Gradients`."""
         gradient = weight.grad
-        assert gradient is not None  # the hook runs after autograd has set it
+        assert gradient is not None  # whoever tells has set it
         self._made[name], weight.grad = gradient, None
         while self._next < len(self._buckets) and all(one in self._made for one in self._buckets[self._next].names):
             self._launch()

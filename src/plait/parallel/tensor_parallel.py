@@ -9,6 +9,8 @@ that is no activation is the loss: softmax over a split vocabulary needs its max
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,7 +30,9 @@ from plait.models.head import Head
 from plait.models.linear import Linear
 from plait.models.loss import IGNORED
 from plait.models.mlp import MLP
+from plait.models.slots import Multiply
 from plait.parallel.pipeline_stage import Extent
+from plait.parallel.weight_gradients import WeightGradients
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval, shares
 from plait.sharding.redistribute import Transition
@@ -38,9 +42,18 @@ from plait.specs.model import ModelSpec
 __all__ = ["split_layers"]
 
 
-def split_layers(decoder: Decoder, plan: Plan, group: Group, extent: Extent) -> None:
-    """Fill the slots of the layers at hand, whose weights are this rank's slices, in place."""
-    enter = _Enter(transition=crossing("enter", sequence_parallel=plan.sequence_parallel), group=group, extent=extent)
+def split_layers(decoder: Decoder, plan: Plan, group: Group, extent: Extent) -> WeightGradients:
+    """Fill the slots of the layers at hand, whose weights are this rank's slices, in place. Where a sum over the group
+    goes on by itself, weights' gradients wait for one to hide it: they are made by what is returned."""
+    waiting = WeightGradients()
+    enter = _Enter(
+        transition=crossing("enter", sequence_parallel=plan.sequence_parallel),
+        group=group,
+        extent=extent,
+        meanwhile=waiting.make,
+    )
+    if group.wire is not None and group.wire.in_background:
+        _defer(decoder, waiting)
     leave = crossing("leave", sequence_parallel=plan.sequence_parallel)
     vocabulary = shares(decoder.spec.vocab, plan.tensor_shares)[group.index]
     names, attend = decoder.names, _attend(decoder.spec, plan, group.index)
@@ -48,10 +61,10 @@ def split_layers(decoder: Decoder, plan: Plan, group: Group, extent: Extent) -> 
         match module:
             case Attention():
                 module.enter, module.attend = enter, attend
-                _linear(module, names.attention_out).multiply = _RowMultiply(transition=leave, group=group)
+                _end_in_sum(_linear(module, names.attention_out), leave, group)
             case MLP():
                 module.enter = enter
-                _linear(module, names.down).multiply = _RowMultiply(transition=leave, group=group)
+                _end_in_sum(_linear(module, names.down), leave, group)
             case Head():
                 module.enter = enter
                 module.cross_entropy = _VocabularyCrossEntropy(group=group, columns=vocabulary)
@@ -63,6 +76,19 @@ def split_layers(decoder: Decoder, plan: Plan, group: Group, extent: Extent) -> 
         _embedding(decoder, names.embedding).lookup = _VocabularyLookup(transition=leave, group=group, rows=vocabulary)
         if names.positions and plan.sequence_parallel:
             _embedding(decoder, names.positions).lookup = _PositionLookup(share=_SequenceShare(group=group))
+    return waiting
+
+
+def _defer(decoder: Decoder, waiting: WeightGradients) -> None:
+    """Every product's weight but one that something else reads, too: that gradient is whole only after all have."""
+    uses = Counter(id(weight) for _, weight in decoder.named_parameters(remove_duplicate=False))
+    for module in decoder.modules():
+        if isinstance(module, Linear) and uses[id(module.weight)] == 1:
+            module.multiply = waiting.multiply(module)
+
+
+def _end_in_sum(linear: Linear, leave: Transition, group: Group) -> None:
+    linear.multiply = _RowMultiply(product=linear.multiply, transition=leave, group=group)
 
 
 def _linear(owner: nn.Module, name: str) -> Linear:
@@ -91,22 +117,24 @@ class _Enter:
     transition: Transition
     group: Group
     extent: Extent
+    meanwhile: Callable[[], None]
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """(batch, sequence or its share, hidden) → (batch, sequence, hidden)."""
-        return cross(hidden, self.transition, self.group, self.extent.length)
+        return cross(hidden, self.transition, self.group, self.extent.length, self.meanwhile)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RowMultiply:
     """The slot of a product whose inner features are split: partial sums leave, and the bias is added once, after."""
 
+    product: Multiply
     transition: Transition
     group: Group
 
     def __call__(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """(batch, sequence, inner / tensor) → (batch, sequence or its share, outer)."""
-        partial = F.linear(x, weight)
+        partial = self.product(x, weight, None)
         whole = cross(partial, self.transition, self.group, partial.shape[SEQUENCE_DIM])
         return whole if bias is None else whole + bias
 
