@@ -12,7 +12,7 @@ from typing import Any
 
 from plait.layers.dims import projected
 from plait.plans.plan import Plan
-from plait.plans.rows import microbatches_of, row_counts, rounds_of
+from plait.plans.rows import microbatches_of, rounds_of, row_counts
 from plait.sharding.boxes import copies, shares
 from plait.specs.job import Job
 

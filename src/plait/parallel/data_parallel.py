@@ -57,6 +57,10 @@ class Gradients(Protocol):
         """A backward follows, the `last` of the step or not."""
         ...
 
+    def after_backward(self) -> None:
+        """It is over, whether this rank had a microbatch for it or not."""
+        ...
+
     def finish(self) -> None:
         """Wait until everything is summed over the data axis."""
         ...
@@ -137,6 +141,9 @@ class GradientBuffers:
         if last:
             self._missing = [len(bucket) for bucket in self._buckets]
             self._last_microbatch = True
+
+    def after_backward(self) -> None:
+        """As `Gradients`."""
 
     def finish(self) -> None:
         """As `Gradients`."""

@@ -74,9 +74,8 @@ class ParallelModel:
         self._owned = self._owned_views()
         self.blocked_seconds: Mapping[str, float] = {}  # by axis, while the last schedule ran
         self._legal: set[int] = set()  # lengths of sequences that were found to be so
-        self._executor = PipelineExecutor(
-            stage, mesh.axis("pipeline"), self._sharing.before_backward, self._weights.absent
-        )
+        around = (self._sharing.before_backward, self._sharing.after_backward, self._weights.absent)
+        self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), *around)
 
     @property
     def weights(self) -> Mapping[str, torch.Tensor]:

@@ -53,20 +53,21 @@ class BeforeBackward(Protocol):
 
 
 class PipelineExecutor(Generic[Inputs]):
-    """Performs programs on one stage. `before_backward(last=...)` is called before each, the step's last or not;
-    `absent(kind)` in the place of a computation whose microbatch is not there."""
+    """Performs programs on one stage. `before_backward(last=...)` is called before each, the step's last or not, and
+    `after_backward()` after it; `absent(kind)` in the place of a computation whose microbatch is not there."""
 
     def __init__(
         self,
         stage: Stage[Inputs],
         group: Group,
         before_backward: BeforeBackward,
+        after_backward: Callable[[], None] | None = None,
         absent: Callable[[Kind], None] | None = None,
     ) -> None:
         self._stage = stage
         self._group = group
         self._before_backward = before_backward
-        self._absent = absent
+        self._after_backward, self._absent = after_backward, absent
         self.timeline: list[Timed] = []
 
     def run(self, schedule: Schedule | None, microbatches: Sequence[Inputs], loss_scale: float) -> torch.Tensor | None:
@@ -86,6 +87,8 @@ class PipelineExecutor(Generic[Inputs]):
                 performance.perform(step)
             else:
                 self._absent(step[0].kind)
+            if step[0].kind is Kind.B and self._after_backward is not None:
+                self._after_backward()
             end = perf_counter()
             self.timeline.extend(Timed(action=action, start=start, end=end) for action in step)
         return performance.finish()

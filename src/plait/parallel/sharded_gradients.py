@@ -69,7 +69,6 @@ class ShardedGradients:
 
     def before_backward(self, *, last: bool) -> None:
         """As `Gradients`."""
-        self._launch_rest()
         self._next, self._over = 0, ()
 
     def over(self, names: Collection[str]) -> None:
@@ -78,9 +77,13 @@ class ShardedGradients:
         self._over = names
         self._launch_full()
 
+    def after_backward(self) -> None:
+        """As `Gradients`: what is left are buckets with weights that nothing has read."""
+        while self._next < len(self._buckets):
+            self._launch()
+
     def finish(self) -> None:
         """As `Gradients`."""
-        self._launch_rest()
         while self._under_way:
             self._take_in()
 
@@ -94,11 +97,6 @@ class ShardedGradients:
         while self._next < len(self._buckets) and all(
             name in self._made or name in self._over for name in self._buckets[self._next].names
         ):
-            self._launch()
-
-    def _launch_rest(self) -> None:
-        """What is left of a microbatch: buckets with weights that nothing has read."""
-        while self._next < len(self._buckets):
             self._launch()
 
     def _launch(self) -> None:

@@ -22,7 +22,7 @@ from plait.planner.step_cost import StepCost
 from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
-from plait.plans.rows import row_counts, rounds_of
+from plait.plans.rows import rounds_of, row_counts
 from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.timeline import Timeline, simulate
 

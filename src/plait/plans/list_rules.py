@@ -116,7 +116,5 @@ LIST_RULES = (
         breach=_shares_leave_out,
     ),
     Rule(reads=frozenset({"plan.stages", "model.layers"}), holds=_stages_have_all, breach=_stages_miss),
-    Rule(
-        reads=frozenset({"plan.data_shares", "training.global_batch"}), holds=_rows_for_all, breach=_rows_left_out
-    ),
+    Rule(reads=frozenset({"plan.data_shares", "training.global_batch"}), holds=_rows_for_all, breach=_rows_left_out),
 )
