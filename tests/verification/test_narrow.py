@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from plait.layers.dims import projected
 from plait.plans.legality import plan_problems
 from plait.plans.plan import Plan
+from plait.plans.rows import rounds_of
 from plait.sharding.boxes import copies, shares
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -126,7 +127,7 @@ def test_uneven_stays_uneven(subject):
 @given(subjects(most=8))
 def test_microbatches_stay_on_their_side_of_the_stages(subject):
     small, stages = narrowed(subject), subject.plan.pipeline
-    before, after = (one.plan.microbatches(one.training.global_batch) for one in (subject, small))
+    before, after = (rounds_of(one.plan, one.training.global_batch) for one in (subject, small))
     assert ((before > stages) - (before < stages)) == ((after > stages) - (after < stages))
 
 
