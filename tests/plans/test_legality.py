@@ -150,7 +150,7 @@ def test_a_value_that_needs_company_says_which():
 def test_degrees_that_don_t_divide_the_ranks_are_told_beside_other_errors():
     assert told(cluster__ranks=17, plan__pipeline=3, model__layers=2) == [
         "plan.pipeline: (1,)",
-        "cluster.ranks: (3, 6, 12, 24)",
+        "cluster.ranks: (6, 9, 12, 15, 18, 21, 24, 27)",
     ]
     assert told(cluster__ranks=1024, plan__stages=(1,) * 7) == ["cluster.ranks: (560,)"]
 

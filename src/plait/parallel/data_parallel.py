@@ -143,7 +143,9 @@ class GradientBuffers:
             self._last_microbatch = True
 
     def after_backward(self) -> None:
-        """As `Gradients`."""
+        """As `Gradients`: after the last one every bucket is on its way, those with weights that nothing has read too."""
+        if self._last_microbatch:
+            self._launch(up_to=len(self._buckets))
 
     def finish(self) -> None:
         """As `Gradients`."""

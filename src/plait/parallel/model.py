@@ -120,6 +120,9 @@ class ParallelModel:
         rounds = self._rounds(len(microbatches))
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, rounds) if rounds else None
         total = self._run(schedule, microbatches, 1.0 / target_count)
+        if schedule is None:  # zeros, in the place where others sum what their backward has made
+            self._sharing.before_backward(last=True)
+            self._sharing.after_backward()
         return None if total is None else self._over_data(total) / target_count
 
     def require_legal(self, rows: Sequences) -> None:
