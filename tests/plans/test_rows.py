@@ -1,4 +1,4 @@
-"""Which rows a data rank has: all of them together the batch, in proportion; and the shares that suit unequal speeds."""
+"""Which rows a data rank has: together the batch, in proportion to its share; and shares that suit unequal speeds."""
 
 from __future__ import annotations
 
