@@ -100,7 +100,7 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "stages for another pipeline": ({"plan.stages": [3, 2, 2]}, (), "plan.stages", "pipeline = 2"),
     "shares for another tensor": ({"plan.tensor_shares": [1, 1]}, (), "plan.tensor_shares", "tensor = 1"),
     "shares for other replicas": ({"plan.data_shares": [1, 1, 1]}, (), "plan.data_shares", "data = 2"),
-    "a batch that can't be dealt out": ({"training.global_batch": 1, "plan.microbatch": 1}, (), "plan.data", "1 sequence"),
+    "a batch of one for two": ({"training.global_batch": 1, "plan.microbatch": 1}, (), "plan.data", "1 sequence"),
     "a microbatch that doesn't fit": ({"plan.microbatch": 9}, (), "plan.microbatch", "the 8 sequences"),
     "replicas that don't divide the batch": ({"plan.data": 3}, (), "plan.data", "3 × 2 = 6"),
     "more ranks than the plan has": ({"cluster.ranks": 6}, (), "cluster.ranks", "but the cluster has 6"),

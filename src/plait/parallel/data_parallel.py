@@ -143,7 +143,7 @@ class GradientBuffers:
             self._last_microbatch = True
 
     def after_backward(self) -> None:
-        """As `Gradients`: after the last one all buckets are on their way, also those with weights that nobody reads."""
+        """As `Gradients`: after the last one all buckets are on their way, also those with weights unread."""
         if self._last_microbatch:
             self._launch(up_to=len(self._buckets))
 

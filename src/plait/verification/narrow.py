@@ -21,7 +21,7 @@ from typing import Any
 from plait.layers.dims import projected
 from plait.layers.gpt import describe_gpt
 from plait.plans.plan import Plan
-from plait.plans.rows import microbatches_of, rounds_of, row_counts
+from plait.plans.rows import rounds_of, row_counts
 from plait.sharding.boxes import copies, shares
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
@@ -143,14 +143,12 @@ def _fewer_sequences(subject: Subject, _: Plan) -> Subject:
 
 
 def _with_rounds(subject: Subject, whole: Subject, rounds: int) -> Subject:
-    """A batch of which the busiest replica has so many microbatches (or, where another would have nothing, as few as
-    can be), dealt out as evenly, or unevenly, as the whole job's."""
+    """A batch of which the busiest replica has so many microbatches (more, where another would have nothing), dealt out
+    as evenly, or unevenly, as the whole job's."""
     plan = subject.plan
     wanted = _dealing(whole.plan, whole.training.global_batch)
-    batches = range(plan.data, max(plan.data * plan.microbatch * rounds, whole.training.global_batch) + 1)
-    enough = [batch for batch in batches if min(row_counts(plan, batch)) > 0]
-    least = min((rounds_of(plan, batch) for batch in enough), default=rounds)
-    fitting = [batch for batch in enough if rounds_of(plan, batch) == max(rounds, least)]
+    enough = ceil(sum(plan.data_shares) / min(plan.data_shares))  # for the smallest share to be a sequence
+    fitting = _batches(plan, rounds) or _batches(plan, rounds_of(plan, enough))
 
     def unlike(batch: int) -> list[bool]:
         return [was != now for was, now in zip(wanted, _dealing(plan, batch), strict=True)]
@@ -159,15 +157,20 @@ def _with_rounds(subject: Subject, whole: Subject, rounds: int) -> Subject:
     return replace(subject, training=replace(subject.training, global_batch=batch))
 
 
+def _batches(plan: Plan, rounds: int) -> list[int]:
+    """The batches of which the busiest replica has so many microbatches, and every one something."""
+    all_by_most = sum(plan.data_shares) / max(plan.data_shares)
+    least, most = ((rounds - 1) * plan.microbatch * all_by_most, rounds * plan.microbatch * all_by_most)
+    near = range(max(plan.data, int(least) - plan.data), ceil(most) + plan.data + 1)
+    return [batch for batch in near if min(row_counts(plan, batch)) > 0 and rounds_of(plan, batch) == rounds]
+
+
 def _dealing(plan: Plan, batch: int) -> tuple[bool, ...]:
     """What the dealing out of a batch can go wrong about, the worst first."""
-    sizes = [microbatches_of(plan, batch, rank) for rank in range(plan.data)]
-    return (
-        len({len(one) for one in sizes}) > 1,
-        len({one[-1] for one in sizes}) > 1,
-        any(one[-1] < plan.microbatch for one in sizes),
-        len({sum(one) for one in sizes}) > 1,
-    )
+    counts = set(row_counts(plan, batch))
+    rest = {count % plan.microbatch for count in counts}
+    rounds = {-(-count // plan.microbatch) for count in counts}
+    return len(rounds) > 1, len(rest) > 1, rest != {0}, len(counts) > 1
 
 
 def _shorter(subject: Subject, whole: Plan) -> Subject:
