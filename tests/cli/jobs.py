@@ -100,15 +100,15 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "stages for another pipeline": ({"plan.stages": [3, 2, 2]}, (), "plan.stages", "pipeline = 2"),
     "shares for another tensor": ({"plan.tensor_shares": [1, 1]}, (), "plan.tensor_shares", "tensor = 1"),
     "shares for other replicas": ({"plan.data_shares": [1, 1, 1]}, (), "plan.data_shares", "data = 2"),
-    "a batch of one for two": ({"training.global_batch": 1, "plan.microbatch": 1}, (), "plan.data", "1 sequence"),
+    "a batch of one for two": ({"training.global_batch": 1, "plan.microbatch": 1}, (), "training.global_batch", "1 s"),
     "a microbatch that doesn't fit": ({"plan.microbatch": 9}, (), "plan.microbatch", "the 8 sequences"),
-    "replicas that don't divide the batch": ({"plan.data": 3}, (), "plan.data", "3 × 2 = 6"),
+    "replicas that the ranks can't be": ({"plan.data": 3}, (), "plan.data", "3 × 1 × 2 = 6"),
     "more ranks than the plan has": ({"cluster.ranks": 6}, (), "cluster.ranks", "but the cluster has 6"),
     "one degree too many": ({"plan.tensor": 3}, (), "plan.tensor", "12 ranks"),
     "a degree that doesn't divide the ranks": (
         {"cluster.ranks": 4, "plan.tensor": 3}, FREE[:-1], "plan.tensor", "can't be 4 ranks",
     ),
-    "ranks that nothing fills": ({"cluster.ranks": 13}, FREE[:-1], "cluster.ranks", "can't be 13 ranks"),
+    "ranks that nothing fills": ({"cluster.ranks": 17}, FREE[:-1], "cluster.ranks", "can't be 17 ranks"),
     "gradients too wide": ({"plan.gradient_precision": "fp64"}, (), "plan.gradient_precision", "fp32"),
 }  # fmt: skip
 
