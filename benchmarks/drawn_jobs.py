@@ -86,7 +86,23 @@ def drawn_job(choose: Choose) -> Drawn:
     )
     if plan_problems(job, plan):  # shares that would leave a rank without any heads; nothing else can be wrong
         plan = replace(plan, tensor_shares=(1,) * tensor)
+    if data > 1:  # drawn last: all else is what a number meant before there was this
+        job, plan = _unevenly_dealt(choose, job, plan)
     return Drawn(replace(job, constraints=vars(plan)), plan)
+
+
+def _unevenly_dealt(choose: Choose, job: Job, plan: Plan) -> tuple[Job, Plan]:
+    """Any level of ZeRO; sometimes unequal shares, sometimes a batch that doesn't divide."""
+    plan = replace(plan, zero=choose.pick((0, 0, 1, 2, 3)))
+    shares = tuple(choose.pick(_SHARES) for _ in range(plan.data))
+    if choose.pick((False, False, True)):
+        plan = replace(plan, data_shares=shares)
+    more = choose.integers(0, plan.data * plan.microbatch)
+    if choose.pick((False, False, True)):
+        job = replace(job, training=replace(job.training, global_batch=job.training.global_batch + more))
+    if plan_problems(job, plan):  # shares that would leave a rank without any rows
+        plan = replace(plan, data_shares=(1,) * plan.data)
+    return job, plan
 
 
 def _factorings(ranks: int) -> list[tuple[int, int, int]]:

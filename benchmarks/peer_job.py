@@ -22,6 +22,7 @@ from plait.models.sequences import Sequences
 from plait.parallel.apply import parallelize
 from plait.parallel.model import ParallelModel
 from plait.plans.plan import Plan
+from plait.plans.rows import rows_of
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.training.optimizer import Optimizer
@@ -89,9 +90,7 @@ class PeerJob:
         self._model: ParallelModel = parallelize(decoder_of(size), plan, mesh or build_mesh(plan.mesh))
         decays = dict.fromkeys(self._model.shards, True)
         self._optimizer = Optimizer(self._model.shards, self._model.gradients, decays, _TRAINING)
-        share = self._c.batch // plan.data
-        first = self._model.mesh.coordinate("data") * share
-        self._rows = rows or (first, first + share)
+        self._rows = rows or rows_of(plan, self._c.batch, self._model.mesh.coordinate("data"))
 
     def step(self, number: int) -> float | None:
         """One whole training step."""

@@ -1,6 +1,6 @@
 """To which strata a job belongs, and a record of many jobs counted by stratum: what was tried, and how often.
 
-Nothing is built yet of ZeRO, expert and context parallelism: they have one value, or none, and so no stratum of jobs.
+Nothing is built yet of expert and context parallelism: they have one value, and so no stratum of jobs.
 It knows jobs and plans as data, and lines of a record as dictionaries; it runs nothing.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from plait.layers.dims import projected
 from plait.plans.plan import Plan
+from plait.plans.rows import microbatches_of, rounds_of, row_counts
 from plait.sharding.boxes import copies, shares
 from plait.specs.job import Job
 
@@ -26,7 +27,7 @@ def strata(job: Job, plan: Plan) -> dict[str, Any]:
     """The stratum of a job by each criterion; under "uneven" all that apply."""
     model, training = job.model, job.training
     axes = [axis for axis in ("data", "tensor", "pipeline") if getattr(plan, axis) > 1]
-    count = plan.microbatches(training.global_batch)
+    count = rounds_of(plan, training.global_batch)
     return {
         "family": _NAMES[model.positions],
         "norm": model.norm,
@@ -56,9 +57,17 @@ def _uneven(job: Job, plan: Plan) -> list[str]:
         "sequence": _sizes(job.training.sequence_length, (1,) * plan.tensor) if plan.sequence_parallel else set(),
         "stages": set(plan.stages),
         "tensor_shares": set(weights),
+        "rows": set(row_counts(plan, job.training.global_batch)),
+        "microbatches": {len(sizes) for sizes in _microbatches(job, plan)},
+        "last microbatch": {size for sizes in _microbatches(job, plan) for size in sizes},
     }
     found = [name for name, different in sizes.items() if len(different) > 1]
     return [*found, "copies of kv heads"] if copies(projected(model, joint=False)[1], weights) else found
+
+
+def _microbatches(job: Job, plan: Plan) -> list[tuple[int, ...]]:
+    """The sizes of each data rank's."""
+    return [microbatches_of(plan, job.training.global_batch, rank) for rank in range(plan.data)]
 
 
 def _sizes(units: int, weights: tuple[float, ...]) -> set[int]:

@@ -35,6 +35,7 @@ DROPS = replace(GPT2, dropout=0.2)
 DISPLACED = replace(LLAMA, heads=8, kv_heads=4, bias=True, hidden=48)  # odd ends
 TRAINING = TrainingSpec(global_batch=8, sequence_length=9)
 LARGE_STEPS = replace(TRAINING, learning_rate=0.1, warmup_steps=0, weight_decay=1.0)
+RAGGED = replace(TRAINING, global_batch=11)
 BF16 = replace(TRAINING, precision="bf16")
 
 DP2 = Plan(data=2, data_shares=(1, 1), stages=(3,), microbatch=2, bucket_bytes=4096)
@@ -47,6 +48,7 @@ DP2_SP2 = replace(DP2_TP2, sequence_parallel=True)
 ZERO1, ZERO2, ZERO3 = (replace(DP2, zero=level) for level in (1, 2, 3))
 ZERO1_TP2 = replace(DP2_TP2, zero=1)
 ZERO3_TP2 = replace(DP2_TP2, zero=3, bucket_bytes=4096)
+UNEVEN = replace(DP2, data_shares=(2, 3))  # of 11 rows 4 and 7: two microbatches, and four, the last one smaller
 DP2_PP2 = replace(PP2, data=2, data_shares=(1, 1))
 TP2_PP2 = replace(TP2, pipeline=2, stages=(2, 1), microbatch=2)
 
@@ -107,6 +109,11 @@ CASES = (
     Case(defect="norm-counts-replicas", model=GPT2, plan=DP2_TP2, steps=ALWAYS, tensor="norm", axis="tensor"),
     Case(defect="clip-before-reduction", model=GPT2, plan=DP2, tensor="transformer.ln_f.bias", axis="data"),
     Case(defect="divided-by-local-tokens", model=GPT2, plan=DP2_TP2, tensor="transformer.ln_f.bias", axis="data"),
+    Case(defect="ragged-batch-dropped", model=LLAMA, plan=UNEVEN, training=RAGGED, tensor="embedding", axis="data"),
+    Case(defect="ragged-batch-dropped", model=GPT2, plan=replace(UNEVEN, zero=1), training=RAGGED,
+         tensor="embedding", axis="data"),
+    Case(defect="mean-of-means", model=LLAMA, plan=replace(UNEVEN, zero=1), training=RAGGED, axis="data",
+         tensor="lm_head.weight"),
     Case(defect="mean-of-means", model=LLAMA, plan=DP2_PP2, tensor="lm_head.weight", axis="data"),
     Case(defect="row-bias-on-every-rank", model=GPT2, plan=DP2_TP2, blocks=ALL, steps=ALWAYS,
          tensor="block {n}/evaluated", axis="tensor"),

@@ -82,6 +82,10 @@ GOOD = [
           job(_llama(2, 48, 8, 4), training__sequence_length=10, plan={"tensor": 4, "sequence_parallel": True})),
     _good("feifeibear/long-context-attention#154: 8423 tokens on 2",
           job(_llama(2, 24, 4, 4), training__sequence_length=8423, plan={"tensor": 2, "sequence_parallel": True})),
+    _good("mosaicml/examples#41: 100 sequences on 8", job(training__global_batch=100, plan={"data": 8})),
+    _good("verl-project/verl#1811: microbatches of 2 out of 3 sequences a rank",
+          job(training__global_batch=12, plan={"data": 4, "microbatch": 2})),
+    _good("unequal replicas", job(plan={"data": 3, "data_shares": [3, 1, 2.5], "microbatch": 2, "zero": 2})),
     _good("unequal shares", job((2, 56, 7), plan=_tensor(2, 1))),
     _good("shares of any numbers", job((2, 48, 12), plan=_tensor(1.5, 0.5, 1, sequence_parallel=True))),
     # learning

@@ -46,7 +46,7 @@ JOBS: dict[str, tuple[Table, int]] = {
          "plan": {"microbatch": 2**49, "sequence_parallel": True}}, 1,
     ),
     "more ranks than can be filled": (
-        job((65536, 131072, 65536), training__global_batch=2**48, cluster={"ranks": 1048573}), 1,
+        job((65536, 131072, 65536), training__global_batch=2**19, cluster={"ranks": 1048573}), 1,
     ),
     "long lists": (job(plan={"tensor_shares": [1] * 50_000, "stages": [1] * 50_000, "data_shares": [1] * 50_000}), 1),
     "a pattern through the whole disk": (job(data__text=["/**/*.no-such-ending", "/*/*/*/*/*/*/*.no"]), 0),

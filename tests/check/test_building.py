@@ -125,7 +125,7 @@ def test_completing_and_planning_raise_what_check_says(job):
         ({"tensor": 3, "tensor_shares": (9, 9, 1)}, "leave tensor rank 2 without any of the 4 heads"),
         ({"pipeline": 3, "stages": (4, 0, 0)}, "0 of stage 1 in stages = [4, 0, 0]"),
         ({"tensor": 0, "tensor_shares": ()}, "tensor = 0 is out of range"),
-        ({"data": 2, "data_shares": (2, 1)}, "unequal shares are not built yet"),
+        ({"data": 2, "data_shares": (2, 1, 1)}, "has 3 numbers for data = 2"),
         ({"schedule": "zb-v"}, "not built yet"),
         ({"zero": 4}, "zero = 4"),
         ({"microbatch": "2"}, "is a text"),
@@ -158,13 +158,13 @@ def test_lists_do_for_tuples():
 
 @pytest.mark.parametrize(
     ("batch", "length", "key"),
-    [(4, 8, None), (2, 3, None), (3, 8, "training.global_batch"), (4, 9, "training.sequence_length"),
-     (4, 2, "plan.sequence_parallel")],
+    [(4, 8, None), (2, 3, None), (3, 8, None), (1, 8, "plan.microbatch"), (4, 9, "training.sequence_length"),
+     (4, 2, "plan.sequence_parallel"), (None, 8, None), (None, 9, "training.sequence_length")],
 )  # fmt: skip
 def test_batches(batch, length, key):
     plan = replace(PLAN, tensor=3, tensor_shares=(1, 1, 1), sequence_parallel=True)
     found = batch_problems(MODEL, plan, batch, length)
-    assert [problem.key for problem in found] == ([] if key is None else ["plan.microbatch"] if batch == 3 else [key])
+    assert [problem.key for problem in found] == ([] if key is None else [key])
 
 
 # ---- ranks that are there -------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def stepped(plan: Plan, batch: int, length: int) -> str:
 
 @pytest.mark.parametrize(
     ("batch", "length", "words"),
-    [(4, 8, ""), (3, 8, "not a multiple"), (4, 9, "exceeds the 8 positions"), (4, 1, "from tensor rank 1 on")],
+    [(4, 8, ""), (3, 8, ""), (4, 9, "exceeds the 8 positions"), (4, 1, "from tensor rank 1 on")],
 )
 def test_every_rank_refuses_a_batch_at_the_step(run_on_ranks, batch, length, words):
     plan = replace(PLAN, tensor=2, tensor_shares=(1, 1), sequence_parallel=True)

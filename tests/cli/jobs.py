@@ -80,7 +80,7 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "staleness": ({"plan.staleness": -1}, (), "plan.staleness", "not built yet"),
     "servers": ({"plan.servers": 1}, (), "plan.servers", "not built yet"),
     "16-bit gradients": ({"plan.gradient_precision": "bf16"}, (), "plan.gradient_precision", "not built yet"),
-    "unequal replicas": ({"plan.data_shares": [2, 1]}, (), "plan.data_shares", "not built yet"),
+    "a replica without rows": ({"plan.data_shares": [40, 1]}, (), "plan.data_shares", "without any of the 16"),
     # rules between keys
     "heads that don't divide": ({"model.hidden": 121}, (), "model.hidden", "5 heads"),
     "groups that don't divide": ({"model.kv_heads": 2}, (), "model.kv_heads", "5 heads"),
@@ -100,15 +100,15 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "stages for another pipeline": ({"plan.stages": [3, 2, 2]}, (), "plan.stages", "pipeline = 2"),
     "shares for another tensor": ({"plan.tensor_shares": [1, 1]}, (), "plan.tensor_shares", "tensor = 1"),
     "shares for other replicas": ({"plan.data_shares": [1, 1, 1]}, (), "plan.data_shares", "data = 2"),
-    "a batch that can't be dealt out": ({"training.global_batch": 15}, (), "training.global_batch", "2 × 2 = 4"),
-    "a microbatch that doesn't fit": ({"plan.microbatch": 3}, (), "plan.microbatch", "2 × 3 = 6"),
-    "replicas that don't divide the batch": ({"plan.data": 3}, (), "plan.data", "3 × 2 = 6"),
+    "a batch of one for two": ({"training.global_batch": 1, "plan.microbatch": 1}, (), "training.global_batch", "1 s"),
+    "a microbatch that doesn't fit": ({"plan.microbatch": 9}, (), "plan.microbatch", "the 8 sequences"),
+    "replicas that the ranks can't be": ({"plan.data": 3}, (), "plan.data", "3 × 1 × 2 = 6"),
     "more ranks than the plan has": ({"cluster.ranks": 6}, (), "cluster.ranks", "but the cluster has 6"),
     "one degree too many": ({"plan.tensor": 3}, (), "plan.tensor", "12 ranks"),
     "a degree that doesn't divide the ranks": (
         {"cluster.ranks": 4, "plan.tensor": 3}, FREE[:-1], "plan.tensor", "can't be 4 ranks",
     ),
-    "ranks that nothing fills": ({"cluster.ranks": 13}, FREE[:-1], "cluster.ranks", "can't be 13 ranks"),
+    "ranks that nothing fills": ({"cluster.ranks": 17}, FREE[:-1], "cluster.ranks", "can't be 17 ranks"),
     "gradients too wide": ({"plan.gradient_precision": "fp64"}, (), "plan.gradient_precision", "fp32"),
 }  # fmt: skip
 
@@ -145,6 +145,9 @@ GOOD: dict[str, tuple[Changes, tuple[str, ...]]] = {
     "one rank": ({"cluster.ranks": 1}, ("plan",)),
     "a prime number of ranks": ({"cluster.ranks": 7}, ("plan",)),
     "equal replicas by any number": ({"plan.data_shares": [2.5, 2.5]}, ()),
+    "unequal replicas": ({"plan.data_shares": [2, 1]}, ()),
+    "a batch that does not divide": ({"training.global_batch": 15}, ()),
+    "a smaller last microbatch": ({"plan.microbatch": 3}, ()),
     "a small bucket": ({"plan.bucket_bytes": 1}, ()),
     "one token a sequence": ({"training.sequence_length": 1}, ()),
     "an odd head that doesn't rotate": ({"model.hidden": 125, "model.positions": "learned"}, ()),

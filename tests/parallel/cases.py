@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from plait.models.sequences import Sequences
+from plait.plans import rows
 from plait.plans.plan import Plan
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
@@ -86,9 +87,16 @@ CASES = [
     case("dp2 tp3, 7 heads, sequence parallel, zero 2", SEVEN, plan(data=2, tensor=3, sequence_parallel=True, zero=2)),
     case("dp2 pp2, untied, zero 3, fp64", LLAMA, plan(data=2, pipeline=2, zero=3, bucket_bytes=4096), FP64),
     case("all axes, zero 3", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True, zero=3)),
+    case("dp2, shares 3 to 1", GPT2, plan(data=2, data_shares=(3, 1), microbatch=2)),
+    case("dp3, a smaller last one, zero 2", LLAMA, plan(data=3, data_shares=(1, 1, 2), microbatch=2, zero=2)),
+    case("dp2 tp2 sp, shares, zero 3", TIED, plan(data=2, tensor=2, data_shares=(5, 1), microbatch=2, zero=3,
+                                                  sequence_parallel=True)),
+    case("dp2 pp2, shares, 1f1b", GPT2, plan(data=2, pipeline=2, data_shares=(1, 5), microbatch=2)),
+    case("dp2 pp2, shares, gpipe, zero 3", LLAMA, plan(data=2, pipeline=2, data_shares=(5, 1), microbatch=2, zero=3,
+                                                       schedule="gpipe")),
     case("all axes, some buckets", GPT2, plan(data=2, tensor=2, pipeline=2, bucket_bytes=16384)),
     case("all axes, sequence parallel", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True)),
-]
+]  # fmt: skip
 
 
 def rows_of(one: Case, data_rank: int, step: int) -> Sequences:
@@ -97,5 +105,4 @@ def rows_of(one: Case, data_rank: int, step: int) -> Sequences:
     shape = (training.global_batch, training.sequence_length + 1)
     tokens = torch.randint(one.model.vocab, shape, generator=generator)
     whole = Sequences.of(tokens[:, :-1], tokens[:, 1:], first_sample=step * training.global_batch, step=step)
-    share = training.global_batch // one.plan.data
-    return whole.rows(data_rank * share, (data_rank + 1) * share)
+    return whole.rows(*rows.rows_of(one.plan, training.global_batch, data_rank))

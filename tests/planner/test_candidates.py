@@ -19,9 +19,15 @@ def test_every_combination_once():
     found = list(candidates(JOB))
     assert len({tuple(sorted(one.items())) for one in found}) == len(found)
     assert all(prod(one[axis] for axis in ("data", "tensor", "pipeline")) == 4 for one in found)
-    # 6 arrangements of 4 ranks; 3 sizes of a microbatch; 2 schedules for each pipeline, 2 placements for each tensor
-    # axis, 4 levels of ZeRO for each data axis: (4,1,1) 4, (2,2,1) 8, (2,1,2) 8, (1,4,1) 2, (1,2,2) 4, (1,1,4) 2
-    assert len(found) == 3 * 28
+    # 6 arrangements of 4 ranks; 2 schedules for each pipeline, 2 placements for each tensor axis, 4 levels of ZeRO for
+    # each data axis: (4,1,1) 4, (2,2,1) 8, (2,1,2) 8, (1,4,1) 2, (1,2,2) 4, (1,1,4) 2; a size of a microbatch for each
+    # divisor of a replica's rows
+    assert len(found) == 1 * 4 + 2 * 16 + 3 * 8
+
+
+def test_where_rows_do_not_come_out_even_there_are_smaller_last_microbatches():
+    uneven = replace(JOB, training=replace(TRAINING, global_batch=10), constraints={"data": 4})
+    assert {one["microbatch"] for one in candidates(uneven)} == {1, 2, 3}  # 3, 3, 2 and 2 rows
 
 
 def test_what_is_fixed_is_kept():

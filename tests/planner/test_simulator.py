@@ -127,3 +127,27 @@ def test_every_axis_that_talks_pays_for_its_link():
         assert played(plan, far).step.seconds > played(plan, near).step.seconds
     alone = [played(PLANS[0], JobPrices(GPT2, TRAINING, machine(latency=latency))) for latency in (0.0, 1e-2)]
     assert alone[0].step == alone[1].step
+
+
+def test_of_unequal_data_ranks_the_one_with_most_rows_is_played():
+    """Three quarters of the batch on one rank: half as long again as with halves, and exact numbers for each rank."""
+    training = replace(TRAINING, global_batch=8)
+    prices = JobPrices(GPT2, training, machine())
+    halves = Plan(data=2, data_shares=(1, 1), stages=(3,))
+    found, even_one = (predict(replace(halves, data_shares=shares), prices) for shares in ((1, 3), (1, 1)))
+    between = found.terms.exposed["data"] - even_one.terms.exposed["data"]
+    assert found.step_seconds - between - even_one.step_seconds == pytest.approx(even_one.terms.compute / 2, rel=0.01)
+    assert found.flops == (even_one.flops[0] // 2, even_one.flops[0] * 3 // 2)
+
+
+def test_a_smaller_last_microbatch_takes_less():
+    training = replace(TRAINING, global_batch=5)
+    prices = JobPrices(GPT2, training, machine())
+    plan = Plan(stages=(3,), microbatch=2)
+    five = predict(plan, prices)
+    four, six = (predict(plan, JobPrices(GPT2, replace(training, global_batch=n), machine())) for n in (4, 6))
+    assert four.step_seconds < five.step_seconds < six.step_seconds
+    assert five.flops[0] - four.flops[0] == six.flops[0] - five.flops[0]
+    assert five.activation_bytes == four.activation_bytes  # 1F1B holds one at a time
+    gathered = predict(replace(plan, microbatch=8), prices)  # one microbatch of 5
+    assert gathered.activation_bytes == predict(replace(plan, microbatch=5), prices).activation_bytes

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from plait.layers.layer import Dim, Part
 from plait.plans.plan import Plan
+from plait.plans.rows import microbatches_of
 from plait.sharding.boxes import local_size
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -97,11 +98,14 @@ def can_run(job: Job, plan: Plan) -> bool:
         return False
     if plan.gradient_precision == "fp64" and training.precision != "fp64":
         return False
-    if plan.ranks != job.cluster.ranks or training.global_batch % (plan.data * plan.microbatch):
+    if plan.ranks != job.cluster.ranks:
         return False
     if len(plan.stages) != plan.pipeline or sum(plan.stages) != model.layers or min(plan.stages) < 1:
         return False
-    if len(plan.data_shares) != plan.data or len(set(plan.data_shares)) > 1 or len(plan.tensor_shares) != plan.tensor:
+    if len(plan.data_shares) != plan.data or len(plan.tensor_shares) != plan.tensor:
+        return False
+    batches = [microbatches_of(plan, training.global_batch, rank) for rank in range(plan.data)]
+    if not all(batches) or max(sizes[0] for sizes in batches) < plan.microbatch:
         return False
     if plan.sequence_parallel and training.sequence_length < plan.tensor:
         return False

@@ -1,5 +1,7 @@
 """A plan in words says what is there, and keeps silent about what is not."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 
@@ -60,3 +62,10 @@ def test_a_name_tells_a_plan_from_its_rivals():
     assert plan_name(Plan(stages=(8,))) == "one rank, microbatch 1"
     wide = Plan(tensor=2, stages=(8,), tensor_shares=(1, 1), sequence_parallel=True, zero=2, recompute="full")
     assert plan_name(wide) == "tensor 2, microbatch 1, sequence parallel, ZeRO 2, full recompute"
+
+
+def test_unequal_shares_of_the_batch_are_told():
+    uneven = Plan(data=2, data_shares=(3, 1.5), stages=(2,))
+    assert "2 replicas (batch 3 : 1.5) of the model" in describe(uneven)
+    assert "data shares 3 : 1.5" in plan_name(uneven)
+    assert "shares" not in plan_name(replace(uneven, data_shares=(1, 1)))

@@ -115,7 +115,7 @@ def test_rules_that_one_value_mends_are_told_once():
 
 def test_independent_errors_are_all_told():
     job = replace(with_value(with_value(OPEN, "plan.tensor", 9), "plan.pipeline", 9), cluster=OPEN.cluster)
-    job = with_value(with_value(job, "model.hidden", 121), "plan.microbatch", 3)
+    job = with_value(with_value(job, "model.hidden", 121), "plan.microbatch", 17)
     assert [problem.key for problem in problems(job)] == [
         "model.hidden", "plan.tensor", "plan.pipeline", "plan.microbatch",
     ]  # fmt: skip
@@ -133,7 +133,7 @@ def test_advice_builds_on_the_advice_before_it():
     """The cluster has 4 ranks, the model 5 heads: what is said of data holds with a tensor that fits both."""
     assert told(plan__data=3, plan__tensor=8, plan__pipeline=1) == [
         "plan.tensor: (1, 2, 3, 4, 5)",
-        "plan.data: (1,)",
+        "plan.data: 1, once plan.tensor = 4",
     ]
     assert told(plan__data=2, plan__tensor=8, plan__pipeline=2, plan__tensor_shares=(1, 1, 1)) == [
         "plan.tensor: (1, 3)",
@@ -148,9 +148,9 @@ def test_a_value_that_needs_company_says_which():
 
 
 def test_degrees_that_don_t_divide_the_ranks_are_told_beside_other_errors():
-    assert told(cluster__ranks=13, plan__pipeline=3, model__layers=2) == [
+    assert told(cluster__ranks=17, plan__pipeline=3, model__layers=2) == [
         "plan.pipeline: (1,)",
-        "cluster.ranks: (3, 6, 12, 24)",
+        "cluster.ranks: (6, 9, 12, 15, 18, 21, 24, 27)",
     ]
     assert told(cluster__ranks=1024, plan__stages=(1,) * 7) == ["cluster.ranks: (560,)"]
 
@@ -175,7 +175,7 @@ def test_a_model_is_not_changed_for_the_sake_of_a_plan():
 
 @pytest.mark.parametrize(
     ("ranks", "offered"),
-    [(13, (8, 9, 10, 12, 14, 15, 16, 18)), (2**20, (560,)), (11, (6, 7, 8, 9, 10, 12, 14, 15))],
+    [(17, (12, 13, 14, 15, 16, 18, 20, 21)), (2**20, (560,)), (19, (14, 15, 16, 18, 20, 21, 22, 24))],
 )
 def test_ranks_that_nothing_fills_come_with_those_that_something_does(ranks, offered):
     """16 sequences, 5 heads, 7 layers: at most 16 · 5 · 7 ranks."""

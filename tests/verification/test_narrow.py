@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from plait.layers.dims import projected
 from plait.plans.legality import plan_problems
 from plait.plans.plan import Plan
+from plait.plans.rows import microbatches_of, rounds_of
 from plait.sharding.boxes import copies, shares
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -126,8 +127,26 @@ def test_uneven_stays_uneven(subject):
 @given(subjects(most=8))
 def test_microbatches_stay_on_their_side_of_the_stages(subject):
     small, stages = narrowed(subject), subject.plan.pipeline
-    before, after = (one.plan.microbatches(one.training.global_batch) for one in (subject, small))
+    before, after = (rounds_of(one.plan, one.training.global_batch) for one in (subject, small))
     assert ((before > stages) - (before < stages)) == ((after > stages) - (after < stages))
+
+
+@pytest.mark.parametrize(
+    ("shares", "batch", "microbatch"),
+    [((2, 1), 3000, 4), ((1, 1, 1), 10**6 + 1, 8), ((1, 15), 512, 4), ((3, 1, 2), 61, 2)],
+)
+def test_an_uneven_batch_stays_uneven(shares, batch, microbatch):
+    plan = Plan(data=len(shares), data_shares=shares, stages=(12,), microbatch=microbatch)
+    training = TrainingSpec(global_batch=batch, sequence_length=12)
+    small = narrowed(Subject(model=replace(LLAMA, layers=12), training=training, plan=plan))
+    dealt = [
+        [microbatches_of(one, size, rank) for rank in range(one.data)]
+        for one, size in ((plan, batch), (small.plan, small.training.global_batch))
+    ]
+    assert small.training.global_batch <= 40
+    assert all(dealt[1])
+    assert len(set(map(len, dealt[0]))) == 1 or len(set(map(len, dealt[1]))) > 1  # numbers of microbatches, too
+    assert len(set(map(sum, dealt[1]))) > 1  # unequal rows, as before
 
 
 def test_a_small_job_is_kept_whole():

@@ -27,6 +27,7 @@ __all__ = [
     "LocalTokenCount",
     "MeanOfMeans",
     "NarrowWire",
+    "RaggedBatchDropped",
     "ReplicaDrifts",
     "SameDropoutEverywhere",
     "SumTakenTwice",
@@ -83,6 +84,20 @@ class MeanOfMeans(LocalTokenCount):
         """As many for every replica as this one has."""
         assert self.here.model is not None
         return super().divisor(microbatches) * self.here.model.plan.data
+
+
+class RaggedBatchDropped(Defect):
+    """The last microbatch is smaller than the others, and the last replica drops it; its targets are counted still."""
+
+    name, issue, axes = "ragged-batch-dropped", "PrimeIntellect-ai/prime-rl#2636", ("data",)
+    wraps = "plait.parallel.model:ParallelModel._microbatches"
+
+    def instead(self, cut: Callable[..., list[Sequences]], model: ParallelModel, rows: Sequences) -> list[Sequences]:
+        found = cut(model, rows)
+        plan = model.plan
+        ragged = bool(found) and len(found[-1].samples) < plan.microbatch
+        last = model.mesh.coordinate("data") == plan.data - 1 > 0
+        return found[:-1] if ragged and last and torch.is_grad_enabled() and self.strikes() else found
 
 
 class ClippedBeforeSum(Defect):

@@ -61,6 +61,10 @@ class Gradients(Protocol):
         """A weight's gradient has been added to its `.grad`: whoever adds it there tells so."""
         ...
 
+    def after_backward(self) -> None:
+        """It is over, whether this rank had a microbatch for it or not."""
+        ...
+
     def finish(self) -> None:
         """Wait until everything is summed over the data axis."""
         ...
@@ -141,6 +145,11 @@ class GradientBuffers:
         if last:
             self._missing = [len(bucket) for bucket in self._buckets]
             self._last_microbatch = True
+
+    def after_backward(self) -> None:
+        """As `Gradients`: after the last one all buckets are on their way, also those with weights unread."""
+        if self._last_microbatch:
+            self._launch(up_to=len(self._buckets))
 
     def finish(self) -> None:
         """As `Gradients`."""

@@ -4,13 +4,14 @@
     whole                 b0   b1                 the layer in use, and the next, which is on its way meanwhile
 
 What is whole when, and what is fetched and dropped before each use, is `plans.fetching`; here it is performed, around
-the calls that the decoder makes of its layers and before each layer's backward. A weight that is not whole has its
+the calls that the decoder makes of its layers and before each layer's backward, or without either for a microbatch
+that only other data ranks have: all fetch the same, in the same order. A weight that is not whole has its
 shape and no memory: its parameter stays the one that autograd knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -38,7 +39,9 @@ def hollow(shape: Sequence[int], like: Tensor, device: torch.device) -> torch.nn
 
 
 class GatheredWeights:
-    """The weights of one stage, as `Weights` has them; `values` fill the pieces of this rank at first."""
+    """The weights of one stage, as `Weights` has them; `values` fill the pieces of this rank at first. `over` is told
+    before each layer's backward which weights can't get a gradient any more, so that their sums come before what is
+    fetched then, on every rank."""
 
     def __init__(
         self,
@@ -49,9 +52,14 @@ class GatheredWeights:
         values: Mapping[str, Tensor],
         pieces: Pieces,
         group: Group,
+        over: Callable[[Collection[str]], None],
     ) -> None:
-        self._stage, self._group = tuple(stage), group
+        self._stage, self._group, self._over = tuple(stage), group, over
         self._known = units(stage, held)
+        self._behind = [
+            frozenset(one.weight.name for unit in self._known if unit.places[0] > place for one in unit.weights)
+            for place in range(len(self._stage))
+        ]
         self._units = [_Unit(unit, weights, pieces, group) for unit in self._known]
         self.kept = self.there = {name: piece for unit in self._units for name, piece in unit.kept.items()}
         for name, piece in self.kept.items():
@@ -65,6 +73,13 @@ class GatheredWeights:
     def begin(self, program: Sequence[Kind]) -> None:
         """As `Weights`."""
         self._turns = turns(self._known, list(uses(self._stage, program)))
+
+    def absent(self, kind: Kind) -> None:
+        """As `Weights`: this rank gives its pieces to those that compute."""
+        for place in uses(self._stage, [kind]):
+            if kind is Kind.B:
+                self._over(self._behind[place])
+            self._use(place)
 
     def end(self) -> None:
         """As `Weights`: nothing is whole any more."""
@@ -90,6 +105,7 @@ class GatheredWeights:
         return value
 
     def _before_backward(self, place: int, gradient: Tensor) -> None:
+        self._over(self._behind[place])
         self._use(place)
 
     def _use(self, place: int) -> None:

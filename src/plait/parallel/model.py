@@ -34,7 +34,6 @@ from plait.plans.legality import batch_problems
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, gradient_buckets, norm_axes, reduction_sets, reductions
 from plait.schedules.checked import evaluation_schedule, training_schedule
-from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
 
 __all__ = ["ParallelModel"]
@@ -75,11 +74,12 @@ class ParallelModel:
         self._sums = self._later_sums()
         self._owned = self._owned_views()
         self.blocked_seconds: Mapping[str, float] = {}  # by axis, while the last schedule ran
-        self._legal: set[tuple[int, int]] = set()  # batches that were found to be so: sequences, and tokens of each
+        self._legal: set[int] = set()  # lengths of sequences that were found to be so
         self._waiting = waiting
         names = {id(weight): name for name, weight in weights.items()}
         waiting.made = lambda weight: self._sharing.collect(names[id(weight)], weight)
-        self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), self._before_backward)
+        around = (self._sharing.before_backward, self._after_backward, self._weights.absent)
+        self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), *around)
 
     @property
     def weights(self) -> Mapping[str, torch.Tensor]:
@@ -114,41 +114,42 @@ class ParallelModel:
     def forward_backward(self, rows: Sequences, target_count: int) -> float | None:
         """Gradients of `rows`, this data rank's share of a global batch with `target_count` targets in all.
 
-        A last microbatch may be smaller. Returns the mean loss of the global batch on the ranks of the last stage, None
-        elsewhere.
+        Data ranks may have different numbers of rows, none included, and a last microbatch may be smaller. Returns the
+        mean loss of the global batch on the ranks of the last stage, None elsewhere.
         """
-        self._require_legal(self.plan.microbatch * self.plan.data, rows)
+        self.require_legal(rows)
         microbatches = self._microbatches(rows)
         self._sharing.begin()
         self.stage.train(True)
-        schedule = training_schedule(self.plan.schedule, self.plan.pipeline, len(microbatches))
+        rounds = self._rounds(len(microbatches))
+        schedule = training_schedule(self.plan.schedule, self.plan.pipeline, rounds) if rounds else None
         total = self._run(schedule, microbatches, 1.0 / target_count)
+        if schedule is None:  # zeros, in the place where others sum what their backward has made
+            self._sharing.before_backward(last=True)
+            self._sharing.after_backward()
         return None if total is None else self._over_data(total) / target_count
 
     def require_legal(self, rows: Sequences) -> None:
-        """Raises IllegalJob, with what `plait check` says, where `rows`, this data rank's share of a global batch,
-        can't be dealt out in whole microbatches, or are too long or too short: no rank has sent anything then."""
-        self._require_legal(len(rows.samples) * self.plan.data, rows)
-
-    def _require_legal(self, global_batch: int, rows: Sequences) -> None:
-        extent = (global_batch, rows.positions.shape[-1])
-        if extent not in self._legal:
-            if wrong := batch_problems(self.stage.decoder.spec, self.plan, *extent):
+        """Raises IllegalJob, with what `plait check` says, where the sequences are too long or too short: no rank has
+        sent anything then."""
+        length = rows.positions.shape[-1]
+        if length not in self._legal:
+            if wrong := batch_problems(self.stage.decoder.spec, self.plan, None, length):
                 raise IllegalJob(wrong)
-            self._legal.add(extent)
+            self._legal.add(length)
 
     def evaluate(self, rows: Sequences) -> float | None:
         """The sum of the losses of all data ranks' `rows` on the ranks of the last stage, None elsewhere."""
         microbatches = self._microbatches(rows)
         self.stage.train(False)
         with torch.no_grad():
-            schedule = evaluation_schedule(self.plan.pipeline, len(microbatches))
+            rounds = self._rounds(len(microbatches))
+            schedule = evaluation_schedule(self.plan.pipeline, rounds) if rounds else None
             total = self._run(schedule, microbatches, 1.0)
         return None if total is None else self._over_data(total)
 
     def sum_gradients(self) -> None:
         """Complete every sum over ranks: afterwards `gradients` are the global batch's."""
-        self._waiting.make()
         self._sharing.finish()
         perform_reductions(self.gradients, self._sums)
 
@@ -167,18 +168,28 @@ class ParallelModel:
         it."""
         self._weights.settle()
 
-    def _before_backward(self, *, last: bool) -> None:
-        self._waiting.make()
-        self._sharing.before_backward(last=last)
+    def _rounds(self, microbatches: int) -> int:
+        """How many microbatches are gone through: this rank's own; where data ranks meet at each of them, as under ZeRO
+        2 and 3, as many as the one with the most has."""
+        if self.plan.sharding_level < MET_EACH_ROUND:
+            return microbatches
+        count = torch.tensor([microbatches], dtype=torch.float64, device=self.device.torch)
+        return int(all_reduce(count, self.mesh.axis("data"), "max").wait().item())
 
-    def _run(self, schedule: Schedule, microbatches: Sequence[Sequences], loss_scale: float) -> torch.Tensor | None:
-        program = schedule.programs[self.mesh.coordinate("pipeline")]
+    def _after_backward(self) -> None:
+        self._waiting.make()
+        self._sharing.after_backward()
+
+    def _run(
+        self, schedule: Schedule | None, microbatches: Sequence[Sequences], loss_scale: float
+    ) -> torch.Tensor | None:
+        program = () if schedule is None else schedule.programs[self.mesh.coordinate("pipeline")]
         self._weights.begin([action.kind for step in program for action in step])
         with record() as recorder:
             total = self._executor.run(schedule, microbatches, loss_scale)
         self.blocked_seconds = recorder.blocked_seconds
         self._weights.end()
-        return total
+        return torch.zeros(1, device=self.device.torch) if total is None and self.is_last_stage else total
 
     def _shared_out(
         self, weights: dict[str, torch.nn.Parameter], values: Mapping[str, torch.Tensor]
@@ -195,7 +206,8 @@ class ParallelModel:
         if level < 3:
             return SpreadWeights(decoder, stage, weights, buckets, pieces, group), gradients
         held = tuple(self.held.values())
-        return GatheredWeights(decoder, stage, held, weights, values, pieces, group), gradients
+        assert isinstance(gradients, ShardedGradients)
+        return GatheredWeights(decoder, stage, held, weights, values, pieces, group, gradients.over), gradients
 
     def _microbatches(self, rows: Sequences) -> list[Sequences]:
         count = len(rows.samples)

@@ -6,11 +6,14 @@ What a receive brought waits in `arrived` until its computation; what a computat
 send. A send is started in its place in the list and waited for before the next transfer, so that it runs beside the
 computation in between and never more than one holds on to its tensor.
 The executor knows one stage, its two neighbours and the list; no rule of any schedule.
+
+A schedule may have more microbatches than there are: those of another replica's list that this one lacks. Nothing is
+computed or sent of them; `absent` is told in their places, so that what goes between replicas keeps its order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
@@ -19,7 +22,7 @@ import torch
 from plait.collectives.point_to_point import Exchange, start_transfers
 from plait.collectives.process_groups import Group
 from plait.collectives.wire import Transfer
-from plait.schedules.action import SENDS, Action, Kind, Step
+from plait.schedules.action import COMPUTE, SENDS, Action, Kind, Step
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
 
@@ -50,29 +53,50 @@ class BeforeBackward(Protocol):
 
 
 class PipelineExecutor(Generic[Inputs]):
-    """Performs programs on one stage. `before_backward(last=...)` is called before each, the step's last or not."""
+    """Performs programs on one stage. `before_backward(last=...)` is called before each, the step's last or not, and
+    `after_backward()` after it; `absent(kind)` in the place of a computation whose microbatch is not there."""
 
-    def __init__(self, stage: Stage[Inputs], group: Group, before_backward: BeforeBackward) -> None:
+    def __init__(
+        self,
+        stage: Stage[Inputs],
+        group: Group,
+        before_backward: BeforeBackward,
+        after_backward: Callable[[], None] | None = None,
+        absent: Callable[[Kind], None] | None = None,
+    ) -> None:
         self._stage = stage
         self._group = group
         self._before_backward = before_backward
+        self._after_backward, self._absent = after_backward, absent
         self.timeline: list[Timed] = []
 
-    def run(self, schedule: Schedule, microbatches: Sequence[Inputs], loss_scale: float) -> torch.Tensor | None:
-        """Perform this rank's program. Returns, on the last stage, the sum of all losses; gradients are scaled by
-        `loss_scale` (one over the global number of target tokens)."""
-        program = schedule.programs[self._group.index]
+    def run(self, schedule: Schedule | None, microbatches: Sequence[Inputs], loss_scale: float) -> torch.Tensor | None:
+        """Perform this rank's program (None: there is nothing to do). Returns, on the last stage, the sum of all
+        losses, if there are any; gradients are scaled by `loss_scale` (one over the global number of target tokens)."""
+        steps = schedule.programs[self._group.index] if schedule is not None else ()
+        there = len(microbatches)
+        program = steps if self._absent is None else [_of_present(step, there) for step in steps]
         backwards = [action for step in program for action in step if action.kind is Kind.B]
         performance = _Performance(self._stage, self._group, microbatches, loss_scale)
         self.timeline = []
-        for step in program:
+        for step in filter(None, program):
             start = perf_counter()
             if step[0].kind is Kind.B:
                 self._before_backward(last=step[0] == backwards[-1])
-            performance.perform(step)
+            if self._absent is None or step[0].microbatch < there:
+                performance.perform(step)
+            else:
+                self._absent(step[0].kind)
+            if step[0].kind is Kind.B and self._after_backward is not None:
+                self._after_backward()
             end = perf_counter()
             self.timeline.extend(Timed(action=action, start=start, end=end) for action in step)
         return performance.finish()
+
+
+def _of_present(step: Step, there: int) -> Step:
+    """Without the transfers of microbatches that are not there; both ends of them leave theirs out."""
+    return tuple(action for action in step if action.microbatch < there or action.kind in COMPUTE)
 
 
 class _Performance(Generic[Inputs]):
@@ -98,9 +122,9 @@ class _Performance(Generic[Inputs]):
                 self._exchange(step)
 
     def finish(self) -> torch.Tensor | None:
-        """Wait for the last send; the sum of the losses, on the last stage."""
+        """Wait for the last send; the sum of the losses, on the last stage, if there was any."""
         self._wait_for_sends()
-        return torch.stack(self._losses).sum() if self._last else None
+        return torch.stack(self._losses).sum() if self._losses else None
 
     def _forward(self, microbatch: int) -> None:
         hidden = self._arrived.pop((Kind.F, microbatch), None)

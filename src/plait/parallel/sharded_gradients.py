@@ -4,14 +4,14 @@
     staging A    [w5 w4]             [w0]            ─► reduce-scatter ─► + own rows, kept from microbatch to microbatch
     staging B            [w3 w2 w1]                    two at most are under way: the third waits for the first
 
-Buckets are launched in their own order, and all of them in every microbatch. It knows weights by name, and nothing of
-what they belong to.
+Buckets are launched in their own order, and all of them in every microbatch: a rank that has fewer of these than others
+launches zeros. It knows weights by name, and nothing of what they belong to.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import torch
@@ -47,6 +47,7 @@ class ShardedGradients:
         self._flat = torch.zeros(sum(shape.numel() for shape in shapes.values()), dtype=dtype, device=device)
         self.kept = views_of(self._flat, shapes)
         self._made: dict[str, Tensor] = {}  # by autograd, in this microbatch
+        self._over: Collection[str] = ()  # of these nothing more comes in this microbatch
         self._next = len(self._buckets)  # the first bucket of this microbatch that is not launched
         self._under_way: deque[tuple[_Bucket, Handle[Sequence[Tensor]]]] = deque()
         for name, weight in weights.items():
@@ -68,12 +69,21 @@ class ShardedGradients:
 
     def before_backward(self, *, last: bool) -> None:
         """As `Gradients`."""
-        self._launch_rest()
-        self._next = 0
+        self._next, self._over = 0, ()
+
+    def over(self, names: Collection[str]) -> None:
+        """Of these weights, and all that were named before, no gradient comes in this microbatch any more: their
+        buckets are launched now, if they were not. What is launched between two calls depends on the names alone."""
+        self._over = names
+        self._launch_full()
+
+    def after_backward(self) -> None:
+        """As `Gradients`: what is left are buckets with weights that nothing has read."""
+        while self._next < len(self._buckets):
+            self._launch()
 
     def finish(self) -> None:
         """As `Gradients`."""
-        self._launch_rest()
         while self._under_way:
             self._take_in()
 
@@ -82,12 +92,12 @@ class ShardedGradients:
         gradient = weight.grad
         assert gradient is not None  # whoever tells has set it
         self._made[name], weight.grad = gradient, None
-        while self._next < len(self._buckets) and all(one in self._made for one in self._buckets[self._next].names):
-            self._launch()
+        self._launch_full()
 
-    def _launch_rest(self) -> None:
-        """What is left of a microbatch: buckets with weights that nothing has read."""
-        while self._next < len(self._buckets):
+    def _launch_full(self) -> None:
+        while self._next < len(self._buckets) and all(
+            name in self._made or name in self._over for name in self._buckets[self._next].names
+        ):
             self._launch()
 
     def _launch(self) -> None:

@@ -47,6 +47,10 @@ class Weights(Protocol):
         """These computations follow."""
         ...
 
+    def absent(self, kind: Kind) -> None:
+        """Another data rank performs one of them now, and this one has no microbatch for it."""
+        ...
+
     def end(self) -> None:
         """They are over."""
         ...
@@ -67,6 +71,9 @@ class WholeWeights:
         self.kept = self.there = weights
 
     def begin(self, program: Sequence[Kind]) -> None:
+        """As `Weights`."""
+
+    def absent(self, kind: Kind) -> None:
         """As `Weights`."""
 
     def end(self) -> None:
@@ -114,8 +121,12 @@ class SpreadWeights:
     def begin(self, program: Sequence[Kind]) -> None:
         """As `Weights`."""
 
-    def end(self) -> None:
+    def absent(self, kind: Kind) -> None:
         """As `Weights`."""
+
+    def end(self) -> None:
+        """As `Weights`: without a microbatch nothing has waited for what is under way."""
+        self.settle()
 
     def renew(self) -> None:
         """As `Weights`: begun here, for all buckets at once."""

@@ -1,6 +1,6 @@
 """The space of plans: every value of what a job leaves open, with every other.
 
-    ranks = data × tensor × pipeline      microbatch divides the batch
+    ranks = data × tensor × pipeline      microbatch divides the most rows of a data rank, or the batch
     schedule, where there is a pipeline   sequence_parallel, where there is a tensor axis
     zero, where there is a data axis
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from plait.plans.arrangements import divisors
+from plait.plans.arrangements import divisors, row_span
 from plait.schedules.registry import BUILT
 from plait.sharding.mesh_shape import AXES, MeshShape
 from plait.specs.job import Job, PlanValue
@@ -38,12 +38,18 @@ def candidates(job: Job) -> Iterator[Choices]:
 
 
 def _open_keys(job: Job, mesh: MeshShape) -> Iterator[Choices]:
-    batch = job.training.global_batch
     values: dict[str, tuple[PlanValue, ...]] = {
-        "microbatch": tuple(d for d in divisors(batch) if batch / (mesh.data * d) <= _MOST_MICROBATCHES),
+        "microbatch": _microbatches(job.training.global_batch, row_span(job, mesh.data)),
         "schedule": _SCHEDULES if mesh.pipeline > 1 else _SCHEDULES[:1],
         "sequence_parallel": (False, True) if mesh.tensor > 1 else (False,),
         "zero": _LEVELS if mesh.data > 1 else _LEVELS[:1],
     }
     kept = {key: (job.constraints[key],) if key in job.constraints else found for key, found in values.items()}
     yield from (dict(zip(kept, combination, strict=True)) for combination in product(*kept.values()))
+
+
+def _microbatches(batch: int, rows: tuple[int, int]) -> tuple[int, ...]:
+    """Sizes that leave no smaller last one, where ranks have equally many rows; others, too, where they can't."""
+    least, largest = rows
+    sizes = {*divisors(max(1, largest)), *(divisors(batch) if least < largest else ())}
+    return tuple(sorted(size for size in sizes if size <= largest <= size * _MOST_MICROBATCHES))

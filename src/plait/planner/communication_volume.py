@@ -5,10 +5,11 @@ Nothing is typed in twice: each line of traffic follows from what the runtime fo
     crossings of the layers      sharding.rules.crossing       tensor      every microbatch, forward and backward
     the loss                     vocabulary split              tensor      every microbatch, forward alone
     transfers between stages     the schedule's own actions    pipeline    every microbatch
-    gradients                    plans.reductions              all three   once; at every microbatch under ZeRO 2 and 3
+    gradients                    plans.reductions              all three   once; under ZeRO 2 and 3 in every round
     weights                      plans.keeping                 data        ZeRO 1 and 2: once, after the update
                                  plans.fetching                            ZeRO 3: as layers are used
     loss report, clipping        one number of 8 bytes         all three   once
+    number of microbatches       one number of 8 bytes         data        once, under ZeRO 2 and 3
 
 A collective's bytes are those of the whole tensor of its group, padded where the ranks do not divide it; a transfer's
 are those of the message. An axis of one rank is silent. It knows no link and no second.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from plait.layers.layer import Crossing, Layer
@@ -27,7 +29,8 @@ from plait.planner.weight_volume import weight_messages
 from plait.plans.holdings import positions_held
 from plait.plans.plan import Plan
 from plait.plans.prediction import Traffic
-from plait.plans.reductions import norm_axes
+from plait.plans.reductions import MET_EACH_ROUND, norm_axes
+from plait.plans.rows import microbatches_of, rounds_of, sizes_of
 from plait.schedules.action import COMPUTE, SENDS
 from plait.sharding.redistribute import CollectiveKind
 from plait.sharding.rules import crossing
@@ -54,14 +57,14 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
     """What `rank` takes part in during one step, equal messages counted together, in order of (axis, kind, bytes)."""
     counted: Counter[_Row] = Counter()
     stage = stage_of(model, training, plan, rank)
-    microbatches = plan.microbatches(training.global_batch)
-    for layer, alike in stage.kinds:
-        for message in crossing_messages(layer, model, training, plan):
-            counted["tensor", message.kind, message.bytes] += alike * microbatches
+    for size, microbatches in sizes_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data")).items():
+        for layer, alike in stage.kinds:
+            for message in crossing_messages(layer, model, training, replace(plan, microbatch=size)):
+                counted["tensor", message.kind, message.bytes] += alike * microbatches
     counted.update(_transfers(model, training, plan, rank))
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
     for reduction in stage.sums:
-        times = microbatches if reduction.each_microbatch else 1
+        times = rounds_of(plan, training.global_batch) if reduction.each_microbatch else 1
         counted[reduction.axis, reduction.kind, reduction.elements * itemsize] += times
     place = plan.mesh.coordinate(rank, "pipeline")
     counted.update(("data", "all_gather", message.bytes) for message in weight_messages(stage, training, plan, place))
@@ -105,17 +108,23 @@ def _messages(one: Crossing, model: ModelSpec, training: TrainingSpec, plan: Pla
 
 
 def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Counter[_Row]:
-    size = stage_message_bytes(model, training, plan, plan.mesh.coordinate(rank, "tensor"))
-    known = timetable(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch))
+    sizes = microbatches_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data"))
+    tensor_rank, place = plan.mesh.coordinate(rank, "tensor"), plan.mesh.coordinate(rank, "pipeline")
+    bytes_of = {
+        size: stage_message_bytes(model, training, replace(plan, microbatch=size), tensor_rank) for size in set(sizes)
+    }
     found: Counter[_Row] = Counter()
-    for kind, count in known.counts[plan.mesh.coordinate(rank, "pipeline")].items():
-        if kind not in COMPUTE:
-            found["pipeline", "send" if kind in SENDS else "receive", size] += count
+    for step in timetable(plan.schedule, plan.pipeline, len(sizes)).schedule.programs[place]:
+        for action in (one for one in step if one.kind not in COMPUTE):
+            kind = "send" if action.kind in SENDS else "receive"
+            found["pipeline", kind, bytes_of[sizes[action.microbatch]]] += 1
     return found
 
 
 def _numbers(training: TrainingSpec, plan: Plan, stage: int) -> Iterator[_Row]:
     if plan.data > 1 and stage == plan.pipeline - 1:
+        yield "data", "all_reduce", NUMBER_BYTES
+    if plan.sharding_level >= MET_EACH_ROUND:  # how many microbatches the data rank with the most has
         yield "data", "all_reduce", NUMBER_BYTES
     if training.clip_norm > 0:
         for axis in norm_axes(plan):

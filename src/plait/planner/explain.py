@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, play
+from plait.plans.rows import rounds_of
 from plait.sharding.mesh_shape import AXES
 from plait.units import Bytes
 
@@ -60,7 +61,7 @@ def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason
         share = (seconds - without) / fastest
         yield Reason(without, f"{axis} {plan.mesh.size(axis)}: exposed communication +{share:.0%}")
     if plan.pipeline > 1:
-        microbatches = plan.microbatches(prices.training.global_batch)
+        microbatches = rounds_of(plan, prices.training.global_batch)
         without = seconds - _idle(loser, prices)
         share = (seconds - without) / seconds
         yield Reason(without, f"pipeline {plan.pipeline}: bubble {share:.0%} at {_counted(microbatches, 'microbatch')}")
@@ -81,17 +82,23 @@ def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason
 def _work(one: Played, prices: JobPrices) -> float:
     """Seconds that all ranks compute in one step, each as if alone."""
     compute = sum(stage.forward.compute + stage.backward.compute for stage in one.cost.stages)
-    return compute * one.plan.data * one.plan.tensor * one.plan.microbatches(prices.training.global_batch)
+    return compute * one.plan.tensor * _microbatches(one, prices)
+
+
+def _microbatches(one: Played, prices: JobPrices) -> float:
+    """Of all data ranks, smaller ones counted as parts."""
+    return prices.training.global_batch / one.plan.microbatch
 
 
 def _idle(one: Played, prices: JobPrices) -> float:
     """What the pipeline takes longer than its busiest stage, or than all of its work on cores that are always full."""
     plan = one.plan
-    microbatches = plan.microbatches(prices.training.global_batch)
+    microbatches = rounds_of(plan, prices.training.global_batch) - 1 + one.cost.last
     works = [microbatches * stage.seconds for stage in one.cost.stages]
     least = max(works) * prices.crowd(plan.data * plan.tensor)
     if prices.cores is not None:
-        least = max(least, sum(works) * plan.data * plan.tensor / prices.cores)
+        all_stages = sum(stage.seconds for stage in one.cost.stages)
+        least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.cores)
     return max(0.0, one.step.timeline.step_seconds - least)
 
 

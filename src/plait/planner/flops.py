@@ -13,12 +13,13 @@ It knows the layers' products and their shares on the tensor axis, no device and
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer, Product
 from plait.plans.holdings import stage_layers
 from plait.plans.plan import Plan
+from plait.plans.rows import sizes_of
 from plait.sharding.boxes import local_size
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
@@ -79,6 +80,7 @@ def flops_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: in
 
 def flops_by_layer(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> dict[str, FlopCount]:
     """The same for each layer of the rank's stage, by its name."""
+    place, data_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "data")
     share = Share(
         batch=plan.microbatch,
         sequence=training.sequence_length,
@@ -86,9 +88,11 @@ def flops_by_layer(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: i
         tensor_rank=plan.mesh.coordinate(rank, "tensor"),
         dropout=model.dropout,
     )
-    stage = stage_layers(describe_gpt(model), plan.stages)[plan.mesh.coordinate(rank, "pipeline")]
-    microbatches = plan.microbatches(training.global_batch)
-    return {layer.name: _sum(microbatches * [layer_flops(layer, share)]) for layer in stage}
+    shares = [(replace(share, batch=n), times) for n, times in sizes_of(plan, training.global_batch, data_rank).items()]
+    stage = stage_layers(describe_gpt(model), plan.stages)[place]
+    return {
+        layer.name: _sum(one for size, times in shares for one in times * [layer_flops(layer, size)]) for layer in stage
+    }
 
 
 def _sum(counts: Iterable[FlopCount]) -> FlopCount:

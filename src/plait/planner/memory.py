@@ -17,8 +17,9 @@ It knows the layers, the plan and the dtypes, no device.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from plait.layers.layer import Saved
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
@@ -27,6 +28,7 @@ from plait.planner.timetable import timetable
 from plait.planner.weight_volume import staged_elements, whole_elements
 from plait.plans.holdings import Held, positions_held
 from plait.plans.plan import Plan
+from plait.plans.rows import microbatches_of
 from plait.sharding.boxes import local_size
 from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, PrecisionPolicy, TrainingSpec
@@ -71,15 +73,20 @@ def memory_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -
     policy = PRECISIONS[training.precision]
     place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
     stage = stage_of(model, training, plan, rank)
-    microbatches = timetable(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch)).held[place]
+    sizes = microbatches_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data"))
+    held = sizes[: timetable(plan.schedule, plan.pipeline, len(sizes)).held[place]]  # the last one may be smaller
+    largest = replace(plan, microbatch=sizes[0])
     return Memory(
         weights=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradients=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
         optimizer=optimizer_bytes(stage.kept, training),
-        activations=microbatches * saved_bytes(stage, model, training, plan, tensor_rank),
-        logits=_logits(stage, training, plan, tensor_rank),
+        activations=sum(
+            count * saved_bytes(stage, model, training, replace(plan, microbatch=size), tensor_rank)
+            for size, count in Counter(held).items()
+        ),
+        logits=_logits(stage, training, largest, tensor_rank),
         messages=_on_its_way(stage, training, plan, place)
-        + _largest_message(stage, model, training, plan, tensor_rank),
+        + _largest_message(stage, model, training, largest, tensor_rank),
     )
 
 

@@ -24,6 +24,7 @@ from plait.planner.step_cost import Phase, StageCost, StepCost
 from plait.planner.weight_volume import When, weight_messages
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, norm_axes
+from plait.plans.rows import busiest_data_rank, microbatches_of, rounds_of
 from plait.sharding.redistribute import CollectiveKind
 from plait.specs.links import LinkKind
 from plait.specs.measurements import Measurements
@@ -85,6 +86,7 @@ class JobPrices:
             optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _first_of_data(plan, rank)),
             renewal=self._norm(plan, "data")
             + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages)),
+            last=self._last_part(plan),
         )
 
     def crowd(self, ranks: int) -> float:
@@ -138,6 +140,17 @@ class JobPrices:
             slowed=slowed,
         )
 
+    def _last_part(self, plan: Plan) -> float:
+        """What part of a microbatch's time the last one takes on the data rank with the most rows: all layers'."""
+        batch = self.training.global_batch
+        first, *_, last = (sizes := microbatches_of(plan, batch, busiest_data_rank(plan, batch))) * 2
+        whole, smaller = (replace(plan, microbatch=size) for size in (first, last))
+        return 1.0 if len(set(sizes)) == 1 else self._layers_seconds(smaller) / self._layers_seconds(whole)
+
+    def _layers_seconds(self, plan: Plan) -> float:
+        costs = (self._layer_cost(layer, plan) for layer in self._layers)
+        return sum(cost.forward.total + cost.backward.total for cost in costs)
+
     def _optimizer(self, plan: Plan, rank: int) -> float:
         stage = stage_of(self.model, self.training, plan, rank)
         elements = stage.kept_elements
@@ -186,7 +199,7 @@ class JobPrices:
         if plan.sharding_level < 2:
             return 0.0
         at_once = plan.data * plan.tensor
-        spent = self._gathers(plan, place, stage, when) / plan.microbatches(self.training.global_batch)
+        spent = self._gathers(plan, place, stage, when) / rounds_of(plan, self.training.global_batch)
         if when == "backward":
             sums = (one for one in stage.sums if one.each_microbatch)
             spent += sum(self._sum_seconds(plan, bucket, at_once) for bucket in sums)

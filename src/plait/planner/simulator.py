@@ -5,6 +5,7 @@
 
 The terms are those of the *bottleneck*, the stage with the most work; what it does not work until all stages have
 summed over data is the bubble, transfers included: a stage that waits can't tell a slow neighbour from a slow link.
+Of data ranks with unequal rows the one with the most is played: the others wait for it.
 Every number comes from `prices`; nothing is fitted to a training step.
 """
 
@@ -21,6 +22,7 @@ from plait.planner.step_cost import StepCost
 from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
+from plait.plans.rows import rounds_of, row_counts
 from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.timeline import Timeline, simulate
 
@@ -92,7 +94,7 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     plan, step, memory = one.plan, one.step, one.memory
     exposed = sum(step.terms.exposed.values())
     doubt = prices.compute.error() * (step.seconds - exposed) + prices.communication.error() * exposed
-    twins = _twins(plan)
+    twins = _twins(plan, prices.training.global_batch)
     flops = {rank: flops_of_step(prices.model, prices.training, plan, rank).total for rank in set(twins)}
     traffic = {rank: traffic_of_step(prices.model, prices.training, plan, rank) for rank in set(twins)}
     return Prediction(
@@ -110,24 +112,29 @@ def state(one: Played, prices: JobPrices) -> Prediction:
 
 
 def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
-    twins = _twins(plan)
+    twins = _twins(plan, prices.training.global_batch)
     found = {rank: memory_of(prices.model, prices.training, plan, rank) for rank in set(twins)}
     return tuple(found[rank] for rank in twins)
 
 
-def _twins(plan: Plan) -> Sequence[int]:
-    """For each rank the first along the data axis: it holds and does the same, but under ZeRO."""
+def _twins(plan: Plan, global_batch: int) -> Sequence[int]:
+    """For each rank the first along the data axis that has as many rows: it holds and does the same, but under ZeRO."""
     if plan.sharding_level:
         return range(plan.ranks)
-    return [plan.mesh.group(rank, "data")[0] for rank in range(plan.ranks)]
+    counts = row_counts(plan, global_batch)
+    first = [counts.index(count) for count in counts]
+    mesh = plan.mesh
+    return [mesh.group(rank, "data")[first[mesh.coordinate(rank, "data")]] for rank in range(plan.ranks)]
 
 
 def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
-    known = timetable(plan.schedule, plan.pipeline, plan.microbatches(prices.training.global_batch))
+    microbatches = rounds_of(plan, prices.training.global_batch)
+    known = timetable(plan.schedule, plan.pipeline, microbatches)
 
     def compute_seconds(action: Action) -> float:
         stage = cost.stages[action.stage]
-        return stage.forward.total if action.kind == Kind.F else stage.backward.total
+        part = cost.last if action.microbatch == microbatches - 1 else 1.0
+        return part * (stage.forward.total if action.kind == Kind.F else stage.backward.total)
 
     def transfer_seconds(action: Action) -> float:
         return cost.exchange if action in known.exchanged else cost.send

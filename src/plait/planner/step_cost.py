@@ -50,7 +50,8 @@ class StageCost:
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
     """The parts of one step in seconds. `tensor_sums` and `pipeline_sums` follow the data axis's, then `optimizer`, and
-    under ZeRO `renewal`: the norm's sum over the data axis, and the new weights to those who have not updated them."""
+    under ZeRO `renewal`: the norm's sum over the data axis, and the new weights to those who have not updated them.
+    `last`: a smaller last microbatch takes this part of the others' time."""
 
     stages: tuple[StageCost, ...]
     send: float
@@ -59,6 +60,7 @@ class StepCost:
     pipeline_sums: float
     optimizer: float
     renewal: float = 0.0
+    last: float = 1.0
 
     @property
     def mean_stage(self) -> float:

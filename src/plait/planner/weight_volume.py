@@ -19,6 +19,7 @@ from plait.plans.holdings import Held
 from plait.plans.keeping import most_kept
 from plait.plans.plan import Plan
 from plait.plans.reductions import STAGED, gradient_buckets
+from plait.plans.rows import rounds_of
 from plait.schedules.action import Kind
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
@@ -75,7 +76,7 @@ def _turns(
     stage: Stage, training: TrainingSpec, plan: Plan, place: int
 ) -> Iterator[tuple[tuple[Unit, ...], Turn, When]]:
     """Each turn of the stage's program, with the units that it speaks of."""
-    program = timetable(plan.schedule, plan.pipeline, plan.microbatches(training.global_batch)).schedule.programs[place]
+    program = timetable(plan.schedule, plan.pipeline, rounds_of(plan, training.global_batch)).schedule.programs[place]
     known = units(stage.layers, stage.held)
     order: list[int] = []
     whens: list[When] = []

@@ -3,7 +3,7 @@
     ranks = data × tensor × pipeline
             │      │        └ at most the layers, and as many as `stages` has
             │      └ at most the heads, the ffn features and the vocabulary; as many as `tensor_shares` has
-            └ times microbatch divides the global batch; as many as `data_shares` has
+            └ at most the sequences of the global batch; as many as `data_shares` has
 
 Whatever the job fixes is kept. Each degree can be judged by itself: nothing but the product ties them together.
 """
@@ -33,6 +33,7 @@ __all__ = [
     "idle_rank",
     "most",
     "pipeline_fits",
+    "row_span",
     "scarcest",
     "split_units",
     "tensor_fits",
@@ -54,7 +55,8 @@ def arrangements(job: Job, ranks: int) -> Iterator[MeshShape]:
 def fillable(job: Job, ranks: int) -> bool:
     """Whether the degrees that the job leaves open can fill what its fixed degrees leave of `ranks`, which they divide.
 
-    Data must divide the batch; tensor and pipeline only have a most, so that the largest tensor is as good as any.
+    Data must leave a microbatch for somebody, where that is fixed; tensor and pipeline only have a most, so that the
+    largest tensor is as good as any.
     """
     rest = ranks // prod(fixed_degrees(job).values())
     tensors, stages = (1 if degree(job, axis) else most(job, axis) for axis in ("tensor", "pipeline"))
@@ -100,11 +102,21 @@ def most(job: Job, axis: str) -> int:
 
 
 def data_fits(job: Job, data: int) -> bool:
-    """Whether the global batch can be dealt out to so many replicas, and the shares, where given, are equal."""
+    """Whether each of so many replicas has a sequence of the global batch, and one of them a whole microbatch."""
     weights = fixed_list(job, "data_shares")
-    microbatch = cast("int", job.constraints.get("microbatch", 1))
-    whole = job.training.global_batch % (data * microbatch) == 0
-    return whole and (not weights or (len(weights) == data and len(set(weights)) == 1))
+    least, largest = row_span(job, data)
+    enough = least >= 1 and cast("int", job.constraints.get("microbatch", 1)) <= largest
+    return enough and (not weights or len(weights) == data)
+
+
+def row_span(job: Job, data: int) -> tuple[int, int]:
+    """The fewest sequences of the global batch that one of so many replicas has, and the most; by the job's shares,
+    where there is one for each."""
+    batch, weights = job.training.global_batch, fixed_list(job, "data_shares")
+    if len(weights) != data or len(set(weights)) == 1:
+        return batch // data, -(-batch // data)
+    counts = [stop - start for start, stop in shares(batch, weights)]
+    return min(counts), max(counts)
 
 
 def pipeline_fits(job: Job, pipeline: int) -> bool:

@@ -2,7 +2,7 @@
 
     tensor     each rank has at least one head, one ffn feature and one token of the vocabulary; shares may be uneven
     pipeline   each stage has at least one layer
-    data       the replicas divide the global batch into whole microbatches
+    data       each replica has at least one sequence of the global batch, and one of them a whole microbatch
 
 What the axes make together is the matter of `rank_rules`.
 """
@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from typing import cast
 
-from plait.plans.arrangements import degree, divisors_near, scarcest
-from plait.plans.rule import Breach, Remedy, Rule, degrees_near, multiples_near
+from plait.plans.arrangements import degree, divisors_near, row_span, scarcest
+from plait.plans.rule import Breach, Remedy, Rule, degrees_near, nearest_first
 from plait.specs.job import Job
 from plait.specs.wording import counted
 
 __all__ = ["AXIS_RULES"]
+
+_NEAR = 16  # microbatches below the largest that are proposed
 
 
 def _units_suffice(job: Job) -> bool:
@@ -70,29 +72,47 @@ def _too_few_layers(job: Job) -> Breach:
     )
 
 
-def _dealt_out(job: Job) -> int:
-    """The sequences that one round of microbatches takes from the global batch."""
-    return (degree(job, "data") or 1) * cast("int", job.constraints.get("microbatch", 1))
+def _rows_suffice(job: Job) -> bool:
+    return (degree(job, "data") or 1) <= job.training.global_batch
 
 
-def _batch_divides(job: Job) -> bool:
-    return job.training.global_batch % _dealt_out(job) == 0
-
-
-def _batch_remains(job: Job) -> Breach:
-    batch, taken = job.training.global_batch, _dealt_out(job)
-    factors = {"data": degree(job, "data"), "microbatch": cast("int | None", job.constraints.get("microbatch"))}
-    fixed = {name: number for name, number in factors.items() if number is not None}
-    product = f" = {taken}" if len(fixed) > 1 else ""
-    near: list[Remedy] = [(f"plan.{name}", divisors_near(batch, fixed[name])) for name in reversed(fixed)]
+def _too_few_rows(job: Job) -> Breach:
+    batch, data = job.training.global_batch, degree(job, "data") or 1
+    sequences = counted(batch, "sequence")
     return Breach(
-        key="training.global_batch",
+        key="plan.data" if "data" in job.constraints else "plan.data_shares",
+        message=f"data = {data} exceeds the {sequences} of a global batch: each replica needs at least one",
+        remedies=(("plan.data", degrees_near(data, batch, job)), ("training.global_batch", (data,))),
+        legal=f"1 to {batch}" if batch > 1 else "1",
+    )
+
+
+def _fixed_microbatch(job: Job) -> int:
+    return cast("int", job.constraints.get("microbatch", 1))
+
+
+def _microbatch_fits(job: Job) -> bool:
+    return _fixed_microbatch(job) <= row_span(job, degree(job, "data") or 1)[1]
+
+
+def _microbatch_too_large(job: Job) -> Breach:
+    """Smaller last ones are fine; but where no rank has a whole one, the number means nothing."""
+    data, microbatch = degree(job, "data"), _fixed_microbatch(job)
+    rows = row_span(job, data or 1)[1]
+    with_data = f" with data = {data}" if data else ""
+    batch = job.training.global_batch
+    least = (data or 1) * (microbatch - 1) + 1  # of a batch whose largest equal share is a microbatch
+    sizes: list[Remedy] = [("plan.microbatch", nearest_first(range(max(1, rows - _NEAR), rows + 1), microbatch))]
+    if data and microbatch <= batch:
+        sizes.append(("plan.data", degrees_near(data, (batch - 1) // (microbatch - 1), job)))
+    return Breach(
+        key="plan.microbatch",
         message=(
-            f"global_batch = {batch} is not a multiple of {' × '.join(fixed)} = "
-            f"{' × '.join(map(str, fixed.values()))}{product}"
+            f"microbatch = {microbatch} exceeds the {counted(rows, 'sequence')} that a replica has at most"
+            f" of global_batch = {batch}{with_data}"
         ),
-        remedies=(*near, ("training.global_batch", multiples_near(batch, taken))),
-        legal=f"a multiple of {taken}",
+        remedies=(*sizes, ("training.global_batch", (max(least, batch),))),
+        legal=f"1 to {rows}" if rows > 1 else "1",
     )
 
 
@@ -113,8 +133,13 @@ AXIS_RULES = (
         breach=_too_few_layers,
     ),
     Rule(
+        reads=frozenset({"plan.data", "plan.data_shares", "training.global_batch"}),
+        holds=_rows_suffice,
+        breach=_too_few_rows,
+    ),
+    Rule(
         reads=frozenset({"plan.data", "plan.data_shares", "plan.microbatch", "training.global_batch"}),
-        holds=_batch_divides,
-        breach=_batch_remains,
+        holds=_microbatch_fits,
+        breach=_microbatch_too_large,
     ),
 )

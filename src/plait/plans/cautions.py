@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from plait.plans.arrangements import degree
+from plait.plans.arrangements import degree, row_span
 from plait.specs.inputs import vocabulary
 from plait.specs.job import Job
 from plait.specs.wording import counted, shown
@@ -117,7 +117,7 @@ def _vocabulary(job: Job) -> str:
 
 def _microbatches(job: Job) -> str:
     stages, replicas = degree(job, "pipeline") or 1, degree(job, "data") or 1
-    count = job.training.global_batch // (replicas * cast("int", job.constraints.get("microbatch", 1)))
+    count = -(-row_span(job, replicas)[1] // cast("int", job.constraints.get("microbatch", 1)))
     some = "1 microbatch" if count == 1 else f"{count} microbatches"
     return f"at most {some} for {stages} stages: some stages always wait" if 0 < count < stages else ""
 

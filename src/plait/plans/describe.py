@@ -9,7 +9,7 @@ It knows the plan alone: nothing of the model, nothing that was predicted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from plait.plans.plan import Plan
 from plait.specs.wording import counted
@@ -34,6 +34,7 @@ def plan_name(plan: Plan) -> str:
     axes = ("data", "tensor", "pipeline")
     split = " × ".join(f"{axis} {plan.mesh.size(axis)}" for axis in axes if plan.mesh.size(axis) > 1) or "one rank"
     words = [split, f"microbatch {plan.microbatch}"]
+    words += [f"data shares {ratio}"] if (ratio := _ratio(plan.data_shares)) else []
     words += [f"{plan.schedule} {'+'.join(map(str, plan.stages))}"] if plan.pipeline > 1 else []
     words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
     words += [f"ZeRO {plan.zero}"] if plan.zero else []
@@ -60,18 +61,19 @@ def _arrangement(plan: Plan) -> str:
         return "the whole model on one device"
     parts: list[str] = []
     if plan.data > 1:
-        parts.append(f"{plan.data} replicas of ")
+        ratio = _ratio(plan.data_shares)
+        parts.append(f"{plan.data} replicas{ratio and f' (batch {ratio})'} of ")
     if plan.pipeline > 1:
         parts.append(f"a pipeline of {plan.pipeline} stages ({', '.join(map(str, plan.stages))} layers)")
     elif plan.tensor > 1 or plan.data > 1:
         parts.append("the model")
     if plan.tensor > 1:
         each = ", each split" if plan.pipeline > 1 else ", split"
-        parts.append(f"{each} over {plan.tensor} tensor ranks{_shares(plan)}")
+        ratio = _ratio(plan.tensor_shares)
+        parts.append(f"{each} over {plan.tensor} tensor ranks{ratio and f' in shares of {ratio}'}")
     return "".join(parts)
 
 
-def _shares(plan: Plan) -> str:
-    if len(set(plan.tensor_shares)) == 1:
-        return ""
-    return f" in shares of {' : '.join(f'{share:g}' for share in plan.tensor_shares)}"
+def _ratio(shares: Sequence[float]) -> str:
+    """Nothing where they are equal."""
+    return "" if len(set(shares)) == 1 else " : ".join(f"{share:g}" for share in shares)

@@ -108,11 +108,17 @@ def module_problems(model: ModelSpec, plan: Plan, mesh: MeshShape) -> list[Probl
     ]
 
 
-def batch_problems(model: ModelSpec, plan: Plan, global_batch: int, sequence_length: int) -> list[Problem]:
-    """What keeps a plan from being performed on so many sequences of so many tokens."""
-    training = TrainingSpec(global_batch=global_batch, sequence_length=sequence_length)
-    cluster = ClusterSpec(ranks=plan.ranks)
-    found = plan_problems(Job(model=model, training=training, cluster=cluster), plan, frozenset({_PRECISION}))
+def batch_problems(model: ModelSpec, plan: Plan, global_batch: int | None, sequence_length: int) -> list[Problem]:
+    """What keeps a plan from being performed on so many sequences (None: however many) of so many tokens."""
+    training = TrainingSpec(sequence_length=sequence_length)
+    unknown = {_PRECISION}
+    if global_batch is None:
+        unknown.add("training.global_batch")
+    else:
+        training = replace(training, global_batch=global_batch)
+    found = plan_problems(
+        Job(model=model, training=training, cluster=ClusterSpec(ranks=plan.ranks)), plan, frozenset(unknown)
+    )
     most = model.max_positions
     if model.positions == "learned" and sequence_length > most:
         message = f"sequence_length = {sequence_length} exceeds the {most} positions that the model has learned"

@@ -1,17 +1,18 @@
 """The rules of the lists of a plan: as long as their axis, and of numbers that work out.
 
     tensor_shares   leave no tensor rank without a unit of anything
+    data_shares     leave no replica without a sequence of the batch
     stages          have all layers of the model together
-    data_shares     are equal
 
 A list that the job leaves out breaks none of them.
 """
 
 from __future__ import annotations
 
+from math import ceil
 from typing import cast
 
-from plait.plans.arrangements import degree, even_stages, fixed_list, idle_rank, scarcest, split_units
+from plait.plans.arrangements import degree, even_stages, fixed_list, idle_rank, row_span, scarcest, split_units
 from plait.plans.rule import Breach, Rule
 from plait.specs.job import Job
 from plait.specs.wording import counted, shown
@@ -19,6 +20,7 @@ from plait.specs.wording import counted, shown
 __all__ = ["LIST_RULES"]
 
 _LONGEST = 64  # numbers of a list that is proposed
+_MOST_SEQUENCES = 2**20  # of a global batch that is proposed
 
 
 def _shares_leave_none_out(job: Job) -> bool:
@@ -53,17 +55,19 @@ def _stages_miss(job: Job) -> Breach:
     )
 
 
-def _data_shares_equal(job: Job) -> bool:
-    return len(set(fixed_list(job, "data_shares"))) <= 1
-
-
-def _data_shares_differ(job: Job) -> Breach:
+def _rows_for_all(job: Job) -> bool:
     shares = fixed_list(job, "data_shares")
+    return len(set(shares)) <= 1 or len(shares) > job.training.global_batch or row_span(job, len(shares))[0] >= 1
+
+
+def _rows_left_out(job: Job) -> Breach:
+    shares, batch = fixed_list(job, "data_shares"), job.training.global_batch
+    enough = ceil(min(sum(shares) / min(shares), _MOST_SEQUENCES))
     return Breach(
         key="plan.data_shares",
-        message=f"data_shares = {shown(shares)}: unequal shares are not built yet",
-        remedies=(("plan.data_shares", _equal(len(shares))),),
-        legal="equal numbers",
+        message=f"data_shares = {shown(shares)} leave a replica without any of the {batch} sequences of a global batch",
+        remedies=(("plan.data_shares", _equal(len(shares))), ("training.global_batch", (enough,))),
+        legal="shares that give each replica at least one",
     )
 
 
@@ -112,5 +116,5 @@ LIST_RULES = (
         breach=_shares_leave_out,
     ),
     Rule(reads=frozenset({"plan.stages", "model.layers"}), holds=_stages_have_all, breach=_stages_miss),
-    Rule(reads=frozenset({"plan.data_shares"}), holds=_data_shares_equal, breach=_data_shares_differ),
+    Rule(reads=frozenset({"plan.data_shares", "training.global_batch"}), holds=_rows_for_all, breach=_rows_left_out),
 )

@@ -54,7 +54,3 @@ class Plan:
     def sharding_level(self) -> int:
         """ZeRO's level; 0 where there is nobody to share with."""
         return self.zero if self.data > 1 else 0
-
-    def microbatches(self, global_batch: int) -> int:
-        """Microbatches of one rank in one step, for a global batch of that many sequences."""
-        return global_batch // (self.data * self.microbatch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import cast
 
-from plait.plans.arrangements import divisors, divisors_near, fillable, fixed_degrees, most, scarcest
+from plait.plans.arrangements import divisors, fillable, fixed_degrees, most, scarcest
 from plait.plans.rule import Breach, Rule, multiples_near, nearest_first
 from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job
@@ -56,7 +56,7 @@ def _unfillable(job: Job) -> Breach:
     having = ", ".join(f"{name} = {number}" for name, number in {**fixed, **batch}.items())
     name, units = scarcest(job)
     limits = {
-        "data": f"data × microbatch divides the global batch of {job.training.global_batch}",
+        "data": f"data is at most {_mosts(job)['data']}, for a global batch of {job.training.global_batch}",
         "tensor": f"tensor is at most the {units} {name}",
         "pipeline": f"pipeline is at most the {job.model.layers} layers",
     }
@@ -66,7 +66,7 @@ def _unfillable(job: Job) -> Breach:
         message=f"data × tensor × pipeline can't be {wanted}{having and ' with '}{having}, as {reasons}",
         remedies=(
             *((f"plan.{axis}", nearest_first(divisors(ranks), number)) for axis, number in fixed.items()),
-            *(("plan.microbatch", divisors_near(job.training.global_batch, number)) for number in batch.values()),
+            *(("plan.microbatch", range(number - 1, 0, -1)) for number in batch.values()),
             ("cluster.ranks", _ranks_near(job, fixed)),
         ),
         legal=f"at most {prod({**_mosts(job), **fixed}.values())}",
@@ -74,7 +74,8 @@ def _unfillable(job: Job) -> Breach:
 
 
 def _mosts(job: Job) -> dict[str, int]:
-    replicas = job.training.global_batch // cast("int", job.constraints.get("microbatch", 1))
+    batch, microbatch = job.training.global_batch, cast("int", job.constraints.get("microbatch", 1))
+    replicas = (batch - 1) // (microbatch - 1) if microbatch > 1 else batch  # so that one has a whole microbatch
     return {"data": max(1, replicas), "tensor": most(job, "tensor"), "pipeline": most(job, "pipeline")}
 
 

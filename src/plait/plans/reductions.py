@@ -26,8 +26,9 @@ from plait.sharding.buckets import bucket_boundaries
 from plait.sharding.placement import Partial, Shard
 from plait.sharding.rules import gradient_placement, weight_placement
 
-__all__ = ["STAGED", "Reduction", "gradient_buckets", "norm_axes", "reduction_sets", "reductions"]
+__all__ = ["MET_EACH_ROUND", "STAGED", "Reduction", "gradient_buckets", "norm_axes", "reduction_sets", "reductions"]
 
+MET_EACH_ROUND = 2  # the level of ZeRO from which on data ranks meet at every microbatch, not once a step
 STAGED = 2  # buckets that are on their way at a time where a rank keeps pieces alone (ZeRO 2 and 3)
 
 
@@ -107,7 +108,7 @@ def _over_data(held: Sequence[Held], plan: Plan, itemsize: int) -> list[Reductio
             one,
             elements=plan.data * most_kept([by_name[piece.name] for piece in one.pieces], plan),
             kind="reduce_scatter",
-            each_microbatch=plan.sharding_level > 1,
+            each_microbatch=plan.sharding_level >= MET_EACH_ROUND,
         )
         for one in summed
     ]

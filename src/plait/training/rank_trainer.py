@@ -26,6 +26,7 @@ from plait.models.sequences import Sequences
 from plait.parallel.apply import parallelize
 from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
+from plait.plans.rows import rows_of
 from plait.schedules.timeline import Timed
 from plait.specs.job import Job
 from plait.specs.training import PRECISIONS
@@ -76,9 +77,7 @@ class _RankTrainer:
         self._optimizer = Optimizer(
             self._model.shards, self._model.gradients, decays, job.training, unfused=self._model.displaced
         )
-        share = job.training.global_batch // plan.data
-        first = mesh.coordinate("data") * share
-        self._rows = (first, first + share)
+        self._rows = rows_of(plan, job.training.global_batch, mesh.coordinate("data"))
         self._reports = self._model.is_last_stage and mesh.coordinate("data") == mesh.coordinate("tensor") == 0
 
     def train(self) -> RankMeasure:

@@ -51,7 +51,7 @@ def train_step(
     """Learn from `rows`, this data rank's share of a global batch that has `target_count` targets.
 
     `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there). Raises
-    IllegalJob for a batch that the plan can't deal out.
+    IllegalJob for sequences that the plan can't take.
     """
     model.require_legal(rows)
     start = _now(model.device)

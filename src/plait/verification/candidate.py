@@ -23,6 +23,7 @@ from plait.devices.flop_counter import flop_counter
 from plait.parallel.apply import parallelize
 from plait.plans.holdings import positions_held
 from plait.plans.prediction import Work
+from plait.plans.rows import rows_of
 from plait.specs.training import PRECISIONS as POLICIES
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
@@ -100,9 +101,7 @@ class _Rank:
             unfused=self.parallel.displaced,
             separate_masters=self.apart,
         )
-        share = training.global_batch // plan.data
-        first = self.parallel.mesh.coordinate("data") * share
-        self._rows = (first, first + share)
+        self._rows = rows_of(plan, training.global_batch, self.parallel.mesh.coordinate("data"))
 
     def learn(self, step: int, trace: Trace) -> None:
         """One step, and everything that came up in it."""

@@ -5,7 +5,7 @@
     heads       as many tensor ranks for a head, a key/value head, a group of readers as before: 40 heads on 3 ranks
                 become 4 (2/1/1), more ranks than key/value heads stay more
     vocabulary, ffn, sequence    the same remainder on the tensor ranks; an odd number stays odd
-    batch       more, as many or fewer microbatches than stages, as before
+    batch       more, as many or fewer microbatches than stages, as before; dealt out evenly or not, as before
 
 A job that is small already is kept whole. Pure: numbers in, numbers out.
 """
@@ -21,6 +21,7 @@ from typing import Any
 from plait.layers.dims import projected
 from plait.layers.gpt import describe_gpt
 from plait.plans.plan import Plan
+from plait.plans.rows import rounds_of, row_counts
 from plait.sharding.boxes import copies, shares
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
@@ -100,13 +101,9 @@ def _on_fewer_ranks(subject: Subject, ranks: int) -> Subject:
         tensor_shares=_picked(plan.tensor_shares, tensor),
         sequence_parallel=plan.sequence_parallel and tensor > 1,
     )
-    count = _as_many(plan.microbatches(subject.training.global_batch), plan.pipeline, pipeline)
-    batch = data * plan.microbatch * count
-    return Subject(
-        model=replace(subject.model, layers=sum(stages)),
-        training=replace(subject.training, global_batch=batch),
-        plan=fewer,
-    )
+    count = _as_many(rounds_of(plan, subject.training.global_batch), plan.pipeline, pipeline)
+    model = replace(subject.model, layers=sum(stages))
+    return _with_rounds(Subject(model=model, training=subject.training, plan=fewer), subject, count)
 
 
 def _degrees(wanted: tuple[int, ...], ranks: int) -> tuple[int, ...]:
@@ -139,11 +136,41 @@ def _picked(values: Sequence[Any], count: int) -> tuple[Any, ...]:
 
 def _fewer_sequences(subject: Subject, _: Plan) -> Subject:
     plan, stages = subject.plan, subject.plan.pipeline
-    count = plan.microbatches(subject.training.global_batch)
+    count = rounds_of(plan, subject.training.global_batch)
     fewer = min(count, stages + 2) if count > stages else count
-    microbatch = min(plan.microbatch, 2)
-    training = replace(subject.training, global_batch=plan.data * microbatch * fewer)
-    return replace(subject, plan=replace(plan, microbatch=microbatch), training=training)
+    smaller = replace(subject, plan=replace(plan, microbatch=min(plan.microbatch, 2)))
+    return _with_rounds(smaller, subject, fewer)
+
+
+def _with_rounds(subject: Subject, whole: Subject, rounds: int) -> Subject:
+    """A batch of which the busiest replica has so many microbatches (more, where another would have nothing), dealt out
+    as evenly, or unevenly, as the whole job's."""
+    plan = subject.plan
+    wanted = _dealing(whole.plan, whole.training.global_batch)
+    enough = ceil(sum(plan.data_shares) / min(plan.data_shares))  # for the smallest share to be a sequence
+    fitting = _batches(plan, rounds) or _batches(plan, rounds_of(plan, enough))
+
+    def unlike(batch: int) -> list[bool]:
+        return [was != now for was, now in zip(wanted, _dealing(plan, batch), strict=True)]
+
+    batch = min(fitting, key=unlike, default=whole.training.global_batch)
+    return replace(subject, training=replace(subject.training, global_batch=batch))
+
+
+def _batches(plan: Plan, rounds: int) -> list[int]:
+    """The batches of which the busiest replica has so many microbatches, and every one something."""
+    all_by_most = sum(plan.data_shares) / max(plan.data_shares)
+    least, most = ((rounds - 1) * plan.microbatch * all_by_most, rounds * plan.microbatch * all_by_most)
+    near = range(max(plan.data, int(least) - plan.data), ceil(most) + plan.data + 1)
+    return [batch for batch in near if min(row_counts(plan, batch)) > 0 and rounds_of(plan, batch) == rounds]
+
+
+def _dealing(plan: Plan, batch: int) -> tuple[bool, ...]:
+    """What the dealing out of a batch can go wrong about, the worst first."""
+    counts = set(row_counts(plan, batch))
+    rest = {count % plan.microbatch for count in counts}
+    rounds = {-(-count // plan.microbatch) for count in counts}
+    return len(rounds) > 1, len(rest) > 1, rest != {0}, len(counts) > 1
 
 
 def _shorter(subject: Subject, whole: Plan) -> Subject:
