@@ -32,8 +32,9 @@ from plait.plans.holdings import Held, owned_pieces, stage_layers, tied_stages
 from plait.plans.keeping import displaced, kept, kept_piece
 from plait.plans.legality import batch_problems
 from plait.plans.plan import Plan
-from plait.plans.reductions import Reduction, gradient_buckets, norm_axes, reduction_sets, reductions
+from plait.plans.reductions import MET_EACH_ROUND, Reduction, gradient_buckets, norm_axes, reduction_sets, reductions
 from plait.schedules.checked import evaluation_schedule, training_schedule
+from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
 
 __all__ = ["ParallelModel"]
