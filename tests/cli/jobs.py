@@ -75,7 +75,6 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "offload": ({"plan.offload": "optimizer"}, (), "plan.offload", "not built yet"),
     "recompute": ({"plan.recompute": "selective"}, (), "plan.recompute", "not built yet"),
     "local SGD": ({"plan.synchronisation": "diloco"}, (), "plan.synchronisation", "not built yet"),
-    "compression": ({"plan.compression": "topk:0.01"}, (), "plan.compression", "not built yet"),
     "several local steps": ({"plan.local_steps": 8}, (), "plan.local_steps", "not built yet"),
     "staleness": ({"plan.staleness": -1}, (), "plan.staleness", "not built yet"),
     "servers": ({"plan.servers": 1}, (), "plan.servers", "not built yet"),
@@ -109,6 +108,9 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
         {"cluster.ranks": 4, "plan.tensor": 3}, FREE[:-1], "plan.tensor", "can't be 4 ranks",
     ),
     "ranks that nothing fills": ({"cluster.ranks": 13}, FREE[:-1], "cluster.ranks", "can't be 13 ranks"),
+    "a compression that nobody knows": ({"plan.compression": "zip"}, (), "plan.compression", "not one of its values"),
+    "a compression without its number": ({"plan.compression": "powersgd"}, (), "plan.compression", "whole number"),
+    "compressed pieces": ({"plan.compression": "int8", "plan.zero": 1}, (), "plan.compression", "zero = 1"),
     "gradients too wide": ({"plan.gradient_precision": "fp64"}, (), "plan.gradient_precision", "fp32"),
 }  # fmt: skip
 

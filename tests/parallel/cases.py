@@ -86,9 +86,19 @@ CASES = [
     case("dp2 tp3, 7 heads, sequence parallel, zero 2", SEVEN, plan(data=2, tensor=3, sequence_parallel=True, zero=2)),
     case("dp2 pp2, untied, zero 3, fp64", LLAMA, plan(data=2, pipeline=2, zero=3, bucket_bytes=4096), FP64),
     case("all axes, zero 3", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True, zero=3)),
+    case("dp2, int8", GPT2, plan(data=2, compression="int8")),
+    case("dp3, fp16, many buckets", LLAMA, plan(data=3, compression="fp16", bucket_bytes=4096)),
+    case("dp2, topk, fp64", LLAMA, plan(data=2, compression="topk:0.05"), FP64),
+    case("dp2 tp2, powersgd, bf16", GPT2, plan(data=2, tensor=2, compression="powersgd:2"), BF16),
+    case("dp2 tp4, 2 kv heads, int8", LLAMA, plan(data=2, tensor=4, compression="int8")),
+    case("dp2, powersgd of too high a rank", GPT2, plan(data=2, compression="powersgd:64")),
+    case(
+        "all axes, bf16 sums", TIED,
+        plan(data=2, tensor=2, pipeline=2, sequence_parallel=True, compression="bf16", bucket_bytes=4096),
+    ),
     case("all axes, some buckets", GPT2, plan(data=2, tensor=2, pipeline=2, bucket_bytes=16384)),
     case("all axes, sequence parallel", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True)),
-]
+]  # fmt: skip
 
 
 def rows_of(one: Case, data_rank: int, step: int) -> Sequences:

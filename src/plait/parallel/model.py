@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from plait.collectives.compression import Compressed
 from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import Group, Mesh
 from plait.collectives.recorder import record
@@ -20,6 +21,7 @@ from plait.devices.device import Device, device_of
 from plait.errors import IllegalJob
 from plait.layers.layer import Layer
 from plait.models.sequences import Sequences
+from plait.parallel.compressed_gradients import CompressedGradients
 from plait.parallel.data_parallel import GradientBuffers, Gradients, piece_of
 from plait.parallel.gathered_weights import GatheredWeights
 from plait.parallel.gradients import clip, global_norm, perform_reductions
@@ -31,7 +33,15 @@ from plait.plans.holdings import Held, owned_pieces, stage_layers, tied_stages
 from plait.plans.keeping import displaced, kept, kept_piece
 from plait.plans.legality import batch_problems
 from plait.plans.plan import Plan
-from plait.plans.reductions import Reduction, gradient_buckets, norm_axes, reduction_sets, reductions
+from plait.plans.reductions import (
+    Reduction,
+    bucket_compression,
+    gradient_buckets,
+    norm_axes,
+    reduction_sets,
+    reductions,
+)
+from plait.random.words import stream_key
 from plait.schedules.checked import evaluation_schedule, training_schedule
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
@@ -67,6 +77,7 @@ class ParallelModel:
         first = next(iter(weights.values()))
         self.device: Device = device_of(first)
         self._reduce_dtype = torch.promote_types(first.dtype, _DTYPES[plan.gradient_precision])
+        self._compressed = self._compressed_sums() if plan.compresses else []
         self._weights, self._sharing = self._shared_out(weights, values or {})
         self.shards = {name: _parameter(piece) for name, piece in self._weights.kept.items()}
         self.gradients = self._sharing.kept
@@ -100,6 +111,17 @@ class ParallelModel:
     def gradient_bytes(self) -> int:
         """Bytes of the gradients that this rank has through a step."""
         return self._sharing.nbytes
+
+    @property
+    def residual_bytes(self) -> int:
+        """Bytes of what compressed sums keep from step to step."""
+        return sum(one.nbytes for one in self._compressed)
+
+    @property
+    def owed(self) -> dict[str, torch.Tensor]:
+        """By name, what compressed sums have not sent yet of this rank's gradients; no weight that travels whole."""
+        buckets = zip(self._buckets(), self._compressed, strict=True) if self._compressed else ()
+        return {bucket[place].weight.name: owed for bucket, sums in buckets for place, owed in sums.owed.items()}
 
     @property
     def displaced(self) -> frozenset[str]:
@@ -146,6 +168,12 @@ class ParallelModel:
         self._sharing.finish()
         perform_reductions(self.gradients, self._sums)
 
+    def sum_apart(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Do to one tensor for each gradient what `sum_gradients` does where nothing is compressed, in place."""
+        for tensor in tensors.values():
+            all_reduce(tensor, self.mesh.axis("data")).wait()
+        perform_reductions(tensors, self._sums)
+
     def clip_gradients(self, limit: float) -> float:
         """Scale the gradients to a global norm of at most `limit`; returns the norm before."""
         norm = global_norm(self._owned, self.mesh, norm_axes(self.plan))
@@ -174,8 +202,11 @@ class ParallelModel:
         self, weights: dict[str, torch.nn.Parameter], values: Mapping[str, torch.Tensor]
     ) -> tuple[Weights, Gradients]:
         """The weights and the gradients, as the plan's sharding level has them."""
-        plan, group, buckets, dtype = self.plan, self.mesh.axis("data"), self._buckets(), self._reduce_dtype
+        plan, group, dtype = self.plan, self.mesh.axis("data"), self._reduce_dtype
+        buckets = [[held.weight.name for held in bucket] for bucket in self._buckets()]
         level, decoder = plan.sharding_level, self.stage.decoder
+        if self._compressed:
+            return WholeWeights(weights), CompressedGradients(weights, buckets, group, dtype, self._compressed)
         if level == 0:
             return WholeWeights(weights), GradientBuffers(weights, buckets, group, dtype)
         stage = stage_layers(self.layers, plan.stages)[self.mesh.coordinate("pipeline")]
@@ -194,9 +225,23 @@ class ParallelModel:
     def _over_data(self, total: torch.Tensor) -> float:
         return all_reduce(total.double().reshape(1), self.mesh.axis("data")).wait().item()
 
-    def _buckets(self) -> list[list[str]]:
-        buckets = gradient_buckets(tuple(self.held.values()), self.plan, self._reduce_dtype.itemsize)
-        return [[held.weight.name for held in bucket] for bucket in buckets]
+    def _buckets(self) -> tuple[tuple[Held, ...], ...]:
+        return gradient_buckets(tuple(self.held.values()), self.plan, self._reduce_dtype.itemsize)
+
+    def _compressed_sums(self) -> list[Compressed]:
+        """One for each bucket; its random numbers are those of its stage and tensor rank."""
+        place = (self.mesh.coordinate("pipeline"), self.mesh.coordinate("tensor"))
+        return [
+            Compressed(
+                bucket_compression(bucket, self.plan),
+                [one.shape for one in bucket],
+                self._reduce_dtype,
+                self.mesh.axis("data"),
+                stream_key(0, "compression", *place, number),
+                self.device.torch,
+            )
+            for number, bucket in enumerate(self._buckets())
+        ]
 
     def _later_sums(self) -> list[tuple[Reduction, Group]]:
         steps = reductions(self.layers, self.plan, self.mesh.rank, self._reduce_dtype.itemsize)

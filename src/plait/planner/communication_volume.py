@@ -6,6 +6,7 @@ Nothing is typed in twice: each line of traffic follows from what the runtime fo
     the loss                     vocabulary split              tensor      every microbatch, forward alone
     transfers between stages     the schedule's own actions    pipeline    every microbatch
     gradients                    plans.reductions              all three   once; at every microbatch under ZeRO 2 and 3
+                                 plans.compression             data        where they are compressed
     weights                      plans.keeping                 data        ZeRO 1 and 2: once, after the update
                                  plans.fetching                            ZeRO 3: as layers are used
     loss report, clipping        one number of 8 bytes         all three   once
@@ -61,8 +62,8 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
     counted.update(_transfers(model, training, plan, rank))
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
     for reduction in stage.sums:
-        times = microbatches if reduction.each_microbatch else 1
-        counted[reduction.axis, reduction.kind, reduction.elements * itemsize] += times
+        for message in reduction.messages(itemsize):
+            counted[reduction.axis, message.kind, message.bytes] += microbatches if reduction.each_microbatch else 1
     place = plan.mesh.coordinate(rank, "pipeline")
     counted.update(("data", "all_gather", message.bytes) for message in weight_messages(stage, training, plan, place))
     counted.update(_numbers(training, plan, place))

@@ -37,6 +37,7 @@ def plan_name(plan: Plan) -> str:
     words += [f"{plan.schedule} {'+'.join(map(str, plan.stages))}"] if plan.pipeline > 1 else []
     words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
     words += [f"ZeRO {plan.zero}"] if plan.zero else []
+    words += [plan.compression] if plan.compression != "none" else []
     words += [f"{plan.recompute} recompute"] if plan.recompute != "none" else []
     return ", ".join(words)
 
@@ -49,7 +50,8 @@ def _sentences(plan: Plan) -> Iterator[str]:
     yield f"{batches}, scheduled by {plan.schedule}" if plan.pipeline > 1 else batches
     if plan.data > 1:
         size = Bytes(plan.bucket_bytes)
-        yield f"gradients are summed over the replicas in buckets of {size}"
+        form = "" if plan.compression == "none" else f", compressed ({plan.compression}); what that loses is sent later"
+        yield f"gradients are summed over the replicas in buckets of {size}{form}"
     if plan.sharding_level:
         yield f"each replica keeps a part of {_KEPT[plan.sharding_level]} (ZeRO {plan.sharding_level})"
 

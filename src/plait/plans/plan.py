@@ -55,6 +55,11 @@ class Plan:
         """ZeRO's level; 0 where there is nobody to share with."""
         return self.zero if self.data > 1 else 0
 
+    @property
+    def compresses(self) -> bool:
+        """Whether what replicas tell each other travels in fewer bytes, as far as that makes them fewer."""
+        return self.compression != "none" and self.data > 1
+
     def microbatches(self, global_batch: int) -> int:
         """Microbatches of one rank in one step, for a global batch of that many sequences."""
         return global_batch // (self.data * self.microbatch)

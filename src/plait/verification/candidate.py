@@ -68,6 +68,7 @@ def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
         weight_bytes=parallel.weight_bytes,
         gradient_bytes=parallel.gradient_bytes,
         optimizer_bytes=sum(tensor.nbytes for _, tensor in _states(rank.optimizer)),
+        residual_bytes=parallel.residual_bytes,
         collectives=recorder.traffic(),
     )
 
