@@ -27,6 +27,7 @@ from plait.specs.training import PRECISIONS as POLICIES
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
 from plait.verification.lift import Lift
+from plait.verification.lossy import RESTORED, lossy_of
 from plait.verification.source import Experiment
 from plait.verification.trace import Entry, EntryKind, Precision, RankTrace, Trace
 from plait.verification.watch import Watch
@@ -82,10 +83,12 @@ class _Rank:
 
     def __init__(self, experiment: Experiment, precision: Precision, *performed: Callable[[], int]) -> None:
         self._experiment = experiment
+        self._counts = bool(performed)  # its messages and FLOPs: none of ours may be among them
         source, plan, training = experiment.source, experiment.plan, experiment.training
         decoder = source.to_cut(precision)
         self._hidden = decoder.spec.hidden
         rules = source.layers
+        self._lossy = lossy_of(plan, rules).weights
         torch.seed()  # as in the reference
         self.parallel = parallelize(decoder, plan, build_mesh(plan.mesh), rules)
         self.watch = Watch(decoder, *performed)
@@ -109,13 +112,25 @@ class _Rank:
         """One step, and everything that came up in it."""
         experiment, parallel, training = self._experiment, self.parallel, self._experiment.training
         rows, targets = experiment.source.batch(step).rows(*self._rows), experiment.targets(step)
-        note = partial(_note, trace, step + 1)
-        keep_gradients = partial(note, "gradient", parallel.gradients)
+        note, keep_gradients = partial(_note, trace, step + 1), partial(self._keep_gradients, trace, step + 1)
+        self._owed = {name: owed.clone() for name, owed in parallel.owed.items()}
         result = train_step(parallel, self.optimizer, rows, targets, training, on_gradients=keep_gradients)
         note("value", self.watch.take())
         _note_numbers(trace, step + 1, result)
         if training.clip_norm > 0:
             note("gradient", {f"{name}/clipped": gradient for name, gradient in parallel.gradients.items()})
+
+    def _keep_gradients(self, trace: Trace, step: int) -> None:
+        """The summed gradients; and where not all was sent, they and what is owed for this step, put together."""
+        parallel, gradients = self.parallel, self.parallel.gradients
+        _note(trace, step, "gradient", gradients)
+        if self._lossy and not self._counts:
+            late = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
+            for name, owed in parallel.owed.items():
+                late[name] += owed - self._owed[name]
+            parallel.sum_apart(late)
+            whole = {f"{name}{RESTORED}": gradients[name] + late[name] for name in gradients if name in self._lossy}
+            _note(trace, step, "gradient", whole)
 
     def evaluate(self, step: int, trace: Trace) -> None:
         """The batch of the step once more, forward only, with the weights that the step has left."""

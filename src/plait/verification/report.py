@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from plait.sharding.mesh_shape import AXES
+from plait.specs.wording import shown
 from plait.verification.culprit import Culprit
 from plait.verification.effort import Departure
 from plait.verification.evidence import Row
@@ -108,8 +109,20 @@ def _told(verification: Verification) -> str:
             if all(row.verdict != "BUG" for row in verification.tensors):
                 return f"Every value is right, but the ranks don't do what the plan says.{_blame(culprit)}"
             return f"The parallel run is NOT the same model as one process.{_blame(culprit)}"
+        case "LOSSY":
+            return (
+                f"The plan changes the mathematics ({_choice(verification.kept, verification.narrowed)}). Without that "
+                "choice it is the same model as one process; with it all ranks have equal bits, and what is not sent in "
+                "a step is not lost: sent and owed together are the gradient."
+            )
         case verdict:
             return f"The parallel run is the same model as one process, as far as {verdict} lets one see."
+
+
+def _choice(kept: Mapping[str, Any], narrowed: Mapping[str, Any]) -> str:
+    """The keys that change it, as they were verified."""
+    verified = {**kept, **{key: change["verified"] for key, change in narrowed.items()}}
+    return f"compression = {shown(verified['plan.compression'])}"
 
 
 def _blame(culprit: Culprit | None) -> str:
