@@ -96,6 +96,16 @@ CASES = [
         "all axes, bf16 sums", TIED,
         plan(data=2, tensor=2, pipeline=2, sequence_parallel=True, compression="bf16", bucket_bytes=4096),
     ),
+    case("dp2, local sgd", GPT2, plan(data=2, synchronisation="local-sgd")),
+    case("dp2, diloco, bf16", LLAMA, plan(data=2, synchronisation="diloco", bucket_bytes=4096), BF16),
+    case(
+        "dp2 tp4, 2 kv heads, diloco, int8", LLAMA,
+        plan(data=2, tensor=4, synchronisation="diloco", compression="int8"),
+    ),
+    case(
+        "all axes, local sgd, fp16", GPT2,
+        plan(data=2, tensor=2, pipeline=2, synchronisation="local-sgd", compression="fp16"),
+    ),
     case("all axes, some buckets", GPT2, plan(data=2, tensor=2, pipeline=2, bucket_bytes=16384)),
     case("all axes, sequence parallel", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True)),
 ]  # fmt: skip

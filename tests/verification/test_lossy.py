@@ -1,4 +1,4 @@
-"""Compression under verify: LOSSY where the plan loses something on purpose, and a mistake is a mistake all the same."""
+"""Compression under verify: LOSSY where the plan loses something on purpose, and a mistake is one all the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def verify(run_on_ranks):
     ("plan", "training"),
     [
         (DP2, TRAINING),
-        (replace(DP2, data=4, data_shares=(1,) * 4, microbatch=1, compression="fp16"), replace(TRAINING, clip_norm=0.0)),
+        (
+            replace(DP2, data=4, data_shares=(1,) * 4, microbatch=1, compression="fp16"),
+            replace(TRAINING, clip_norm=0.0),
+        ),
         (DP2_TP2, replace(TRAINING, optimizer="sgd")),
         (DP2_TP2_PP2, TRAINING),
         (replace(DP2, compression="topk:0.1"), replace(TRAINING, precision="bf16")),
@@ -67,6 +70,25 @@ class ResidualForgotten(Defect):
 
 
 @pytest.mark.parametrize(
+    "plan",
+    [
+        replace(DP2, synchronisation="local-sgd", compression="none", local_steps=4),
+        replace(DP2_TP2_PP2, synchronisation="diloco", compression="int8"),
+    ],
+    ids=["local sgd", "diloco everywhere, int8"],
+)
+def test_replicas_that_learn_alone_are_lossy_and_no_more(verify, plan):
+    found = verify(plan)
+    assert found.verdict == "LOSSY", str(found)
+    assert found.departures == ()
+    assert not [row for row in found.tensors if row.axes]
+    gradients = [row for row in found.tensors if row.kind == "gradient"]
+    assert gradients
+    assert {row.verdict for row in gradients} <= {"EXACT", "REASSOCIATION", "ZERO"}
+    assert {row.kind for row in found.tensors if row.verdict == "LOSSY"} == {"weight", "value", "loss"}
+
+
+@pytest.mark.parametrize(
     ("defect", "axis", "plan"),
     [
         ("norm-gradient-partial", "tensor", DP2_TP2),  # a gradient before its sum over replicas
@@ -74,6 +96,7 @@ class ResidualForgotten(Defect):
         ("norm-of-own-part", "tensor", DP2_TP2),  # behind the lossy sums: its dense twin has it, too
         ("divided-by-local-tokens", "data", DP2),
         ("residual-forgotten", "data", DP2),
+        ("norm-gradient-partial", "tensor", replace(DP2_TP2, synchronisation="diloco", compression="none")),
     ],
 )
 def test_a_mistake_is_one_all_the_same(verify, defect, axis, plan):

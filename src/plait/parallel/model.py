@@ -25,6 +25,7 @@ from plait.parallel.compressed_gradients import CompressedGradients
 from plait.parallel.data_parallel import GradientBuffers, Gradients, piece_of
 from plait.parallel.gathered_weights import GatheredWeights
 from plait.parallel.gradients import clip, global_norm, perform_reductions
+from plait.parallel.local_sgd import Averaging, LocalGradients, own_targets
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
 from plait.parallel.sharded_gradients import ShardedGradients
@@ -83,6 +84,7 @@ class ParallelModel:
         self.gradients = self._sharing.kept
         self._sums = self._later_sums()
         self._owned = self._owned_views()
+        self._averaging = self._averages() if plan.averages else None
         self.blocked_seconds: Mapping[str, float] = {}  # by axis, while the last schedule ran
         self._legal: set[tuple[int, int]] = set()  # batches that were found to be so: sequences, and tokens of each
         self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), self._sharing.before_backward)
@@ -114,8 +116,8 @@ class ParallelModel:
 
     @property
     def residual_bytes(self) -> int:
-        """Bytes of what compressed sums keep from step to step."""
-        return sum(one.nbytes for one in self._compressed)
+        """Bytes of what compressed sums and averages keep from step to step."""
+        return sum(one.nbytes for one in self._compressed) + (self._averaging.nbytes if self._averaging else 0)
 
     @property
     def owed(self) -> dict[str, torch.Tensor]:
@@ -139,8 +141,16 @@ class ParallelModel:
         self._sharing.begin()
         self.stage.train(True)
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, len(microbatches))
-        total = self._run(schedule, microbatches, 1.0 / target_count)
+        total = self._run(schedule, microbatches, 1.0 / (own_targets(rows) if self.plan.averages else target_count))
         return None if total is None else self._over_data(total) / target_count
+
+    def average(self, masters: Mapping[str, torch.Tensor], step: int, *, last: bool) -> bool:
+        """After an update of `masters` in a step (from 0): where replicas learn alone and it is time, or the `last` step
+        of all, bring them together, in place. Returns whether it was."""
+        if self._averaging is None or not (last or (step + 1) % self.plan.local_steps == 0):
+            return False
+        self._averaging.bring_together(masters)
+        return True
 
     def require_legal(self, rows: Sequences) -> None:
         """Raises IllegalJob, with what `plait check` says, where `rows`, this data rank's share of a global batch,
@@ -205,6 +215,8 @@ class ParallelModel:
         plan, group, dtype = self.plan, self.mesh.axis("data"), self._reduce_dtype
         buckets = [[held.weight.name for held in bucket] for bucket in self._buckets()]
         level, decoder = plan.sharding_level, self.stage.decoder
+        if plan.averages:
+            return WholeWeights(weights), LocalGradients(weights, buckets, group, dtype)
         if self._compressed:
             return WholeWeights(weights), CompressedGradients(weights, buckets, group, dtype, self._compressed)
         if level == 0:
@@ -227,6 +239,10 @@ class ParallelModel:
 
     def _buckets(self) -> tuple[tuple[Held, ...], ...]:
         return gradient_buckets(tuple(self.held.values()), self.plan, self._reduce_dtype.itemsize)
+
+    def _averages(self) -> Averaging:
+        assert isinstance(self._sharing, LocalGradients)
+        return Averaging(self.plan, self._sharing, self.shards, self.mesh.axis("data"), self._compressed, self._sums)
 
     def _compressed_sums(self) -> list[Compressed]:
         """One for each bucket; its random numbers are those of its stage and tensor rank."""

@@ -52,7 +52,11 @@ class Message(NamedTuple):
 
 
 def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> tuple[Traffic, ...]:
-    """What `rank` takes part in during one step, equal messages counted together, in order of (axis, kind, bytes)."""
+    """What `rank` takes part in during one step, equal messages counted together, in order of (axis, kind, bytes).
+
+    Where replicas learn alone it is a step that brings them together, one of `local_steps`; in the others the data axis
+    has the loss alone.
+    """
     counted: Counter[_Row] = Counter()
     stage = stage_of(model, training, plan, rank)
     microbatches = plan.microbatches(training.global_batch)
@@ -62,8 +66,10 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
     counted.update(_transfers(model, training, plan, rank))
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
     for reduction in stage.sums:
+        again = plan.averages and reduction.axis != "data"  # of what several ranks hold, the averages too
+        times = microbatches if reduction.each_microbatch else 1 + again
         for message in reduction.messages(itemsize):
-            counted[reduction.axis, message.kind, message.bytes] += microbatches if reduction.each_microbatch else 1
+            counted[reduction.axis, message.kind, message.bytes] += times
     place = plan.mesh.coordinate(rank, "pipeline")
     counted.update(("data", "all_gather", message.bytes) for message in weight_messages(stage, training, plan, place))
     counted.update(_numbers(training, plan, place))

@@ -3,7 +3,7 @@
     weights       every element held, in the compute dtype                                      exact
     gradients     a place in a flat buffer for each of them, in the dtype of the sums           exact
     optimizer     its state in the master dtype, and a master copy where compute is narrower    exact
-    residuals     what compressed sums keep from step to step                                   exact
+    residuals     what compressed sums and averages keep from step to step                      exact
     activations   what the stage's layers declare as saved, for every microbatch held at once
     logits        of one microbatch on the last stage, on their way into the loss
     messages      the largest message that stands beside all of this; what is on its way along the data axis, under ZeRO
@@ -79,7 +79,7 @@ def memory_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -
         weights=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradients=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
         optimizer=optimizer_bytes(stage.kept, training),
-        residuals=residual_bytes(stage),
+        residuals=residual_bytes(stage, training, plan),
         activations=microbatches * saved_bytes(stage, model, training, plan, tensor_rank),
         logits=_logits(stage, training, plan, tensor_rank),
         messages=_on_its_way(stage, training, plan, place)
@@ -108,9 +108,13 @@ def optimizer_bytes(held: Sequence[Held], training: TrainingSpec) -> int:
     return copy + (elements * itemsize if training.betas[0] else 0)  # SGD's momentum
 
 
-def residual_bytes(stage: Stage) -> int:
-    """What compressed sums of gradients keep from step to step."""
-    return sum(one.packing.kept_bytes for one in stage.sums if one.packing)
+def residual_bytes(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
+    """What compressed sums keep from step to step, and averages: the weights as they were, and the outer momentum."""
+    copies = plan.averages * (
+        (plan.compresses or plan.synchronisation == "diloco") + (plan.synchronisation == "diloco")
+    )
+    kept = sum(one.packing.kept_bytes for one in stage.sums if one.packing)
+    return kept + copies * stage.elements * ITEMSIZE[PRECISIONS[training.precision].reduce]
 
 
 def saved_bytes(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:

@@ -42,6 +42,9 @@ _COLLECTIVES: dict[CollectiveKind, LinkKind] = {
 }
 
 
+_AVERAGING = 5  # copies of all elements: what they changed by, its mean, the outer step, and back
+
+
 @dataclass(frozen=True, kw_only=True)
 class PackingSeconds:
     """Seconds in which a rank compresses its gradients while backward runs, and sums what came after it."""
@@ -203,6 +206,10 @@ class JobPrices:
         share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
         report = self._message("all_reduce", plan.data, NUMBER_BYTES, at_once) if place == plan.pipeline - 1 else 0.0
         packing = self.packing_seconds(plan, stage)
+        if plan.averages:
+            work = self.compute.move_seconds(Move("copy", stage.elements, stage.elements, "forward"))
+            often = spent + packing.total + _AVERAGING * work * self.crowd(at_once)
+            return often / plan.local_steps + report, 0.0
         return after + packing.end + report, share * (spent - after) + packing.start
 
     def _sum_seconds(self, plan: Plan, bucket: Reduction, at_once: int) -> float:
@@ -241,7 +248,8 @@ class JobPrices:
             sums = [one for one in stage.sums if one.axis == axis]
             found = [self._message("all_reduce", len(s.members), s.elements * self._reduced, plan.ranks) for s in sums]
             slowest = max(slowest, sum(found))
-        return slowest + self._norm(plan, axis)
+        again = 1 / plan.local_steps if plan.averages else 0.0
+        return (1 + again) * slowest + self._norm(plan, axis)
 
     def _norm(self, plan: Plan, axis: str) -> float:
         """Seconds in which the squares of the norm are summed over an axis."""

@@ -32,6 +32,6 @@ def _work(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Wo
         weight_bytes=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradient_bytes=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
         optimizer_bytes=optimizer_bytes(stage.kept, training),
-        residual_bytes=residual_bytes(stage),
+        residual_bytes=residual_bytes(stage, training, plan),
         collectives=traffic_of_step(model, training, plan, rank),
     )

@@ -60,6 +60,11 @@ class Plan:
         """Whether what replicas tell each other travels in fewer bytes, as far as that makes them fewer."""
         return self.compression != "none" and self.data > 1
 
+    @property
+    def averages(self) -> bool:
+        """Whether replicas learn alone, and their weights are averaged every `local_steps` steps."""
+        return self.synchronisation in ("local-sgd", "diloco") and self.data > 1
+
     def microbatches(self, global_batch: int) -> int:
         """Microbatches of one rank in one step, for a global batch of that many sequences."""
         return global_batch // (self.data * self.microbatch)

@@ -10,6 +10,9 @@
 Compressed, a weight that tensor ranks hold alike would not stay alike: what is lost of it depends on its neighbours in
 the bucket. Unless a sum over the tensor axis follows, such weights have buckets of their own, which travel whole.
 
+Where replicas learn alone (local SGD) the buckets of the data axis carry what the weights have changed by, every
+`local_steps` steps; the later sums are performed in every step, and once more where weights were averaged.
+
 The planner prices this list, the runtime performs it. Sets of ranks are taken in ascending order everywhere, so that
 overlapping sets can't wait for each other in a circle.
 """
@@ -123,7 +126,7 @@ def _whole(held: Held) -> Piece:
 def _travels_whole(held: Held, plan: Plan) -> bool:
     """Whether tensor ranks hold it alike, and no later sum over them would make it so again."""
     placement = gradient_placement(held.weight, sequence_parallel=plan.sequence_parallel)
-    return plan.compresses and plan.tensor > 1 and placement == Replicate()
+    return (plan.compresses or plan.averages) and plan.tensor > 1 and placement == Replicate()
 
 
 def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduction:

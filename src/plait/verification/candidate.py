@@ -17,10 +17,12 @@ from functools import partial
 import numpy as np
 import torch
 
+from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import build_mesh
 from plait.collectives.recorder import record
 from plait.devices.flop_counter import flop_counter
 from plait.parallel.apply import parallelize
+from plait.parallel.local_sgd import own_targets
 from plait.plans.holdings import positions_held
 from plait.plans.prediction import Work
 from plait.specs.training import PRECISIONS as POLICIES
@@ -115,22 +117,37 @@ class _Rank:
         note, keep_gradients = partial(_note, trace, step + 1), partial(self._keep_gradients, trace, step + 1)
         self._owed = {name: owed.clone() for name, owed in parallel.owed.items()}
         result = train_step(parallel, self.optimizer, rows, targets, training, on_gradients=keep_gradients)
-        note("value", self.watch.take())
+        share = self._share(step)
+        values = self.watch.take().items()
+        note("value", {name: value * share if name.endswith("/gradient") else value for name, value in values})
         _note_numbers(trace, step + 1, result)
         if training.clip_norm > 0:
             note("gradient", {f"{name}/clipped": gradient for name, gradient in parallel.gradients.items()})
 
     def _keep_gradients(self, trace: Trace, step: int) -> None:
-        """The summed gradients; and where not all was sent, they and what is owed for this step, put together."""
-        parallel, gradients = self.parallel, self.parallel.gradients
-        _note(trace, step, "gradient", gradients)
+        """The summed gradients; and where not all was sent, they and what is owed for this step, put together. Of
+        replicas that learn alone, each by its part of the targets."""
+        parallel, gradients, note = self.parallel, self.parallel.gradients, partial(_note, trace, step)
+        if parallel.plan.averages and not self._counts:
+            share = self._share(step - 1)
+            whole = {name: gradient * share for name, gradient in gradients.items()}
+            for part in whole.values():
+                all_reduce(part, parallel.mesh.axis("data")).wait()
+            return note("gradient", whole)
+        note("gradient", gradients)
         if self._lossy and not self._counts:
             late = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
             for name, owed in parallel.owed.items():
                 late[name] += owed - self._owed[name]
             parallel.sum_apart(late)
-            whole = {f"{name}{RESTORED}": gradients[name] + late[name] for name in gradients if name in self._lossy}
-            _note(trace, step, "gradient", whole)
+            note("gradient", {f"{n}{RESTORED}": gradients[n] + late[n] for n in gradients if n in self._lossy})
+
+    def _share(self, step: int) -> float:
+        """What turns this rank's gradients into those of the global mean: 1 but where replicas learn alone."""
+        if not self.parallel.plan.averages:
+            return 1.0
+        rows = self._experiment.source.batch(step).rows(*self._rows)
+        return own_targets(rows) / self._experiment.targets(step)
 
     def evaluate(self, step: int, trace: Trace) -> None:
         """The batch of the step once more, forward only, with the weights that the step has left."""

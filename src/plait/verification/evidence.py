@@ -88,7 +88,7 @@ def rows(
     """Every tensor of every step in both precisions, in no particular order. `lossy`: what the plan itself changes."""
     sides: dict[Precision, _Side] = {p: _Side(references[p], evidence[p], lossy) for p in PRECISIONS}
     entries = dict.fromkeys(entry for side in sides.values() for entry in (*side.reference, *side.whole))
-    return [row for entry in entries for row in _rows(entry, sides)]
+    return [row for entry in entries if not lossy.omits(entry) for row in _rows(entry, sides)]
 
 
 def _rows(entry: Entry, sides: Mapping[Precision, _Side]) -> list[Row]:

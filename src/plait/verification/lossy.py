@@ -6,6 +6,9 @@
     norm, clipped or not; weights, optimizer     LOSSY, if their gradient is, or any is where the norm is clipped
     what the new weights give                    LOSSY
 
+Replicas that learn alone have gradients of their own: put together, each by its part of the targets, they are judged as
+ever; norm and optimizer have no counterpart and are left out; weights, once averaged, are LOSSY, with equal bits.
+
 All of it, the optimizer too, is judged on the plan's `dense` twin, which has not made that choice; there a mistake is a
 mistake. Pure: plans and names.
 """
@@ -28,18 +31,20 @@ _ITEMSIZES = (4, 8)  # of the precisions in which gradients are summed here
 
 @dataclass(frozen=True, kw_only=True)
 class Lossy:
-    """`weights`: those whose gradients are not the whole ones. `spreads`: whether one step's norm takes that to all."""
+    """`weights`: those whose gradients are not the whole ones. `spreads`: whether one step's norm takes that to all.
+    `alone`: whether each replica has gradients, a norm and an optimizer of its own; gradients are put together."""
 
     weights: frozenset[str]
     spreads: bool = True
+    alone: bool = False
 
     def touches(self, entry: Entry) -> bool:
         """Whether the choice has changed what this tensor is."""
-        if not self.weights or is_restored(entry):
+        if (not self.weights and not self.alone) or is_restored(entry):
             return False
         match entry.kind:
             case "gradient":
-                return entry.owner in self.weights
+                return entry.owner in self.weights and not self.alone
             case "norm":
                 return True
             case "weight" | "optimizer":
@@ -47,18 +52,24 @@ class Lossy:
             case _:
                 return entry.evaluated
 
+    def omits(self, entry: Entry) -> bool:
+        """Whether each replica has one of its own, so that there is no whole to be judged."""
+        return self.alone and entry.kind in ("norm", "optimizer")
+
 
 NOTHING = Lossy(weights=frozenset())
 
 
 def lossy_of(plan: Plan, layers: Sequence[Layer], *, clips: bool = True) -> Lossy:
     """What a plan changes; where nothing is clipped, weights that travel whole are none of it."""
+    if plan.averages:
+        return Lossy(weights=frozenset(), alone=True)
     return Lossy(weights=frozenset(_compressed(plan, layers)), spreads=clips) if plan.compresses else NOTHING
 
 
 def dense(plan: Plan) -> Plan:
     """The same plan without the choice that changes the mathematics."""
-    return replace(plan, compression="none")
+    return replace(plan, compression="none", synchronisation="all-reduce", local_steps=1)
 
 
 def is_restored(entry: Entry) -> bool:

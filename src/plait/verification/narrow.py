@@ -54,7 +54,8 @@ class Subject:
 
 def narrow(model: ModelSpec, training: TrainingSpec, plan: Plan, ranks: int) -> Subject:
     """The job with degrees for at most `ranks`, and small enough."""
-    subject = _on_fewer_ranks(Subject(model=model, training=training, plan=plan), ranks)
+    together = replace(plan, local_steps=1)  # two steps are proven: replicas are to have met in each
+    subject = _on_fewer_ranks(Subject(model=model, training=training, plan=together), ranks)
     for step in (_fewer_sequences, _shorter, _fewer_tokens, _thinner, _fewer_layers):
         if not subject.affordable:
             subject = step(subject, plan)

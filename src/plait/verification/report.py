@@ -110,19 +110,27 @@ def _told(verification: Verification) -> str:
                 return f"Every value is right, but the ranks don't do what the plan says.{_blame(culprit)}"
             return f"The parallel run is NOT the same model as one process.{_blame(culprit)}"
         case "LOSSY":
-            return (
-                f"The plan changes the mathematics ({_choice(verification.kept, verification.narrowed)}). Without that "
-                "choice it is the same model as one process; with it all ranks have equal bits, and what is not sent in "
-                "a step is not lost: sent and owed together are the gradient."
-            )
+            chosen = {key: verification.kept.get(f"plan.{key}") for key in ("compression", "synchronisation")}
+            narrowed = verification.narrowed.get("plan.compression")
+            return _lossy(str(narrowed["verified"] if narrowed else chosen["compression"]), chosen["synchronisation"])
         case verdict:
             return f"The parallel run is the same model as one process, as far as {verdict} lets one see."
 
 
-def _choice(kept: Mapping[str, Any], narrowed: Mapping[str, Any]) -> str:
-    """The keys that change it, as they were verified."""
-    verified = {**kept, **{key: change["verified"] for key, change in narrowed.items()}}
-    return f"compression = {shown(verified['plan.compression'])}"
+def _lossy(compression: str, synchronisation: object) -> str:
+    """What the plan's own choice changes, and what is proven nevertheless."""
+    alone = synchronisation not in ("all-reduce", None)
+    choices = [f"synchronisation = {shown(synchronisation)}"] if alone else []
+    choices += [f"compression = {shown(compression)}"] if compression != "none" else []
+    proven = (
+        "the replicas' gradients together are the whole one's"
+        if alone
+        else "what is not sent in a step is not lost: sent and owed together are the gradient"
+    )
+    return (
+        f"The plan changes the mathematics ({', '.join(choices)}). Without that choice it is the same model as one "
+        f"process; with it all replicas end a step with equal bits, and {proven}."
+    )
 
 
 def _blame(culprit: Culprit | None) -> str:

@@ -70,11 +70,12 @@ class Trial:
         """Every tensor of a plan's evidence. What its own choice touches is judged on its dense twin, too."""
         lossy = lossy_of(plan, self.layers, clips=self.asked.training.clip_norm > 0)
         found = rows(self.references, evidence, lossy)
-        twin = dense(plan)
         if lossy == NOTHING:
             return found
-        denied = {(row.entry, row.precision): row for row in rows(self.references, self.evidence(dense(plan))[0]) if row.denies}
-        return [denied.get((row.entry, row.precision), row) if row.verdict == "LOSSY" else row for row in found]
+        twin = rows(self.references, self.evidence(dense(plan))[0])
+        denied = {(row.entry, row.precision): row for row in twin if row.denies}
+        mended = [denied.pop((row.entry, row.precision), row) if row.verdict == "LOSSY" else row for row in found]
+        return [*mended, *(row for row in denied.values() if lossy.omits(row.entry))]
 
     def cures(self, plan: Plan) -> bool:
         """Whether nothing is wrong under another plan; one that can't even be run cures nothing."""

@@ -47,7 +47,7 @@ class Measured:
     `spread` of the reordered references, `chance` of equal ones; `parted`, how far copies of one element are apart.
     `steady`: equal runs of the parallel side gave equal bits; `missing`: one side does not have the tensor; `finite`:
     both sides are; `pinned`: something in the model can't be had in float64, `narrow`: what gave this tensor;
-    `branching`: the two sides may have gone different ways before it; `lossy`: the plan has other mathematics for it."""
+    `branching`: the two sides may have gone different ways before it; `lossy`: the plan itself changes it."""
 
     magnitude: float
     error: float
