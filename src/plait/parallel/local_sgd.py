@@ -1,15 +1,15 @@
 """Replicas that learn alone, and are brought together every H steps: local SGD, and DiLoCo.
 
-    replica 0   w ─► step ─► step ─► … ─► w0 ╲                          local-sgd    w = mean of w0, w1
-    replica 1   w ─► step ─► step ─► … ─► w1 ╱ over the data axis       diloco       d = w - mean of w0, w1
-                └───────── H steps ─────────┘                                        v = 0.9 v + d,  w -= 0.7 (d + 0.9 v)
+    replica 0   w ─► step ─► step ─► … ─► w0 ╲                      local-sgd    w = mean of w0, w1
+    replica 1   w ─► step ─► step ─► … ─► w1 ╱ over the data axis   diloco       d = w - mean of w0, w1
+                └───────── H steps ─────────┘                       v = 0.9 v + d,  w -= 0.7 (d + 0.9 v)
 
-Each divides its loss by its own targets and clips by its own norm; the optimizer's state stays its own. Compressed, what
-travels is what the weights have changed by, with error feedback. Elements that several tensor ranks or stages hold take
-the first holder's values: their replicas' sums may be taken in another order elsewhere.
+Each divides its loss by its own targets and clips by its own norm; the optimizer's state stays its own. Compressed,
+what travels is what the weights have changed by, with error feedback. Elements that several tensor ranks or stages hold
+take the first holder's values: their replicas' sums may be taken in another order elsewhere.
 
-Sources: Stich, "Local SGD Converges Fast and Communicates Little" (2019); Douillard et al., "DiLoCo" (2023), whose outer
-optimizer and numbers these are.
+Sources: Stich, "Local SGD Converges Fast and Communicates Little" (2019); Douillard et al., "DiLoCo" (2023), whose
+outer optimizer and numbers these are.
 """
 
 from __future__ import annotations

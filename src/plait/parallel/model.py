@@ -145,8 +145,8 @@ class ParallelModel:
         return None if total is None else self._over_data(total) / target_count
 
     def average(self, masters: Mapping[str, torch.Tensor], step: int, *, last: bool) -> bool:
-        """After an update of `masters` in a step (from 0): where replicas learn alone and it is time, or the `last` step
-        of all, bring them together, in place. Returns whether it was."""
+        """After an update of `masters` in a step (from 0): where replicas learn alone and it is time, or the `last`
+        step of all, bring them together, in place. Returns whether it was."""
         if self._averaging is None or not (last or (step + 1) % self.plan.local_steps == 0):
             return False
         self._averaging.bring_together(masters)

@@ -98,7 +98,7 @@ def reduction_sets(layers: Sequence[Layer], plan: Plan) -> dict[str, set[tuple[i
 
 def gradient_buckets(held: Sequence[Held], plan: Plan, itemsize: int) -> tuple[tuple[Held, ...], ...]:
     """Which gradients of one rank travel together over the data axis, in the order in which backward fills the buckets;
-    `held` is in forward order, `itemsize` bytes of one element of a gradient. Those that can't be compressed come last."""
+    `held` is in forward order, `itemsize` bytes of one element of a gradient. What has to stay alike comes last."""
     apart = {whole: [one for one in held if _travels_whole(one, plan) is whole] for whole in (False, True)}
     return tuple(
         tuple(together[index] for index in bucket)

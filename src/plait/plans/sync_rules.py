@@ -64,4 +64,8 @@ def _steps_together(job: Job) -> Breach:
     )
 
 
-SYNC_RULES = (Rule(reads=frozenset({"plan.compression", "plan.zero"}), holds=_whole_sums, breach=_pieces_compressed),)
+SYNC_RULES = (
+    Rule(reads=frozenset({"plan.compression", "plan.zero"}), holds=_whole_sums, breach=_pieces_compressed),
+    Rule(reads=frozenset({"plan.synchronisation", "plan.zero"}), holds=_whole_replicas, breach=_replicas_in_pieces),
+    Rule(reads=frozenset({"plan.synchronisation", "plan.local_steps"}), holds=_steps_are_alone, breach=_steps_together),
+)

@@ -133,7 +133,8 @@ class _Rank:
             whole = {name: gradient * share for name, gradient in gradients.items()}
             for part in whole.values():
                 all_reduce(part, parallel.mesh.axis("data")).wait()
-            return note("gradient", whole)
+            note("gradient", whole)
+            return
         note("gradient", gradients)
         if self._lossy and not self._counts:
             late = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
