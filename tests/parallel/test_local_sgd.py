@@ -64,14 +64,40 @@ def test_they_meet_every_h_steps_and_send_a_part(run_on_ranks, more):
 
 @pytest.mark.parametrize("compression", ["none", "int8"])
 def test_what_ranks_hold_in_common_stays_alike(run_on_ranks, compression):
-    """Three replicas of four tensor ranks with two kv heads: sums of copies are taken in other orders."""
+    """Four tensor ranks with two kv heads: what is compressed of their copies would not be the same."""
     model = replace(LLAMA, bias=True)
     shape = {"data": 2, "tensor": 4, "synchronisation": "diloco", "compression": compression}
     ranks = run_on_ranks(8, weights_after, case("copies", model, plan(**shape), FP64), 3)
-    norm = "model.norm.weight"
+    norm, copy = "model.norm.weight", "model.layers.0.self_attn.k_proj.weight"
     for step in range(3):
-        first = ranks[0][step][0][norm]
-        assert all(torch.equal(first, rank[step][0][norm]) for rank in ranks)
+        found = [rank[step][0] for rank in ranks]
+        assert all(torch.equal(found[0][norm], one[norm]) for one in found)
+        assert all(torch.equal(found[place][copy], found[4 + place][copy]) for place in range(4))  # replicas
+        assert torch.equal(found[2][copy], found[3][copy])  # both read the second kv head alone
+
+
+def outer_steps(one: Case) -> float:
+    """The largest distance from torch's own SGD, of weights that replicas have moved by random amounts, three times."""
+    model = build(one)
+    masters = dict(model.shards)
+    expected = {name: torch.nn.Parameter(weight.detach().clone()) for name, weight in masters.items()}
+    outer = torch.optim.SGD(expected.values(), lr=0.7, momentum=0.9, nesterov=True)
+    for step in range(3):
+        moved = {}
+        for name, weight in masters.items():
+            both = torch.randn(2, *weight.shape, dtype=weight.dtype, generator=torch.Generator().manual_seed(step))
+            weight.data.add_(both[model.mesh.coordinate("data")])
+            moved[name] = both.mean(0)
+        for name, weight in expected.items():
+            weight.grad = -moved[name]
+        outer.step()
+        assert model.average(masters, step, last=False)
+    return max(float((masters[name] - weight).abs().max()) for name, weight in expected.items())
+
+
+def test_the_outer_step_is_nesterov_s(run_on_ranks):
+    one = case("outer", GPT2, plan(data=2, synchronisation="diloco"), FP64)
+    assert max(run_on_ranks(2, outer_steps, one)) < 1e-13
 
 
 def test_the_last_step_of_a_run_brings_them_together(run_on_ranks):
