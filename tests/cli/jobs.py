@@ -74,9 +74,9 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "ZeRO": ({"plan.zero": 4}, (), "plan.zero", "out of range"),
     "offload": ({"plan.offload": "optimizer"}, (), "plan.offload", "not built yet"),
     "recompute": ({"plan.recompute": "selective"}, (), "plan.recompute", "not built yet"),
-    "local SGD": ({"plan.synchronisation": "diloco"}, (), "plan.synchronisation", "not built yet"),
-    "compression": ({"plan.compression": "topk:0.01"}, (), "plan.compression", "not built yet"),
-    "several local steps": ({"plan.local_steps": 8}, (), "plan.local_steps", "not built yet"),
+    "a parameter server": (
+        {"plan.synchronisation": "parameter-server"}, (), "plan.synchronisation", "not built yet",
+    ),
     "staleness": ({"plan.staleness": -1}, (), "plan.staleness", "not built yet"),
     "servers": ({"plan.servers": 1}, (), "plan.servers", "not built yet"),
     "16-bit gradients": ({"plan.gradient_precision": "bf16"}, (), "plan.gradient_precision", "not built yet"),
@@ -109,6 +109,13 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
         {"cluster.ranks": 4, "plan.tensor": 3}, FREE[:-1], "plan.tensor", "can't be 4 ranks",
     ),
     "ranks that nothing fills": ({"cluster.ranks": 17}, FREE[:-1], "cluster.ranks", "can't be 17 ranks"),
+    "a compression that nobody knows": ({"plan.compression": "zip"}, (), "plan.compression", "not one of its values"),
+    "a compression without its number": ({"plan.compression": "powersgd"}, (), "plan.compression", "whole number"),
+    "compressed pieces": ({"plan.compression": "int8", "plan.zero": 1}, (), "plan.compression", "zero = 1"),
+    "several steps without local SGD": ({"plan.local_steps": 8}, (), "plan.synchronisation", "local_steps = 8"),
+    "local SGD in pieces": (
+        {"plan.synchronisation": "diloco", "plan.zero": 2}, (), "plan.synchronisation", "share nothing out",
+    ),
     "gradients too wide": ({"plan.gradient_precision": "fp64"}, (), "plan.gradient_precision", "fp32"),
 }  # fmt: skip
 

@@ -94,6 +94,26 @@ CASES = [
     case("dp2 pp2, shares, 1f1b", GPT2, plan(data=2, pipeline=2, data_shares=(1, 5), microbatch=2)),
     case("dp2 pp2, shares, gpipe, zero 3", LLAMA, plan(data=2, pipeline=2, data_shares=(5, 1), microbatch=2, zero=3,
                                                        schedule="gpipe")),
+    case("dp2, int8", GPT2, plan(data=2, compression="int8")),
+    case("dp3, fp16, many buckets", LLAMA, plan(data=3, compression="fp16", bucket_bytes=4096)),
+    case("dp2, topk, fp64", LLAMA, plan(data=2, compression="topk:0.05"), FP64),
+    case("dp2 tp2, powersgd, bf16", GPT2, plan(data=2, tensor=2, compression="powersgd:2"), BF16),
+    case("dp2 tp4, 2 kv heads, int8", LLAMA, plan(data=2, tensor=4, compression="int8")),
+    case("dp2, powersgd of too high a rank", GPT2, plan(data=2, compression="powersgd:64")),
+    case(
+        "all axes, bf16 sums", TIED,
+        plan(data=2, tensor=2, pipeline=2, sequence_parallel=True, compression="bf16", bucket_bytes=4096),
+    ),
+    case("dp2, local sgd", GPT2, plan(data=2, synchronisation="local-sgd")),
+    case("dp2, diloco, bf16", LLAMA, plan(data=2, synchronisation="diloco", bucket_bytes=4096), BF16),
+    case(
+        "dp2 tp4, 2 kv heads, diloco, int8", LLAMA,
+        plan(data=2, tensor=4, synchronisation="diloco", compression="int8"),
+    ),
+    case(
+        "all axes, local sgd, fp16", GPT2,
+        plan(data=2, tensor=2, pipeline=2, synchronisation="local-sgd", compression="fp16"),
+    ),
     case("all axes, some buckets", GPT2, plan(data=2, tensor=2, pipeline=2, bucket_bytes=16384)),
     case("all axes, sequence parallel", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True)),
 ]  # fmt: skip

@@ -34,6 +34,7 @@ class Measured:
     weight_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
+    residual_bytes: int
     flops: int
     shapes: dict[str, tuple[int, ...]]
     intervals: dict[str, tuple[tuple[Interval, ...], ...]]
@@ -57,6 +58,7 @@ def measure(case: Case) -> Measured:
         weight_bytes=allocated([*model.stage.decoder.parameters(), *model.shards.values()]),
         gradient_bytes=allocated(model.gradients.values()),
         optimizer_bytes=optimizer.nbytes,
+        residual_bytes=model.residual_bytes,
         flops=flops.get_total_flops(),
         shapes={name: tuple(weight.shape) for name, weight in model.weights.items()},
         intervals={name: one.intervals for name, one in (model.kept if case.plan.zero == 3 else model.held).items()},

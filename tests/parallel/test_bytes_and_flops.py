@@ -16,6 +16,7 @@ def test_bytes_of_weights_gradients_and_optimizer_state(measured, case):
         assert one.weight_bytes == predicted.weights
         assert one.gradient_bytes == predicted.gradients
         assert one.optimizer_bytes == predicted.optimizer
+        assert one.residual_bytes == predicted.residuals
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -93,7 +93,9 @@ def test_shares_are_less_than_a_unit_off_the_ideal(measured, case):
             assert heads <= ceil(ceil(model.heads / tensor) / model.queries_per_kv_head) + 1
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.model == GPT2], ids=str)
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.model == GPT2 and "powersgd" not in case.plan.compression], ids=str
+)
 def test_all_ranks_together_compute_what_one_does(measured, case):
     (one_rank,) = measured(next(case for case in CASES if case.plan.ranks == 1))
     assert sum(one.flops for one in measured(case)) == one_rank.flops

@@ -29,9 +29,9 @@ def test_what_is_to_come_is_refused(key):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("plan.compression", "powersgd:4", "not built yet"),
-        ("plan.compression", "topk:0.01", "not built yet"),
-        ("plan.compression", "topk", "nearest"),
+        ("plan.compression", "powersgd:0", "rank 0"),
+        ("plan.compression", "topk", "takes a number"),
+        ("plan.compression", "int9", "nearest is int8"),
         ("plan.schedule", "my/grid.txt", "not built yet"),
         ("plan.schedule", "1f1f", "nearest is 1f1b"),
         ("model.family", "gtp", "nearest is gpt"),

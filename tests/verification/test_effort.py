@@ -13,6 +13,7 @@ WORK = Work(
     backward_flops=20,
     weight_bytes=4,
     gradient_bytes=4,
+    residual_bytes=6,
     optimizer_bytes=8,
     collectives=(SUM,),
 )

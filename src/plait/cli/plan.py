@@ -65,6 +65,7 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "plans": [_ranked_document(one) for one in plans.plans[:top]],
         "too_close_to_call": plans.too_close_to_call,
         "guesses": list(plans.guesses),
+        "cautions": list(plans.cautions),
     }
 
 
@@ -99,6 +100,7 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
         low, high = (Seconds(bound) for bound in plans.best.prediction.interval)
         yield [("yellow", f"too close to call: the best takes {low} to {high}, and others lie within that")]
     yield from ([("yellow", f"a guess: {guess}")] for guess in plans.guesses)
+    yield from ([("yellow", caution)] for caution in plans.cautions)
 
 
 def _row(one: RankedPlan) -> tuple[str, ...]:

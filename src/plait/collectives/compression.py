@@ -32,6 +32,7 @@ _CPU = torch.device("cpu")
 
 class _Form(Protocol):
     kept: dict[str, Tensor]
+    residual: Tensor  # of what is compressed, one tensor behind another
 
     def start(self, flat: Tensor) -> Handle: ...
 
@@ -54,7 +55,7 @@ class Compressed:
     ) -> None:
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"gradients of {dtype} are not compressed; float32 and float64 are")
-        self._group = group
+        self._group, self._shapes = group, tuple(shapes)
         self._count = sum(prod(shape) for shape in shapes)
         self.packing = packing(compression, shapes, dtype.itemsize, group.size)
         self._form = _form(compression, shapes, self.packing, dtype, group, key, device)
@@ -63,6 +64,16 @@ class Compressed:
     def kept(self) -> dict[str, Tensor]:
         """What lives from step to step, by name; whoever saves a run saves these, and copies them back in place."""
         return self._form.kept if self._form else {}
+
+    @property
+    def owed(self) -> dict[int, Tensor]:
+        """What this rank has not sent yet of each compressed tensor, by the tensor's place."""
+        if not self._form:
+            return {}
+        shapes = [self._shapes[place] for place in self.packing.compressed]
+        pieces = self._form.residual.split([prod(shape) for shape in shapes])
+        owed = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        return dict(zip(self.packing.compressed, owed, strict=True))
 
     @property
     def nbytes(self) -> int:

@@ -77,7 +77,7 @@ class PowerSGD:
         own = self._cut_right(self.right.clone())
         under_way = all_reduce(self.right, self._group)
         for owed, p, q in zip(self._owed, bases, own, strict=True):
-            owed.addmm_(p, q.t(), alpha=-1)
+            torch.addmm(owed, p, q.t(), alpha=-1, out=owed)
         drop_what_is_not_finite(self.residual)
         under_way.wait()
         pieces = flat.split(self._sizes)

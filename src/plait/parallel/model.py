@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from plait.collectives.compression import Compressed
 from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import Group, Mesh
 from plait.collectives.recorder import record
@@ -20,9 +21,11 @@ from plait.devices.device import Device, device_of
 from plait.errors import IllegalJob
 from plait.layers.layer import Layer
 from plait.models.sequences import Sequences
+from plait.parallel.compressed_gradients import CompressedGradients
 from plait.parallel.data_parallel import GradientBuffers, Gradients, piece_of
 from plait.parallel.gathered_weights import GatheredWeights
 from plait.parallel.gradients import clip, global_norm, perform_reductions
+from plait.parallel.local_sgd import Averaging, LocalGradients, own_targets
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
 from plait.parallel.sharded_gradients import ShardedGradients
@@ -32,7 +35,16 @@ from plait.plans.holdings import Held, owned_pieces, stage_layers, tied_stages
 from plait.plans.keeping import displaced, kept, kept_piece
 from plait.plans.legality import batch_problems
 from plait.plans.plan import Plan
-from plait.plans.reductions import MET_EACH_ROUND, Reduction, gradient_buckets, norm_axes, reduction_sets, reductions
+from plait.plans.reductions import (
+    MET_EACH_ROUND,
+    Reduction,
+    bucket_compression,
+    gradient_buckets,
+    norm_axes,
+    reduction_sets,
+    reductions,
+)
+from plait.random.words import stream_key
 from plait.schedules.checked import evaluation_schedule, training_schedule
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
@@ -69,11 +81,13 @@ class ParallelModel:
         first = next(iter(weights.values()))
         self.device: Device = device_of(first)
         self._reduce_dtype = torch.promote_types(first.dtype, _DTYPES[plan.gradient_precision])
+        self._compressed = self._compressed_sums() if plan.compresses else []
         self._weights, self._sharing = self._shared_out(weights, values or {})
         self.shards = {name: _parameter(piece) for name, piece in self._weights.kept.items()}
         self.gradients = self._sharing.kept
         self._sums = self._later_sums()
         self._owned = self._owned_views()
+        self._averaging = self._averages() if plan.averages else None
         self.blocked_seconds: Mapping[str, float] = {}  # by axis, while the last schedule ran
         self._legal: set[int] = set()  # lengths of sequences that were found to be so
         self._waiting = waiting
@@ -108,6 +122,17 @@ class ParallelModel:
         return self._sharing.nbytes
 
     @property
+    def residual_bytes(self) -> int:
+        """Bytes of what compressed sums and averages keep from step to step."""
+        return sum(one.nbytes for one in self._compressed) + (self._averaging.nbytes if self._averaging else 0)
+
+    @property
+    def owed(self) -> dict[str, torch.Tensor]:
+        """By name, what compressed sums have not sent yet of this rank's gradients; no weight that travels whole."""
+        buckets = zip(self._buckets(), self._compressed, strict=True) if self._compressed else ()
+        return {bucket[place].weight.name: owed for bucket, sums in buckets for place, owed in sums.owed.items()}
+
+    @property
     def displaced(self) -> frozenset[str]:
         """The weights of which tensor ranks hold some elements in common, each in another place of its slice."""
         return frozenset(name for name, held in self.held.items() if displaced(held, self.plan))
@@ -124,11 +149,20 @@ class ParallelModel:
         self.stage.train(True)
         rounds = self._rounds(len(microbatches))
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, rounds) if rounds else None
-        total = self._run(schedule, microbatches, 1.0 / target_count)
+        counted = (own_targets(rows) or 1) if self.plan.averages else target_count
+        total = self._run(schedule, microbatches, 1.0 / counted)
         if schedule is None:  # zeros, in the place where others sum what their backward has made
             self._sharing.before_backward(last=True)
             self._sharing.after_backward()
         return None if total is None else self._over_data(total) / target_count
+
+    def average(self, masters: Mapping[str, torch.Tensor], step: int, *, last: bool) -> bool:
+        """After an update of `masters` in a step (from 0): where replicas learn alone and it is time, or the `last`
+        step of all, bring them together, in place. Returns whether it was."""
+        if self._averaging is None or not (last or (step + 1) % self.plan.local_steps == 0):
+            return False
+        self._averaging.bring_together(masters)
+        return True
 
     def require_legal(self, rows: Sequences) -> None:
         """Raises IllegalJob, with what `plait check` says, where the sequences are too long or too short: no rank has
@@ -153,6 +187,12 @@ class ParallelModel:
         """Complete every sum over ranks: afterwards `gradients` are the global batch's."""
         self._sharing.finish()
         perform_reductions(self.gradients, self._sums)
+
+    def sum_apart(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Do to one tensor for each gradient what `sum_gradients` does where nothing is compressed, in place."""
+        for tensor in tensors.values():
+            all_reduce(tensor, self.mesh.axis("data")).wait()
+        perform_reductions(tensors, self._sums)
 
     def clip_gradients(self, limit: float) -> float:
         """Scale the gradients to a global norm of at most `limit`; returns the norm before."""
@@ -196,8 +236,13 @@ class ParallelModel:
         self, weights: dict[str, torch.nn.Parameter], values: Mapping[str, torch.Tensor]
     ) -> tuple[Weights, Gradients]:
         """The weights and the gradients, as the plan's sharding level has them."""
-        plan, group, buckets, dtype = self.plan, self.mesh.axis("data"), self._buckets(), self._reduce_dtype
+        plan, group, dtype = self.plan, self.mesh.axis("data"), self._reduce_dtype
+        buckets = [[held.weight.name for held in bucket] for bucket in self._buckets()]
         level, decoder = plan.sharding_level, self.stage.decoder
+        if plan.averages:
+            return WholeWeights(weights), LocalGradients(weights, buckets, group, dtype)
+        if self._compressed:
+            return WholeWeights(weights), CompressedGradients(weights, buckets, group, dtype, self._compressed)
         if level == 0:
             return WholeWeights(weights), GradientBuffers(weights, buckets, group, dtype)
         stage = stage_layers(self.layers, plan.stages)[self.mesh.coordinate("pipeline")]
@@ -217,9 +262,27 @@ class ParallelModel:
     def _over_data(self, total: torch.Tensor) -> float:
         return all_reduce(total.double().reshape(1), self.mesh.axis("data")).wait().item()
 
-    def _buckets(self) -> list[list[str]]:
-        buckets = gradient_buckets(tuple(self.held.values()), self.plan, self._reduce_dtype.itemsize)
-        return [[held.weight.name for held in bucket] for bucket in buckets]
+    def _buckets(self) -> tuple[tuple[Held, ...], ...]:
+        return gradient_buckets(tuple(self.held.values()), self.plan, self._reduce_dtype.itemsize)
+
+    def _averages(self) -> Averaging:
+        assert isinstance(self._sharing, LocalGradients)
+        return Averaging(self.plan, self._sharing, self.shards, self.mesh.axis("data"), self._compressed, self._sums)
+
+    def _compressed_sums(self) -> list[Compressed]:
+        """One for each bucket; its random numbers are those of its stage and tensor rank."""
+        place = (self.mesh.coordinate("pipeline"), self.mesh.coordinate("tensor"))
+        return [
+            Compressed(
+                bucket_compression(bucket, self.plan),
+                [one.shape for one in bucket],
+                self._reduce_dtype,
+                self.mesh.axis("data"),
+                stream_key(0, "compression", *place, number),
+                self.device.torch,
+            )
+            for number, bucket in enumerate(self._buckets())
+        ]
 
     def _later_sums(self) -> list[tuple[Reduction, Group]]:
         steps = reductions(self.layers, self.plan, self.mesh.rank, self._reduce_dtype.itemsize)

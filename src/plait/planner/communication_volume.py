@@ -6,6 +6,7 @@ Nothing is typed in twice: each line of traffic follows from what the runtime fo
     the loss                     vocabulary split              tensor      every microbatch, forward alone
     transfers between stages     the schedule's own actions    pipeline    every microbatch
     gradients                    plans.reductions              all three   once; under ZeRO 2 and 3 in every round
+                                 plans.compression             data        where they are compressed
     weights                      plans.keeping                 data        ZeRO 1 and 2: once, after the update
                                  plans.fetching                            ZeRO 3: as layers are used
     loss report, clipping        one number of 8 bytes         all three   once
@@ -54,7 +55,11 @@ class Message(NamedTuple):
 
 
 def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> tuple[Traffic, ...]:
-    """What `rank` takes part in during one step, equal messages counted together, in order of (axis, kind, bytes)."""
+    """What `rank` takes part in during one step, equal messages counted together, in order of (axis, kind, bytes).
+
+    Where replicas learn alone it is a step that brings them together, one of `local_steps`; in the others the data axis
+    has the loss alone.
+    """
     counted: Counter[_Row] = Counter()
     stage = stage_of(model, training, plan, rank)
     for size, microbatches in sizes_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data")).items():
@@ -64,8 +69,10 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
     counted.update(_transfers(model, training, plan, rank))
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
     for reduction in stage.sums:
-        times = rounds_of(plan, training.global_batch) if reduction.each_microbatch else 1
-        counted[reduction.axis, reduction.kind, reduction.elements * itemsize] += times
+        again = plan.averages and reduction.axis != "data"  # of what several ranks hold, the averages too
+        times = rounds_of(plan, training.global_batch) if reduction.each_microbatch else 1 + again
+        for message in reduction.messages(itemsize):
+            counted[reduction.axis, message.kind, message.bytes] += times
     place = plan.mesh.coordinate(rank, "pipeline")
     counted.update(("data", "all_gather", message.bytes) for message in weight_messages(stage, training, plan, place))
     counted.update(_numbers(training, plan, place))

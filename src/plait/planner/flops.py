@@ -7,6 +7,8 @@ It counts matrix products alone: 2·m·n·k each; a causal mask is not taken off
     attention, fused      2 products of s × s × head_dim   5: the kernel computes the scores once more
     attention, explicit   2 products (dropout > 0)         4: two for each
 
+    powersgd              nothing                          4 · 2 · rows · columns · rank a matrix, once a step
+
 It knows the layers' products and their shares on the tensor axis, no device and no second.
 """
 
@@ -17,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer, Product
+from plait.planner.stage import stage_of
 from plait.plans.holdings import stage_layers
 from plait.plans.plan import Plan
 from plait.plans.rows import sizes_of
@@ -24,7 +27,7 @@ from plait.sharding.boxes import local_size
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 
-__all__ = ["FlopCount", "Share", "flops_by_layer", "flops_of_step", "layer_flops", "product_flops"]
+__all__ = ["FlopCount", "Share", "flops_by_layer", "flops_of_step", "layer_flops", "packing_flops", "product_flops"]
 
 _FUSED_BACKWARD, _EXPLICIT_BACKWARD = 5, 4  # products of s × s × head_dim; forward has 2 either way
 
@@ -74,8 +77,14 @@ def layer_flops(layer: Layer, share: Share) -> FlopCount:
 
 
 def flops_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> FlopCount:
-    """FLOPs of one training step on `rank`: all of its stage's layers, for all of its microbatches."""
-    return _sum(flops_by_layer(model, training, plan, rank).values())
+    """FLOPs of one training step on `rank`: all of its stage's layers, for all of its microbatches, and its sums'."""
+    sums = FlopCount(backward=packing_flops(model, training, plan, rank))
+    return _sum((*flops_by_layer(model, training, plan, rank).values(), sums))
+
+
+def packing_flops(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> int:
+    """FLOPs in which the rank's gradients are compressed and summed, once a step."""
+    return sum(one.packing.flops for one in stage_of(model, training, plan, rank).sums if one.packing)
 
 
 def flops_by_layer(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> dict[str, FlopCount]:

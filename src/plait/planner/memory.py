@@ -3,10 +3,11 @@
     weights       every element held, in the compute dtype                                      exact
     gradients     a place in a flat buffer for each of them, in the dtype of the sums           exact
     optimizer     its state in the master dtype, and a master copy where compute is narrower    exact
+    residuals     what compressed sums and averages keep from step to step                      exact
     activations   what the stage's layers declare as saved, for every microbatch held at once
     logits        of one microbatch on the last stage, on their way into the loss
-    messages      the largest message that stands beside all of this; under ZeRO what is on its way along the data
-                  axis: two buckets of gradients (2, 3), the weights of two layers (3)
+    messages      the largest message that stands beside all of this; what is on its way along the data axis, under ZeRO
+                  two buckets of gradients (2, 3), the weights of two layers (3), and compressed all buckets' payloads
 
 Under ZeRO weights, gradients and optimizer are those of the pieces that a rank keeps, from the level on that shares
 them out (`plans.keeping`).
@@ -38,6 +39,7 @@ __all__ = [
     "gradient_elements",
     "memory_of",
     "optimizer_bytes",
+    "residual_bytes",
     "saved_bytes",
     "weight_elements",
 ]
@@ -53,6 +55,7 @@ class Memory:
     weights: int
     gradients: int
     optimizer: int
+    residuals: int
     activations: int
     logits: int
     messages: int
@@ -80,6 +83,7 @@ def memory_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -
         weights=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradients=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
         optimizer=optimizer_bytes(stage.kept, training),
+        residuals=residual_bytes(stage, training, plan),
         activations=sum(
             count * saved_bytes(stage, model, training, replace(plan, microbatch=size), tensor_rank)
             for size, count in Counter(held).items()
@@ -109,6 +113,15 @@ def optimizer_bytes(held: Sequence[Held], training: TrainingSpec) -> int:
     if training.optimizer == "adamw":
         return copy + 2 * elements * itemsize + _COUNTER * len(held)
     return copy + (elements * itemsize if training.betas[0] else 0)  # SGD's momentum
+
+
+def residual_bytes(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
+    """What compressed sums keep from step to step, and averages: the weights as they were, and the outer momentum."""
+    copies = plan.averages * (
+        (plan.compresses or plan.synchronisation == "diloco") + (plan.synchronisation == "diloco")
+    )
+    kept = sum(one.packing.kept_bytes for one in stage.sums if one.packing)
+    return kept + copies * stage.elements * ITEMSIZE[PRECISIONS[training.precision].reduce]
 
 
 def saved_bytes(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
@@ -157,10 +170,13 @@ def _logits(stage: Stage, training: TrainingSpec, plan: Plan, tensor_rank: int) 
 
 
 def _on_its_way(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> int:
-    """Under ZeRO 2 and 3 the staged buckets; under 3 the most weights that are whole at a time."""
+    """Under ZeRO 2 and 3 the staged buckets; under 3 the most weights that are whole at a time; what compressed sums
+    send, since all of them are waited for at the end."""
     policy = PRECISIONS[training.precision]
     staged = staged_elements(stage, training, plan) * ITEMSIZE[policy.reduce]
-    return staged + whole_elements(stage, training, plan, place) * ITEMSIZE[policy.compute]
+    packed = (one.packing for one in stage.sums if one.packing and one.packing.compressed)
+    payloads = sum(message.bytes for packing in packed for message in packing.messages)
+    return staged + payloads + whole_elements(stage, training, plan, place) * ITEMSIZE[policy.compute]
 
 
 def _largest_message(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:

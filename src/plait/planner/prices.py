@@ -19,6 +19,7 @@ from plait.planner.communication_cost import CommunicationCost
 from plait.planner.communication_volume import NUMBER_BYTES, Message, crossing_messages, stage_message_bytes
 from plait.planner.compute_cost import ComputeCost
 from plait.planner.operations import Move, operations_of
+from plait.planner.packing_cost import packing_operations
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, StageCost, StepCost
 from plait.planner.weight_volume import When, weight_messages
@@ -26,18 +27,36 @@ from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, norm_axes
 from plait.plans.rows import busiest_data_rank, microbatches_of, rounds_of
 from plait.sharding.redistribute import CollectiveKind
+from plait.specs.compression import compression_of
 from plait.specs.links import LinkKind
 from plait.specs.measurements import Measurements
 from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
-__all__ = ["JobPrices"]
+__all__ = ["JobPrices", "PackingSeconds"]
 
 _COLLECTIVES: dict[CollectiveKind, LinkKind] = {
     "all_reduce": "all_reduce",
     "reduce_scatter": "reduce_scatter",
     "all_gather": "all_gather",
+    "all_to_all": "all_gather",  # as many bytes, if to other places
 }
+
+
+_AVERAGING = 5  # copies of all elements: what they changed by, its mean, the outer step, and back
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackingSeconds:
+    """Seconds in which a rank compresses its gradients while backward runs, and sums what came after it."""
+
+    start: float
+    end: float
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.start + self.end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +107,25 @@ class JobPrices:
             + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages)),
             last=self._last_part(plan),
         )
+
+    def packing_seconds(self, plan: Plan, stage: Stage) -> PackingSeconds:
+        """What compressing costs a rank of this stage, beside what travels."""
+        if not plan.compresses:
+            return PackingSeconds(start=0.0, end=0.0)
+        shapes = {one.weight.name: one.shape for one in stage.held}
+        form, at_work = compression_of(plan.compression), self._at_work(plan)
+        buckets = [packing_operations(one, shapes, form, plan.data) for one in stage.sums if one.axis == "data"]
+        start, end = (
+            sum(self.compute.work(getattr(one, when)).crowded(self.compute, at_work) for one in buckets)
+            for when in ("start", "end")
+        )
+        crowd = self.crowd(plan.data * plan.tensor)
+        return PackingSeconds(start=start * crowd, end=end * crowd)
+
+    def sum_seconds(self, plan: Plan, stage: Stage) -> float:
+        """Seconds in which a stage's gradients travel along the data axis, once, one bucket after another."""
+        at_once = plan.data * plan.tensor
+        return sum(self._sum_seconds(plan, one, at_once) for one in stage.sums if one.axis == "data")
 
     def crowd(self, ranks: int) -> float:
         """How many times longer anything takes where `ranks` ranks share the cores."""
@@ -180,10 +218,19 @@ class JobPrices:
         after = min(spent, max(0.0, finished - sum(backward)))
         share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
         report = self._message("all_reduce", plan.data, NUMBER_BYTES, at_once) if place == plan.pipeline - 1 else 0.0
-        return after + report, share * (spent - after)
+        packing = self.packing_seconds(plan, stage)
+        if plan.averages:
+            work = self.compute.move_seconds(Move("copy", stage.elements, stage.elements, "forward"))
+            often = spent + packing.total + _AVERAGING * work * self.crowd(at_once)
+            return often / plan.local_steps + report, 0.0
+        return after + packing.end + report, share * (spent - after) + packing.start
 
     def _sum_seconds(self, plan: Plan, bucket: Reduction, at_once: int) -> float:
-        """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second."""
+        """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second. What
+        is compressed lies elsewhere."""
+        if bucket.packing is not None and bucket.packing.compressed:
+            found = (self._message(_COLLECTIVES[m.kind], plan.data, m.bytes, at_once) for m in bucket.packing.messages)
+            return sum(found)
         half = 1.0 if bucket.kind == "all_reduce" else 0.5
         return half * self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once)
 
@@ -214,7 +261,8 @@ class JobPrices:
             sums = [one for one in stage.sums if one.axis == axis]
             found = [self._message("all_reduce", len(s.members), s.elements * self._reduced, plan.ranks) for s in sums]
             slowest = max(slowest, sum(found))
-        return slowest + self._norm(plan, axis)
+        again = 1 / plan.local_steps if plan.averages else 0.0
+        return (1 + again) * slowest + self._norm(plan, axis)
 
     def _norm(self, plan: Plan, axis: str) -> float:
         """Seconds in which the squares of the norm are summed over an axis."""

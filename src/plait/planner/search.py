@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from plait.errors import IllegalJob, NothingFits
+from plait.planner.break_even import compression_words
 from plait.planner.candidates import Choices, candidates
 from plait.planner.coverage import outside_what_was_measured
 from plait.planner.explain import why_it_lost, why_nothing_fits
@@ -41,7 +42,7 @@ class RankedPlan:
 class Plans:
     """The answer of a search: `plans` best first, of `legal` ones among `considered`. `unfit`: legal, but too large for
     the memory. `too_close_to_call`: the second is within the first one's interval. `guesses`: where the first one's
-    prediction lies outside what was measured."""
+    prediction lies outside what was measured. `cautions`: what to know of its compression before it runs."""
 
     search_seconds: float
     considered: int
@@ -50,6 +51,7 @@ class Plans:
     plans: tuple[RankedPlan, ...]
     too_close_to_call: bool
     guesses: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def best(self) -> RankedPlan:
@@ -82,6 +84,7 @@ def search(job: Job, measurements: Measurements) -> Plans:
         plans=ranked,
         too_close_to_call=len(ranked) > 1 and ranked[1].prediction.step_seconds <= ranked[0].prediction.interval[1],
         guesses=outside_what_was_measured(fitting[0].plan, prices),
+        cautions=compression_words(fitting[0], prices),
     )
 
 

@@ -12,10 +12,9 @@ __all__ = ["BUILT_RULES"]
 
 def _built(key: str) -> Rule:
     name, choice = key.removeprefix("plan."), CHOICES[key]
-    values = (*choice.built, *choice.sometimes)
 
     def holds(job: Job) -> bool:
-        return job.constraints.get(name, values[0]) in values
+        return name not in job.constraints or judge(key, job.constraints[name]) is None
 
     def breach(job: Job) -> Breach:
         problem = judge(key, job.constraints[name])

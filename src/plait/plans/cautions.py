@@ -132,6 +132,18 @@ def _shares_with_nobody(job: Job) -> str:
     return f"zero = {zero} shares nothing out where data = 1" if zero and degree(job, "data") == 1 else ""
 
 
+def _compresses_nothing(job: Job) -> str:
+    form = job.constraints.get("compression", "none")
+    idle = form != "none" and degree(job, "data") == 1
+    return f"compression = {shown(form)} does nothing where data = 1: no gradients travel" if idle else ""
+
+
+def _averages_with_nobody(job: Job) -> str:
+    how = job.constraints.get("synchronisation", "all-reduce")
+    idle = how != "all-reduce" and degree(job, "data") == 1
+    return f"synchronisation = {shown(how)} does nothing where data = 1: there is one replica" if idle else ""
+
+
 def _narrow_gradients(job: Job) -> str:
     narrower = job.training.precision == "fp64" and job.constraints.get("gradient_precision") == "fp32"
     return "a job of precision fp64 keeps and sums its gradients in fp64" if narrower else ""
@@ -163,6 +175,8 @@ _SIGNS = (
     _Sign(key="plan.pipeline", says=_microbatches, reads=_DEALT),
     _Sign(key="plan.sequence_parallel", says=_splits_nothing, reads=_reading("plan.tensor", "plan.tensor_shares")),
     _Sign(key="plan.zero", says=_shares_with_nobody, reads=_reading("plan.data", "plan.data_shares")),
+    _Sign(key="plan.compression", says=_compresses_nothing, reads=_reading("plan.data", "plan.data_shares")),
+    _Sign(key="plan.synchronisation", says=_averages_with_nobody, reads=_reading("plan.data", "plan.data_shares")),
     _Sign(key="plan.gradient_precision", says=_narrow_gradients, reads=_reading("training.precision")),
     _Sign(key="plan.bucket_bytes", says=_buckets),
 )

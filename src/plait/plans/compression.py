@@ -65,13 +65,15 @@ class Message(NamedTuple):
 class Packing:
     """How one bucket travels: which of its tensors `compressed`, which `whole` (in one message), by their places.
 
-    `kept_bytes`: what each rank keeps from step to step: residuals, and powersgd's last Q.
+    `kept_bytes`: what each rank keeps from step to step: residuals, and powersgd's last Q. `flops`: of the matrix
+    products in which one rank packs and unpacks it.
     """
 
     compressed: tuple[int, ...]
     whole: tuple[int, ...]
     messages: tuple[Message, ...]
     kept_bytes: int
+    flops: int = 0
 
 
 def packing(compression: Compression, shapes: Sequence[Shape], itemsize: int, ranks: int) -> Packing:
@@ -120,20 +122,28 @@ def sent_bytes(messages: Iterable[Message], ranks: int) -> float:
     return _steps(messages, ranks) / ranks
 
 
-def packing_words(compression: Compression, buckets: Sequence[Sequence[Shape]], itemsize: int, ranks: int) -> str:
+def packing_words(
+    compression: Compression,
+    buckets: Sequence[Sequence[Shape]],
+    itemsize: int,
+    ranks: int,
+    alike: Sequence[Sequence[Shape]] = (),
+) -> str:
     """What a compression does for one rank's buckets, as a sentence without its point; what is not compressed is told.
 
-    `buckets` has the shapes of each bucket's tensors.
+    `buckets` has the shapes of each bucket's tensors, `alike` those of buckets that tensor ranks have in common: these
+    travel whole.
     """
     if ranks == 1:
         return "one replica: no gradients travel"
     packed = [packing(compression, shapes, itemsize, ranks) for shapes in buckets]
-    dense = [_dense(itemsize * sum(prod(shape) for shape in shapes)) for shapes in buckets]
+    packed += [packing(Compression(kind="none"), shapes, itemsize, ranks) for shapes in alike]
+    dense = [_dense(itemsize * sum(prod(shape) for shape in shapes)) for shapes in (*buckets, *alike)]
     before = Bytes(sum(sent_bytes(messages, ranks) for messages in dense))
     if compression.kind == "none":
         return f"gradients travel as they are: each replica sends {before} a step"
     whole = sum(len(one.whole) for one in packed)
-    tensors = sum(len(shapes) for shapes in buckets)
+    tensors = sum(len(shapes) for shapes in (*buckets, *alike))
     if whole == tensors:
         return f"{compression} makes nothing smaller here: gradients travel whole, {before} a step from each replica"
     now = Bytes(sum(sent_bytes(one.messages, ranks) for one in packed))
@@ -141,7 +151,10 @@ def packing_words(compression: Compression, buckets: Sequence[Sequence[Shape]], 
     words = f"gradients travel as {compression}: each replica sends {now} a step, not {before}, and keeps {kept} of "
     words += "what was lost"
     if whole:
-        words += f"; {whole} of {counted(tensors, 'tensor')} would not be smaller and go whole"
+        held = sum(len(shapes) for shapes in alike)
+        why = "are held alike by tensor ranks" if held == whole else "would not be smaller"
+        why += f" or are held alike by tensor ranks ({held})" if 0 < held < whole else ""
+        words += f"; {whole} of {counted(tensors, 'tensor')} {why} and go whole"
     return words
 
 
@@ -169,6 +182,7 @@ def _factored(rank: int, shapes: Sequence[Shape], itemsize: int) -> Packing:
         whole=whole,
         messages=tuple(Message("all_reduce", size * itemsize) for size in sizes if size),
         kept_bytes=(sum(m * n for m, n in matrices) + rank * columns) * itemsize,
+        flops=sum(4 * 2 * m * n * rank for m, n in matrices),
     )
 
 

@@ -38,6 +38,8 @@ def plan_name(plan: Plan) -> str:
     words += [f"{plan.schedule} {'+'.join(map(str, plan.stages))}"] if plan.pipeline > 1 else []
     words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
     words += [f"ZeRO {plan.zero}"] if plan.zero else []
+    words += [plan.compression] if plan.compression != "none" else []
+    words += [f"{plan.synchronisation} every {plan.local_steps}"] if plan.synchronisation != "all-reduce" else []
     words += [f"{plan.recompute} recompute"] if plan.recompute != "none" else []
     return ", ".join(words)
 
@@ -48,9 +50,15 @@ def _sentences(plan: Plan) -> Iterator[str]:
         yield "between their products, tensor ranks split the sequence too"
     batches = f"microbatches of {counted(plan.microbatch, 'sequence')}"
     yield f"{batches}, scheduled by {plan.schedule}" if plan.pipeline > 1 else batches
-    if plan.data > 1:
+    if plan.averages:
+        often = "every step" if plan.local_steps == 1 else f"every {plan.local_steps} steps"
+        outer = ", by Nesterov's momentum (DiLoCo)" if plan.synchronisation == "diloco" else ""
+        form = "" if plan.compression == "none" else f"; what they changed by travels as {plan.compression}"
+        yield f"each replica learns alone, and their weights are averaged {often}{outer}{form}"
+    elif plan.data > 1:
         size = Bytes(plan.bucket_bytes)
-        yield f"gradients are summed over the replicas in buckets of {size}"
+        form = "" if plan.compression == "none" else f", compressed ({plan.compression}); what that loses is sent later"
+        yield f"gradients are summed over the replicas in buckets of {size}{form}"
     if plan.sharding_level:
         yield f"each replica keeps a part of {_KEPT[plan.sharding_level]} (ZeRO {plan.sharding_level})"
 

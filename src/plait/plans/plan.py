@@ -54,3 +54,13 @@ class Plan:
     def sharding_level(self) -> int:
         """ZeRO's level; 0 where there is nobody to share with."""
         return self.zero if self.data > 1 else 0
+
+    @property
+    def compresses(self) -> bool:
+        """Whether what replicas tell each other travels in fewer bytes, as far as that makes them fewer."""
+        return self.compression != "none" and self.data > 1
+
+    @property
+    def averages(self) -> bool:
+        """Whether replicas learn alone, and their weights are averaged every `local_steps` steps."""
+        return self.synchronisation in ("local-sgd", "diloco") and self.data > 1

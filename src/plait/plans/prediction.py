@@ -48,6 +48,7 @@ class Work:
     weight_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
+    residual_bytes: int
     collectives: tuple[Traffic, ...]
 
 

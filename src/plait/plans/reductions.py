@@ -1,10 +1,17 @@
 """Which gradients are summed over which ranks after backward: derived from where each weight and its gradient live.
 
     1  data       Partial over the data axis: buckets, in the order in which backward fills them; where data ranks keep
-                  but rows (`keeping`) each gets the sums of its own, and what follows is done on those alone
+                  but rows (`keeping`) each gets the sums of its own, and what follows is done on those alone; what is
+                  compressed (`compression`) travels as its packing says
     2  tensor     Partial under sequence parallel (norms, biases after the split part): all of them in one message
     3  tensor     pieces that several tensor ranks hold (kv heads): one message for each set of holders
     4  pipeline   weights that live on several stages (tied embeddings): one message for each set of stages
+
+Compressed, a weight that tensor ranks hold alike would not stay alike: what is lost of it depends on its neighbours in
+the bucket. Unless a sum over the tensor axis follows, such weights have buckets of their own, which travel whole.
+
+Where replicas learn alone (local SGD) the buckets of the data axis carry what the weights have changed by, every
+`local_steps` steps; the later sums are performed in every step, and once more where weights were averaged.
 
 The planner prices this list, the runtime performs it. Sets of ranks are taken in ascending order everywhere, so that
 overlapping sets can't wait for each other in a circle.
@@ -18,15 +25,26 @@ from math import prod
 from typing import Literal
 
 from plait.layers.layer import Layer
+from plait.plans.compression import Message, Packing, packing
 from plait.plans.holdings import Held, Piece, held_weights, stage_layers, tied_stages
 from plait.plans.keeping import kept_weights, most_kept
 from plait.plans.plan import Plan
 from plait.sharding.boxes import copies
 from plait.sharding.buckets import bucket_boundaries
-from plait.sharding.placement import Partial, Shard
+from plait.sharding.placement import Partial, Replicate, Shard
 from plait.sharding.rules import gradient_placement, weight_placement
+from plait.specs.compression import Compression, compression_of
 
-__all__ = ["MET_EACH_ROUND", "STAGED", "Reduction", "gradient_buckets", "norm_axes", "reduction_sets", "reductions"]
+__all__ = [
+    "MET_EACH_ROUND",
+    "STAGED",
+    "Reduction",
+    "bucket_compression",
+    "gradient_buckets",
+    "norm_axes",
+    "reduction_sets",
+    "reductions",
+]
 
 MET_EACH_ROUND = 2  # the level of ZeRO from which on data ranks meet at every microbatch, not once a step
 STAGED = 2  # buckets that are on their way at a time where a rank keeps pieces alone (ZeRO 2 and 3)
@@ -38,6 +56,7 @@ class Reduction:
 
     `members` are places along `axis` (for the data axis: all of them). A reduce-scatter's parts are counted as long as
     the longest of them, and its `pieces` are of the whole weights. It is done `each_microbatch`, or once a step.
+    `packing`: how it travels where gradients are compressed.
     """
 
     axis: str
@@ -46,6 +65,11 @@ class Reduction:
     elements: int
     kind: Literal["all_reduce", "reduce_scatter"] = "all_reduce"
     each_microbatch: bool = False
+    packing: Packing | None = None
+
+    def messages(self, itemsize: int) -> tuple[Message, ...]:
+        """What travels for it once, where an element has `itemsize` bytes."""
+        return (Message(self.kind, self.elements * itemsize),) if self.packing is None else self.packing.messages
 
 
 def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) -> tuple[Reduction, ...]:
@@ -76,9 +100,19 @@ def reduction_sets(layers: Sequence[Layer], plan: Plan) -> dict[str, set[tuple[i
 
 def gradient_buckets(held: Sequence[Held], plan: Plan, itemsize: int) -> tuple[tuple[Held, ...], ...]:
     """Which gradients of one rank travel together over the data axis, in the order in which backward fills the buckets;
-    `held` is in forward order, `itemsize` bytes of one element of a gradient."""
-    buckets = bucket_boundaries([one.elements * itemsize for one in held], plan.bucket_bytes)
-    return tuple(tuple(held[index] for index in bucket) for bucket in buckets)
+    `held` is in forward order, `itemsize` bytes of one element of a gradient. What has to stay alike comes last."""
+    apart = {whole: [one for one in held if _travels_whole(one, plan) is whole] for whole in (False, True)}
+    return tuple(
+        tuple(together[index] for index in bucket)
+        for together in apart.values()
+        for bucket in bucket_boundaries([one.elements * itemsize for one in together], plan.bucket_bytes)
+    )
+
+
+def bucket_compression(bucket: Sequence[Held], plan: Plan) -> Compression:
+    """The form in which a bucket of `gradient_buckets` travels."""
+    form = plan.compression if plan.compresses and not _travels_whole(bucket[0], plan) else "none"
+    return compression_of(form)
 
 
 def norm_axes(plan: Plan) -> tuple[str, ...]:
@@ -91,6 +125,12 @@ def _whole(held: Held) -> Piece:
     return Piece(name=held.weight.name, dim=0, start=0, stop=held.shape[0])
 
 
+def _travels_whole(held: Held, plan: Plan) -> bool:
+    """Whether tensor ranks hold it alike, and no later sum over them would make it so again."""
+    placement = gradient_placement(held.weight, sequence_parallel=plan.sequence_parallel)
+    return (plan.compresses or plan.averages) and plan.tensor > 1 and placement == Replicate()
+
+
 def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduction:
     pieces = tuple(_whole(one) for one in held)
     return Reduction(axis=axis, members=tuple(members), pieces=pieces, elements=sum(one.elements for one in held))
@@ -99,7 +139,11 @@ def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduct
 def _over_data(held: Sequence[Held], plan: Plan, itemsize: int) -> list[Reduction]:
     if plan.data == 1:
         return []
-    summed = [_together("data", range(plan.data), bucket) for bucket in gradient_buckets(held, plan, itemsize)]
+    buckets = gradient_buckets(held, plan, itemsize)
+    summed = [_together("data", range(plan.data), bucket) for bucket in buckets]
+    if plan.compresses:
+        packed = [_packed(bucket, plan, itemsize) for bucket in buckets]
+        return [replace(one, packing=each) for one, each in zip(summed, packed, strict=True)]
     if plan.sharding_level == 0:
         return summed
     by_name = {one.weight.name: one for one in held}
@@ -112,6 +156,10 @@ def _over_data(held: Sequence[Held], plan: Plan, itemsize: int) -> list[Reductio
         )
         for one in summed
     ]
+
+
+def _packed(bucket: Sequence[Held], plan: Plan, itemsize: int) -> Packing:
+    return packing(bucket_compression(bucket, plan), [one.shape for one in bucket], itemsize, plan.data)
 
 
 def _over_sequence(held: Sequence[Held], plan: Plan) -> list[Reduction]:

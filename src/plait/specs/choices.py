@@ -1,16 +1,18 @@
 """Keys with a closed list of values: which of them are built, and which have their place but no part yet.
 
 The contract names more than stands: a value whose part is to come is refused with "not built yet", never ignored.
-Whoever builds a part moves its value from `coming` to `built`; nothing else has to know.
+Whoever builds a part moves its value from `coming` to `built`; nothing else has to know. Where values are words with a
+number in them, the room that reads them (`compression`) judges them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from plait.errors import Problem
+from plait.specs.compression import compression_problem
 from plait.specs.wording import nearest, shown
 
 __all__ = ["CHOICES", "COMING_KEYS", "Choice", "judge"]
@@ -21,12 +23,14 @@ class Choice:
     """The values of one key. `coming` lists those without a part yet, `forms` is a pattern for what can't be listed.
 
     `sometimes`: built, but legal only with some values of other keys, which is the matter of a rule (`plans`).
+    `judged`: who says what is wrong with a value, in place of these lists.
     """
 
     built: tuple[str | int, ...]
     sometimes: tuple[str | int, ...] = ()
     coming: Sequence[str | int] = ()
     forms: str = ""
+    judged: Callable[[object], Problem | None] | None = None
 
 
 _ANY = range(-1, 2**63)  # every whole number that the border lets pass
@@ -46,9 +50,8 @@ CHOICES: Mapping[str, Choice] = {
     "plan.virtual_stages": Choice(built=(1,), coming=_ANY),
     "plan.offload": Choice(built=("none",), coming=("optimizer",)),
     "plan.recompute": Choice(built=("none",), coming=("selective", "full")),
-    "plan.synchronisation": Choice(built=("all-reduce",), coming=("local-sgd", "diloco", "parameter-server")),
-    "plan.compression": Choice(built=("none",), coming=("fp16", "bf16", "int8"), forms=r"(powersgd|topk):.+"),
-    "plan.local_steps": Choice(built=(1,), coming=_ANY),
+    "plan.synchronisation": Choice(built=("all-reduce", "local-sgd", "diloco"), coming=("parameter-server",)),
+    "plan.compression": Choice(built=("none", "fp16", "bf16", "int8"), judged=compression_problem),
     "plan.staleness": Choice(built=(0,), coming=_ANY),
     "plan.servers": Choice(built=(0,), coming=_ANY),
     "plan.gradient_precision": Choice(built=("fp32",), sometimes=("fp64",), coming=("bf16", "fp16")),
@@ -75,6 +78,8 @@ def judge(key: str, value: object) -> Problem | None:
     if key in COMING_KEYS:
         return Problem(key=key, message=f"{name} is not built yet", legal="leave it out")
     choice = CHOICES.get(key)
+    if choice is not None and choice.judged is not None:
+        return choice.judged(value)
     if choice is None or value in choice.built or value in choice.sometimes:
         return None
     if value in choice.coming or (isinstance(value, str) and choice.forms and re.fullmatch(choice.forms, value)):

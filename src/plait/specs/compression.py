@@ -19,11 +19,12 @@ from typing import Literal
 from plait.errors import IllegalJob, Problem
 from plait.specs.wording import nearest, shown
 
-__all__ = ["FORMS", "Compression", "CompressionKind", "compression_of", "compression_problem"]
+__all__ = ["EXAMPLES", "FORMS", "Compression", "CompressionKind", "compression_of", "compression_problem"]
 
 CompressionKind = Literal["none", "fp16", "bf16", "int8", "powersgd", "topk"]
 
 FORMS = ("none", "fp16", "bf16", "int8", "powersgd:RANK (1 or more)", "topk:FRACTION (above 0, at most 1)")
+EXAMPLES = ("none", "fp16", "bf16", "int8", "powersgd:4", "topk:0.01")  # a value of each form
 _PLAIN: tuple[CompressionKind, ...] = ("none", "fp16", "bf16", "int8")
 _RANK = re.compile(r"powersgd:([0-9]{1,9})")
 _FRACTION = re.compile(r"topk:((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)")
@@ -60,9 +61,11 @@ def compression_of(word: str) -> Compression:
 
 
 def compression_problem(word: object) -> Problem | None:
-    """What is wrong with the value of `[plan] compression`; None where nothing is."""
+    """What is wrong with the value of `[plan] compression`, and all forms of it; None where nothing is."""
     message = _complaint(word)
-    return Problem(key="plan.compression", message=message, legal=FORMS) if message else None
+    if not message:
+        return None
+    return Problem(key="plan.compression", message=f"{message}. Its forms: {', '.join(FORMS)}", legal=EXAMPLES)
 
 
 def _complaint(word: object) -> str:

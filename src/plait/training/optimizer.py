@@ -69,9 +69,13 @@ class Optimizer:
         for name, master in self.masters.items():
             master.grad = self._gradients[name]
         self._torch.step()
-        with torch.no_grad():
-            for weight, master in self._copies:
-                weight.copy_(master)
+        self.spread()
+
+    @torch.no_grad()
+    def spread(self) -> None:
+        """The weights from the masters, which somebody has written."""
+        for weight, master in self._copies:
+            weight.copy_(master)
 
 
 def _master(weight: torch.nn.Parameter, dtype: torch.dtype, separate: bool) -> torch.nn.Parameter:

@@ -64,6 +64,8 @@ def train_step(
             on_gradients()
         norm = model.clip_gradients(training.clip_norm) if training.clip_norm > 0 else None
         optimizer.step(learning_rate_at(rows.step, training))
+        if model.average(optimizer.masters, rows.step, last=rows.step + 1 == training.steps):
+            optimizer.spread()
         model.renew_weights()
     end = _now(model.device)
     terms = _terms(

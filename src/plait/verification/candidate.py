@@ -17,10 +17,12 @@ from functools import partial
 import numpy as np
 import torch
 
+from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import build_mesh
 from plait.collectives.recorder import record
 from plait.devices.flop_counter import flop_counter
 from plait.parallel.apply import parallelize
+from plait.parallel.local_sgd import own_targets
 from plait.plans.holdings import positions_held
 from plait.plans.prediction import Work
 from plait.plans.rows import rows_of
@@ -28,6 +30,7 @@ from plait.specs.training import PRECISIONS as POLICIES
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
 from plait.verification.lift import Lift
+from plait.verification.lossy import RESTORED, lossy_of
 from plait.verification.source import Experiment
 from plait.verification.trace import Entry, EntryKind, Precision, RankTrace, Trace
 from plait.verification.watch import Watch
@@ -69,6 +72,7 @@ def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
         weight_bytes=parallel.weight_bytes,
         gradient_bytes=parallel.gradient_bytes,
         optimizer_bytes=sum(tensor.nbytes for _, tensor in _states(rank.optimizer)),
+        residual_bytes=parallel.residual_bytes,
         collectives=recorder.traffic(),
     )
 
@@ -82,10 +86,12 @@ class _Rank:
 
     def __init__(self, experiment: Experiment, precision: Precision, *performed: Callable[[], int]) -> None:
         self._experiment = experiment
+        self._counts = bool(performed)  # its messages and FLOPs: none of ours may be among them
         source, plan, training = experiment.source, experiment.plan, experiment.training
         decoder = source.to_cut(precision)
         self._hidden = decoder.spec.hidden
         rules = source.layers
+        self._lossy = lossy_of(plan, rules).weights
         torch.seed()  # as in the reference
         self.parallel = parallelize(decoder, plan, build_mesh(plan.mesh), rules)
         self.watch = Watch(decoder, *performed)
@@ -107,13 +113,41 @@ class _Rank:
         """One step, and everything that came up in it."""
         experiment, parallel, training = self._experiment, self.parallel, self._experiment.training
         rows, targets = experiment.source.batch(step).rows(*self._rows), experiment.targets(step)
-        note = partial(_note, trace, step + 1)
-        keep_gradients = partial(note, "gradient", parallel.gradients)
+        note, keep_gradients = partial(_note, trace, step + 1), partial(self._keep_gradients, trace, step + 1)
+        self._owed = {name: owed.clone() for name, owed in parallel.owed.items()}
         result = train_step(parallel, self.optimizer, rows, targets, training, on_gradients=keep_gradients)
-        note("value", self.watch.take())
+        share = self._share(step)
+        values = self.watch.take().items()
+        note("value", {name: value * share if name.endswith("/gradient") else value for name, value in values})
         _note_numbers(trace, step + 1, result)
         if training.clip_norm > 0:
             note("gradient", {f"{name}/clipped": gradient for name, gradient in parallel.gradients.items()})
+
+    def _keep_gradients(self, trace: Trace, step: int) -> None:
+        """The summed gradients; and where not all was sent, they and what is owed for this step, put together. Of
+        replicas that learn alone, each by its part of the targets."""
+        parallel, gradients, note = self.parallel, self.parallel.gradients, partial(_note, trace, step)
+        if parallel.plan.averages and not self._counts:
+            share = self._share(step - 1)
+            whole = {name: gradient * share for name, gradient in gradients.items()}
+            for part in whole.values():
+                all_reduce(part, parallel.mesh.axis("data")).wait()
+            note("gradient", whole)
+            return
+        note("gradient", gradients)
+        if self._lossy and not self._counts:
+            late = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
+            for name, owed in parallel.owed.items():
+                late[name] += owed - self._owed[name]
+            parallel.sum_apart(late)
+            note("gradient", {f"{n}{RESTORED}": gradients[n] + late[n] for n in gradients if n in self._lossy})
+
+    def _share(self, step: int) -> float:
+        """What turns this rank's gradients into those of the global mean: 1 but where replicas learn alone."""
+        if not self.parallel.plan.averages:
+            return 1.0
+        rows = self._experiment.source.batch(step).rows(*self._rows)
+        return own_targets(rows) / self._experiment.targets(step)
 
     def evaluate(self, step: int, trace: Trace) -> None:
         """The batch of the step once more, forward only, with the weights that the step has left."""

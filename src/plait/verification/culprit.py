@@ -58,7 +58,7 @@ def layer_of(entry: Entry, layers: Sequence[Layer]) -> str | None:
 
 
 def _place(entry: Entry) -> tuple[str, str]:
-    return (entry.kind, entry.owner if entry.kind in ("optimizer", "weight") else entry.name)
+    return (entry.kind, entry.owner if entry.kind in ("gradient", "optimizer", "weight") else entry.name)
 
 
 def _order(layers: Sequence[Layer]) -> dict[tuple[str, str], int]:

@@ -45,7 +45,7 @@ def _of_rank(effort: Effort) -> Iterator[Departure]:
     for layer in dict.fromkeys((*planned.forward_flops, *performed.forward_flops)):
         numbers = planned.forward_flops.get(layer, 0), performed.forward_flops.get(layer, 0)
         yield from _unequal(effort.rank, f"forward FLOPs of {layer}", *numbers, layer=layer)
-    for name in ("backward_flops", "weight_bytes", "gradient_bytes", "optimizer_bytes"):
+    for name in ("backward_flops", "weight_bytes", "gradient_bytes", "optimizer_bytes", "residual_bytes"):
         words = name.replace("_", " ").replace("flops", "FLOPs")
         yield from _unequal(effort.rank, words, getattr(planned, name), getattr(performed, name))
     counts = [{(t.axis, t.kind, t.bytes): t.count for t in work.collectives} for work in (planned, performed)]

@@ -9,7 +9,7 @@ reference ─┬─ again              equal runs of one side: equal bits?
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import dropwhile
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from plait.sharding.mesh_shape import MeshShape
 from plait.verification.compare import assembled, differing_copies, largest, largest_difference
+from plait.verification.lossy import NOTHING, Lossy, restored
 from plait.verification.trace import EPSILON, PRECISIONS, Array, Entry, EntryKind, Looks, Precision, RankTrace, Trace
 from plait.verification.verdict import MIDDLE, Measured, Verdict, judge, scale
 
@@ -81,11 +82,13 @@ class Row:
         return Entry(self.step, self.kind, self.name)
 
 
-def rows(references: Mapping[Precision, References], evidence: Mapping[Precision, Evidence]) -> list[Row]:
-    """Every tensor of every step in both precisions, in no particular order."""
-    sides: dict[Precision, _Side] = {p: _Side(references[p], evidence[p]) for p in PRECISIONS}
+def rows(
+    references: Mapping[Precision, References], evidence: Mapping[Precision, Evidence], lossy: Lossy = NOTHING
+) -> list[Row]:
+    """Every tensor of every step in both precisions, in no particular order. `lossy`: what the plan itself changes."""
+    sides: dict[Precision, _Side] = {p: _Side(references[p], evidence[p], lossy) for p in PRECISIONS}
     entries = dict.fromkeys(entry for side in sides.values() for entry in (*side.reference, *side.whole))
-    return [row for entry in entries for row in _rows(entry, sides)]
+    return [row for entry in entries if not lossy.omits(entry) for row in _rows(entry, sides)]
 
 
 def _rows(entry: Entry, sides: Mapping[Precision, _Side]) -> list[Row]:
@@ -113,8 +116,9 @@ def _rows(entry: Entry, sides: Mapping[Precision, _Side]) -> list[Row]:
 class _Side:
     """What there is in one precision."""
 
-    def __init__(self, references: References, evidence: Evidence) -> None:
-        self.reference, self._references = references.plain, references
+    def __init__(self, references: References, evidence: Evidence, lossy: Lossy) -> None:
+        references = _with_restored(references, lossy)
+        self.reference, self._references, self._lossy = references.plain, references, lossy
         self.whole = evidence.whole
         self.differing = differing_copies(evidence.judged, evidence.mesh)
         self._chance = dict(_chance(references))
@@ -146,7 +150,18 @@ class _Side:
             pinned=bool(self._references.pinned),
             narrow=entry.owner in self._references.pinned,
             branching=entry in self._excused,
+            lossy=self._lossy.touches(entry),
         )
+
+
+def _with_restored(references: References, lossy: Lossy) -> References:
+    """With the gradients once more under the names that they have where they are put together again."""
+    return replace(
+        references,
+        plain=restored(references.plain, lossy),
+        reordered=tuple(restored(trace, lossy) for trace in references.reordered),
+        repeated=tuple(restored(trace, lossy) for trace in references.repeated),
+    )
 
 
 def _chance(references: References) -> Iterator[tuple[Entry, float]]:

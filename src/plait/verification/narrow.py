@@ -23,6 +23,7 @@ from plait.layers.gpt import describe_gpt
 from plait.plans.plan import Plan
 from plait.plans.rows import rounds_of, row_counts
 from plait.sharding.boxes import copies, shares
+from plait.specs.compression import compression_of
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 
@@ -54,11 +55,12 @@ class Subject:
 
 def narrow(model: ModelSpec, training: TrainingSpec, plan: Plan, ranks: int) -> Subject:
     """The job with degrees for at most `ranks`, and small enough."""
-    subject = _on_fewer_ranks(Subject(model=model, training=training, plan=plan), ranks)
+    together = replace(plan, local_steps=1)  # two steps are proven: replicas are to have met in each
+    subject = _on_fewer_ranks(Subject(model=model, training=training, plan=together), ranks)
     for step in (_fewer_sequences, _shorter, _fewer_tokens, _thinner, _fewer_layers):
         if not subject.affordable:
             subject = step(subject, plan)
-    return _rebucketed(subject, model)
+    return _rebucketed(_as_compressible(subject, model), model)
 
 
 def changes(before: Subject, after: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -251,6 +253,15 @@ def _manner(model: ModelSpec, plan: Plan) -> tuple[bool, ...]:
         model.kv_heads % plan.tensor == 0,
         model.kv_heads == 1,
     )
+
+
+def _as_compressible(subject: Subject, model: ModelSpec) -> Subject:
+    """A rank as low beside the narrower matrices as it was, so that they are still compressed."""
+    form, hidden = compression_of(subject.plan.compression), subject.model.hidden
+    if form.kind != "powersgd" or hidden == model.hidden:
+        return subject
+    lower = replace(form, rank=max(1, form.rank * hidden // model.hidden))
+    return replace(subject, plan=replace(subject.plan, compression=str(lower)))
 
 
 def _rebucketed(subject: Subject, model: ModelSpec) -> Subject:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from plait.sharding.mesh_shape import AXES
+from plait.specs.wording import shown
 from plait.verification.culprit import Culprit
 from plait.verification.effort import Departure
 from plait.verification.evidence import Row
@@ -108,8 +109,28 @@ def _told(verification: Verification) -> str:
             if all(row.verdict != "BUG" for row in verification.tensors):
                 return f"Every value is right, but the ranks don't do what the plan says.{_blame(culprit)}"
             return f"The parallel run is NOT the same model as one process.{_blame(culprit)}"
+        case "LOSSY":
+            chosen = {key: verification.kept.get(f"plan.{key}") for key in ("compression", "synchronisation")}
+            narrowed = verification.narrowed.get("plan.compression")
+            return _lossy(str(narrowed["verified"] if narrowed else chosen["compression"]), chosen["synchronisation"])
         case verdict:
             return f"The parallel run is the same model as one process, as far as {verdict} lets one see."
+
+
+def _lossy(compression: str, synchronisation: object) -> str:
+    """What the plan's own choice changes, and what is proven nevertheless."""
+    alone = synchronisation not in ("all-reduce", None)
+    choices = [f"synchronisation = {shown(synchronisation)}"] if alone else []
+    choices += [f"compression = {shown(compression)}"] if compression != "none" else []
+    proven = (
+        "the replicas' gradients together are the whole one's"
+        if alone
+        else "what is not sent in a step is not lost: sent and owed together are the gradient"
+    )
+    return (
+        f"The plan changes the mathematics ({', '.join(choices)}). Without that choice it is the same model as one "
+        f"process; with it all replicas end a step with equal bits, and {proven}."
+    )
 
 
 def _blame(culprit: Culprit | None) -> str:

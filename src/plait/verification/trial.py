@@ -2,6 +2,7 @@
 
     references     plain twice, backwards, renumbered, in each precision              spread over the plan's ranks
     evidence       the plan in each precision: from the references' states, and free    on every rank
+    dense twin     where the plan's own choice changes the mathematics: the same plan without that choice
     cures          the same with one axis at 1: is anything wrong still?
 
 It imports no torch: what computes does so on ranks, and arrays come back.
@@ -14,12 +15,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plait.errors import RankFailure
+from plait.layers.layer import Layer
 from plait.plans.plan import Plan
 from plait.plans.prediction import Work
 from plait.sharding.mesh_shape import MeshShape
 from plait.verification.compare import largest_difference
 from plait.verification.effort import Departure, Effort, departures
 from plait.verification.evidence import Evidence, References, Row, rows
+from plait.verification.lossy import NOTHING, dense, lossy_of
 from plait.verification.narrow import Subject
 from plait.verification.tasks import performed, share_of_references, smallest_norm, testimony
 from plait.verification.trace import EPSILON, PRECISIONS, Order, Precision, RankTrace, Reference, Trace
@@ -44,6 +47,7 @@ class Trial:
     """What is asked, with its references, what its ranks are to do, and the means to perform plans of it."""
 
     asked: Subject | Experiment
+    layers: Sequence[Layer]
     references: Mapping[Precision, References]
     planned: Planned | None
     run: RunOnRanks
@@ -62,9 +66,20 @@ class Trial:
         counted = zip(self.planned(plan), (work for _, work in ranks), strict=True)
         return evidence, tuple(Effort(rank=n, planned=p, performed=w) for n, (p, w) in enumerate(counted))
 
+    def judged(self, plan: Plan, evidence: Mapping[Precision, Evidence]) -> list[Row]:
+        """Every tensor of a plan's evidence. What its own choice touches is judged on its dense twin, too."""
+        lossy = lossy_of(plan, self.layers, clips=self.asked.training.clip_norm > 0)
+        found = rows(self.references, evidence, lossy)
+        if lossy == NOTHING:
+            return found
+        twin = rows(self.references, self.evidence(dense(plan))[0])
+        denied = {(row.entry, row.precision): row for row in twin if row.denies}
+        mended = [denied.pop((row.entry, row.precision), row) if row.verdict == "LOSSY" else row for row in found]
+        return [*mended, *(row for row in denied.values() if lossy.omits(row.entry))]
+
     def cures(self, plan: Plan) -> bool:
         """Whether nothing is wrong under another plan; one that can't even be run cures nothing."""
-        return self._sound(plan, lambda evidence, _: not any(r.denies for r in rows(self.references, evidence)))
+        return self._sound(plan, lambda evidence, _: not any(row.denies for row in self.judged(plan, evidence)))
 
     def lightens(self, plan: Plan) -> bool:
         """Whether under another plan the ranks do what they are to do."""

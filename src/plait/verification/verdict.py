@@ -17,6 +17,9 @@ Where a model can't be had in float64 (`pinned`), its float64 run is as noisy as
 Where equal runs of the reference differ by `chance`, what departs by no more than the middle between that and the
 tensor's own magnitude can't be judged; nor can what departs after the two sides have branched differently.
 
+What a plan's own choice has changed is LOSSY however far it departs; but it has to be there, finite, and of equal bits
+wherever it is held. What can be said of it beside that stands in `lossy`.
+
 A tensor whose own magnitude shrinks like that is zero in mathematics: all that is in it is rounding.
 """
 
@@ -44,7 +47,7 @@ class Measured:
     `spread` of the reordered references, `chance` of equal ones; `parted`, how far copies of one element are apart.
     `steady`: equal runs of the parallel side gave equal bits; `missing`: one side does not have the tensor; `finite`:
     both sides are; `pinned`: something in the model can't be had in float64, `narrow`: what gave this tensor;
-    `branching`: the two sides may have gone different ways before it."""
+    `branching`: the two sides may have gone different ways before it; `lossy`: the plan itself changes it."""
 
     magnitude: float
     error: float
@@ -58,6 +61,7 @@ class Measured:
     pinned: bool = False
     narrow: bool = False
     branching: bool = False
+    lossy: bool = False
 
     @property
     def excused(self) -> float:
@@ -101,7 +105,8 @@ def _verdict(measured: Measured, otherwise: Verdict) -> Verdict:
         return "NONFINITE"
     if measured.parted > measured.excused:
         return "BUG"
-    found: Verdict = "EXACT" if measured.error == 0 else otherwise
+    found: Verdict = "LOSSY" if measured.lossy else otherwise
+    found = "EXACT" if measured.error == 0 else found
     steady = measured.steady and measured.chance == 0
     return found if steady or found == "BUG" else "NONDETERMINISTIC"
 

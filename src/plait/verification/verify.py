@@ -34,7 +34,8 @@ from plait.specs.training import TrainingSpec
 from plait.verification.compare import largest, largest_difference
 from plait.verification.culprit import Culprit, blamed_axis, first_departing, layer_of, lightened_axis
 from plait.verification.effort import Departure, departures
-from plait.verification.evidence import Row, rows
+from plait.verification.evidence import Row
+from plait.verification.lossy import is_restored
 from plait.verification.narrow import Subject, changes, narrow
 from plait.verification.report import Verification
 from plait.verification.trace import PRECISIONS, Precision, Trace
@@ -80,11 +81,12 @@ def verify_plan(
         precise = replace(subject.training, precision="fp32")
         trial = Trial(
             asked=subject,
+            layers=describe_gpt(subject.model),
             references=references(subject, running),
             planned=None if work_of is None else partial(work_of, subject.model, precise),
             run=running,
         )
-        findings = _findings(trial, describe_gpt(subject.model))
+        findings = _findings(trial)
         told = tuple(heard(subject, running)) if witness else ()
     _dump(dump, findings)
     kept, narrowed = changes(Subject(model=job.model, training=job.training, plan=plan), subject)
@@ -103,8 +105,8 @@ def verify_module(
     layers = experiment.source.layers
     with _running(run) as running:
         asked = with_biting_clip(experiment, running)
-        trial = Trial(asked=asked, references=references(asked, running), planned=None, run=running)
-        findings = _findings(trial, layers)
+        trial = Trial(asked=asked, layers=layers, references=references(asked, running), planned=None, run=running)
+        findings = _findings(trial)
     _dump(dump, findings)
     kept = {"plan." + key: value for key, value in vars(experiment.plan).items()}
     was, now = experiment.training.clip_norm, asked.training.clip_norm
@@ -144,15 +146,15 @@ class _Findings:
     pinned: frozenset[str]
 
 
-def _findings(trial: Trial, layers: Sequence[Layer]) -> _Findings:
+def _findings(trial: Trial) -> _Findings:
     plan = trial.asked.plan
     evidence, efforts = trial.evidence(plan)
-    found, departing = rows(trial.references, evidence), departures(efforts)
+    found, departing = trial.judged(plan, evidence), departures(efforts)
     plain = {precision: runs.plain for precision, runs in trial.references.items()}
     return _Findings(
         rows=found,
         departures=departing,
-        culprit=_culprit(found, departing, trial, layers),
+        culprit=_culprit(found, departing, trial),
         sides={p: _Sides(plain[p], evidence[p].whole) for p in PRECISIONS},
         free={p: _Sides(plain[p], evidence[p].free_whole) for p in PRECISIONS},
         pinned=trial.references["fp64"].pinned,
@@ -184,8 +186,8 @@ def _with_witness(proof: Verification, told: tuple[Row, ...], layers: Sequence[L
     return replace(proof, witness=told, verdict="BUG", culprit=culprit)
 
 
-def _culprit(found: list[Row], departing: Sequence[Departure], trial: Trial, layers: Sequence[Layer]) -> Culprit | None:
-    row, plan = first_departing(found, layers), trial.asked.plan
+def _culprit(found: list[Row], departing: Sequence[Departure], trial: Trial) -> Culprit | None:
+    row, plan = first_departing(found, trial.layers), trial.asked.plan
     if departing and (row is None or row.verdict != "BUG"):
         first = departing[0]
         axis = first.axis or lightened_axis(plan, trial.lightens)
@@ -193,7 +195,7 @@ def _culprit(found: list[Row], departing: Sequence[Departure], trial: Trial, lay
     if row is None:
         return None
     axis = blamed_axis(row, plan, trial.cures) if row.denies else None
-    return Culprit(tensor=row.name, layer=layer_of(row.entry, layers), axis=axis)
+    return Culprit(tensor=row.name, layer=layer_of(row.entry, trial.layers), axis=axis)
 
 
 def _worst_first(row: Row) -> tuple[int, float]:
@@ -244,7 +246,7 @@ def _dump(directory: str | PathLike[str] | None, findings: _Findings) -> None:
                 f"step{entry.step}/{precision}/{entry.name}": array
                 for precision, traces in findings.sides.items()
                 for entry, array in getattr(traces, name).items()
-                if entry.kind == "gradient"
+                if entry.kind == "gradient" and not is_restored(entry)
             }
             save_file(gradients, place / f"{name}.safetensors")
     except (OSError, SafetensorError) as error:  # the second is what the library makes of a full disk
