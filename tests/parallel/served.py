@@ -1,7 +1,7 @@
 """What ranks do with an asynchronous parameter server in its tests: a ledger that can be read off weights, and a model.
 
-    gradient of portion n   = -1 at place n of the weight `ledger`, -1 in `total`         plain SGD, exact in float64
-    the weights of a worker = which portions they contain, and how often: nothing of the server's own count is asked
+gradient of portion n   = -1 at place n of the weight `ledger`, -1 in `total`         plain SGD, exact in float64
+the weights of a worker = which portions they contain, and how often: nothing of the server's own count is asked
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 from plait.collectives.process_groups import Group, Mesh, build_mesh
 from plait.models.gpt import Decoder
+from plait.models.init import initialise
 from plait.models.sequences import Sequences
 from plait.parallel.data_parallel import GradientBuffers, Pieces
 from plait.parallel.parameter_server import ParameterServer
@@ -31,7 +32,7 @@ SPEC = ModelSpec(
     activation="swiglu", bias=False, tie_embeddings=False,
 )  # fmt: skip
 LENGTH, PORTION, HELD_OUT = 8, 6, 400  # tokens of a sequence; sequences of a portion, and held out
-LEARNING = TrainingSpec(learning_rate=2e-2, steps=120, warmup_steps=10, clip_norm=0.0, weight_decay=0.01)
+LEARNING = TrainingSpec(learning_rate=2e-2, steps=80, warmup_steps=10, clip_norm=0.0, weight_decay=0.01)
 
 
 def mesh_of(ranks: int) -> Mesh:
@@ -103,6 +104,13 @@ def text_of(seed: int, first: int, count: int) -> Sequences:
     return Sequences.of(tokens[:, :-1], tokens[:, 1:], step=0)
 
 
+def beginning(seed: int) -> Decoder:
+    """A model that has learned nothing."""
+    decoder = Decoder(SPEC, seed=seed)
+    initialise(decoder, SPEC, seed)
+    return decoder
+
+
 def held_out(decoder: Decoder) -> float:
     """The mean loss of what is never learned from."""
     with torch.no_grad():
@@ -111,7 +119,7 @@ def held_out(decoder: Decoder) -> float:
 
 def learned_densely(seed: int, workers: int) -> float:
     """The held-out loss after all steps on one rank, each of the whole batch."""
-    decoder = Decoder(SPEC, seed=seed)
+    decoder = beginning(seed)
     weights = dict(decoder.named_parameters())
     gradients = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     optimizer = Optimizer(weights, gradients, dict.fromkeys(weights, True), LEARNING)
@@ -131,7 +139,7 @@ def learned_from_a_server(plan: Plan, seeds: tuple[int, ...], naps: tuple[float,
     place, workers = mesh.coordinate("data"), plan.data - plan.servers
     alone = Group(axis="data", ranks=(mesh.rank,), index=0)
     for seed in seeds:
-        decoder = Decoder(SPEC, seed=seed)
+        decoder = beginning(seed)
         weights, count = dict(decoder.named_parameters()), 0
         sums = GradientBuffers(weights, [list(weights)], alone, torch.float32)
         pieces = pieces_of({name: weight.shape for name, weight in weights.items()}, plan)
