@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from plait.collectives.process_groups import Group, Mesh, build_mesh
+from plait.collectives.recorder import record
 from plait.models.gpt import Decoder
 from plait.models.init import initialise
 from plait.models.sequences import Sequences
@@ -19,6 +20,7 @@ from plait.parallel.data_parallel import GradientBuffers, Pieces
 from plait.parallel.parameter_server import ParameterServer
 from plait.plans.holdings import Piece
 from plait.plans.plan import Plan
+from plait.plans.prediction import Traffic
 from plait.plans.serving import servers
 from plait.sharding.boxes import shares
 from plait.sharding.mesh_shape import MeshShape
@@ -51,11 +53,13 @@ def pieces_of(shapes: dict[str, torch.Size], plan: Plan) -> Pieces:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """Of one rank: each portion it took, with how often its weights contained which then; `totals` at each settling."""
+    """Of one rank: each portion it took, with how often its weights contained which then; `totals` at each settling;
+    what the last portion sent."""
 
     taken: list[tuple[int, list[float]]]
     totals: list[list[float]]
     oldest: int
+    traffic: tuple[Traffic, ...]
 
 
 def keep_ledger(plan: Plan, rounds: int, steps: int, naps: tuple[float, ...]) -> Kept:
@@ -73,16 +77,22 @@ def keep_ledger(plan: Plan, rounds: int, steps: int, naps: tuple[float, ...]) ->
     server.start(Optimizer(server.shards, server.shard_gradients, decays, plain) if server.shards else Nothing())
     taken: list[tuple[int, list[float]]] = []
     totals: list[list[float]] = []
+    traffic: tuple[Traffic, ...] = ()
     for number in range(rounds):
-        while (portion := server.take((number + 1) * steps * workers)) is not None:
-            taken.append((portion, (weights["ledger"] / workers).tolist()))
-            time.sleep(naps[place])
-            gradients["ledger"].zero_()[portion] = -1.0
-            gradients["total"].fill_(-1.0)
-            server.step(float(workers))  # at which the rate of one portion is 1
+        while True:
+            with record() as recorder:
+                portion = server.take((number + 1) * steps * workers)
+                if portion is None:
+                    break
+                taken.append((portion, (weights["ledger"] / workers).tolist()))
+                time.sleep(naps[place])
+                gradients["ledger"].zero_()[portion] = -1.0
+                gradients["total"].fill_(-1.0)
+                server.step(float(workers))  # at which the rate of one portion is 1
+            traffic = recorder.traffic()
         server.settle() if number + 1 < rounds else server.close()
         totals.append([*(weights["ledger"] / workers).tolist(), float(weights["total"]) / workers])
-    return Kept(taken=taken, totals=totals, oldest=server.oldest)
+    return Kept(taken=taken, totals=totals, oldest=server.oldest, traffic=traffic)
 
 
 class Nothing:

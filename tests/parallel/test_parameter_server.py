@@ -1,4 +1,4 @@
-"""An asynchronous parameter server: nothing is lost or applied twice, the bound holds, it learns, and it names the dead.
+"""An asynchronous parameter server: nothing is lost or applied twice, the bound holds, it learns, it names the dead.
 
 The ledger (`served`) writes each portion into the weights that the workers get, so that what they contained is seen
 there, and not in the server's count.
@@ -23,6 +23,8 @@ from plait.parallel.parameter_shard import Shard
 from plait.plans.holdings import Piece
 from plait.plans.plan import Plan
 from plait.plans.portions import Portions
+from plait.plans.serving import portion_traffic
+from plait.sharding.boxes import shares
 from plait.sharding.mesh_shape import AXES, MeshShape
 from plait.specs.training import TrainingSpec
 from plait.training.optimizer import Optimizer
@@ -40,13 +42,20 @@ def plan(data: int, servers: int, staleness: int) -> Plan:
 def test_each_portion_counts_once_and_never_later_than_the_bound(run_on_ranks, data, servers, staleness):
     rounds, steps, workers = 2, 8, data - servers
     naps = (0.012, *(0.001,) * (data - 1))
-    ranks = run_on_ranks(data, keep_ledger, plan(data, servers, staleness), rounds, steps, naps)
+    chosen = plan(data, servers, staleness)
+    ranks = run_on_ranks(data, keep_ledger, chosen, rounds, steps, naps)
     portions = rounds * steps * workers
     taken = sorted(portion for rank in ranks for portion, _ in rank.taken)
     assert taken == list(range(portions))
     for number in range(rounds):  # all ranks have the same, and each portion once
         done = (number + 1) * steps * workers
         assert all(rank.totals[number] == [1.0] * done + [0.0] * (portions - done) + [done] for rank in ranks)
+    serving = data - (servers or data)
+    counts = [stop - start for start, stop in shares(portions, (1,) * (data - serving))]
+    counts[0] += 1  # of `total`
+    for place, rank in enumerate(ranks[:workers]):
+        travels = portion_traffic([0] * serving + counts, chosen, place, gradient_bytes=8, weight_bytes=8)
+        assert rank.traffic == travels
     ages = [0]
     for portion, contained in (one for rank in ranks for one in rank.taken):
         step, round_begins = portion // workers, portion // (steps * workers) * steps * workers
