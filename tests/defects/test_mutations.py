@@ -37,6 +37,7 @@ LEFT_OUT = (  # instruments and interfaces; what only several hosts, or lossy su
     "__init__", "links", "contents", "wire",
     "background", "between_hosts", "cheapest", "codec", "hierarchical", "halving_doubling", "packed", "peers", "ring",
     "stepwise", "codecs", "compression", "powersgd", "residual", "rounded", "topk",
+    "beside", "local_sgd", "parameter_server", "parameter_service", "parameter_shard", "synchronous_server",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from plait.collectives.wire import Wire
 from plait.errors import PlaitError
 from plait.sharding.mesh_shape import AXES, MeshShape
 
-__all__ = ["Group", "Mesh", "build_mesh", "join"]
+__all__ = ["Group", "Mesh", "build_mesh", "join", "patience"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +109,15 @@ def _group(axis: str, ranks: tuple[int, ...], rank: int) -> Group | None:
 
 def _wire(ranks: tuple[int, ...], rank: int) -> Wire | None:
     """A new process group's wire; None where this rank is no member."""
-    patience = _patience()
-    handle = dist.new_group(list(ranks), timeout=patience)
+    limit = patience()
+    handle = dist.new_group(list(ranks), timeout=limit)
     if not isinstance(handle, dist.ProcessGroup) or rank not in ranks:
         return None
     index = ranks.index(rank)
-    return meet(handle, ranks, index, patience.total_seconds()) or C10d(handle, ranks, index)
+    return meet(handle, ranks, index, limit.total_seconds()) or C10d(handle, ranks, index)
 
 
-def _patience() -> timedelta:
+def patience() -> timedelta:
     """How long the world waits for a rank: torch.distributed gives a group of some ranks its own default, half an hour,
     whatever the world was begun with."""
     world = dist.group.WORLD

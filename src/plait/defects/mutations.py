@@ -37,6 +37,7 @@ _INSTRUMENTS = ("links", "contents", "wire")  # they measure, or are interfaces:
 _ELSEWHERE = (  # between hosts, and lossy sums: no exact proof on one host goes there; they have tests of their own
     "background", "between_hosts", "cheapest", "codec", "codecs", "compression", "halving_doubling", "hierarchical",
     "packed", "peers", "powersgd", "residual", "ring", "rounded", "stepwise", "topk",
+    "beside", "local_sgd", "parameter_server", "parameter_service", "parameter_shard", "synchronous_server",
 )  # fmt: skip
 _MOST_A_LINE = 1  # of one operator
 _ANNOTATIONS_STAY_TEXT = 0x1000000  # __future__.annotations.compiler_flag, as in every module of Plait

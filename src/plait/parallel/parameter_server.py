@@ -1,0 +1,207 @@
+"""An asynchronous parameter server, as one data rank has it: it works on portions of steps, serves its shard, or both.
+
+    worker   take ─► forward, backward ─► step ─► take ─► …        the program
+    server     request ─► answer ─► request ─► …                   beside it: threads (`parameter_service`)
+
+    take      ask the first server for a portion, then all servers for the weights that it begins with
+    step      push the portion's gradient, each server's pieces to it: nobody answers
+    settle    all ranks together: afterwards each has the same, newest weights
+
+Portions are given out to who asks, so that a slow worker holds up nobody for longer than the bound on staleness asks.
+Requests and answers go over a process group of their own (`collectives.beside`), whose waits leave the interpreter to
+the program. It takes the place of an optimizer: `step` pushes what `gradients` hold. A rank of a group along the tensor
+or the pipeline axis has a server of its own; ranks that hold copies of a weight would see pushes in different orders,
+so that copies are not for this form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from plait.collectives.background import wait_and_drive
+from plait.collectives.beside import beside
+from plait.collectives.peers import Peers
+from plait.collectives.process_groups import Mesh, patience
+from plait.collectives.recorder import blocked, note
+from plait.collectives.wire import Work
+from plait.errors import PlaitError
+from plait.parallel.data_parallel import Pieces, piece_of
+from plait.parallel.parameter_service import Request, Service
+from plait.parallel.parameter_shard import Shard, Update
+from plait.plans.portions import Portions
+
+__all__ = ["ParameterServer"]
+
+_REQUESTS, _ANSWERS = 1, 2  # tags
+_AXIS = "data"
+_ALONE_SECONDS = 60.0  # patience where there is no world
+
+
+class ParameterServer:
+    """`weights` and `gradients`: all that this rank computes with, whole; `pieces`: what each data rank serves of them.
+    `shards` and `shard_gradients` are what this rank's own `Update` is to be made of (both empty where it only works).
+
+    Every rank of the mesh makes it, and calls `start`, `settle` and `close` alike.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, torch.nn.Parameter],
+        gradients: Mapping[str, Tensor],
+        pieces: Pieces,
+        mesh: Mesh,
+        *,
+        workers: int,
+        staleness: int,
+        first_step: int = 0,
+    ) -> None:
+        group = mesh.axis(_AXIS)
+        self._place, self.workers, self._gradients, self._pieces = group.index, workers, gradients, pieces
+        self._weights = {name: weight.data for name, weight in weights.items()}
+        first = next(iter(self._weights.values()))
+        counts = [sum(piece.numel() for piece in self._of(self._weights, place)) for place in range(group.size)]
+        self._servers = [place for place, count in enumerate(counts) if count]
+        over = beside(mesh, _AXIS)
+        self._requests = Peers(over, tag=_REQUESTS) if over is not None else None
+        self._answers = Peers(over, tag=_ANSWERS) if over is not None else None
+        mine = {name: piece_of(self._weights, pieces[name][group.index]) for name in weights}
+        limit = patience().total_seconds() if over is not None else _ALONE_SECONDS
+        self._shard = Shard(
+            {name: piece for name, piece in mine.items() if piece.numel()},
+            next(iter(gradients.values())).dtype,
+            Portions(workers, staleness, first_step=first_step),
+            ranks=group.ranks,
+            workers=workers,
+            patience=limit,
+        )
+        self._landing = {place: first.new_empty(counts[place]) for place in self._servers}
+        self._portion: int | None = None
+        self._leaving: list[tuple[Work, Tensor]] = []
+        self._service: Service | None = None
+        self._patience = limit
+
+    @property
+    def shards(self) -> Mapping[str, torch.nn.Parameter]:
+        """By name, what this rank serves: memory of its own, that the program does not compute with."""
+        return self._shard.weights
+
+    @property
+    def shard_gradients(self) -> Mapping[str, Tensor]:
+        """By name, of what this rank serves, the gradient that is applied next."""
+        return self._shard.gradients
+
+    @property
+    def oldest(self) -> int:
+        """Steps by which the weights that this rank has given away lagged behind at most."""
+        return self._shard.oldest
+
+    def start(self, update: Update) -> None:
+        """Serve, with these updates."""
+        self._shard.start(update)
+        if self._place in self._servers and self._requests is not None and self._answers is not None:
+            self._service = Service(self._shard, self._requests, self._answers, workers=self.workers)
+
+    def take(self, limit: int) -> int | None:
+        """The next portion to compute, whose weights are there then; None where all below `limit` are given out. Its
+        step is `portion // workers`, its part of the global batch `portion % workers`.
+
+        Raises PeerLost where a server is lost, or a worker that has to come first.
+        """
+        self._shard.require_alive()
+        if self._place >= self.workers:
+            return None
+        first = self._servers[0]
+        if first == self._place:
+            portion = self._shard.give(limit)
+        else:
+            ticket = torch.empty(1, dtype=torch.float64)
+            self._ask(first, Request.TAKE, limit)
+            self._receive(ticket, first)
+            portion = int(ticket) if ticket >= 0 else None
+        if portion is not None:
+            for place in self._remote():
+                self._ask(place, Request.PULL, portion)
+            self._renew(partial(self._shard.pull, self._place, portion))
+        self._portion = portion
+        return portion
+
+    def step(self, learning_rate: float) -> None:
+        """Push the gradients of the portion taken last. Raises PlaitError where there is none."""
+        self._shard.require_alive()
+        portion, self._portion = self._portion, None
+        if portion is None:
+            raise PlaitError("nothing to push: `take` a portion before its gradients are computed")
+        self._leave()
+        for place in self._remote():
+            self._ask(place, Request.PUSH, portion, learning_rate)
+            self._send(_packed(self._of(self._gradients, place)), place)
+        if self._place in self._servers:
+            with torch.no_grad():
+                own = _packed(self._of(self._gradients, self._place))
+                self._shard.push(portion, learning_rate, own)
+
+    def settle(self) -> None:
+        """Wait until all that was pushed is applied; then all ranks have the same weights. Raises PeerLost."""
+        self._settle(Request.SETTLE)
+
+    def close(self) -> None:
+        """Settle for the last time: nobody serves any more. Raises PeerLost."""
+        self._settle(Request.END)
+        if self._service is not None:
+            self._service.end(self._patience)
+
+    def _settle(self, kind: Request) -> None:
+        self._shard.require_alive()
+        if self._place >= self.workers and self._place in self._servers:
+            self._shard.await_workers(self._place)  # here, where news of their pushes keeps patience up
+        for place in self._remote():
+            self._ask(place, kind)
+        self._renew(partial(self._shard.settle, self._place))
+
+    def _renew(self, own: partial[None]) -> None:
+        """All servers' weights, which have been asked for; this rank's are `own`'s."""
+        with torch.no_grad(), blocked(_AXIS):
+            for place, landing in self._landing.items():
+                if place == self._place:
+                    own(landing)
+                else:
+                    self._receive(landing, place)
+                pieces = self._of(self._weights, place)
+                for piece, given in zip(pieces, landing.split([piece.numel() for piece in pieces]), strict=True):
+                    piece.copy_(given.view(piece.shape))
+        self._leave()
+
+    def _remote(self) -> list[int]:
+        return [place for place in self._servers if place != self._place]
+
+    def _of(self, tensors: Mapping[str, Tensor], place: int) -> list[Tensor]:
+        """What the rank at `place` serves of them, in order."""
+        found = (piece_of(tensors, self._pieces[name][place]) for name in self._weights)
+        return [piece for piece in found if piece.numel()]
+
+    def _ask(self, place: int, kind: Request, number: int = 0, learning_rate: float = 0.0) -> None:
+        self._send(torch.tensor([kind, number, learning_rate], dtype=torch.float64), place)
+
+    def _send(self, tensor: Tensor, place: int) -> None:
+        assert self._requests is not None, "there is nobody to ask"
+        note(_AXIS, "send", tensor.nbytes)
+        self._leaving.append((self._requests.send(tensor, place), tensor))
+
+    def _receive(self, tensor: Tensor, place: int) -> None:
+        assert self._answers is not None, "there is nobody to answer"
+        note(_AXIS, "receive", tensor.nbytes)
+        wait_and_drive(self._answers.receive(tensor, place))
+
+    def _leave(self) -> None:
+        """Wait until all that is being sent has left."""
+        leaving, self._leaving = self._leaving, []
+        for work, _ in leaving:
+            wait_and_drive(work)
+
+
+def _packed(pieces: list[Tensor]) -> Tensor:
+    return torch.cat([piece.detach().reshape(-1) for piece in pieces])
