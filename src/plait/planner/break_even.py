@@ -1,7 +1,7 @@
 """When compression pays, said of one plan before it runs: below which bandwidth, and what it does to this step here.
 
-    seconds of a step │  dense   ╲            the bytes that are saved take as long as packing takes:
-                      │  ─ ─ ─ ─ ─╲─ ─ ─      bandwidth = bytes saved / seconds of packing
+    seconds of a step │  dense   ╲            even where the seconds that are saved on the way are those of packing:
+                      │  ─ ─ ─ ─ ─╲─ ─ ─      links k times as fast save a k-th of them
                       │  compressed  ╲___
                       └──────────┴──────────► bandwidth between the ranks
 
@@ -50,14 +50,19 @@ def _break_even(one: Played, prices: JobPrices, place: int) -> Iterator[str]:
     packing = prices.packing_seconds(plan, _stage(plan, prices, place)).total
     if not packing:
         return
-    before, after = (_sent(each, prices, place) for each in (dense, plan))
-    seconds = prices.sum_seconds(dense, _stage(dense, prices, place))
+    whole, less = (prices.sum_seconds(each, _stage(each, prices, place)) for each in (dense, plan))
+    measured = _sent(dense, prices, place) / whole
     without = play(dense, prices.step(dense), prices).seconds
     change = one.step.seconds / without - 1
     effect = "makes no difference" if abs(change) < _EVEN else f"{'costs' if change > 0 else 'saves'} {abs(change):.0%}"
+    if less >= whole:  # other messages than the dense sum's, over the same links: no fewer seconds on any
+        yield f"compression {plan.compression} pays on no link like these: at {_speed(measured)} it {effect} of a step"
+        return
+    below = measured * (whole - less) / packing
+    hidden = ", as backward hides what it saves" if change > _EVEN and measured < below else ""
     yield (
-        f"compression {plan.compression} pays below {_speed((before - after) / packing)} between these ranks; "
-        f"at the measured {_speed(before / seconds)} it {effect} of a step"
+        f"compression {plan.compression} pays below {_speed(below)} between these ranks; "
+        f"at the measured {_speed(measured)} it {effect} of a step{hidden}"
     )
 
 

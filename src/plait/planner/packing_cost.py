@@ -4,8 +4,9 @@
     end       payloads read and added up; of more than two ranks, sums written once more     after it
 
 Estimated from the measured times of memory-bound operations: so many copies of the elements, as they were timed on one
-core (16 MB of float32: fp16 written as fast as 3 copies, read as 2; int8 5 and 2; the largest found in 16). powersgd's
-products are priced as products. It knows operations, no link.
+core (16 MB of float32: fp16 written as fast as 3 copies, read as 2; int8 5 and 2; the largest found in 16), and the
+dispatch of their operators, which is most of it for small buckets. powersgd's products are priced as products. It knows
+operations, no link.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from plait.planner.operations import Move, Multiply, Operation
+from plait.planner.operations import Move, Multiply, Operation, Views
 from plait.plans.compression import Shape, kept_count, matrix
 from plait.plans.reductions import Reduction
 from plait.specs.compression import Compression
@@ -22,6 +23,7 @@ __all__ = ["PackingOperations", "packing_operations"]
 
 _WRITE = {"fp16": 3, "bf16": 3, "int8": 5, "topk": 16}  # in copies of the elements
 _READ = 2
+_OPERATORS = (40, 20)  # dispatched to write a bucket and what was lost of it, and to read one payload
 _CARRY = 4  # the residual added before, corrected after, looked through for NaN
 
 
@@ -41,7 +43,9 @@ def packing_operations(
         return PackingOperations((), ())
     if compression.kind == "powersgd":
         return _factored([shapes[bucket.pieces[place].name] for place in packing.compressed], compression.rank)
-    return _rounded(compression, bucket.elements, ranks)
+    start, end = _rounded(compression, bucket.elements, ranks)
+    writing, reading = _OPERATORS
+    return PackingOperations((Views(writing, "forward"), *start), (Views(reading * ranks, "forward"), *end))
 
 
 def _rounded(compression: Compression, count: int, ranks: int) -> PackingOperations:
