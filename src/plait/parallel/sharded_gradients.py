@@ -37,12 +37,13 @@ class ShardedGradients:
         dtype: torch.dtype,
         pieces: Pieces,
     ) -> None:
-        self._group, self._weights = group, weights
+        self._group = group
         self._buckets = [_Bucket(names, weights, pieces, group) for names in buckets]
-        self._bucket_of = {name: number for number, bucket in enumerate(self._buckets) for name in bucket.names}
         device = next(iter(weights.values())).device
         largest = max(bucket.elements for bucket in self._buckets)
-        self._staging = deque(buffer(largest, dtype, device, group) for _ in self._buckets[:STAGED])
+        self._staging = deque(range(min(STAGED, len(self._buckets))))  # which one is used next
+        self._buffers = [buffer(largest, dtype, device, group) for _ in self._staging]
+        self._cut = [[bucket.cut(held) for held in self._buffers] for bucket in self._buckets]
         shapes = {name: shape for bucket in self._buckets for name, shape in bucket.kept.items()}
         self._flat = torch.zeros(sum(shape.numel() for shape in shapes.values()), dtype=dtype, device=device)
         self.kept = views_of(self._flat, shapes)
@@ -106,11 +107,11 @@ class ShardedGradients:
             self._take_in()
         staging = self._staging[0]
         self._staging.rotate()
-        views = bucket.views(staging)
+        views, parts = self._cut[self._next][staging]
         for name, view in views.items():
             made = self._made.pop(name, None)
             view.zero_() if made is None else view.copy_(made)
-        self._under_way.append((bucket, reduce_scatter_in(staging, bucket.parts(views), self._group)))
+        self._under_way.append((bucket, reduce_scatter_in(self._buffers[staging], parts, self._group)))
         self._next += 1
 
     def _take_in(self) -> None:
@@ -132,10 +133,7 @@ class _Bucket:
         mine = {name: shape_of(pieces[name][group.index], shape) for name, shape in self._shapes.items()}
         self.kept = {name: shape for name, shape in mine.items() if shape.numel()}
 
-    def views(self, staging: Buffer) -> dict[str, Tensor]:
-        """A staging buffer cut into the bucket's weights."""
-        return views_of(staging.own[: self.elements], self._shapes)
-
-    def parts(self, views: dict[str, Tensor]) -> Parts:
-        """By data rank, its pieces of them."""
-        return parts_of(views, self._pieces, self._ranks)
+    def cut(self, staging: Buffer) -> tuple[dict[str, Tensor], Parts]:
+        """A staging buffer as the bucket's weights, and by data rank, its pieces of them."""
+        views = views_of(staging.own[: self.elements], self._shapes)
+        return views, parts_of(views, self._pieces, self._ranks)
