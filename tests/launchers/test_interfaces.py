@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -25,6 +26,7 @@ def test_one_that_exists_is_kept(monkeypatch):
     name = socket.if_nameindex()[0][1]
     monkeypatch.setenv(VARIABLE, name)
     choose_interface("127.0.0.1", 29400)
+    assert os.environ[VARIABLE] == name
 
 
 def test_one_that_does_not_is_refused_with_those_that_do(monkeypatch):
