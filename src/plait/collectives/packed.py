@@ -16,7 +16,7 @@ from torch import Tensor
 
 from plait.collectives.wire import Buffer, Parts, Started, Work
 
-__all__ = ["Packed"]
+__all__ = ["Packed", "packed", "put_back"]
 
 
 class Packed(ABC):
@@ -43,20 +43,20 @@ class Packed(ABC):
 
     def reduce_scatter_in(self, buffer: Buffer, parts: Parts) -> Work:
         """As `Wire`."""
-        started = self.reduce_scatter([_packed(part, buffer.own) for part in parts])
-        return _Then(started.work, lambda: _put_back(started.results()[0], parts[self.index]))
+        started = self.reduce_scatter([packed(part, buffer.own) for part in parts])
+        return _Then(started.work, lambda: put_back(started.results()[0], parts[self.index]))
 
     def all_gather_in(self, buffer: Buffer, parts: Parts) -> Work:
         """As `Wire`."""
         counts = [sum(piece.numel() for piece in part) for part in parts]
-        started = self.all_gather(_packed(parts[self.index], buffer.own), counts)
+        started = self.all_gather(packed(parts[self.index], buffer.own), counts)
 
-        def put_back() -> None:
+        def finish() -> None:
             for place, (flat, part) in enumerate(zip(started.results(), parts, strict=True)):
                 if place != self.index:
-                    _put_back(flat, part)
+                    put_back(flat, part)
 
-        return _Then(started.work, put_back)
+        return _Then(started.work, finish)
 
 
 @dataclass(eq=False)
@@ -75,10 +75,12 @@ class _Then:
             self.finish()
 
 
-def _packed(part: Sequence[Tensor], like: Tensor) -> Tensor:
+def packed(part: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Pieces one after another, in memory of their own; of none, nothing of the dtype of `like`."""
     return torch.cat([piece.reshape(-1) for piece in part]) if part else like.new_empty(0)
 
 
-def _put_back(flat: Tensor, part: Sequence[Tensor]) -> None:
+def put_back(flat: Tensor, part: Sequence[Tensor]) -> None:
+    """What `packed` made, into its pieces."""
     for piece, values in zip(part, flat.split([piece.numel() for piece in part]), strict=True):
         piece.copy_(values.view(piece.shape))

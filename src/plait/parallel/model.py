@@ -149,7 +149,7 @@ class ParallelModel:
         self.stage.train(True)
         rounds = self._rounds(len(microbatches))
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, rounds) if rounds else None
-        counted = (own_targets(rows) or 1) if self.plan.averages else target_count
+        counted = own_targets(rows) if self.plan.averages else target_count
         total = self._run(schedule, microbatches, 1.0 / counted)
         if schedule is None:  # zeros, in the place where others sum what their backward has made
             self._sharing.before_backward(last=True)

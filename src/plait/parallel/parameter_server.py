@@ -24,6 +24,7 @@ from torch import Tensor
 
 from plait.collectives.background import wait_and_drive
 from plait.collectives.beside import beside
+from plait.collectives.packed import packed, put_back
 from plait.collectives.peers import Peers
 from plait.collectives.process_groups import Mesh, patience
 from plait.collectives.recorder import blocked, note
@@ -138,11 +139,10 @@ class ParameterServer:
         self._leave()
         for place in self._remote():
             self._ask(place, Request.PUSH, portion, learning_rate)
-            self._send(_packed(self._of(self._gradients, place)), place)
+            self._send(self._flat_gradient(place), place)
         if self._place in self._servers:
             with torch.no_grad():
-                own = _packed(self._of(self._gradients, self._place))
-                self._shard.push(portion, learning_rate, own)
+                self._shard.push(portion, learning_rate, self._flat_gradient(self._place))
 
     def settle(self) -> None:
         """Wait until all that was pushed is applied; then all ranks have the same weights. Raises PeerLost."""
@@ -170,9 +170,7 @@ class ParameterServer:
                     own(landing)
                 else:
                     self._receive(landing, place)
-                pieces = self._of(self._weights, place)
-                for piece, given in zip(pieces, landing.split([piece.numel() for piece in pieces]), strict=True):
-                    piece.copy_(given.view(piece.shape))
+                put_back(landing, self._of(self._weights, place))
         self._leave()
 
     def _remote(self) -> list[int]:
@@ -182,6 +180,9 @@ class ParameterServer:
         """What the rank at `place` serves of them, in order."""
         found = (piece_of(tensors, self._pieces[name][place]) for name in self._weights)
         return [piece for piece in found if piece.numel()]
+
+    def _flat_gradient(self, place: int) -> Tensor:
+        return packed(self._of(self._gradients, place), self._landing[place]).detach()
 
     def _ask(self, place: int, kind: Request, number: int = 0, learning_rate: float = 0.0) -> None:
         self._send(torch.tensor([kind, number, learning_rate], dtype=torch.float64), place)
@@ -201,7 +202,3 @@ class ParameterServer:
         leaving, self._leaving = self._leaving, []
         for work, _ in leaving:
             wait_and_drive(work)
-
-
-def _packed(pieces: list[Tensor]) -> Tensor:
-    return torch.cat([piece.detach().reshape(-1) for piece in pieces])

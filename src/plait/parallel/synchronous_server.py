@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from plait.collectives.functional import Handle
+from plait.collectives.packed import packed, put_back
 from plait.collectives.point_to_point import Exchange, start_transfers
 from plait.collectives.process_groups import Group
 from plait.collectives.wire import Transfer
-from plait.layers.layer import Layer
-from plait.models.gpt import Decoder
 from plait.parallel.data_parallel import GradientBuffers, Pieces
 from plait.parallel.weights import SpreadWeights
 
@@ -50,10 +49,11 @@ class PushedGradients(GradientBuffers):
         mine = parts[group.index]
         if group.wire is None:
             return Handle(group.axis, None, lambda: mine)
-        sent = {place: _packed(part) for place, part in enumerate(parts) if part and place != group.index}
+        flat = self.flat[number]
+        sent = {place: packed(part, flat) for place, part in enumerate(parts) if part and place != group.index}
         found = sum(piece.numel() for piece in mine)
         givers = [place for place in self._workers if place != group.index] if found else []
-        came = {place: self.flat[number].new_empty(found) for place in givers}
+        came = {place: flat.new_empty(found) for place in givers}
         exchange = _exchanged(sent if group.index in self._workers else {}, came, group)
         return Handle(group.axis, None, partial(self._added, mine, sent, came, exchange))
 
@@ -65,28 +65,17 @@ class PushedGradients(GradientBuffers):
             return
         exchange.wait_for_receives()
         if came:
-            own = {self._group.index: _packed(mine)} if self._group.index in self._workers else {}
+            own = {self._group.index: packed(mine, mine[0])} if self._group.index in self._workers else {}
             first, *rest = (given for _, given in sorted({**came, **own}.items()))
             for given in rest:
                 first.add_(given)
-            _unpack(first, mine)
+            put_back(first, mine)
         exchange.wait_for_sends()
         sent.clear()
 
 
 class PulledWeights(SpreadWeights):
     """As `SpreadWeights`: each rank sends the others what it serves."""
-
-    def __init__(
-        self,
-        decoder: Decoder,
-        stage: Sequence[Layer],
-        weights: dict[str, torch.nn.Parameter],
-        buckets: Sequence[Sequence[str]],
-        pieces: Pieces,
-        group: Group,
-    ) -> None:
-        super().__init__(decoder, stage, weights, buckets, pieces, group)
 
     def renew(self) -> None:
         """As `Weights`: begun here, for all buckets at once."""
@@ -95,7 +84,7 @@ class PulledWeights(SpreadWeights):
         for number, (held, parts) in enumerate(zip(self._held, self._parts, strict=True)):
             mine = parts[self._group.index]
             others = [place for place in range(self._group.size) if place != self._group.index]
-            sent = dict.fromkeys(others, _packed(mine)) if mine else {}
+            sent = dict.fromkeys(others, packed(mine, held.own)) if mine else {}
             came = {place: held.own.new_empty(sum(piece.numel() for piece in parts[place])) for place in others}
             came = {place: landing for place, landing in came.items() if landing.numel()}
             exchange = _exchanged(sent, came, self._group)
@@ -108,7 +97,7 @@ class PulledWeights(SpreadWeights):
         if exchange is not None:
             exchange.wait_for_receives()
             for place, given in came.items():
-                _unpack(given, self._parts[number][place])
+                put_back(given, self._parts[number][place])
             exchange.wait_for_sends()
             sent.clear()
         return self._held[number].own
@@ -120,13 +109,3 @@ def _exchanged(sent: dict[int, Tensor], came: dict[int, Tensor], group: Group) -
         *(Transfer(direction="receive", tensor=tensor, peer=place) for place, tensor in came.items()),
     ]
     return start_transfers(transfers, group) if transfers else None
-
-
-def _packed(part: Sequence[Tensor]) -> Tensor:
-    """Pieces one after another, in memory of their own."""
-    return torch.cat([piece.reshape(-1) for piece in part])
-
-
-def _unpack(flat: Tensor, part: Sequence[Tensor]) -> None:
-    for piece, given in zip(part, flat.split([piece.numel() for piece in part]), strict=True):
-        piece.copy_(given.view(piece.shape))
