@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from plait.collectives.functional import Handle, all_gather_of, all_reduce, buffer
+from plait.collectives.packed import put_back
 from plait.collectives.process_groups import Group
 from plait.errors import PlaitError
 from plait.layers.layer import Layer
@@ -129,12 +130,13 @@ class _Unit:
         self._weights = {one.weight.name: weights[one.weight.name] for one in unit.weights}
         self._pieces = [[pieces[name][rank] for name in self._weights] for rank in range(group.size)]
         shapes = {name: weight.shape for name, weight in self._weights.items()}
-        self._shapes = [{p.name: shape_of(p, shapes[p.name]) for p in kept} for kept in self._pieces]  # by data rank
-        self._counts = [sum(shape.numel() for shape in shapes.values()) for shapes in self._shapes]
+        kept = [{p.name: shape_of(p, shapes[p.name]) for p in pieces} for pieces in self._pieces]  # by data rank
+        self._counts = [sum(shape.numel() for shape in found.values()) for found in kept]
         first = next(iter(self._weights.values()))
         self._buffer = buffer(self._counts[group.index], first.dtype, first.device, group)
-        own = views_of(self._buffer.own, self._shapes[group.index])
+        own = views_of(self._buffer.own, kept[group.index])
         self.kept = {name: piece for name, piece in own.items() if piece.numel()}
+        self._targets: list[list[Tensor]] = []  # by data rank, where its pieces go: made when there is memory to view
         self._under_way: Handle[Sequence[Tensor]] | None = None
 
     def fetch(self) -> None:
@@ -148,12 +150,14 @@ class _Unit:
         flats, self._under_way = self._under_way.wait(), None
         for weight in self._weights.values():
             weight.untyped_storage().resize_(weight.numel() * weight.itemsize)
-        # autograd is told of no change: whole or not, the values are the same ones
+        self._targets = self._targets or self._cut()
+        for flat, pieces in zip(flats, self._targets, strict=True):
+            put_back(flat, pieces)
+
+    def _cut(self) -> list[list[Tensor]]:
+        """Autograd is told of no change to them: whole or not, the values are the same ones."""
         data = {name: weight.data for name, weight in self._weights.items()}
-        for rank, flat in enumerate(flats):
-            views = views_of(flat, self._shapes[rank])
-            for piece in self._pieces[rank]:
-                piece_of(data, piece).copy_(views[piece.name])
+        return [[piece_of(data, piece) for piece in pieces] for pieces in self._pieces]
 
     def drop(self) -> None:
         """The weights have no memory any more."""
