@@ -13,14 +13,11 @@ slower rank, and its ratio to `alone` and to `dp2`. Every step's seconds go to -
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 import torch.distributed as dist
 from peer_job import PeerJob, common
+from step_table import options, tell
 
 from plait.collectives.process_groups import Group, Mesh, build_mesh
 from plait.launchers import RankPool
@@ -59,21 +56,11 @@ def steps_of_systems(size: str, rounds: int, steps: int) -> dict[str, list[float
 
 def main() -> None:
     """Run, print a table, keep the raw figures."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--size", choices=("tiny", "main"), default="tiny")
-    arguments.add_argument("--rounds", type=int, default=9)
-    arguments.add_argument("--steps", type=int, default=20)
-    arguments.add_argument("--out", type=Path)
-    given = arguments.parse_args()
+    given = options(__doc__)
     with RankPool(2, timeout=_PATIENCE) as pool:
         ranks = pool.run(steps_of_systems, given.size, given.rounds, given.steps)
     slower = {name: [max(pair) for pair in zip(*(rank[name] for rank in ranks), strict=True)] for name in ranks[0]}
-    if given.out is not None:
-        given.out.write_text(json.dumps({"size": given.size, "seconds": slower}) + "\n", encoding="utf-8")
-    middle = {name: median(values) for name, values in slower.items()}
-    print(f"| {given.size} | ms a step | to alone | to dp2 |\n|---|--:|--:|--:|")
-    for name, seconds in middle.items():
-        print(f"| {name} | {1e3 * seconds:.1f} | {seconds / middle['alone']:.3f} | {seconds / middle['dp2']:.3f} |")
+    tell(given.size, slower, ("alone", "dp2"), given.out)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,12 @@ Each keeps its processes, which wait while the others work. A figure is the medi
 
 from __future__ import annotations
 
-import argparse
-import json
 from contextlib import ExitStack
-from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 from beside_peers import stages
 from peer_job import PeerJob, common
+from step_table import options, tell
 
 from plait.launchers import RankPool
 from plait.plans.plan import Plan
@@ -60,12 +57,7 @@ def systems(size: str) -> dict[str, tuple[Plan, int]]:
 
 def main() -> None:
     """Run, print a table, keep the raw figures."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--size", choices=("tiny", "main"), default="tiny")
-    arguments.add_argument("--rounds", type=int, default=9)
-    arguments.add_argument("--steps", type=int, default=20)
-    arguments.add_argument("--out", type=Path)
-    given = arguments.parse_args()
+    given = options(__doc__)
     known = systems(given.size)
     seconds: dict[str, list[float]] = {name: [] for name in known}
     with ExitStack() as stack:
@@ -77,12 +69,7 @@ def main() -> None:
             for name, (plan, _) in known.items():
                 ranks = pools[name].run(steps_of_rank, given.size, plan, given.steps)
                 seconds[name] += [max(one) for one in zip(*ranks, strict=True)]
-    if given.out is not None:
-        given.out.write_text(json.dumps({"size": given.size, "seconds": seconds}) + "\n", encoding="utf-8")
-    middle = {name: median(values) for name, values in seconds.items()}
-    print(f"| {given.size} | ms a step | to two threads | to one thread |\n|---|--:|--:|--:|")
-    for name, one in middle.items():
-        print(f"| {name} | {1e3 * one:.1f} | {one / middle['two threads']:.3f} | {one / middle['one thread']:.3f} |")
+    tell(given.size, seconds, ("two threads", "one thread"), given.out)
 
 
 if __name__ == "__main__":

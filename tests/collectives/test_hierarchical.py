@@ -15,7 +15,7 @@ from plait.collectives.ring import Ring
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Transfer
 from tests.collectives.drawn import drawn
-from tests.collectives.stepping import gloo
+from tests.collectives.stepping import gloo, sums_are_gloo_s
 
 HOSTS = {
     "2 + 2": ((0, 1), (2, 3)),
@@ -46,14 +46,7 @@ def in_two_levels(hosts) -> Hierarchical:
 
 def reduced(hosts, counts, operation):
     wire, oracle = in_two_levels(hosts), gloo()
-    found = []
-    for count in counts:
-        ours = drawn(dist.get_rank(), count).abs()
-        theirs = ours.clone()
-        wire.all_reduce(ours, operation).wait()
-        oracle.all_reduce(theirs, operation).wait()
-        found.append(torch.equal(ours, theirs))
-    return found
+    return sums_are_gloo_s(wire, oracle, counts, operation)
 
 
 @pytest.mark.parametrize("operation", ["sum", "max"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plait.collectives.peers import CHUNK_BYTES, Peers
 from plait.collectives.wire import Transfer
 from tests.collectives.drawn import drawn
-from tests.collectives.stepping import WIRES, both, gloo
+from tests.collectives.stepping import WIRES, both, gloo, sums_are_gloo_s
 
 CHUNK = CHUNK_BYTES // 8  # numbers of float64
 COUNTS = [0, 1, 2, 3, 5, 17, 2048, 2049, 4 * CHUNK, 7 * CHUNK + 5]
@@ -27,14 +27,7 @@ several = settings(
 def reduced(name, counts, operation):
     """Whole numbers, so that gloo's sum is the same to the bit."""
     wire, oracle = both(name)
-    found = []
-    for count in counts:
-        ours = drawn(dist.get_rank(), count).abs()
-        theirs = ours.clone()
-        wire.all_reduce(ours, operation).wait()
-        oracle.all_reduce(theirs, operation).wait()
-        found.append(torch.equal(ours, theirs))
-    return found
+    return sums_are_gloo_s(wire, oracle, counts, operation)
 
 
 @pytest.mark.parametrize("operation", ["sum", "max"])
