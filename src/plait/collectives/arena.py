@@ -1,6 +1,6 @@
 """Where the ranks of one host meet: for each rank a segment that it alone writes and all read.
 
-    rank's segment   [ phase, codes | messages sent to, taken from each │ slot 0 │ slot 1 │ mail to 0 │ mail to 1 … ]
+    rank's segment   [ phase, codes | parts sent to, taken from each │ slot 0 │ slot 1 │ mail to 0 │ mail to 1 … ]
 
 A *phase* is the one thing that a group does together: write into one's slot, publish, wait until all have published,
 read the others' slots.
@@ -32,14 +32,13 @@ __all__ = [
     "SIZE_BITS",
     "SLOT_BYTES",
     "Arena",
-    "Mail",
     "Member",
     "process_began",
     "segment_bytes",
 ]
 
 SLOT_BYTES = 1 << 20
-MAIL_BYTES = 1 << 25
+MAIL_BYTES = 1 << 26  # of messages on their way from one rank to another
 KINDS = ("all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all", "sharing")  # a code's, from 1
 SIZE_BITS = 48  # of a code; above them stands the kind
 _LINE = 16  # int64 in two cache lines: what two ranks write never shares one
@@ -56,8 +55,8 @@ class Member(NamedTuple):
 
 
 def segment_bytes(ranks: int) -> int:
-    """The size of each rank's segment."""
-    return _header(ranks) + 2 * SLOT_BYTES + ranks * 2 * MAIL_BYTES
+    """The size of each rank's segment, of which only what is used takes memory."""
+    return _header(ranks) + 2 * SLOT_BYTES + ranks * MAIL_BYTES
 
 
 class Arena:
@@ -79,7 +78,11 @@ class Arena:
         self._others = [place for place in range(self.size) if place != index]
         self._phases_of_others = [self._phases[place] for place in self._others]
         self.queue = self.new_queue()
-        self.mail = {peer: Mail(self, peer) for peer in self._others}
+
+    @property
+    def others(self) -> Sequence[int]:
+        """The places of all ranks but this one."""
+        return self._others
 
     def new_queue(self) -> Queue:
         """For operations that go in an order of their own."""
@@ -120,9 +123,9 @@ class Arena:
         return self._segments[place][first : first + size]
 
     def counter(self, place: int, number: int) -> memoryview:
-        """A rank's counter `number`, beside its phase and codes."""
+        """A rank's counter `number`, beside its phase and codes, and what else stands in its cache lines."""
         at = _LINE * (3 + number)
-        return self._words[place][at : at + 1]
+        return self._words[place][at : at + _LINE]
 
     def _look(self, seconds: float, needed: Awaited) -> None:
         """Is there still hope? `needed` was not met for so long."""
@@ -134,35 +137,6 @@ class Arena:
                 raise PeerLost(f"rank {member.rank} hangs: its process {member.process} has been stopped")
             if seconds > self._patience:
                 raise PeerLost(f"rank {member.rank} hangs: it has not come for {seconds:.0f} s")
-
-
-class Mail:
-    """Messages from this rank to `peer` and back: two slots each way, in the sender's segment."""
-
-    def __init__(self, arena: Arena, peer: int) -> None:
-        size, index = arena.size, arena.index
-        self._peer = peer
-        self.outgoing, self.incoming = arena.new_queue(), arena.new_queue()
-        self.sent, self.taken = arena.counter(index, peer), arena.counter(index, size + peer)
-        self._sent_by_peer, self._taken_by_peer = arena.counter(peer, index), arena.counter(peer, size + index)
-        self._box = [arena.part(index, (2 * peer + slot) * MAIL_BYTES, MAIL_BYTES) for slot in (0, 1)]
-        self._box_of_peer = [arena.part(peer, (2 * index + slot) * MAIL_BYTES, MAIL_BYTES) for slot in (0, 1)]
-
-    def out(self, number: int) -> torch.Tensor:
-        """The slot for message `number` to the peer."""
-        return self._box[number % 2]
-
-    def into(self, number: int) -> torch.Tensor:
-        """The slot of message `number` from the peer."""
-        return self._box_of_peer[number % 2]
-
-    def there(self, number: int) -> Condition:
-        """Message `number` from the peer has come."""
-        return Condition([self._sent_by_peer], number, [self._peer])
-
-    def room_for(self, number: int) -> Condition:
-        """The peer has taken what was in the slot of message `number`."""
-        return Condition([self._taken_by_peer], number - 2, [self._peer])
 
 
 def _header(ranks: int) -> int:

@@ -130,17 +130,19 @@ class Operation:
 
     def _wait_long(self) -> None:
         began = looked = time.monotonic()
+        needed = self._queue.needed  # of an operation before this one, it may be
         while True:
             self._queue.progress()
             if self.done:
                 return
             now = time.monotonic()
+            if self._queue.needed is not needed:  # another part of it has come
+                began, needed = now, self._queue.needed
             if now - began > _YIELDS_SECONDS:
                 time.sleep(_NAP_SECONDS)
             else:
                 os.sched_yield()
             drive_others()
-            needed = self._queue.needed  # of an operation before this one, it may be
             if now - looked > _LOOK_SECONDS and needed is not None:
                 looked = now
                 self._queue.look(now - began, needed)

@@ -17,7 +17,8 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from plait.collectives.arena import MAIL_BYTES, SLOT_BYTES, Arena, Mail
+from plait.collectives.arena import SLOT_BYTES, Arena
+from plait.collectives.mail import Mail
 from plait.collectives.phases import (
     ALL_GATHER,
     ALL_REDUCE,
@@ -46,6 +47,7 @@ class SharedMemory:
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
+        self._mail = {peer: Mail(arena, peer) for peer in arena.others}
         self._shared: WeakValueDictionary[int, Buffer] = WeakValueDictionary()
 
     @property
@@ -91,11 +93,11 @@ class SharedMemory:
         """As `Wire`. A send is done when it has left its tensor, which need not be when it has arrived."""
         found: dict[str, list[Work]] = {"send": [], "receive": []}
         for transfer in transfers:
-            mail, flat = self._arena.mail[transfer.peer], transfer.tensor.view(-1)
+            mail, flat = self._mail[transfer.peer], transfer.tensor.view(-1)
             if transfer.direction == "send":
-                found["send"].append(mail.outgoing.start(_send(mail, flat)))
+                found["send"].append(mail.send(flat))
             else:
-                found["receive"].append(mail.incoming.start(_receive(mail, flat)))
+                found["receive"].append(mail.receive(flat))
         return Exchange(receives=found["receive"], sends=found["send"])
 
     def buffer(self, count: int, of: torch.dtype) -> Buffer | None:
@@ -217,19 +219,3 @@ def _all_to_all(arena: Arena, parts: Sequence[Tensor], results: Sequence[Tensor]
             if place != arena.index:
                 piece = result[first : first + room]
                 piece.copy_(slots[place][at : at + piece.numel()])
-
-
-def _send(mail: Mail, flat: Tensor) -> Steps:
-    for piece in flat.split(MAIL_BYTES // flat.itemsize):
-        number = mail.sent[0] + 1
-        yield mail.room_for(number)
-        mail.out(number)[: piece.nbytes].view(piece.dtype).copy_(piece)
-        mail.sent[0] = number
-
-
-def _receive(mail: Mail, flat: Tensor) -> Steps:
-    for piece in flat.split(MAIL_BYTES // flat.itemsize):
-        number = mail.taken[0] + 1
-        yield mail.there(number)
-        piece.copy_(mail.into(number)[: piece.nbytes].view(piece.dtype))
-        mail.taken[0] = number

@@ -1,0 +1,61 @@
+"""Messages between two ranks of an arena, each way through a ring of slots in the sender's segment.
+
+    sender ─►  │ 7 │ 8 │ 9 │   │ … │  ─► receiver        parts of messages, in their order
+                taken ▲   ▲ sent
+
+A message goes in parts, so that the receiver reads one while the sender writes the next; a sender is done when all of
+its parts have found a slot. Whenever everything has been taken the sender begins anew with the first slot: what was
+just written and read there is still in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from plait.collectives.arena import MAIL_BYTES, Arena
+from plait.collectives.progress import Condition, Operation, Steps
+
+__all__ = ["Mail"]
+
+_PART_BYTES = 1 << 18
+_SLOTS = MAIL_BYTES // _PART_BYTES
+
+
+class Mail:
+    """Messages from this rank to `peer` and back. Sends go in their order, and so do receives."""
+
+    def __init__(self, arena: Arena, peer: int) -> None:
+        size, index = arena.size, arena.index
+        self._peer = peer
+        self._outgoing, self._incoming = arena.new_queue(), arena.new_queue()
+        # of each: the number of the last part, and, beside what was sent, the number of that in the first slot
+        self._sent, self._taken = arena.counter(index, peer), arena.counter(index, size + peer)
+        self._sent_by_peer, self._taken_by_peer = arena.counter(peer, index), arena.counter(peer, size + index)
+        self._out = arena.part(index, peer * MAIL_BYTES, MAIL_BYTES).split(_PART_BYTES)
+        self._in = arena.part(peer, index * MAIL_BYTES, MAIL_BYTES).split(_PART_BYTES)
+
+    def send(self, flat: Tensor) -> Operation:
+        """Done when nothing of `flat` is needed any more."""
+        return self._outgoing.start(self._send(flat))
+
+    def receive(self, flat: Tensor) -> Operation:
+        """Done when `flat` has come; the sender's is as long."""
+        return self._incoming.start(self._receive(flat))
+
+    def _send(self, flat: Tensor) -> Steps:
+        for part in flat.split(_PART_BYTES // flat.itemsize):
+            number = self._sent[0] + 1
+            yield Condition([self._taken_by_peer], number - _SLOTS, [self._peer])
+            if self._taken_by_peer[0] == number - 1:
+                self._sent[1] = number
+            slot = self._out[(number - self._sent[1]) % _SLOTS]
+            slot[: part.nbytes].view(part.dtype).copy_(part)
+            self._sent[0] = number
+
+    def _receive(self, flat: Tensor) -> Steps:
+        for part in flat.split(_PART_BYTES // flat.itemsize):
+            number = self._taken[0] + 1
+            yield Condition([self._sent_by_peer], number, [self._peer])
+            slot = self._in[(number - self._sent_by_peer[1]) % _SLOTS]
+            part.copy_(slot[: part.nbytes].view(part.dtype))
+            self._taken[0] = number
