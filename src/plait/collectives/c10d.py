@@ -14,6 +14,7 @@ from torch import Tensor
 
 from plait.collectives.packed import Packed
 from plait.collectives.wire import Combination, Exchange, Started, Transfer, Work
+from plait.specs.links import RECEIVES_AHEAD
 
 __all__ = ["C10d"]
 
@@ -38,6 +39,11 @@ class C10d(Packed):
     def name(self) -> str:
         """As `Wire`: gloo, nccl, …"""
         return str(dist.get_backend(self._handle))
+
+    @property
+    def receives_ahead(self) -> bool:
+        """As `Wire`: NCCL's transfers wait for each other."""
+        return self.name in RECEIVES_AHEAD
 
     def all_reduce(self, flat: Tensor, operation: Combination) -> Work:
         """As `Wire`."""

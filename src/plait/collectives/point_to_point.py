@@ -45,4 +45,5 @@ def start_transfers(transfers: Sequence[wire.Transfer], group: Group) -> Exchang
     for transfer in transfers:
         note(group.axis, transfer.direction, transfer.tensor.nbytes)
     assert group.wire is not None, "there is nobody to send to"
-    return Exchange(group.axis, group.wire.exchange(transfers))
+    nothing = wire.Exchange(receives=(), sends=())
+    return Exchange(group.axis, group.wire.exchange(transfers) if transfers else nothing)

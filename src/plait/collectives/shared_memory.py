@@ -43,7 +43,7 @@ _COMBINE: dict[str, Combine] = {"sum": torch.add, "max": torch.maximum}
 class SharedMemory:
     """The collectives of one group on an arena, as `Wire` has them."""
 
-    in_background = False  # whoever waits does the work
+    in_background = receives_ahead = False  # whoever waits does the work
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena

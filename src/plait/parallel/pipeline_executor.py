@@ -4,7 +4,8 @@
 
 What a receive brought waits in `arrived` until its computation; what a computation made waits in `leaving` until its
 send. A send is started in its place in the list and waited for before the next transfer, so that it runs beside the
-computation in between and never more than one holds on to its tensor.
+computation in between and never more than one holds on to its tensor. A receive is waited for in its place, and started
+one transfer ahead where the wire can (`Wire.receives_ahead`): it, too, runs beside the computation before it.
 The executor knows one stage, its two neighbours and the list; no rule of any schedule.
 
 A schedule may have more microbatches than there are: those of another replica's list that this one lacks. Nothing is
@@ -13,7 +14,7 @@ computed or sent of them; `absent` is told in their places, so that what goes be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
@@ -77,7 +78,8 @@ class PipelineExecutor(Generic[Inputs]):
         there = len(microbatches)
         program = steps if self._absent is None else [_of_present(step, there) for step in steps]
         backwards = [action for step in program for action in step if action.kind is Kind.B]
-        performance = _Performance(self._stage, self._group, microbatches, loss_scale)
+        transfers = [step for step in program if step and step[0].kind not in COMPUTE]
+        performance = _Performance(self._stage, self._group, microbatches, loss_scale, transfers)
         self.timeline = []
         for step in filter(None, program):
             start = perf_counter()
@@ -100,16 +102,27 @@ def _of_present(step: Step, there: int) -> Step:
 
 
 class _Performance(Generic[Inputs]):
-    """One run of a program: what has arrived, what is held for backward, what is about to leave."""
+    """One run of a program, whose `transfers` come in this order: what has arrived, what is held for backward, what is
+    about to leave."""
 
-    def __init__(self, stage: Stage[Inputs], group: Group, microbatches: Sequence[Inputs], loss_scale: float) -> None:
+    def __init__(
+        self,
+        stage: Stage[Inputs],
+        group: Group,
+        microbatches: Sequence[Inputs],
+        loss_scale: float,
+        transfers: Iterable[Step],
+    ) -> None:
         self._stage, self._group, self._microbatches, self._loss_scale = stage, group, microbatches, loss_scale
         self._last = group.index == group.size - 1
         self._arrived: dict[tuple[Kind, int], torch.Tensor] = {}
         self._held: dict[int, tuple[torch.Tensor | None, torch.Tensor]] = {}
         self._leaving: dict[tuple[Kind, int], torch.Tensor] = {}
-        self._under_way: Exchange | None = None
         self._losses: list[torch.Tensor] = []
+        self._under_way: Exchange | None = None
+        self._ahead = iter(transfers) if group.wire is not None and group.wire.receives_ahead else iter(())
+        self._expected: Exchange | None = None
+        self._expect_next()
 
     def perform(self, step: Step) -> None:
         """One computation, or one fused group of transfers."""
@@ -149,15 +162,26 @@ class _Performance(Generic[Inputs]):
             self._leaving[Kind.B, microbatch] = hidden.grad
 
     def _exchange(self, step: Step) -> None:
+        """Sends start now; receives too, unless they are expected already."""
         self._wait_for_sends()
-        transfers = [self._send(action) if action.kind in SENDS else self._receive(action) for action in step]
-        self._under_way = start_transfers(transfers, self._group)
-        self._under_way.wait_for_receives()
+        sends = [self._send(action) for action in step if action.kind in SENDS]
+        receives = [] if self._expected is not None else self._receives(step)
+        self._under_way = start_transfers([*sends, *receives], self._group)
+        (self._expected or self._under_way).wait_for_receives()
+        self._expect_next()
+
+    def _expect_next(self) -> None:
+        """Start what the next transfers receive."""
+        step = next(self._ahead, None)
+        self._expected = None if step is None else start_transfers(self._receives(step), self._group)
 
     def _send(self, action: Action) -> Transfer:
         computed = Kind.F if action.kind is Kind.SEND_F else Kind.B
         value = self._leaving.pop((computed, action.microbatch)).contiguous()
         return Transfer(direction="send", tensor=value, peer=action.peer)
+
+    def _receives(self, step: Step) -> list[Transfer]:
+        return [self._receive(action) for action in step if action.kind not in SENDS]
 
     def _receive(self, action: Action) -> Transfer:
         needed_by = Kind.F if action.kind is Kind.RECV_F else Kind.B

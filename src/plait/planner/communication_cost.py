@@ -18,7 +18,7 @@ from itertools import pairwise
 from math import exp, log
 
 from plait.errors import UnusableInput
-from plait.specs.links import Link, LinkKind
+from plait.specs.links import RECEIVES_AHEAD, Link, LinkKind
 from plait.specs.measurements import Measurements
 
 __all__ = ["CommunicationCost"]
@@ -36,6 +36,7 @@ class CommunicationCost:
         backends = _BACKENDS.get(host.device if host else "cpu", ())
         backend = next((one for one in backends if one in there), "")
         own = [link for link in measurements.collectives if link.backend == backend]
+        self.receives_ahead = backend in RECEIVES_AHEAD
         self._links = own or list(measurements.collectives)
         self._overlap = [one for one in measurements.overlap if one.backend == backend] or list(measurements.overlap)
         self._known: dict[tuple[LinkKind, int, int], float] = {}

@@ -140,7 +140,8 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
         return cost.exchange if action in known.exchanged else cost.send
 
     demand = plan.data * plan.tensor  # ranks that compute a stage, each on a core
-    return simulate(known.schedule, compute_seconds, transfer_seconds, cores=prices.cores, demand=demand)
+    ahead = prices.communication.receives_ahead
+    return simulate(known.schedule, compute_seconds, transfer_seconds, cores=prices.cores, demand=demand, ahead=ahead)
 
 
 def _computing(timeline: Timeline, stage: int) -> float:

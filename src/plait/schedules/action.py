@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from plait.errors import UnusableInput
 
-__all__ = ["BACKWARD", "COMPUTE", "SENDS", "Action", "Kind", "Step", "step_text"]
+__all__ = ["BACKWARD", "COMPUTE", "RECEIVES", "SENDS", "Action", "Kind", "Step", "step_text"]
 
 
 class Kind(StrEnum):
@@ -34,6 +34,7 @@ class Kind(StrEnum):
 
 COMPUTE = frozenset({Kind.F, Kind.I, Kind.W, Kind.B})
 SENDS = frozenset({Kind.SEND_F, Kind.SEND_B})
+RECEIVES = frozenset({Kind.RECV_F, Kind.RECV_B})
 BACKWARD = frozenset({Kind.I, Kind.W, Kind.B, Kind.SEND_B, Kind.RECV_B})  # what a forward-only schedule lacks
 
 # Where the other end of a transfer stands, seen from this one, and what it does there.

@@ -3,20 +3,26 @@
     start a step ─┬─> computation: runs on the rank's cores ────────────────────────────┐
                   └─> transfer: waits until both ends are offered, then occupies both ──┴─> all have ended: next step
 
-A rank starts all actions of a step together and goes on when all have ended. The seconds come from the caller; nothing
-here knows a model, a device or a network.
+A rank starts all actions of a step together and goes on when all have ended. Where transfers go on by themselves
+(`ahead`) they hold a rank up less: a send only until the next transfers, and a receive is offered one transfer early.
+
+    in place   F1  [SEND_F1 ~~~~ + RECV_B0 ~~~~]  B0
+    ahead      F1  [SEND_F1 ~~~~ · · · · · · · ·  until the next
+               RECV_B0 ~~~~~~~~~~~~~~]            B0
+
+The seconds come from the caller; nothing here knows a model, a device or a network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
 from typing import NamedTuple
 
 from plait.errors import IllegalSchedule, PlaitError
-from plait.schedules.action import COMPUTE, SENDS, Action
+from plait.schedules.action import COMPUTE, RECEIVES, SENDS, Action, Step
 from plait.schedules.deadlock import explain_deadlock
 from plait.schedules.schedule import Schedule
 
@@ -56,17 +62,20 @@ def simulate(
     transfer_seconds: Callable[[Action], float],
     cores: float | None = None,
     demand: float = 1.0,
+    *,
+    ahead: bool = False,
 ) -> Timeline:
     """When each action of a legal schedule happens, given the seconds that a computation and a transfer take alone.
 
     `transfer_seconds` is asked once a transfer, of its send; the transfers of one step run side by side.
     With `cores`, the ranks share that many: each running computation demands `demand` of them, and where the sum
     exceeds `cores` all slow down in proportion (processor sharing). None gives each rank its own.
+    `ahead`: receives are offered one transfer early, and sends waited for by the next (`Wire.receives_ahead`).
     Raises IllegalSchedule (the cycle of waits) if the schedule deadlocks, PlaitError for impossible seconds or cores.
     """
     if demand <= 0 or (cores is not None and cores <= 0):
         raise PlaitError(f"cores and demand must be above 0; here cores = {cores}, demand = {demand}")
-    machine = _Machine(schedule, compute_seconds, transfer_seconds, _Cores(cores, demand))
+    machine = _Machine(schedule, compute_seconds, transfer_seconds, _Cores(cores, demand), ahead)
     return Timeline(ranks=machine.run())
 
 
@@ -120,19 +129,22 @@ class _Machine:
         compute_seconds: Callable[[Action], float],
         transfer_seconds: Callable[[Action], float],
         cores: _Cores,
+        ahead: bool,
     ) -> None:
         self._schedule, self._cores = schedule, cores
         self._compute_seconds, self._transfer_seconds = compute_seconds, transfer_seconds
         self._now = 0.0
-        self._programs = [iter(program) for program in schedule.programs]
-        self._open = [0] * schedule.ranks  # actions of the current step that have not ended
+        perform = self._ahead if ahead else self._in_place
+        self._performances = [perform(program) for program in schedule.programs]
+        self._ended: set[Action] = set()
+        self._awaited: list[Step] = [()] * schedule.ranks  # by rank: what has to end before it goes on
         self._timed: list[list[Timed]] = [[] for _ in range(schedule.ranks)]
         self._offered: dict[Action, Action] = {}  # by the send of its transfer: the end that waits for the other
         self._moving: list[tuple[float, Action, float]] = []  # transfers under way: (end, send, start)
 
     def run(self) -> tuple[tuple[Timed, ...], ...]:
         for rank in range(self._schedule.ranks):
-            self._next_step(rank)
+            self._go_on(rank)
         while (computed := self._cores.next_end()) < inf or self._moving:
             if self._moving and self._moving[0][0] <= computed:
                 self._now, send, start = heappop(self._moving)
@@ -145,14 +157,42 @@ class _Machine:
             raise IllegalSchedule(explain_deadlock(self._schedule, self._offered.values()))
         return tuple(map(tuple, self._timed))
 
-    def _next_step(self, rank: int) -> None:
-        step = next(self._programs[rank], ())
-        self._open[rank] = len(step)
-        for action in step:
+    def _in_place(self, program: Iterable[Step]) -> Iterator[Step]:
+        """Starts one step after another; each time what has to end before the next."""
+        for step in program:
+            self._start(step)
+            yield step
+
+    def _ahead(self, program: Iterable[Step]) -> Iterator[Step]:
+        """The same, with every step's receives offered as soon as the transfers before them are over."""
+        coming = iter([tuple(action for action in step if action.kind in RECEIVES) for step in program if _moves(step)])
+        leaving: Step = ()
+        self._start(next(coming, ()))
+        for step in program:
+            if not _moves(step):
+                self._start(step)
+                yield step
+                continue
+            yield leaving
+            leaving = tuple(action for action in step if action.kind in SENDS)
+            self._start(leaving)
+            yield tuple(action for action in step if action.kind in RECEIVES)
+            self._start(next(coming, ()))
+        yield leaving
+
+    def _start(self, actions: Step) -> None:
+        for action in actions:
             if action.kind in COMPUTE:
                 self._cores.start(action, _checked(self._compute_seconds, action), self._now)
             else:
                 self._offer(action)
+
+    def _go_on(self, rank: int) -> None:
+        """As far as the rank gets without anything ending."""
+        for awaited in self._performances[rank]:
+            if any(action not in self._ended for action in awaited):
+                self._awaited[rank] = awaited
+                return
 
     def _offer(self, action: Action) -> None:
         send = action if action.kind in SENDS else action.counterpart
@@ -165,9 +205,14 @@ class _Machine:
     def _end(self, action: Action, start: float) -> None:
         rank = self._schedule.stage_rank[action.stage]
         self._timed[rank].append(Timed(action, start, self._now))
-        self._open[rank] -= 1
-        if not self._open[rank]:
-            self._next_step(rank)
+        self._ended.add(action)
+        if action in self._awaited[rank] and self._ended.issuperset(self._awaited[rank]):
+            self._go_on(rank)
+
+
+def _moves(step: Step) -> bool:
+    """Whether a step transfers anything."""
+    return any(action.kind not in COMPUTE for action in step)
 
 
 def _checked(seconds_of: Callable[[Action], float], action: Action) -> float:
@@ -189,7 +234,9 @@ def draw(timeline: Timeline, width: int = 120) -> str:
 def _line(timed: tuple[Timed, ...], scale: float, columns: int) -> str:
     line = ["·"] * columns
     several = len({action.stage for action, _, _ in timed}) > 1  # then the stage is part of the name
-    for action, start, end in timed:
+    for action, start, end in sorted(
+        timed, key=lambda one: one.action.kind in COMPUTE
+    ):  # which are drawn over transfers
         left, right = round(start * scale), round(end * scale)
         compute = action.kind in COMPUTE
         name = (str(action) if several else f"{action.kind}{action.microbatch}") if compute else ""

@@ -18,7 +18,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-__all__ = ["Count", "Link", "LinkKind", "NotNegative", "Overlap", "Positive", "Transfer", "link_steps", "wire_bytes"]
+__all__ = [
+    "RECEIVES_AHEAD",
+    "Count",
+    "Link",
+    "LinkKind",
+    "NotNegative",
+    "Overlap",
+    "Positive",
+    "Transfer",
+    "link_steps",
+    "wire_bytes",
+]
+
+# Backends on which a receive that is started long before it is needed goes on by itself, and holds nothing else up.
+RECEIVES_AHEAD = frozenset({"gloo", "hierarchical"})
 
 LinkKind = Literal["all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange"]
 
