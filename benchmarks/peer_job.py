@@ -11,6 +11,7 @@ So that both end at the same loss, and only the time is left to compare.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from plait.training.step import train_step
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import common  # pyright: ignore[reportMissingImports]  # the peers' scripts are no package
 
-__all__ = ["PeerJob", "decoder_of", "last_losses", "spec_of"]
+__all__ = ["PeerJob", "decoder_of", "last_losses", "spec_of", "training_of"]
 
 _NAMES = {
     "tok_embeddings": "model.embed_tokens",
@@ -70,6 +71,12 @@ def spec_of(size: str) -> ModelSpec:
         bias=False,
         tie_embeddings=False,
     )
+
+
+def training_of(size: str) -> TrainingSpec:
+    """The peers' optimizer, with the batches of that size."""
+    c = common.cfg_of(size)
+    return replace(_TRAINING, global_batch=c.batch, sequence_length=c.seq)
 
 
 def decoder_of(size: str) -> Decoder:

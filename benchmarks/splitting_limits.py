@@ -8,19 +8,24 @@
     tp2, pp2      two processes of one thread each
 
 Each keeps its processes, which wait while the others work. A figure is the median over all steps of the slower rank.
+Below the table what the planner says of the same plans, from what `plait profile` has measured of this machine.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from statistics import median
 from time import perf_counter
 
 from beside_peers import stages
-from peer_job import PeerJob, common
+from peer_job import PeerJob, common, spec_of, training_of
 from step_table import options, tell
 
 from plait.launchers import RankPool
+from plait.planner.prices import JobPrices
+from plait.planner.simulator import predict
 from plait.plans.plan import Plan
+from plait.specs.measurement_files import default_path, read_measurements
 
 __all__ = ["steps_of_rank"]
 
@@ -70,6 +75,10 @@ def main() -> None:
                 ranks = pools[name].run(steps_of_rank, given.size, plan, given.steps)
                 seconds[name] += [max(one) for one in zip(*ranks, strict=True)]
     tell(given.size, seconds, ("two threads", "one thread"), given.out)
+    prices = JobPrices(spec_of(given.size), training_of(given.size), read_measurements(default_path()))
+    for name in ("one thread", "tp2", "pp2"):
+        predicted, measured = predict(known[name][0], prices).step_seconds, median(seconds[name])
+        print(f"{name}: predicted {1e3 * predicted:.1f} ms, measured / predicted = {measured / predicted:.3f}")
 
 
 if __name__ == "__main__":
