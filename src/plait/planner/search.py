@@ -66,7 +66,7 @@ def search(job: Job, measurements: Measurements) -> Plans:
     UnusableInput where the machine was not measured in the job's dtype.
     """
     began = perf_counter()
-    prices = JobPrices(job.model, job.training, measurements)
+    prices = JobPrices(job.model, job.training, measurements, job.cluster)
     considered = list(candidates(job))
     legal = [choices for choices in considered if is_legal(_fixed(job, choices))]
     if not legal:
