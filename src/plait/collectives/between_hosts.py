@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from plait.collectives.c10d import C10d
-from plait.collectives.peers import Peers
 from plait.collectives.cheapest import Cheapest
+from plait.collectives.peers import Peers
 from plait.collectives.wire import Combination, Started, Work
 from plait.sharding.all_reduce import cheapest_all_reduce
 from plait.specs.links import LinkSpeed

@@ -1,6 +1,7 @@
 """A wire that sums by whichever algorithm of ours is cheapest for the size: ring, halving-doubling or doubling.
 
-Which is asked of `sharding.all_reduce`, as the planner does, on a link that all ranks are told alike, so that they agree.
+Which is asked of `sharding.all_reduce`, as the planner asks it, on a link that all ranks are told alike, so that they
+agree.
 """
 
 from __future__ import annotations

@@ -44,11 +44,9 @@ class _Told(NamedTuple):
     descriptor: int
 
 
-def meet(
-    handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float, link: LinkSpeed
-) -> Wire | None:
-    """The wire of a group of CPU ranks, whose hosts are joined by `link`; every member calls it. None for all where one can't tell where it stands, or
-    can't share what it could: torch.distributed's is left."""
+def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float, link: LinkSpeed) -> Wire | None:
+    """The wire of a group of CPU ranks, whose hosts are joined by `link`; every member calls it. None for all where one
+    can't tell where it stands, or can't share what it could: torch.distributed's is left."""
     if "gloo" not in str(dist.get_backend(handle)):
         return None
     host = 0 if os.environ.get(VARIABLE) == "0" else host_identity()

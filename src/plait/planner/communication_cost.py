@@ -12,6 +12,7 @@ Between hosts, what was measured of just such a group; else what the wire perfor
 
     all-reduce        `sharding.all_reduce`; with several ranks on a host two halves inside it, and slices across
     reduce-scatter    around a ring of ours         all-gather    around gloo's         send, exchange    one message
+    of accelerators   NCCL's own, taken for rings
 
 It knows links, not who speaks over them.
 """
@@ -25,7 +26,7 @@ from math import exp, log
 
 from plait.errors import UnusableInput
 from plait.planner.spread import Spread
-from plait.sharding.all_reduce import STEP_SECONDS, across_seconds, pieces, shared
+from plait.sharding.all_reduce import PIECE_BYTES, STEP_SECONDS, across_seconds, algorithm_between, pieces, shared
 from plait.specs.catalogue import ASSUMED, LINKS
 from plait.specs.links import Link, LinkKind, LinkSpeed, link_steps, wire_bytes
 from plait.specs.measurements import Measurements
@@ -35,6 +36,7 @@ __all__ = ["CommunicationCost"]
 # by device, what ranks send by first: of one host; of several, each with one of them, or with more
 _BACKENDS = {"cpu": ("shared-memory", "gloo"), "cuda": ("nccl",)}
 _BETWEEN = {"cpu": ("gloo", "hierarchical"), "cuda": ("nccl", "nccl")}
+_ALL_REDUCES: tuple[LinkKind, ...] = ("all_reduce", "all_reduce_in_place")
 _NOISE = 0.05  # the least error of a link
 
 
@@ -48,6 +50,7 @@ class CommunicationCost:
         inside = [link for link in measurements.collectives if link.hosts == 1]
         there = {link.backend for link in inside}
         backend = next((one for one in _BACKENDS.get(device, ()) if one in there), "")
+        self._backend, self._on_cpu = backend or "as measured", device == "cpu"
         self._links = [link for link in inside if link.backend == backend] or inside
         self._overlap = [one for one in measurements.overlap if one.backend == backend] or list(measurements.overlap)
         between = _BETWEEN.get(device, ("", ""))
@@ -70,6 +73,18 @@ class CommunicationCost:
             price = self._across if spread.crosses else self._inside
             self._known[key] = price(kind, spread, size)
         return self._known[key]
+
+    def algorithm(self, kind: LinkKind, group: Spread, size: float) -> str:
+        """What performs such a message, in a word or two."""
+        if not group.crosses:
+            return self._backend
+        if not self._on_cpu:
+            return "nccl"
+        if kind not in _ALL_REDUCES:
+            return "ring" if kind == "reduce_scatter" else "gloo"
+        alone = max(group.hosts) == 1
+        across = algorithm_between(size if alone else min(size, PIECE_BYTES), group.hosts, self.between)
+        return across if alone else f"two levels, {across} across"
 
     def error(self) -> float:
         """The relative error to expect: the largest median error of a link's own formula."""
@@ -94,10 +109,15 @@ class CommunicationCost:
 
     def _across(self, kind: LinkKind, spread: Spread, size: float) -> float:
         for link in self._between:
-            if (link.kind, link.hosts, (link.ranks // link.hosts,)) == (kind, len(spread.hosts), tuple({*spread.hosts})):
+            if (link.kind, link.hosts, (link.ranks // link.hosts,)) == (
+                kind,
+                len(spread.hosts),
+                tuple({*spread.hosts}),
+            ):
                 return _seconds(link, kind, spread.ranks, size) + self._sharing(kind, spread, size)
-        if kind not in ("all_reduce", "all_reduce_in_place"):
-            alpha = self.between.alpha + (STEP_SECONDS if kind == "reduce_scatter" else 0.0)
+        if kind not in _ALL_REDUCES or not self._on_cpu:
+            ours = kind == "reduce_scatter" and self._on_cpu
+            alpha = self.between.alpha + (STEP_SECONDS if ours else 0.0)
             link = shared(self.between, spread.groups)
             return link_steps(kind, spread.ranks) * alpha + wire_bytes(kind, spread.ranks, size) / link.bytes_per_second
         across = across_seconds(size, spread.hosts, self.between, spread.groups)

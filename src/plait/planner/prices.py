@@ -25,8 +25,9 @@ from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, StageCost, StepCost
 from plait.planner.weight_volume import When, weight_messages
 from plait.plans.plan import Plan
-from plait.plans.reductions import Reduction, norm_axes
+from plait.plans.reductions import MET_EACH_ROUND, Reduction, norm_axes
 from plait.plans.rows import busiest_data_rank, microbatches_of, rounds_of
+from plait.sharding.buckets import best_bucket_bytes
 from plait.sharding.redistribute import CollectiveKind
 from plait.specs.cluster import ClusterSpec
 from plait.specs.compression import compression_of
@@ -46,6 +47,8 @@ _COLLECTIVES: dict[CollectiveKind, LinkKind] = {
 }
 
 
+_NO_LIMIT = 2**60  # of a bucket's bytes
+_MOST_STAGED = 25 * 2**20  # where two buckets stand beside the pieces that are kept
 _AVERAGING = 5  # copies of all elements: what they changed by, its mean, the outer step, and back
 
 
@@ -122,6 +125,29 @@ class JobPrices:
             last=self._last_part(plan),
         )
 
+    def bucket_bytes(self, plan: Plan) -> int:
+        """How large this plan's buckets should be, for the stage with most gradients (`best_bucket_bytes`)."""
+        if plan.data == 1:
+            return plan.bucket_bytes
+        whole = replace(plan, bucket_bytes=_NO_LIMIT)
+        ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=0) for place in range(plan.pipeline)]
+        stage = max((stage_of(self.model, self.training, whole, rank) for rank in ranks), key=lambda one: one.elements)
+        sums, at_once = [one for one in stage.sums if one.axis == "data"], plan.data * plan.tensor
+        alpha = sum(self._sum_seconds(plan, _least(one), at_once) for one in sums)
+        seconds = sum(self._sum_seconds(plan, one, at_once) for one in sums)
+        size = float(stage.elements * self._reduced)
+        backward = sum(self._layer_cost(layer, plan).backward.total for layer in stage.layers) * self.crowd(at_once)
+        share = self.communication.exposed_share(self.spread(plan, "data"), cores=self.cores, at_work=plan.ranks)
+        staged = {"most": _MOST_STAGED} if plan.sharding_level >= MET_EACH_ROUND else {}
+        return best_bucket_bytes(
+            size,
+            alpha=alpha,
+            bytes_per_second=size / max(seconds - alpha, 1e-12),
+            backward_seconds=backward,
+            exposed=share,
+            **staged,
+        )
+
     def packing_seconds(self, plan: Plan, stage: Stage) -> PackingSeconds:
         """What compressing costs a rank of this stage, beside what travels."""
         if not plan.compresses:
@@ -153,6 +179,10 @@ class JobPrices:
     def between_hosts(self) -> LinkSpeed | None:
         """What is taken to join the hosts; None where there is one."""
         return self.communication.between if self.nodes > 1 else None
+
+    def algorithm(self, plan: Plan, kind: CollectiveKind, size: int) -> str:
+        """What performs such a message along the data axis."""
+        return self.communication.algorithm(_COLLECTIVES[kind], self.spread(plan, "data"), size)
 
     def _message(self, kind: LinkKind, group: Spread, size: int, at_once: int) -> float:
         """A message in a group while `at_once` ranks are at it: a link between more ranks than cores was measured with
@@ -307,6 +337,14 @@ class JobPrices:
         """Seconds in which the squares of the norm are summed over an axis."""
         clips = self.training.clip_norm > 0 and axis in norm_axes(plan)
         return self._message("all_reduce", self.spread(plan, axis), NUMBER_BYTES, plan.ranks) if clips else 0.0
+
+
+def _least(bucket: Reduction) -> Reduction:
+    """The same messages with hardly anything in them."""
+    if bucket.packing is None:
+        return replace(bucket, elements=1)
+    messages = tuple(message._replace(bytes=1) for message in bucket.packing.messages)
+    return replace(bucket, elements=1, packing=replace(bucket.packing, messages=messages))
 
 
 def _first_of_data(plan: Plan, rank: int) -> bool:

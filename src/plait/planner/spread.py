@@ -4,8 +4,8 @@
         host 0   0 1                              data     (1, 1)    2 groups cross at once: 0 2 and 1 3
         host 1   2 3
 
-Ranks are numbered host by host, as torchrun does. Of a plan's groups along an axis the one on most hosts stands for all.
-It knows meshes and counts, no link.
+Ranks are numbered host by host, as torchrun does. Of a plan's groups along an axis the one on most hosts stands for
+all. It knows meshes and counts, no link.
 """
 
 from __future__ import annotations

@@ -114,7 +114,9 @@ def _vocabulary(job: Job) -> str:
 
 def _joins_nothing(job: Job) -> str:
     link = job.cluster.inter_link
-    return f"inter_link = {shown(link)} joins nothing where there is one node" if link and job.cluster.nodes == 1 else ""
+    return (
+        f"inter_link = {shown(link)} joins nothing where there is one node" if link and job.cluster.nodes == 1 else ""
+    )
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------

@@ -62,9 +62,7 @@ def seconds_of_all_reduce(algorithm: Algorithm, size: float, ranks: int, link: L
     return 2 * steps * alpha + 2 * (active - 1) / active * size * beta + folding
 
 
-def cheapest_all_reduce(
-    size: float, ranks: int, link: LinkSpeed, among: Sequence[Algorithm] = ALGORITHMS
-) -> Algorithm:
+def cheapest_all_reduce(size: float, ranks: int, link: LinkSpeed, among: Sequence[Algorithm] = ALGORITHMS) -> Algorithm:
     """The one of least seconds; of equals the one that stands first."""
     return min(among, key=lambda one: seconds_of_all_reduce(one, size, ranks, link))
 

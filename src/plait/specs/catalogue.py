@@ -2,8 +2,8 @@
 
 A figure is what a program gets of a link, not what is printed on it, and has its source here.
 
-    Ethernet   bandwidth   1,448 bytes of a message in each 1,538 on the wire: TCP over IPv4 with timestamps in frames of
-                           1,500 bytes (IEEE 802.3: preamble, header, checksum and gap are 38)
+    Ethernet   bandwidth   1,448 bytes of a message in each 1,538 on the wire: TCP over IPv4 with timestamps in frames
+                           of 1,500 bytes (IEEE 802.3: preamble, header, checksum and gap are 38)
                alpha       50 Mbit/s to 1 Gbit/s: 130 µs, half of gloo's all-reduce of 4 KB between two ranks, which
                            benchmarks/wires_between_hosts.py found at every rate; above: 40 µs, which SimuMax fitted
                            between hosts of A100s (network fits, 2026-05)

@@ -18,8 +18,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSpec:
-    """`ranks` processes on machines like the one called `name`, numbered host by host; where nobody said how many, a plan
-    may bring its own. `inter_link` (of `catalogue.LINKS`) joins the hosts; None: nobody said."""
+    """`ranks` processes on machines like the one called `name`, numbered host by host; where nobody said how many, a
+    plan may bring its own. `inter_link` (of `catalogue.LINKS`) joins the hosts; None: nobody said."""
 
     name: str = "local"
     ranks: int = 1

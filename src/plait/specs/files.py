@@ -27,6 +27,7 @@ def read_job(path: str | PathLike[str]) -> Job:
     """The job in a file. Raises UnusableInput if it is no TOML, IllegalJob with every key that can't be taken."""
     return job_from_table(read_table(path))
 
+
 _UNSAID = {"nodes": 1, "devices_per_node": None, "inter_link": None}  # of a cluster: not written down
 
 

@@ -18,7 +18,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-__all__ = ["Count", "Link", "LinkKind", "LinkSpeed", "NotNegative", "Overlap", "Positive", "Transfer", "link_steps", "wire_bytes"]
+__all__ = [
+    "Count",
+    "Link",
+    "LinkKind",
+    "LinkSpeed",
+    "NotNegative",
+    "Overlap",
+    "Positive",
+    "Transfer",
+    "link_steps",
+    "wire_bytes",
+]
 
 LinkKind = Literal["all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange"]
 
@@ -78,8 +89,8 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkSpeed:
-    """What joins two hosts: `alpha` seconds until a message begins to arrive, and then so many bytes per second, in each
-    direction at once."""
+    """What joins two hosts: `alpha` seconds until a message begins to arrive, and then so many bytes per second, in
+    each direction at once."""
 
     alpha: Positive
     bytes_per_second: Positive

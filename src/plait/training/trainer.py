@@ -48,8 +48,8 @@ def train(
     on_event: OnEvent | None = None,
     link: LinkSpeed | None = None,
 ) -> TrainingResult:
-    """Train `job` under `plan` into `run`; `link`: what was taken to be between the hosts. Raises UnusableInput for data that can't be used or a full disk, RankFailure
-    with the first failing rank's own words; all ranks have ended by then."""
+    """Train `job` under `plan` into `run`; `link`: what was taken to join the hosts. Raises UnusableInput for data that
+    can't be used or a full disk, RankFailure with the first failing rank's own words; all ranks have ended by then."""
     dataset = _prepare(job, run)
     _write_down(job, plan, prediction, predicted, run)
     assignment = Assignment(job=job, plan=plan, weights=run.weights, tokens=dataset.folder, link=link)
