@@ -17,7 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.errors import IllegalJob, Problem
+from plait.errors import IllegalJob, Problem, UnusableInput
 from plait.plans.cautions import cautions
 from plait.plans.completion import with_most_ranks
 from plait.plans.legality import problems
@@ -27,6 +27,7 @@ from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
 from plait.specs.job import Job
 from plait.specs.texts import Look, look_at_texts
+from plait.specs.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,10 +64,8 @@ def load(path: str | PathLike[str]) -> Job:
         raise IllegalJob(_report(table).errors)
     if not parsed.job.cluster.ranks_open:
         return parsed.job
-    started = _started_ranks()
-    if started is None:
-        return with_most_ranks(parsed.job)
-    return replace(parsed.job, cluster=replace(parsed.job.cluster, ranks=started))
+    started = _started_cluster(parsed.job.cluster)
+    return with_most_ranks(parsed.job) if started is None else replace(parsed.job, cluster=started)
 
 
 def check(job: Job | str | PathLike[str]) -> Report:
@@ -147,6 +146,7 @@ def train(
         require_legal(job)
         if world is not None and not job.cluster.ranks_open:
             world.require(job.cluster.ranks)
+        _require_hosts(job.cluster.nodes)
         if world is not None and world.rank > 0:
             return follow(world, job, RunDirectory(Path(run)))
         result = _trained(job, plan, Path(run), measurements, on_event)
@@ -178,12 +178,11 @@ def _trained(
     RunDirectory.require_free(run)
     known = measurements or measured()
     chosen = plan or _search(job, known).best.plan
-    prices = JobPrices(job.model, job.training, known)
+    prices = JobPrices(job.model, job.training, known, job.cluster)
     priced = played(chosen, prices)
     directory = RunDirectory.create(run)
-    return train_under(
-        on_ranks_of(job, chosen), chosen, state(priced, prices), priced.step.timeline, directory, on_event
-    )
+    asked, predicted = on_ranks_of(job, chosen), state(priced, prices)
+    return train_under(asked, chosen, predicted, priced.step.timeline, directory, on_event, link=prices.between_hosts)
 
 
 def verify_job(
@@ -285,16 +284,28 @@ def _report(table: Mapping[str, Any]) -> Report:
     texts = Look() if "data.text" in unknown else look_at_texts(job.data, length)
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
     settled = with_most_ranks(job) if job.cluster.ranks_open and not errors else job
-    cores = usable_cores() * _hosts()
+    cores = usable_cores() * max(_hosts(), settled.cluster.nodes)
     return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
 
 
-def _started_ranks() -> int | None:
-    """How many ranks torchrun has started; None without it."""
+def _started_cluster(asked: ClusterSpec) -> ClusterSpec | None:
+    """The ranks that torchrun has started, on its hosts; None without it."""
     from plait.launchers.torchrun import place
 
     where = place()
-    return None if where is None else where.size
+    if where is None:
+        return None
+    alike = where.hosts * where.local_size == where.size  # else nobody knows here what stands where
+    return replace(asked, ranks=where.size, nodes=where.hosts if alike else 1)
+
+
+def _require_hosts(nodes: int) -> None:
+    """Raises UnusableInput where a run is to have other hosts than the program was started on."""
+    if nodes > 1 and nodes != (hosts := _hosts()):
+        raise UnusableInput(
+            f"cluster.nodes = {nodes}, and this runs on {counted(hosts, 'host')}: start it on each of them with "
+            f"`torchrun --nnodes {nodes} ...` (docs/several_hosts.md), or leave nodes out"
+        )
 
 
 def _hosts() -> int:

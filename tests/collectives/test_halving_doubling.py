@@ -10,6 +10,7 @@ import torch.distributed as dist
 from plait.collectives.cheapest import Cheapest
 from plait.collectives.halving_doubling import HalvingDoubling
 from plait.collectives.peers import Peers
+from plait.specs.links import LinkSpeed
 from tests.collectives.drawn import drawn
 from tests.collectives.stepping import gloo
 
@@ -68,7 +69,7 @@ def test_how_many_messages_leave_a_rank(run_on_ranks, ranks, halving, doubling):
 
 def chosen(ranks):
     """Sizes that each of the algorithms is cheapest for; all the same sum."""
-    wire = Cheapest(Peers(gloo()), alpha=1e-3, bytes_per_second=1e8)
+    wire = Cheapest(Peers(gloo()), LinkSpeed(alpha=1e-3, bytes_per_second=1e8))
     found = []
     for count in (10, 100_000, 1_000_000):
         ours, theirs = drawn(dist.get_rank(), count), drawn(dist.get_rank(), count)

@@ -8,6 +8,9 @@ import pytest
 
 from plait.errors import UnusableInput
 from plait.planner.communication_cost import CommunicationCost
+from plait.planner.spread import Spread, inside
+from plait.sharding.all_reduce import STEP_SECONDS, seconds_of_all_reduce, shared
+from plait.specs.catalogue import ASSUMED, LINKS
 from plait.specs.links import Link, Overlap, Transfer
 from tests.planner.machines import machine
 
@@ -20,61 +23,121 @@ def cost(*links: Link, **changes: object) -> CommunicationCost:
 
 
 def test_one_rank_says_nothing():
-    assert cost(LINK).seconds("all_reduce", 1, 10**6) == 0.0
-    assert cost().seconds("all_reduce", 1, 10**6) == 0.0
+    assert cost(LINK).seconds("all_reduce", inside(1), 10**6) == 0.0
+    assert cost().seconds("all_reduce", inside(1), 10**6) == 0.0
 
 
 def test_the_formula_of_the_link():
     # 2 steps, the whole payload on the wire
-    assert cost(LINK).seconds("all_reduce", 2, 10**6) == pytest.approx(1e-3 + 2e-4 + 1e-3)
+    assert cost(LINK).seconds("all_reduce", inside(2), 10**6) == pytest.approx(1e-3 + 2e-4 + 1e-3)
 
 
 def test_measured_sizes_are_kept_and_interpolated():
     known = cost(replace(LINK, transfers=TRANSFERS))
-    assert known.seconds("all_reduce", 2, 100) == pytest.approx(1e-3)
-    assert known.seconds("all_reduce", 2, 1000) == pytest.approx(2e-3)  # half way in logarithms
-    assert known.seconds("all_reduce", 2, 1) == pytest.approx(1e-3)  # latency alone
-    assert known.seconds("all_reduce", 2, 10_000 + 10**9) == pytest.approx(4e-3 + 1.0)  # and beyond, bandwidth
+    assert known.seconds("all_reduce", inside(2), 100) == pytest.approx(1e-3)
+    assert known.seconds("all_reduce", inside(2), 1000) == pytest.approx(2e-3)  # half way in logarithms
+    assert known.seconds("all_reduce", inside(2), 1) == pytest.approx(1e-3)  # latency alone
+    assert known.seconds("all_reduce", inside(2), 10_000 + 10**9) == pytest.approx(4e-3 + 1.0)  # and beyond, bandwidth
 
 
 def test_another_number_of_ranks_has_its_own_steps_and_wire():
     # 4 ranks: 6 steps, 6/4 of the payload
     known = cost(replace(LINK, transfers=TRANSFERS))
-    assert known.seconds("all_reduce", 4, 10**6) == pytest.approx(1e-3 + 6e-4 + 1.5e-3)
+    assert known.seconds("all_reduce", inside(4), 10**6) == pytest.approx(1e-3 + 6e-4 + 1.5e-3)
     assert known.measured("all_reduce", 2)
     assert not known.measured("all_reduce", 4)
 
 
 def test_the_nearest_group_speaks_for_others():
     slow = replace(LINK, ranks=8, alpha0=1.0)
-    assert cost(LINK, slow).seconds("all_reduce", 6, 1) > 1.0
-    assert cost(LINK, slow).seconds("all_reduce", 3, 1) < 1.0
+    assert cost(LINK, slow).seconds("all_reduce", inside(6), 1) > 1.0
+    assert cost(LINK, slow).seconds("all_reduce", inside(3), 1) < 1.0
 
 
 def test_another_kind_is_told_by_the_formula():
-    assert cost(LINK).seconds("send", 2, 10**6) == pytest.approx(1e-3 + 1e-4 + 1e-3)
+    assert cost(LINK).seconds("send", inside(2), 10**6) == pytest.approx(1e-3 + 1e-4 + 1e-3)
 
 
 def test_the_backend_is_the_device_s():
     other = replace(LINK, backend="nccl", alpha0=5.0)
-    assert cost(other, LINK).seconds("all_reduce", 2, 1) < 1.0
-    assert cost(other).seconds("all_reduce", 2, 1) > 1.0  # better than nothing
+    assert cost(other, LINK).seconds("all_reduce", inside(2), 1) < 1.0
+    assert cost(other).seconds("all_reduce", inside(2), 1) > 1.0  # better than nothing
 
 
 def test_no_links_is_an_error_with_a_remedy():
     with pytest.raises(UnusableInput, match="run `plait profile`"):
-        cost().seconds("all_reduce", 2, 8)
+        cost().seconds("all_reduce", inside(2), 8)
 
 
 def test_what_compute_does_not_hide():
-    assert cost(LINK).exposed_share(2, cores=None, at_work=2) == 0.0
-    assert cost(LINK).exposed_share(2, cores=4, at_work=2) == 0.0
-    assert cost(LINK).exposed_share(2, cores=2, at_work=2) == 1.0
+    assert cost(LINK).exposed_share(inside(2), cores=None, at_work=2) == 0.0
+    assert cost(LINK).exposed_share(inside(2), cores=4, at_work=2) == 0.0
+    assert cost(LINK).exposed_share(inside(2), cores=2, at_work=2) == 1.0
     measured = (Overlap(backend="gloo", ranks=2, exposed=0.7), Overlap(backend="gloo", ranks=8, exposed=0.9))
-    assert cost(LINK, overlap=measured).exposed_share(2, cores=4, at_work=2) == 0.7
-    assert cost(LINK, overlap=measured).exposed_share(6, cores=4, at_work=2) == 0.9
+    assert cost(LINK, overlap=measured).exposed_share(inside(2), cores=4, at_work=2) == 0.7
+    assert cost(LINK, overlap=measured).exposed_share(inside(6), cores=4, at_work=2) == 0.9
 
 
 def test_the_error_is_the_worst_link_s_and_never_none():
     assert cost(LINK).error() == 0.05
     assert cost(LINK, replace(LINK, ranks=4, error=0.3)).error() == 0.3
+
+
+SLOW = LINKS["ethernet-200mbit"]
+ALONE, PAIRS = Spread(hosts=(1, 1)), Spread(hosts=(2, 2))  # two hosts, of one rank and of two
+IN_MEMORY = tuple(
+    Link(backend="shared-memory", kind=kind, ranks=2, alpha0=0.5, alpha1=0.0, bytes_per_second=1e12)
+    for kind in ("reduce_scatter", "all_gather")
+)
+
+
+def declared(*links: Link, link: str | None = "ethernet-200mbit") -> CommunicationCost:
+    return CommunicationCost(replace(machine(cores=2), collectives=links), link)
+
+
+def test_between_hosts_the_declared_link_is_priced_with_what_the_wire_performs_there():
+    size = 10**7
+    known = declared(LINK)
+    assert known.seconds("all_reduce", ALONE, size) == seconds_of_all_reduce("gloo", size, 2, SLOW)
+    assert known.seconds("all_reduce_in_place", ALONE, size) == known.seconds("all_reduce", ALONE, size)
+    half = size / 2 / SLOW.bytes_per_second
+    assert known.seconds("all_gather", ALONE, size) == pytest.approx(SLOW.alpha + half)
+    assert known.seconds("reduce_scatter", ALONE, size) == pytest.approx(SLOW.alpha + STEP_SECONDS + half)
+    assert known.seconds("send", ALONE, size) == pytest.approx(SLOW.alpha + 2 * half)
+
+
+def test_several_groups_share_a_host_s_link():
+    known = declared(LINK)
+    two = replace(ALONE, groups=2)
+    for kind in ("all_reduce", "all_gather", "reduce_scatter", "send"):
+        assert known.seconds(kind, two, 10**8) == pytest.approx(2 * known.seconds(kind, ALONE, 10**8), rel=1e-3)
+
+
+def test_two_levels_are_shared_memory_inside_and_slices_across():
+    known = declared(*IN_MEMORY)
+    small = 1000
+    across = seconds_of_all_reduce("doubling", small / 2, 2, shared(SLOW, 2))
+    assert known.seconds("all_reduce", PAIRS, small) == pytest.approx(1.0 + across)  # one piece: one after the other
+    large = 10 * (1 << 22)  # ten pieces: they overlap, but for one
+    across = 10 * seconds_of_all_reduce("doubling", (1 << 22) / 2, 2, shared(SLOW, 2))
+    assert known.seconds("all_reduce", PAIRS, large) == pytest.approx(across + 1.0 / 10, rel=1e-3)
+
+
+def test_a_measured_link_between_hosts_speaks_for_it():
+    measured = replace(LINK, ranks=4, hosts=2, backend="hierarchical", alpha0=0.25, alpha1=0.0)
+    send = replace(LINK, kind="send", hosts=2, alpha0=1e-3, alpha1=0.0, bytes_per_second=1e6)
+    known = declared(*IN_MEMORY, measured, send, link=None)
+    assert known.seconds("all_reduce", PAIRS, 10**6) == pytest.approx(0.25 + 1.5e-3)
+    assert (known.between.alpha, known.between.bytes_per_second, known.assumed) == (1e-3, 1e6, False)
+    assert declared(measured, send).seconds("all_reduce", ALONE, 10**6) < 0.1  # what is declared goes before
+
+
+def test_what_nobody_knows_is_assumed():
+    known = declared(LINK, link=None)
+    assert known.assumed
+    assert known.between == LINKS[ASSUMED]
+    assert not declared(LINK).assumed
+
+
+def test_a_network_moves_bytes_behind_compute():
+    assert declared(LINK).exposed_share(ALONE, cores=2, at_work=2) == 0.0

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from plait.planner.prices import JobPrices
+from plait.planner.simulator import played
+from plait.planner.stage import stage_of
 from plait.planner.step_cost import Phase
 from plait.plans.plan import Plan
 from plait.specs.links import Overlap
@@ -58,6 +60,26 @@ def test_a_long_backward_hides_the_first_buckets():
     assert fast.stages[0].data == pytest.approx(4e-3)
     one_bucket = cost(DP2, flops=1e6, latency=1e-3, link=1e18)
     assert one_bucket.stages[0].data == pytest.approx(2e-3)
+
+
+def test_buckets_are_for_the_link_and_a_fixed_machine_s_best_is_near():
+    large = replace(GPT2, hidden=256, heads=4, kv_heads=4, ffn=1024, vocab=1000, layers=8)
+    plan = Plan(data=2, stages=(8,), data_shares=(1, 1))
+    for link in (1e7, 1e8, 1e9, 1e11):
+        prices = JobPrices(large, TRAINING, machine(link=link))
+        chosen = prices.bucket_bytes(plan)
+        by_size = {2**power: played(replace(plan, bucket_bytes=2**power), prices) for power in range(16, 29)}
+        least = min(one.step.seconds for one in by_size.values())
+        assert by_size[chosen].step.seconds <= 1.02 * least
+        assert by_size[chosen].step.seconds < 1.0001 * by_size[2**28].step.seconds
+
+
+def test_where_nothing_is_hidden_one_bucket_is_best_and_staged_ones_stay_small():
+    crowded = JobPrices(GPT2, TRAINING, machine(cores=2))  # who moves bytes takes a core from who computes
+    assert crowded.bucket_bytes(DP2) >= 4 * stage_of(GPT2, TRAINING, DP2, 0).elements
+    huge = JobPrices(replace(GPT2, vocab=10**6), TRAINING, machine(cores=2))
+    assert huge.bucket_bytes(DP2) > huge.bucket_bytes(replace(DP2, zero=2)) == 25 * 2**20
+    assert crowded.bucket_bytes(ONE) == ONE.bucket_bytes  # nobody to sum with
 
 
 def test_where_no_core_is_left_what_is_hidden_slows_compute_down():

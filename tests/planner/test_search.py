@@ -43,6 +43,7 @@ def every_plan(asked):
             )  # fmt: skip
             if data * tensor * pipeline == asked.cluster.ranks and pipeline <= 4:
                 plan = replace(plan, stages=prices.balanced(plan))
+                plan = replace(plan, bucket_bytes=prices.bucket_bytes(plan))
                 if not plan_problems(asked, plan):
                     yield plan, predict(plan, prices).step_seconds
 

@@ -18,6 +18,7 @@ from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
+    from plait.planner.hiding import Hiding
     from plait.planner.search import Plans, RankedPlan
     from plait.specs.measurements import Measurements
 
@@ -66,6 +67,23 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "too_close_to_call": plans.too_close_to_call,
         "guesses": list(plans.guesses),
         "cautions": list(plans.cautions),
+        "sums": [asdict(one) for one in plans.sums],
+        "would_hide": None if plans.would_hide is None else _hiding_document(plans.would_hide),
+    }
+
+
+def _hiding_document(found: Hiding) -> dict[str, Any]:
+    from plait.plans.files import plan_table
+
+    return {
+        "link": asdict(found.link),
+        "plan": plan_table(found.plan),
+        "unhindered_seconds": found.unhindered_seconds,
+        "dense_seconds": found.dense_seconds,
+        "choices": [
+            {"keys": dict(one.keys), "plan": plan_table(one.plan), "step_seconds": one.step_seconds, "kept": one.kept}
+            for one in found.choices
+        ],
     }
 
 
@@ -85,6 +103,8 @@ def _ranked_document(one: RankedPlan) -> dict[str, Any]:
 
 def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     """What a person wants to know: the ranked plans, the best one in words, and whether the race was close."""
+    from plait.planner.hiding_words import hiding_lines
+    from plait.planner.sum_choice import sum_words
     from plait.plans.describe import describe
 
     unfit = f", {plans.unfit} too large for the memory" if plans.unfit else ""
@@ -96,11 +116,16 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
         yield [("dim", f"… and {len(plans.plans) - top} more (--top {len(plans.plans)})")]
     yield []
     yield from ([("bold", line)] for line in describe(plans.best.plan).splitlines())
+    if words := sum_words(plans.sums):
+        yield [("", f"{words[0].upper()}{words[1:]}.")]
     if plans.too_close_to_call:
         low, high = (Seconds(bound) for bound in plans.best.prediction.interval)
         yield [("yellow", f"too close to call: the best takes {low} to {high}, and others lie within that")]
     yield from ([("yellow", f"a guess: {guess}")] for guess in plans.guesses)
     yield from ([("yellow", caution)] for caution in plans.cautions)
+    if plans.would_hide is not None:
+        yield []
+        yield from ([("", line)] for line in hiding_lines(plans.would_hide))
 
 
 def _row(one: RankedPlan) -> tuple[str, ...]:

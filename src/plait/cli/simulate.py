@@ -41,7 +41,7 @@ def command(
 
     asked = legal_job(job)
     machine = known_machine(measurements)
-    prices = JobPrices(asked.model, asked.training, machine)
+    prices = JobPrices(asked.model, asked.training, machine, asked.cluster)
     one = played(_chosen(asked, plan, machine), prices)
     if trace is not None:
         _write_trace(trace, one.step.timeline)

@@ -1,6 +1,8 @@
 """The wire of CPU ranks each on a host of its own: gloo's, but for what gloo does badly.
 
 reduce-scatter     gloo sums all parts on all ranks and keeps one: 2 (n-1)/n of the bytes    ─► around a ring: (n-1)/n
+all-reduce         gloo goes around a ring: 2 (n-1) messages, many of them where hosts are many and the tensor is small
+                                                                     ─► what `sharding.all_reduce` holds for cheapest
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from plait.collectives.c10d import C10d
+from plait.collectives.cheapest import Cheapest
 from plait.collectives.peers import Peers
-from plait.collectives.ring import Ring
-from plait.collectives.wire import Started
+from plait.collectives.wire import Combination, Started, Work
+from plait.sharding.all_reduce import cheapest_all_reduce
+from plait.specs.links import LinkSpeed
 
 __all__ = ["BetweenHosts"]
 
@@ -21,12 +25,19 @@ _TAG = 2  # what crosses in two levels has its own
 
 
 class BetweenHosts(C10d):
-    """As `C10d`, of gloo."""
+    """As `C10d`, of gloo, on a `link` between any two of the hosts."""
 
-    def __init__(self, handle: dist.ProcessGroup, ranks: Sequence[int], index: int) -> None:
+    def __init__(self, handle: dist.ProcessGroup, ranks: Sequence[int], index: int, link: LinkSpeed) -> None:
         super().__init__(handle, ranks, index)
-        self._ring = Ring(Peers(C10d(handle, ranks, index), tag=_TAG))
+        self._link = link
+        self._ours = Cheapest(Peers(C10d(handle, ranks, index), tag=_TAG), link)
+
+    def all_reduce(self, flat: Tensor, operation: Combination) -> Work:
+        """As `Wire`."""
+        if cheapest_all_reduce(flat.nbytes, len(self.ranks), self._link) == "gloo":
+            return super().all_reduce(flat, operation)
+        return self._ours.all_reduce(flat, operation)
 
     def reduce_scatter(self, parts: Sequence[Tensor]) -> Started:
         """As `Wire`."""
-        return self._ring.reduce_scatter(parts)
+        return self._ours.reduce_scatter(parts)

@@ -29,10 +29,10 @@ from plait.collectives.progress import Awaited, Operation, Queue, Steps
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.stepwise import Stepwise, cut
 from plait.collectives.wire import Combination, Exchange, Started, Transfer, Work
+from plait.sharding.all_reduce import PIECE_BYTES
 
 __all__ = ["Hierarchical"]
 
-_PIECE_BYTES = 1 << 22
 _NAP_SECONDS = 50e-6
 
 _TensorSteps = Generator[Awaited, None, Tensor]
@@ -98,7 +98,7 @@ class Hierarchical(Packed):
 
     def _reduce(self, flat: Tensor, operation: Combination) -> Steps:
         crossing: deque[tuple[Tensor, Tensor, Task | None]] = deque()
-        for piece in flat.split(max(_PIECE_BYTES // flat.itemsize, 1)) if flat.numel() else ():
+        for piece in flat.split(max(PIECE_BYTES // flat.itemsize, 1)) if flat.numel() else ():
             own = cut(piece, self._slices)
             ours = yield from self._gathered_in(piece, own, operation)
             crossing.append((piece, ours, self._across.all_reduce(ours, operation) if self._across else None))

@@ -21,18 +21,18 @@ import torch.distributed as dist
 
 from plait.collectives.arena import Arena, Member, process_began, segment_bytes
 from plait.collectives.between_hosts import BetweenHosts
-from plait.collectives.c10d import C10d
 from plait.collectives.cheapest import Cheapest
 from plait.collectives.hierarchical import Hierarchical
 from plait.collectives.peers import Peers
 from plait.collectives.segment import attached, created, host_identity, mapped
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Wire
+from plait.sharding.all_reduce import shared
+from plait.specs.links import LinkSpeed
 
 __all__ = ["VARIABLE", "meet"]
 
 VARIABLE = "PLAIT_SHARED_MEMORY"
-_ALPHA, _BYTES_PER_SECOND = 5e-4, 1.25e8  # of a link between hosts, as long as nobody measures it: 1 Gbit/s
 
 
 class _Told(NamedTuple):
@@ -44,9 +44,9 @@ class _Told(NamedTuple):
     descriptor: int
 
 
-def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float) -> Wire | None:
-    """The wire of a group of CPU ranks; every member calls it. None for all where one can't tell where it stands, or
-    can't share what it could: torch.distributed's is left."""
+def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float, link: LinkSpeed) -> Wire | None:
+    """The wire of a group of CPU ranks, whose hosts are joined by `link`; every member calls it. None for all where one
+    can't tell where it stands, or can't share what it could: torch.distributed's is left."""
     if "gloo" not in str(dist.get_backend(handle)):
         return None
     host = 0 if os.environ.get(VARIABLE) == "0" else host_identity()
@@ -59,14 +59,14 @@ def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: 
         if any(one.host == 0 for one in told):
             return None
         if len(hosts) == len(ranks):
-            return BetweenHosts(handle, ranks, index)
+            return BetweenHosts(handle, ranks, index, link)
         here = next(places for places in hosts if index in places)
         segments = _attached([told[place] for place in here], here.index(index), size)
         if not _agreed(segments, handle):
             return None
         members = [Member(ranks[place], told[place].process, told[place].began) for place in here]
         memory = SharedMemory(Arena(segments, members, here.index(index), patience)) if len(here) > 1 else None
-        return memory if len(hosts) == 1 else _in_two_levels(BetweenHosts(handle, ranks, index), hosts, memory)
+        return memory if len(hosts) == 1 else _in_two_levels(handle, ranks, index, link, hosts, memory)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
@@ -104,10 +104,19 @@ def _agreed(segments: list[torch.Tensor], handle: dist.ProcessGroup) -> bool:
     return bool(able.item())
 
 
-def _in_two_levels(whole: C10d, hosts: Sequence[Sequence[int]], memory: SharedMemory | None) -> Hierarchical:
+def _in_two_levels(
+    handle: dist.ProcessGroup,
+    ranks: Sequence[int],
+    index: int,
+    link: LinkSpeed,
+    hosts: Sequence[Sequence[int]],
+    memory: SharedMemory | None,
+) -> Hierarchical:
+    whole = BetweenHosts(handle, ranks, index, link)
     local = next(places.index(whole.index) for places in hosts if whole.index in places)
     beside = [places[local] for places in hosts if local < len(places)]  # on each host the one at this rank's place
     across = None
     if len(beside) == len(hosts):
-        across = Cheapest(Peers(whole, beside), alpha=_ALPHA, bytes_per_second=_BYTES_PER_SECOND)
+        slices = min(len(places) for places in hosts)  # as many cross at once
+        across = Cheapest(Peers(whole, beside), shared(link, slices))
     return Hierarchical(whole, hosts, memory, across)

@@ -18,6 +18,8 @@ from plait.collectives.meeting import meet
 from plait.collectives.wire import Wire
 from plait.errors import PlaitError
 from plait.sharding.mesh_shape import AXES, MeshShape
+from plait.specs.catalogue import ASSUMED, LINKS
+from plait.specs.links import LinkSpeed
 
 __all__ = ["Group", "Mesh", "build_mesh", "join", "patience"]
 
@@ -44,6 +46,7 @@ class Mesh:
     shape: MeshShape
     rank: int
     axes: dict[str, Group]
+    link: LinkSpeed = LINKS[ASSUMED]  # between hosts
 
     def axis(self, name: str) -> Group:
         """This rank's whole group along an axis."""
@@ -61,14 +64,15 @@ class Mesh:
         found: dict[tuple[int, ...], Group] = {}
         for members in sorted(sets):
             for group in self.shape.groups(name):
-                made = _group(name, tuple(group[member] for member in members), self.rank)
+                made = _group(name, tuple(group[member] for member in members), self.rank, self.link)
                 if made is not None:
                     found[members] = made
         return found
 
 
-def build_mesh(shape: MeshShape) -> Mesh:
-    """Place this process in a mesh of `shape`; every rank of the mesh calls it.
+def build_mesh(shape: MeshShape, link: LinkSpeed | None = None) -> Mesh:
+    """Place this process in a mesh of `shape`; every rank of the mesh calls it, with the same `link` between hosts, on
+    which algorithms are chosen: that which the planner has priced, or what is assumed where nobody knows.
 
     Raises PlaitError where the running world is not as large as the mesh.
     """
@@ -78,43 +82,44 @@ def build_mesh(shape: MeshShape) -> Mesh:
             f"the plan occupies {shape.ranks} ranks and {world} are running; start {shape.ranks}, or plan for {world}"
         )
     rank = dist.get_rank() if dist.is_initialized() else 0
+    between = link or LINKS[ASSUMED]
     axes: dict[str, Group] = {}
     for axis in AXES:
         for ranks in shape.groups(axis):
-            group = _group(axis, ranks, rank)
+            group = _group(axis, ranks, rank, between)
             if group is not None:
                 axes[axis] = group
-    return Mesh(shape=shape, rank=rank, axes=axes)
+    return Mesh(shape=shape, rank=rank, axes=axes, link=between)
 
 
-# By the world that they were made in (None before it is joined) and their ranks.
-_made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...]], Wire | None] = {}
+# By the world that they were made in (None before it is joined), their ranks, and the link between hosts.
+_made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...], LinkSpeed], Wire | None] = {}
 
 
 def join(axis: str, ranks: tuple[int, ...]) -> Group | None:
     """The group of some of the world's ranks, outside of any mesh; every rank of the world calls it. None for a rank
     that is no member, and outside of a world."""
-    return _group(axis, ranks, dist.get_rank()) if dist.is_initialized() else None
+    return _group(axis, ranks, dist.get_rank(), LINKS[ASSUMED]) if dist.is_initialized() else None
 
 
-def _group(axis: str, ranks: tuple[int, ...], rank: int) -> Group | None:
+def _group(axis: str, ranks: tuple[int, ...], rank: int, link: LinkSpeed) -> Group | None:
     """The group of `ranks`, made if it is not there yet; None for a rank that is no member."""
-    key = (dist.group.WORLD, ranks)
+    key = (dist.group.WORLD, ranks, link)
     if len(ranks) > 1 and key not in _made:
-        _made[key] = _wire(ranks, rank)
+        _made[key] = _wire(ranks, rank, link)
     if rank not in ranks:
         return None
     return Group(axis=axis, ranks=ranks, index=ranks.index(rank), wire=_made.get(key))
 
 
-def _wire(ranks: tuple[int, ...], rank: int) -> Wire | None:
+def _wire(ranks: tuple[int, ...], rank: int, link: LinkSpeed) -> Wire | None:
     """A new process group's wire; None where this rank is no member."""
     limit = patience()
     handle = dist.new_group(list(ranks), timeout=limit)
     if not isinstance(handle, dist.ProcessGroup) or rank not in ranks:
         return None
     index = ranks.index(rank)
-    return meet(handle, ranks, index, limit.total_seconds()) or C10d(handle, ranks, index)
+    return meet(handle, ranks, index, limit.total_seconds(), link) or C10d(handle, ranks, index)
 
 
 def patience() -> timedelta:

@@ -7,6 +7,13 @@
             └──────────────────► bytes
 
 A group that was not measured is told by the formula, with its own number of ranks and the nearest group's constants.
+
+Between hosts, what was measured of just such a group; else what the wire performs there, on the link that joins them:
+
+    all-reduce        `sharding.all_reduce`; with several ranks on a host two halves inside it, and slices across
+    reduce-scatter    around a ring of ours         all-gather    around gloo's         send, exchange    one message
+    of accelerators   NCCL's own, taken for rings
+
 It knows links, not who speaks over them.
 """
 
@@ -18,37 +25,70 @@ from itertools import pairwise
 from math import exp, log
 
 from plait.errors import UnusableInput
-from plait.specs.links import RECEIVES_AHEAD, Link, LinkKind
+from plait.planner.spread import Spread
+from plait.sharding.all_reduce import PIECE_BYTES, STEP_SECONDS, across_seconds, algorithm_between, pieces, shared
+from plait.specs.catalogue import ASSUMED, LINKS
+from plait.specs.links import RECEIVES_AHEAD, Link, LinkKind, LinkSpeed, link_steps, wire_bytes
 from plait.specs.measurements import Measurements
 
 __all__ = ["CommunicationCost"]
 
-_BACKENDS = {"cpu": ("shared-memory", "gloo"), "cuda": ("nccl",)}  # by device, what ranks of one host send by first
+# by device, what ranks send by first: of one host; of several, each with one of them, or with more
+_BACKENDS = {"cpu": ("shared-memory", "gloo"), "cuda": ("nccl",)}
+_BETWEEN = {"cpu": ("gloo", "hierarchical"), "cuda": ("nccl", "nccl")}
+_ALL_REDUCES: tuple[LinkKind, ...] = ("all_reduce", "all_reduce_in_place")
 _NOISE = 0.05  # the least error of a link
 
 
 class CommunicationCost:
-    """The seconds of messages on one machine; remembers what it was asked."""
+    """The seconds of messages on one machine, or on several like it; remembers what it was asked. `declared`: what is
+    said to join hosts. `between`: what is taken to, and `assumed` where nobody has said or measured it."""
 
-    def __init__(self, measurements: Measurements) -> None:
+    def __init__(self, measurements: Measurements, declared: str | None = None) -> None:
         host = measurements.host
-        there = {link.backend for link in measurements.collectives}
-        backends = _BACKENDS.get(host.device if host else "cpu", ())
-        backend = next((one for one in backends if one in there), "")
-        own = [link for link in measurements.collectives if link.backend == backend]
-        self.receives_ahead = backend in RECEIVES_AHEAD
-        self._links = own or list(measurements.collectives)
+        device = host.device if host else "cpu"
+        inside = [link for link in measurements.collectives if link.hosts == 1]
+        there = {link.backend for link in inside}
+        backend = next((one for one in _BACKENDS.get(device, ()) if one in there), "")
+        self._backend, self._on_cpu = backend or "as measured", device == "cpu"
+        self._links = [link for link in inside if link.backend == backend] or inside
         self._overlap = [one for one in measurements.overlap if one.backend == backend] or list(measurements.overlap)
-        self._known: dict[tuple[LinkKind, int, int], float] = {}
+        between = _BETWEEN.get(device, ("", ""))
+        self._between = [
+            link
+            for link in measurements.collectives
+            if link.hosts > 1 and declared is None and link.backend == between[link.ranks > link.hosts]
+        ]
+        found = _speed(self._between)
+        self.between = LINKS[declared or ASSUMED] if found is None else found
+        self.assumed = declared is None and found is None
+        self._known: dict[tuple[LinkKind, Spread, int], float] = {}
 
-    def seconds(self, kind: LinkKind, ranks: int, size: int) -> float:
+    def seconds(self, kind: LinkKind, spread: Spread, size: int) -> float:
         """Seconds of one message with a payload of `size` bytes; raises UnusableInput where no link was measured."""
-        if ranks == 1 or size == 0:
+        if spread.ranks == 1 or size == 0:
             return 0.0
-        key = (kind, ranks, size)
+        key = (kind, spread, size)
         if key not in self._known:
-            self._known[key] = _seconds(self._nearest(kind, ranks), kind, ranks, size)
+            price = self._across if spread.crosses else self._inside
+            self._known[key] = price(kind, spread, size)
         return self._known[key]
+
+    def algorithm(self, kind: LinkKind, group: Spread, size: float) -> str:
+        """What performs such a message, in a word or two."""
+        if not group.crosses:
+            return self._backend
+        if not self._on_cpu:
+            return "nccl"
+        if kind not in _ALL_REDUCES:
+            return "ring" if kind == "reduce_scatter" else "gloo"
+        alone = max(group.hosts) == 1
+        across = algorithm_between(size if alone else min(size, PIECE_BYTES), group.hosts, self.between)
+        return across if alone else f"two levels, {across} across"
+
+    def receives_ahead(self, group: Spread) -> bool:
+        """Whether the stages of such a group can expect a transfer before they need it (`Wire.receives_ahead`)."""
+        return self.algorithm("send", group, 0) in RECEIVES_AHEAD
 
     def error(self) -> float:
         """The relative error to expect: the largest median error of a link's own formula."""
@@ -58,12 +98,42 @@ class CommunicationCost:
         """Whether this kind was measured between as many ranks."""
         return any((link.kind, link.ranks) == (kind, ranks) for link in self._links)
 
-    def exposed_share(self, ranks: int, *, cores: float | None, at_work: int) -> float:
-        """The part of an all-reduce behind compute that lengthens it all the same. Unmeasured: none where a core is
-        left for it, all where ranks at work fill the cores."""
+    def exposed_share(self, spread: Spread, *, cores: float | None, at_work: int) -> float:
+        """The part of an all-reduce behind compute that lengthens it all the same: none between hosts, where the
+        network moves the bytes. Unmeasured: none where a core is left for it, all where ranks at work fill the
+        cores."""
+        if spread.crosses:
+            return 0.0
         if self._overlap:
-            return min(self._overlap, key=lambda one: abs(log(one.ranks / ranks))).exposed
+            return min(self._overlap, key=lambda one: abs(log(one.ranks / spread.ranks))).exposed
         return 0.0 if cores is None or at_work < cores else 1.0
+
+    def _inside(self, kind: LinkKind, spread: Spread, size: float) -> float:
+        return _seconds(self._nearest(kind, spread.ranks), kind, spread.ranks, size)
+
+    def _across(self, kind: LinkKind, spread: Spread, size: float) -> float:
+        for link in self._between:
+            if (link.kind, link.hosts, (link.ranks // link.hosts,)) == (
+                kind,
+                len(spread.hosts),
+                tuple({*spread.hosts}),
+            ):
+                return _seconds(link, kind, spread.ranks, size) + self._sharing(kind, spread, size)
+        if kind not in _ALL_REDUCES or not self._on_cpu:
+            ours = kind == "reduce_scatter" and self._on_cpu
+            alpha = self.between.alpha + (STEP_SECONDS if ours else 0.0)
+            link = shared(self.between, spread.groups)
+            return link_steps(kind, spread.ranks) * alpha + wire_bytes(kind, spread.ranks, size) / link.bytes_per_second
+        across = across_seconds(size, spread.hosts, self.between, spread.groups)
+        most = Spread(hosts=spread.hosts[:1])
+        if most.ranks == 1:
+            return across
+        within = self.seconds("reduce_scatter", most, round(size)) + self.seconds("all_gather", most, round(size))
+        return max(across, within) + min(across, within) / max(1, len(pieces(size)))
+
+    def _sharing(self, kind: LinkKind, spread: Spread, size: float) -> float:
+        """What it takes longer than was measured, where several groups share a host's link."""
+        return wire_bytes(kind, spread.ranks, size) / self.between.bytes_per_second * (spread.groups - 1)
 
     def _nearest(self, kind: LinkKind, ranks: int) -> Link:
         if not self._links:
@@ -71,7 +141,15 @@ class CommunicationCost:
         return min(self._links, key=lambda link: (link.kind != kind, abs(log(link.ranks / ranks))))
 
 
-def _seconds(link: Link, kind: LinkKind, ranks: int, size: int) -> float:
+def _speed(links: Iterable[Link]) -> LinkSpeed | None:
+    """What a measured message between two hosts says of the link; None where none was measured."""
+    send = next((link for link in links if link.kind in ("send", "exchange")), None)
+    if send is None:
+        return None
+    return LinkSpeed(alpha=max(send.alpha0 + send.alpha1, 1e-9), bytes_per_second=send.bytes_per_second)
+
+
+def _seconds(link: Link, kind: LinkKind, ranks: int, size: float) -> float:
     if (link.kind, link.ranks) != (kind, ranks):
         return replace(link, kind=kind, ranks=ranks).seconds(size)
     if not link.transfers:
@@ -85,7 +163,7 @@ def _seconds(link: Link, kind: LinkKind, ranks: int, size: int) -> float:
     return _between(points, size)
 
 
-def _between(points: Iterable[tuple[int, float]], size: int) -> float:
+def _between(points: Iterable[tuple[int, float]], size: float) -> float:
     (low, below), (high, above) = next(pair for pair in pairwise(points) if pair[0][0] <= size <= pair[1][0])
     share = log(size / low) / log(high / low)
     return exp((1 - share) * log(below) + share * log(above))

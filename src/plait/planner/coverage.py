@@ -12,6 +12,7 @@ from plait.layers.gpt import describe_gpt
 from plait.planner.operations import Multiply, operations_of
 from plait.planner.prices import JobPrices
 from plait.plans.plan import Plan
+from plait.specs.catalogue import ASSUMED
 
 __all__ = ["outside_what_was_measured"]
 
@@ -22,8 +23,11 @@ def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
 
 
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
-    sizes = {axis: plan.mesh.size(axis) for axis in ("data", "tensor")}
-    for axis, ranks in sizes.items():
+    spreads = {axis: prices.spread(plan, axis) for axis in ("data", "tensor")}
+    if prices.between_hosts is not None and prices.communication.assumed:
+        yield f"nobody has said or measured what joins the hosts: taken for {ASSUMED} (cluster.inter_link says it)"
+    for axis, spread in spreads.items():
+        ranks = spread.hosts[0]
         if ranks > 1 and not prices.communication.measured("all_reduce", ranks):
             yield f"links between {ranks} {axis} ranks were not measured: the nearest group's formula speaks for them"
     if plan.pipeline > 1 and not prices.communication.measured("send", 2):

@@ -20,18 +20,22 @@ from plait.planner.communication_volume import NUMBER_BYTES, Message, crossing_m
 from plait.planner.compute_cost import ComputeCost
 from plait.planner.operations import Move, operations_of
 from plait.planner.packing_cost import packing_operations
+from plait.planner.spread import Spread, neighbours, spread_of
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, StageCost, StepCost
 from plait.planner.weight_volume import When, weight_messages
 from plait.plans.plan import Plan
-from plait.plans.reductions import Reduction, norm_axes
+from plait.plans.reductions import MET_EACH_ROUND, Reduction, norm_axes
 from plait.plans.rows import busiest_data_rank, microbatches_of, rounds_of
+from plait.sharding.buckets import best_bucket_bytes
 from plait.sharding.redistribute import CollectiveKind
+from plait.specs.cluster import ClusterSpec
 from plait.specs.compression import compression_of
-from plait.specs.links import LinkKind
+from plait.specs.links import LinkKind, LinkSpeed
 from plait.specs.measurements import Measurements
 from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
+from plait.specs.values import MOST_RANKS
 
 __all__ = ["JobPrices", "PackingSeconds"]
 
@@ -43,6 +47,8 @@ _COLLECTIVES: dict[CollectiveKind, LinkKind] = {
 }
 
 
+_NO_LIMIT = 2**60  # of a bucket's bytes
+_MOST_STAGED = 25 * 2**20  # where two buckets stand beside the pieces that are kept
 _AVERAGING = 5  # copies of all elements: what they changed by, its mean, the outer step, and back
 
 
@@ -66,18 +72,28 @@ class _LayerCost:
 
 
 class JobPrices:
-    """The prices of one job on one measured machine; remembers each layer's. Raises UnusableInput where the machine
-    was not measured in the job's dtype."""
+    """The prices of one job on one measured machine, or on as many like it as `cluster` has nodes; remembers each
+    layer's. Raises UnusableInput where the machine was not measured in the job's dtype."""
 
-    def __init__(self, model: ModelSpec, training: TrainingSpec, measurements: Measurements) -> None:
+    def __init__(
+        self,
+        model: ModelSpec,
+        training: TrainingSpec,
+        measurements: Measurements,
+        cluster: ClusterSpec | None = None,
+    ) -> None:
+        place = cluster or ClusterSpec()
+        self.nodes = place.nodes
+        self._ranks_a_node = place.ranks_a_node if place.nodes > 1 else MOST_RANKS
         self.model, self.training = model, training
         policy = PRECISIONS[training.precision]
         self.compute = ComputeCost(measurements, policy.compute)
-        self.communication = CommunicationCost(measurements)
+        self.communication = CommunicationCost(measurements, place.inter_link)
         host = measurements.host
         on_cpu = host is not None and host.device == "cpu"
-        self.cores = float(host.cores) if host is not None and on_cpu else None  # a device of its own shares nothing
-        self.memory_bytes = host.memory_bytes if host is not None else None
+        # of all hosts; a device of its own shares nothing
+        self.cores = float(host.cores * self.nodes) if host is not None and on_cpu else None
+        self.memory_bytes = host.memory_bytes * (self.nodes if on_cpu else 1) if host is not None else None
         self.shares_memory = on_cpu
         self._layers = describe_gpt(model)
         self._reduced, self._master = ITEMSIZE[policy.reduce], ITEMSIZE[policy.master]
@@ -96,16 +112,40 @@ class JobPrices:
         ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=widest) for place in range(plan.pipeline)]
         stages = [stage_of(self.model, self.training, plan, rank) for rank in ranks]
         size = stage_message_bytes(self.model, self.training, plan, tensor_rank=0)
+        pairs = neighbours(plan.mesh, self._ranks_a_node)
         return StepCost(
             stages=tuple(self._stage(plan, place, stage) for place, stage in enumerate(stages)),
-            send=self._message("send", 2, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
-            exchange=self._message("exchange", 2, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
+            send=self._message("send", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
+            exchange=self._message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             tensor_sums=self._later_sums(plan, stages, "tensor"),
             pipeline_sums=self._later_sums(plan, stages, "pipeline"),
             optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _first_of_data(plan, rank)),
             renewal=self._norm(plan, "data")
             + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages)),
             last=self._last_part(plan),
+        )
+
+    def bucket_bytes(self, plan: Plan) -> int:
+        """How large this plan's buckets should be, for the stage with most gradients (`best_bucket_bytes`)."""
+        if plan.data == 1:
+            return plan.bucket_bytes
+        whole = replace(plan, bucket_bytes=_NO_LIMIT)
+        ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=0) for place in range(plan.pipeline)]
+        stage = max((stage_of(self.model, self.training, whole, rank) for rank in ranks), key=lambda one: one.elements)
+        sums, at_once = [one for one in stage.sums if one.axis == "data"], plan.data * plan.tensor
+        alpha = sum(self._sum_seconds(plan, _least(one), at_once) for one in sums)
+        seconds = sum(self._sum_seconds(plan, one, at_once) for one in sums)
+        size = float(stage.elements * self._reduced)
+        backward = sum(self._layer_cost(layer, plan).backward.total for layer in stage.layers) * self.crowd(at_once)
+        share = self.communication.exposed_share(self.spread(plan, "data"), cores=self.cores, at_work=plan.ranks)
+        staged = {"most": _MOST_STAGED} if plan.sharding_level >= MET_EACH_ROUND else {}
+        return best_bucket_bytes(
+            size,
+            alpha=alpha,
+            bytes_per_second=size / max(seconds - alpha, 1e-12),
+            backward_seconds=backward,
+            exposed=share,
+            **staged,
         )
 
     def packing_seconds(self, plan: Plan, stage: Stage) -> PackingSeconds:
@@ -131,11 +171,30 @@ class JobPrices:
         """How many times longer anything takes where `ranks` ranks share the cores."""
         return max(1.0, ranks / self.cores) if self.cores else 1.0
 
-    def _message(self, kind: LinkKind, group: int, size: int, at_once: int) -> float:
-        """A message between `group` ranks while `at_once` are at it: a link between more ranks than cores was measured
-        with them sharing the cores, and is not slowed down twice."""
-        alone = self.communication.seconds(kind, group, size) / self.crowd(group)
-        return alone * self.crowd(max(group, at_once))
+    def receives_ahead(self, plan: Plan) -> bool:
+        """Whether stages expect a transfer before they need it."""
+        return self.communication.receives_ahead(neighbours(plan.mesh, self._ranks_a_node))
+
+    def spread(self, plan: Plan, axis: str, members: tuple[int, ...] | None = None) -> Spread:
+        """Where the ranks along an axis stand, or those at some places of it."""
+        return spread_of(plan.mesh, axis, self._ranks_a_node, members)
+
+    @property
+    def between_hosts(self) -> LinkSpeed | None:
+        """What is taken to join the hosts; None where there is one."""
+        return self.communication.between if self.nodes > 1 else None
+
+    def algorithm(self, plan: Plan, kind: CollectiveKind, size: int) -> str:
+        """What performs such a message along the data axis."""
+        return self.communication.algorithm(_COLLECTIVES[kind], self.spread(plan, "data"), size)
+
+    def _message(self, kind: LinkKind, group: Spread, size: int, at_once: int) -> float:
+        """A message in a group while `at_once` ranks are at it: a link between more ranks than cores was measured with
+        them sharing the cores, and is not slowed down twice; one between hosts does not ask for cores."""
+        seconds = self.communication.seconds(kind, group, size)
+        if group.crosses:
+            return seconds
+        return seconds / self.crowd(group.ranks) * self.crowd(max(group.ranks, at_once))
 
     # ---- computing -----------------------------------------------------------------------------------------------
 
@@ -160,12 +219,14 @@ class JobPrices:
 
     def _collectives(self, plan: Plan, messages: Iterable[Message]) -> float:
         """Alone: the simulation slows all of a stage's work down where ranks share cores."""
-        found = (self.communication.seconds(_COLLECTIVES[m.kind], plan.tensor, m.bytes) for m in messages)
-        return sum(found) / self.crowd(plan.tensor)
+        group = self.spread(plan, "tensor")
+        found = (self.communication.seconds(_COLLECTIVES[m.kind], group, m.bytes) for m in messages)
+        return sum(found) / self.crowd(plan.data * plan.tensor if group.crosses else plan.tensor)
 
     def _at_work(self, plan: Plan) -> int:
-        """Ranks that compute at the same time, each on a core of its own."""
-        return min(plan.ranks, int(self.cores)) if self.cores else plan.ranks
+        """Ranks of one host that compute at the same time, each on a core of its own."""
+        ranks = min(plan.ranks, int(self.cores)) if self.cores else plan.ranks
+        return -(-ranks // self.nodes)
 
     def _stage(self, plan: Plan, place: int, stage: Stage) -> StageCost:
         costs = [self._layer_cost(layer, plan) for layer in stage.layers]
@@ -216,8 +277,9 @@ class JobPrices:
             finished = max(finished, *(made[piece.name] for piece in bucket.pieces)) + seconds
             spent += seconds
         after = min(spent, max(0.0, finished - sum(backward)))
-        share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
-        report = self._message("all_reduce", plan.data, NUMBER_BYTES, at_once) if place == plan.pipeline - 1 else 0.0
+        group = self.spread(plan, "data")
+        share = self.communication.exposed_share(group, cores=self.cores, at_work=plan.ranks)
+        report = self._message("all_reduce", group, NUMBER_BYTES, at_once) if place == plan.pipeline - 1 else 0.0
         packing = self.packing_seconds(plan, stage)
         if plan.averages:
             work = self.compute.move_seconds(Move("copy", stage.elements, stage.elements, "forward"))
@@ -228,17 +290,23 @@ class JobPrices:
     def _sum_seconds(self, plan: Plan, bucket: Reduction, at_once: int) -> float:
         """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second. What
         is compressed lies elsewhere."""
+        group = self.spread(plan, "data")
         if bucket.packing is not None and bucket.packing.compressed:
-            found = (self._message(_COLLECTIVES[m.kind], plan.data, m.bytes, at_once) for m in bucket.packing.messages)
-            return sum(found)
+            return sum(self._message(_COLLECTIVES[m.kind], group, m.bytes, at_once) for m in bucket.packing.messages)
+        size = bucket.elements * self._reduced
+        if group.crosses:
+            return self._message(bucket.kind, group, size, at_once)
         half = 1.0 if bucket.kind == "all_reduce" else 0.5
-        return half * self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once)
+        return half * self._message("all_reduce_in_place", group, size, at_once)
 
     def _gathers(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
         """Seconds of all all-gathers of weights that forward, backward or the end of one step waits for."""
         at_once = plan.data * plan.tensor
         found = (one for one in weight_messages(stage, self.training, plan, place) if one.when == when)
-        return sum(0.5 * self._message("all_reduce_in_place", plan.data, one.bytes, at_once) for one in found)
+        group = self.spread(plan, "data")
+        if group.crosses:
+            return sum(self._message("all_gather", group, one.bytes, at_once) for one in found)
+        return sum(0.5 * self._message("all_reduce_in_place", group, one.bytes, at_once) for one in found)
 
     def _between(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
         """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
@@ -251,7 +319,8 @@ class JobPrices:
             sums = (one for one in stage.sums if one.each_microbatch)
             spent += sum(self._sum_seconds(plan, bucket, at_once) for bucket in sums)
         spent /= self.crowd(at_once)  # the simulation slows all of a stage's work down
-        share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
+        group = self.spread(plan, "data")
+        share = self.communication.exposed_share(group, cores=self.cores, at_work=plan.ranks)
         return max(share * spent, spent - work)
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
@@ -259,7 +328,11 @@ class JobPrices:
         slowest = 0.0
         for stage in stages:
             sums = [one for one in stage.sums if one.axis == axis]
-            found = [self._message("all_reduce", len(s.members), s.elements * self._reduced, plan.ranks) for s in sums]
+            groups = [self.spread(plan, axis, one.members) for one in sums]
+            found = [
+                self._message("all_reduce", group, one.elements * self._reduced, plan.ranks)
+                for one, group in zip(sums, groups, strict=True)
+            ]
             slowest = max(slowest, sum(found))
         again = 1 / plan.local_steps if plan.averages else 0.0
         return (1 + again) * slowest + self._norm(plan, axis)
@@ -267,7 +340,15 @@ class JobPrices:
     def _norm(self, plan: Plan, axis: str) -> float:
         """Seconds in which the squares of the norm are summed over an axis."""
         clips = self.training.clip_norm > 0 and axis in norm_axes(plan)
-        return self._message("all_reduce", plan.mesh.size(axis), NUMBER_BYTES, plan.ranks) if clips else 0.0
+        return self._message("all_reduce", self.spread(plan, axis), NUMBER_BYTES, plan.ranks) if clips else 0.0
+
+
+def _least(bucket: Reduction) -> Reduction:
+    """The same messages with hardly anything in them."""
+    if bucket.packing is None:
+        return replace(bucket, elements=1)
+    messages = tuple(message._replace(bytes=1) for message in bucket.packing.messages)
+    return replace(bucket, elements=1, packing=replace(bucket.packing, messages=messages))
 
 
 def _first_of_data(plan: Plan, rank: int) -> bool:

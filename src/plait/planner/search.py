@@ -16,9 +16,10 @@ from plait.planner.break_even import compression_words
 from plait.planner.candidates import Choices, candidates
 from plait.planner.coverage import outside_what_was_measured
 from plait.planner.explain import why_it_lost, why_nothing_fits
-from plait.planner.memory import Memory
+from plait.planner.hiding import Hiding, hiding
 from plait.planner.prices import JobPrices
-from plait.planner.simulator import Played, played, state
+from plait.planner.simulator import Played, fits, played, state
+from plait.planner.sum_choice import SumChoice, sums_over_data
 from plait.plans.completion import complete
 from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan
@@ -26,7 +27,7 @@ from plait.plans.prediction import Prediction
 from plait.specs.job import Job
 from plait.specs.measurements import Measurements
 
-__all__ = ["Plans", "RankedPlan", "fits", "search"]
+__all__ = ["Plans", "RankedPlan", "search"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class RankedPlan:
 class Plans:
     """The answer of a search: `plans` best first, of `legal` ones among `considered`. `unfit`: legal, but too large for
     the memory. `too_close_to_call`: the second is within the first one's interval. `guesses`: where the first one's
-    prediction lies outside what was measured. `cautions`: what to know of its compression before it runs."""
+    prediction lies outside what was measured. `cautions`: what to know of its compression before it runs. `sums`: what
+    performs its sums over data. `would_hide`: what would hide a link between hosts that costs it speed."""
 
     search_seconds: float
     considered: int
@@ -52,6 +54,8 @@ class Plans:
     too_close_to_call: bool
     guesses: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    sums: tuple[SumChoice, ...] = ()
+    would_hide: Hiding | None = None
 
     @property
     def best(self) -> RankedPlan:
@@ -66,12 +70,12 @@ def search(job: Job, measurements: Measurements) -> Plans:
     UnusableInput where the machine was not measured in the job's dtype.
     """
     began = perf_counter()
-    prices = JobPrices(job.model, job.training, measurements)
+    prices = JobPrices(job.model, job.training, measurements, job.cluster)
     considered = list(candidates(job))
     legal = [choices for choices in considered if is_legal(_fixed(job, choices))]
     if not legal:
         raise IllegalJob(problems(job))
-    priced = [played(_balanced(complete(job, **choices), job, prices), prices) for choices in legal]
+    priced = [played(_chosen(complete(job, **choices), job, prices), prices) for choices in legal]
     fitting = sorted((one for one in priced if fits(one.memory, prices)), key=_order)
     if not fitting:
         raise NothingFits(why_nothing_fits(priced, prices))
@@ -85,24 +89,21 @@ def search(job: Job, measurements: Measurements) -> Plans:
         too_close_to_call=len(ranked) > 1 and ranked[1].prediction.step_seconds <= ranked[0].prediction.interval[1],
         guesses=outside_what_was_measured(fitting[0].plan, prices),
         cautions=compression_words(fitting[0], prices),
+        sums=sums_over_data(fitting[0].plan, prices),
+        would_hide=hiding(job, fitting, prices),
     )
-
-
-def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
-    """Whether every rank has room: on its device, or all together in the host's memory. Unknown memory is enough."""
-    if prices.memory_bytes is None:
-        return True
-    sizes = [one.total for one in memory]
-    return (sum(sizes) if prices.shares_memory else max(sizes)) <= prices.memory_bytes
 
 
 def _fixed(job: Job, choices: Choices) -> Job:
     return replace(job, constraints={**job.constraints, **choices})
 
 
-def _balanced(plan: Plan, job: Job, prices: JobPrices) -> Plan:
-    """The plan with stages of equal cost, unless the job fixes them."""
-    return plan if "stages" in job.constraints else replace(plan, stages=prices.balanced(plan))
+def _chosen(plan: Plan, job: Job, prices: JobPrices) -> Plan:
+    """The plan with stages of equal cost, and buckets for its link, unless the job fixes them."""
+    balanced = plan if "stages" in job.constraints else replace(plan, stages=prices.balanced(plan))
+    if "bucket_bytes" in job.constraints:
+        return balanced
+    return replace(balanced, bucket_bytes=prices.bucket_bytes(balanced))
 
 
 def _order(one: Played) -> tuple[float, int, int, int, bool, int]:

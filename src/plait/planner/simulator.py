@@ -26,7 +26,7 @@ from plait.plans.rows import rounds_of, row_counts
 from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.timeline import Timeline, simulate
 
-__all__ = ["Played", "Step", "play", "played", "predict", "state"]
+__all__ = ["Played", "Step", "fits", "play", "played", "predict", "state"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,14 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     )
     seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
     return Step(timeline=timeline, seconds=seconds, terms=terms)
+
+
+def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
+    """Whether every rank has room: on its device, or all together in the hosts' memory. Unknown memory is enough."""
+    if prices.memory_bytes is None:
+        return True
+    sizes = [one.total for one in memory]
+    return (sum(sizes) if prices.shares_memory else max(sizes)) <= prices.memory_bytes
 
 
 def predict(plan: Plan, prices: JobPrices) -> Prediction:
@@ -140,7 +148,7 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
         return cost.exchange if action in known.exchanged else cost.send
 
     demand = plan.data * plan.tensor  # ranks that compute a stage, each on a core
-    ahead = prices.communication.receives_ahead
+    ahead = prices.receives_ahead(plan)
     return simulate(known.schedule, compute_seconds, transfer_seconds, cores=prices.cores, demand=demand, ahead=ahead)
 
 

@@ -112,6 +112,13 @@ def _vocabulary(job: Job) -> str:
     return f"vocab = {job.model.vocab}, but tokenizer {shown(job.data.tokenizer)} has {tokens} tokens: most never occur"
 
 
+def _joins_nothing(job: Job) -> str:
+    link = job.cluster.inter_link
+    return (
+        f"inter_link = {shown(link)} joins nothing where there is one node" if link and job.cluster.nodes == 1 else ""
+    )
+
+
 # ---- the plan -------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +179,7 @@ _SIGNS = (
     _Sign(key="model.dropout", says=_dropout),
     _Sign(key="model.norm_eps", says=_norm_eps),
     _Sign(key="model.vocab", says=_vocabulary, reads=_reading("data.tokenizer")),
+    _Sign(key="cluster.inter_link", says=_joins_nothing, reads=_reading("cluster.nodes")),
     _Sign(key="plan.pipeline", says=_microbatches, reads=_DEALT),
     _Sign(key="plan.sequence_parallel", says=_splits_nothing, reads=_reading("plan.tensor", "plan.tensor_shares")),
     _Sign(key="plan.zero", says=_shares_with_nobody, reads=_reading("plan.data", "plan.data_shares")),

@@ -1,4 +1,4 @@
-"""Bucket boundaries: which gradients travel together along the data axis. A pure function of sizes.
+"""Buckets: which gradients travel together along the data axis, and how large a bucket should be. Pure functions.
 
 Backward gives gradients from the last weight to the first, so that buckets are filled in that order, and the first one
 can start while backward still runs:
@@ -10,8 +10,11 @@ can start while backward still runs:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf, log2, sqrt
 
-__all__ = ["bucket_boundaries"]
+__all__ = ["best_bucket_bytes", "bucket_boundaries"]
+
+_LEAST, _MOST = 2**16, 2**28  # bytes: below, messages are all latency on any link; above, nothing is gained any more
 
 
 def bucket_boundaries(sizes: Sequence[int], bucket_bytes: int) -> tuple[tuple[int, ...], ...]:
@@ -29,3 +32,35 @@ def bucket_boundaries(sizes: Sequence[int], bucket_bytes: int) -> tuple[tuple[in
     if filling:
         buckets.append(tuple(filling))
     return tuple(buckets)
+
+
+def best_bucket_bytes(
+    gradient_bytes: float,
+    *,
+    alpha: float,
+    bytes_per_second: float,
+    backward_seconds: float,
+    exposed: float = 0.0,
+    most: int = _MOST,
+) -> int:
+    """How large the buckets of `gradient_bytes` should be: a power of two, from 64 KiB to `most`.
+
+    A bucket of b bytes is summed in alpha + b / B seconds. Backward makes all G bytes in T seconds, evenly, and hides
+    what travels meanwhile, but for a part `exposed` = s of it (who moves bytes may take the core from who computes).
+    Latency is paid for by each bucket, and hidden by none: most of it is software. What a step takes longer:
+
+        G/B ≤ T   the last bucket stands after backward    E(b) = alpha G/b + s (G - b)/B + b/B
+        G/B > T   the link never rests, once the first     E(b) = alpha G/b + s T (1 - b/G) + (G/B - T) + T b/G
+                  bucket is there, after T b/G
+
+    E'(b) = 0 at b² = alpha G · max(B, G/T) / (1 - s): for s = 0 and a quick link the classic sqrt(alpha B G) of a
+    message that goes in pieces through a pipeline. Where that is more than there is, and where nothing is hidden (s ≥
+    1), one bucket takes all. (Li et al., "PyTorch Distributed", VLDB 2020, have the trade, and leave it to trial.)
+    """
+    if gradient_bytes <= 0:
+        return _LEAST
+    drained = max(bytes_per_second, gradient_bytes / backward_seconds if backward_seconds > 0 else inf)
+    best = inf if exposed >= 1 else sqrt(alpha * gradient_bytes * drained / (1 - exposed))
+    all_in_one = 2 ** (int(gradient_bytes) - 1).bit_length() if gradient_bytes > 1 else 1
+    rounded = all_in_one if best >= gradient_bytes else 2 ** round(log2(max(best, 1.0)))
+    return max(_LEAST, min(rounded, most))

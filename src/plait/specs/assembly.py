@@ -17,7 +17,7 @@ from typing import Any
 
 from plait.errors import Problem
 from plait.specs.border import Sifted
-from plait.specs.cluster import ClusterSpec, usable_cores
+from plait.specs.cluster import ClusterSpec, misplaced, usable_cores
 from plait.specs.inputs import tokenizer_problem, vocabulary
 from plait.specs.job import Job, fixed_degree
 from plait.specs.model import ModelSpec
@@ -30,6 +30,7 @@ __all__ = ["Assembled", "assemble"]
 
 _REQUIRED = ("layers", "hidden", "heads")
 _STAND_IN = 1
+_PLACES = ("ranks", "nodes", "devices_per_node")
 _Keys = Mapping[str, Any]
 
 
@@ -51,7 +52,13 @@ def assemble(sifted: Sifted) -> Assembled:
     shape = _shape(values.get("model", {}), data, unknown)
     training = _training(values.get("training", {}))
     plan = with_tuples(values.get("plan", {}))
-    cluster = _cluster(values.get("cluster", {}), plan)
+    placed = values.get("cluster", {})
+    if unknown & {f"cluster.{key}" for key in _PLACES}:
+        placed = {key: value for key, value in placed.items() if key not in _PLACES[1:]}
+    elif wrong := misplaced(placed.get("nodes", 1), placed.get("devices_per_node"), placed.get("ranks")):
+        problems.append(wrong)
+        placed = {key: value for key, value in placed.items() if key not in _PLACES}
+    cluster = _cluster(placed, plan)
     if cluster.ranks_open:
         unknown.add("cluster.ranks")
     job = Job(
@@ -123,7 +130,11 @@ def _training(keys: _Keys) -> TrainingSpec:
 
 
 def _cluster(keys: _Keys, plan: _Keys) -> ClusterSpec:
-    return ClusterSpec(**keys) if "ranks" in keys else ClusterSpec(**keys, ranks=_default_ranks(plan), ranks_open=True)
+    if "ranks" in keys:
+        return ClusterSpec(**keys)
+    if "devices_per_node" in keys:
+        return ClusterSpec(**keys, ranks=keys.get("nodes", 1) * keys["devices_per_node"])
+    return ClusterSpec(**keys, ranks=_default_ranks(plan), ranks_open=True)
 
 
 def _default_ranks(plan: _Keys) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from plait.errors import Problem
+from plait.specs.catalogue import LINKS
 from plait.specs.compression import compression_problem
 from plait.specs.wording import nearest, shown
 
@@ -44,6 +45,7 @@ CHOICES: Mapping[str, Choice] = {
     "training.optimizer": Choice(built=("adamw", "sgd")),
     "training.decay": Choice(built=("cosine", "linear", "none")),
     "cluster.name": Choice(built=("local",), forms=".+"),  # the catalogue
+    "cluster.inter_link": Choice(built=tuple(LINKS), forms="(ib|roce)-.+"),
     "plan.context": Choice(built=(1,), coming=_ANY),
     "plan.expert": Choice(built=(1,), coming=_ANY),
     "plan.schedule": Choice(built=("gpipe", "1f1b"), coming=("interleaved", "zb-h1", "zb-v"), forms=r".*[./].*"),
@@ -61,10 +63,7 @@ COMING_KEYS = frozenset(  # keys that have no value yet with which they would be
     {
         "model.huggingface",
         "cluster.device",
-        "cluster.nodes",
-        "cluster.devices_per_node",
         "cluster.intra_link",
-        "cluster.inter_link",
         "cluster.groups",
         "cluster.price_per_hour",
         "cluster.power_watts",

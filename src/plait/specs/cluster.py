@@ -1,4 +1,5 @@
-"""What there is to run on: `[cluster]` of a job. Today the ranks of this machine; catalogue devices are to come."""
+"""What there is to run on: `[cluster]` of a job. Today the ranks of this machine, or of several machines like it that a
+link joins; catalogue devices are to come."""
 
 from __future__ import annotations
 
@@ -7,18 +8,50 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ClusterSpec", "usable_cores"]
+from plait.errors import Problem
+from plait.specs.values import MOST_RANKS
+
+__all__ = ["ClusterSpec", "misplaced", "usable_cores"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSpec:
-    """`ranks` processes on the machine called `name`; where nobody said how many, a plan may bring its own."""
+    """`ranks` processes on machines like the one called `name`, numbered host by host; where nobody said how many, a
+    plan may bring its own. `inter_link` (of `catalogue.LINKS`) joins the hosts; None: nobody said."""
 
     name: str = "local"
     ranks: int = 1
     ranks_open: bool = False  # no key of a job: `ranks` is then what this machine offers
+    nodes: int = 1
+    devices_per_node: int | None = None
+    inter_link: str | None = None
+
+    @property
+    def ranks_a_node(self) -> int:
+        """How many ranks stand on each host."""
+        return max(1, self.ranks // self.nodes)
+
+
+def misplaced(nodes: int, devices_per_node: int | None, ranks: int | None) -> Problem | None:
+    """What keeps so many ranks (None: not said) from standing equally many on each of the hosts."""
+    if devices_per_node is not None:
+        each = f"nodes × devices_per_node = {nodes} × {devices_per_node} = {(wanted := nodes * devices_per_node)}"
+        if wanted > MOST_RANKS:
+            message = f"{each} ranks are more than {MOST_RANKS}, the most there may be"
+            key, other = ("nodes", devices_per_node) if devices_per_node <= MOST_RANKS else ("devices_per_node", nodes)
+            return Problem(key=f"cluster.{key}", message=message, legal=f"1 to {max(1, MOST_RANKS // other)}")
+        if ranks not in (None, wanted):
+            return Problem(key="cluster.ranks", message=f"ranks = {ranks}, but {each}", legal=(wanted,))
+    elif nodes > 1 and ranks is None:
+        message = f"how many ranks stand on each of the {nodes} nodes is missing"
+        return Problem(key="cluster.devices_per_node", message=message, legal="a whole number from 1")
+    elif ranks is not None and ranks % nodes:
+        near = [number for number in range(min(nodes, ranks), 0, -1) if ranks % number == 0][:3]
+        message = f"{ranks} ranks can't stand on {nodes} nodes, equally many on each"
+        return Problem(key="cluster.nodes", message=message, legal=tuple(near))
+    return None
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:

@@ -28,6 +28,9 @@ def read_job(path: str | PathLike[str]) -> Job:
     return job_from_table(read_table(path))
 
 
+_UNSAID = {"nodes": 1, "devices_per_node": None, "inter_link": None}  # of a cluster: not written down
+
+
 def read_table(path: str | PathLike[str]) -> dict[str, Any]:
     """The tables of a TOML file; raises UnusableInput, with line and column where the text itself is at fault."""
     try:
@@ -73,4 +76,5 @@ def job_table(job: Job) -> dict[str, Any]:
     del tables["model"]["max_positions"]
     if tables["cluster"].pop("ranks_open"):
         del tables["cluster"]["ranks"]
+    tables["cluster"] = {key: value for key, value in tables["cluster"].items() if _UNSAID.get(key, ...) != value}
     return {**tables, "plan": with_lists(job.constraints)}

@@ -23,6 +23,7 @@ __all__ = [
     "Count",
     "Link",
     "LinkKind",
+    "LinkSpeed",
     "NotNegative",
     "Overlap",
     "Positive",
@@ -70,7 +71,8 @@ class Transfer:
 class Link:
     """One collective between `ranks` ranks of one backend, by the formula above; alpha0 and alpha1 in seconds.
 
-    `error` is the median of |formula / measured - 1| over `transfers`, which keep what was measured.
+    `error` is the median of |formula / measured - 1| over `transfers`, which keep what was measured. `hosts`: on how
+    many the ranks stood, equally many on each.
     """
 
     backend: str
@@ -81,11 +83,21 @@ class Link:
     bytes_per_second: Positive
     error: NotNegative = 0.0
     transfers: tuple[Transfer, ...] = ()
+    hosts: Count = 1
 
     def seconds(self, payload: float) -> float:
         """The time that the formula gives a payload of that many bytes."""
         latency = self.alpha0 + link_steps(self.kind, self.ranks) * self.alpha1
         return latency + wire_bytes(self.kind, self.ranks, payload) / self.bytes_per_second
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkSpeed:
+    """What joins two hosts: `alpha` seconds until a message begins to arrive, and then so many bytes per second, in
+    each direction at once."""
+
+    alpha: Positive
+    bytes_per_second: Positive
 
 
 @dataclass(frozen=True, kw_only=True)

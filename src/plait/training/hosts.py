@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from plait.plans.plan import Plan
 from plait.specs.cache import cache_directory
 from plait.specs.files import job_table
 from plait.specs.job import Job
+from plait.specs.links import LinkSpeed
 from plait.specs.tables import with_tuples
 from plait.training.measures import in_a_table
 from plait.training.rank_trainer import Assignment, train_on_rank
@@ -61,6 +63,7 @@ def lead(world: World, assignment: Assignment, dataset: TokenDataset, run: RunDi
                 "token": token,
                 "tokens": {"folder": str(dataset.folder), "digest": tokens_digest(dataset)},
                 "patience": patience,
+                "link": None if assignment.link is None else asdict(assignment.link),
             },
         )
         world.say("ready")
@@ -80,7 +83,8 @@ def follow(world: World, job: Job, run: RunDirectory) -> TrainingResult:
     tokens = _tokens_here(world, job, briefing["tokens"])
     world.say("ready")
     world.hear_all("ready", _PREPARING_SECONDS)
-    assignment = Assignment(job=job, plan=plan, weights=run.weights, tokens=tokens)
+    link = None if briefing["link"] is None else LinkSpeed(**briefing["link"])
+    assignment = Assignment(job=job, plan=plan, weights=run.weights, tokens=tokens, link=link)
     with ranks_for(plan.ranks, backend=current_device().backend, timeout=briefing["patience"]) as ranks:
         ranks.run(in_a_table, train_on_rank, assignment)
     return result_from_table(run, world.hear("trained", 0, briefing["patience"]))

@@ -29,6 +29,7 @@ from plait.plans.prediction import Terms
 from plait.plans.rows import rows_of
 from plait.schedules.timeline import Timed
 from plait.specs.job import Job
+from plait.specs.links import LinkSpeed
 from plait.specs.training import PRECISIONS
 from plait.training.measures import RankMeasure
 from plait.training.optimizer import Optimizer
@@ -51,6 +52,7 @@ class Assignment:
     plan: Plan
     weights: Path  # where they are saved
     tokens: Path  # the folder that the parent has filled
+    link: LinkSpeed | None = None  # between hosts, as it was priced
 
 
 def train_on_rank(assignment: Assignment) -> RankMeasure:
@@ -66,7 +68,7 @@ class _RankTrainer:
         self._assignment, self._training, self._device = assignment, job.training, device
         self._layers = describe_gpt(job.model)
         self._dataset = load_tokens(assignment.tokens)
-        mesh = build_mesh(plan.mesh)
+        mesh = build_mesh(plan.mesh, assignment.link)
         device.reset_peak_memory()
         self._memory_before = device.allocated_memory
         with torch.device("meta"):

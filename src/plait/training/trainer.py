@@ -25,6 +25,7 @@ from plait.plans.prediction import Prediction, prediction_table
 from plait.schedules.timeline import Timed, Timeline
 from plait.specs.cluster import usable_cores
 from plait.specs.job import Job
+from plait.specs.links import LinkSpeed
 from plait.training.hosts import lead, prepared_tokens
 from plait.training.measures import RankMeasure, in_a_table, measure_from_table
 from plait.training.metrics import Metrics
@@ -45,12 +46,13 @@ def train(
     predicted: Timeline,
     run: RunDirectory,
     on_event: OnEvent | None = None,
+    link: LinkSpeed | None = None,
 ) -> TrainingResult:
-    """Train `job` under `plan` into `run`. Raises UnusableInput for data that can't be used or a full disk, RankFailure
-    with the first failing rank's own words; all ranks have ended by then."""
+    """Train `job` under `plan` into `run`; `link`: what was taken to join the hosts. Raises UnusableInput for data that
+    can't be used or a full disk, RankFailure with the first failing rank's own words; all ranks have ended by then."""
     dataset = _prepare(job, run)
     _write_down(job, plan, prediction, predicted, run)
-    assignment = Assignment(job=job, plan=plan, weights=run.weights, tokens=dataset.folder)
+    assignment = Assignment(job=job, plan=plan, weights=run.weights, tokens=dataset.folder, link=link)
     patience = _patience(job, prediction)
     with (
         together() as world,

@@ -1,0 +1,42 @@
+"""What is said to perform a plan's sums is what `sharding.all_reduce` chooses, which the wire asks, too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from plait.planner.prices import JobPrices
+from plait.planner.sum_choice import sum_words, sums_over_data
+from plait.plans.plan import Plan
+from plait.sharding.all_reduce import algorithm_between
+from plait.specs.cluster import ClusterSpec
+from tests.planner.machines import machine
+from tests.planner.shapes import GPT2, TRAINING
+
+DP4 = Plan(data=4, data_shares=(1,) * 4, stages=(2,), bucket_bytes=4 * 872)
+
+
+def sums(plan, nodes, link="ethernet-1gbit"):
+    cluster = ClusterSpec(ranks=4, nodes=nodes, inter_link=link)
+    prices = JobPrices(GPT2, TRAINING, machine(cores=4), cluster)
+    return prices, sums_over_data(plan, prices)
+
+
+def test_on_one_host_it_is_the_host_s_own():
+    _, found = sums(DP4, 1)
+    assert {one.algorithm for one in found} == {"gloo"}  # all that this machine was measured with
+    assert sum(one.count for one in found) == 3
+
+
+def test_between_hosts_it_is_what_the_wire_asks_for():
+    for nodes, hosts in ((4, (1,) * 4), (2, (2, 2))):
+        prices, found = sums(DP4, nodes)
+        for one in found:
+            chosen = algorithm_between(one.bytes, hosts, prices.between_hosts)
+            assert one.algorithm == (chosen if nodes == 4 else f"two levels, {chosen} across")
+
+
+def test_pieces_go_around_a_ring_and_words_count_them():
+    _, found = sums(replace(DP4, zero=1), 4)
+    assert {(one.kind, one.algorithm) for one in found} == {("reduce_scatter", "ring")}
+    assert sum_words(found).startswith("sums over data: 3 messages (")
+    assert sum_words(()) == ""
