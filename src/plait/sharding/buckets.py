@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, log2, sqrt
 
-__all__ = ["best_bucket_bytes", "bucket_boundaries"]
+__all__ = ["MOST_BUCKET_BYTES", "best_bucket_bytes", "bucket_boundaries"]
 
 _MOST_EXPOSED = 0.9  # no measurement of it is exact enough to say that hiding is in vain
-_LEAST, _MOST = 2**16, 2**28  # bytes: below, messages are all latency on any link; above, nothing is gained any more
+_LEAST = 2**16  # bytes: below, messages are all latency on any link
+MOST_BUCKET_BYTES = 2**28  # above, nothing is gained any more
 
 
 def bucket_boundaries(sizes: Sequence[int], bucket_bytes: int) -> tuple[tuple[int, ...], ...]:
@@ -42,7 +43,7 @@ def best_bucket_bytes(
     bytes_per_second: float,
     backward_seconds: float,
     exposed: float = 0.0,
-    most: int = _MOST,
+    most: int = MOST_BUCKET_BYTES,
 ) -> int:
     """How large the buckets of `gradient_bytes` should be: a power of two, from 64 KiB to `most`.
 
