@@ -27,13 +27,13 @@ import torch
 import torch.distributed as dist
 
 from plait.collectives.c10d import C10d
-from plait.collectives.codec import Int8, Narrow
 from plait.collectives.halving_doubling import HalvingDoubling
 from plait.collectives.hierarchical import Hierarchical
 from plait.collectives.peers import Peers
 from plait.collectives.process_groups import join
 from plait.collectives.ring import Ring
 from plait.collectives.wire import Wire
+from plait.specs.compression import compression_of
 
 __all__ = ["hosts_apart", "main", "measured"]
 
@@ -93,8 +93,8 @@ def _wires() -> dict[str, Wire]:
         "gloo": gloo,
         "ring": Ring(Peers(gloo, tag=11)),
         "halving-doubling": HalvingDoubling(Peers(gloo, tag=12)),
-        "ring, bfloat16": Ring(Peers(gloo, tag=13), Narrow(torch.bfloat16)),
-        "ring, int8": Ring(Peers(gloo, tag=14), Int8()),
+        "ring, bf16": Ring(Peers(gloo, tag=13), compression_of("bf16")),
+        "ring, int8": Ring(Peers(gloo, tag=14), compression_of("int8")),
     }
     if isinstance(group.wire, Hierarchical):
         wires["hierarchical"] = group.wire

@@ -295,8 +295,11 @@ def _started_cluster(asked: ClusterSpec) -> ClusterSpec | None:
     where = place()
     if where is None:
         return None
-    alike = where.hosts * where.local_size == where.size  # else nobody knows here what stands where
-    return replace(asked, ranks=where.size, nodes=where.hosts if alike else 1)
+    if (
+        where.hosts == 1 or where.hosts * where.local_size != where.size
+    ):  # of unequal hosts nobody knows what stands where
+        return replace(asked, ranks=where.size)
+    return replace(asked, ranks=where.size, nodes=where.hosts, devices_per_node=where.local_size)
 
 
 def _require_hosts(nodes: int) -> None:

@@ -64,6 +64,18 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "a checkpoint's directory": ({"model": {"huggingface": "gpt2"}}, (), "model.huggingface", "not built yet"),
     "alibi": ({"model.positions": "alibi"}, (), "model.positions", "not built yet"),
     "JSON lines": ({"data.text": "corpus.jsonl"}, (), "data.text", "not built yet"),
+    "an InfiniBand link": ({"cluster.inter_link": "ib-hdr-x8"}, (), "cluster.inter_link", "not built yet"),
+    "a link that is none": ({"cluster.inter_link": "ethernet-2gbit"}, (), "cluster.inter_link", "nearest is ethernet-"),
+    "hosts of unequal ranks": ({"cluster.nodes": 3}, (), "cluster.nodes", "can't stand on 3 nodes"),
+    "ranks that the hosts don't have": (
+        {"cluster.nodes": 2, "cluster.devices_per_node": 3}, ("plan",), "cluster.ranks", "2 × 3 = 6",
+    ),
+    "hosts without a number of ranks": (
+        {"cluster.nodes": 2}, ("cluster.ranks", "plan"), "cluster.devices_per_node", "missing",
+    ),
+    "hosts beyond all bounds": (
+        {"cluster.nodes": 2**40, "cluster.devices_per_node": 2}, ("cluster.ranks", "plan"), "cluster.nodes", "the most",
+    ),
     "a catalogue device": ({"cluster.device": "a100-80gb"}, (), "cluster.device", "not built yet"),
     "unequal machines": ({"cluster.groups": [{"nodes": 2}]}, (), "cluster.groups", "not built yet"),
     "context parallel": ({"plan.context": 2}, (), "plan.context", "not built yet"),
@@ -150,6 +162,10 @@ GOOD: dict[str, tuple[Changes, tuple[str, ...]]] = {
     "a larger vocabulary than the tokenizer's": ({"model.vocab": 50257, "data.tokenizer": "bytes"}, ()),
     "huge numbers": ({"model.ffn": 10**15, "training.steps": 10**12, "training.seed": 2**63 - 1}, ()),
     "one rank": ({"cluster.ranks": 1}, ("plan",)),
+    "two hosts": (
+        {"cluster.nodes": 2, "cluster.devices_per_node": 2, "cluster.inter_link": "ethernet-1gbit"}, ("cluster.ranks",),
+    ),
+    "two hosts that share the ranks": ({"cluster.nodes": 2}, ()),
     "a prime number of ranks": ({"cluster.ranks": 7}, ("plan",)),
     "equal replicas by any number": ({"plan.data_shares": [2.5, 2.5]}, ()),
     "unequal replicas": ({"plan.data_shares": [2, 1]}, ()),

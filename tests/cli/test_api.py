@@ -125,3 +125,22 @@ def test_a_legal_job_passes_and_another_does_not():
 )
 def test_a_job_from_a_program_is_judged_like_one_from_a_file(job, key):
     assert [error.key for error in plait.check(job).errors] == [key]
+
+
+def test_a_run_on_other_hosts_than_the_job_s_is_refused(tmp_path):
+    job = Job(model=SMALL, cluster=ClusterSpec(ranks=2, nodes=2))
+    with pytest.raises(UnusableInput, match="nodes = 2, and this runs on 1 host: start it on each"):
+        plait.train(job, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_torchrun_s_hosts_are_the_job_s_where_it_names_none(write, monkeypatch):
+    started = {"TORCHELASTIC_RUN_ID": "any", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+               "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2", "MASTER_ADDR": "here", "MASTER_PORT": "1"}  # fmt: skip
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    job = plait.load(write({"model": {"layers": 4, "hidden": 8, "heads": 2}}))
+    assert (job.cluster.ranks, job.cluster.nodes, job.cluster.ranks_a_node) == (4, 2, 2)
+    assert plait.check(job).ok
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # 3 on the other host
+    assert plait.load(write({"model": {"layers": 4, "hidden": 8, "heads": 2}})).cluster.nodes == 1

@@ -170,3 +170,37 @@ def test_a_plan_for_another_job_is_refused(capsys, place):
     (place / "plan.toml").write_text(tomli_w.dumps({"plan": table["plan"]}))
     code, document = ask(capsys, "simulate", "other.toml", "--plan", "plan.toml")
     assert (code, document["error"]["kind"]) == (2, "illegal_job")
+
+
+HOSTS = {
+    "cluster": {"nodes": 2, "devices_per_node": 1, "inter_link": "ethernet-50mbit"},
+    "plan": {"data": 2, "zero": 0},
+}
+
+
+def test_what_would_hide_a_slow_link_is_named(capsys):
+    write_job("hosts.toml", HOSTS, ["cluster", "plan"])
+    code, document = ask(capsys, "plan", "hosts.toml")
+    assert code == 0
+    assert {one["algorithm"] for one in document["sums"]} == {"gloo"}
+    assert sum(one["count"] * one["bytes"] for one in document["sums"]) > 0
+    found = document["would_hide"]
+    first = found["choices"][0]
+    assert first["step_seconds"] < document["plans"][0]["step_seconds"] == found["dense_seconds"]
+    assert first["plan"] | first["keys"] == first["plan"]
+    asked = {**HOSTS, "plan": HOSTS["plan"] | first["plan"]}
+    write_job("taken.toml", asked, ["cluster", "plan"])
+    taken = ask(capsys, "plan", "taken.toml")[1]["plans"][0]
+    assert taken["step_seconds"] == first["step_seconds"]  # who takes the advice gets what it says
+    assert main(["plan", "hosts.toml"]) == 0
+    assert "What would hide it" in capsys.readouterr().out
+
+
+def test_one_host_has_no_link_to_hide(capsys):
+    _, document = ask(capsys, "plan", "job.toml")
+    assert document["would_hide"] is None
+
+
+def test_a_link_that_nobody_knows_is_a_guess(capsys):
+    write_job("hosts.toml", {"cluster": {"nodes": 2, "ranks": 2}, "plan": {"data": 2}}, ["cluster", "plan"])
+    assert any("taken for ethernet-1gbit" in guess for guess in ask(capsys, "plan", "hosts.toml")[1]["guesses"])

@@ -74,10 +74,10 @@ def test_buckets_are_for_the_link_and_a_fixed_machine_s_best_is_near():
         assert by_size[chosen].step.seconds < 1.0001 * by_size[2**28].step.seconds
 
 
-def test_where_nothing_is_hidden_one_bucket_is_best_and_staged_ones_stay_small():
+def test_of_a_small_model_one_bucket_takes_all_and_staged_ones_stay_small():
     crowded = JobPrices(GPT2, TRAINING, machine(cores=2))  # who moves bytes takes a core from who computes
     assert crowded.bucket_bytes(DP2) >= 4 * stage_of(GPT2, TRAINING, DP2, 0).elements
-    huge = JobPrices(replace(GPT2, vocab=10**6), TRAINING, machine(cores=2))
+    huge = JobPrices(replace(GPT2, vocab=10**7), TRAINING, machine(cores=2, latency=1e-2))
     assert huge.bucket_bytes(DP2) > huge.bucket_bytes(replace(DP2, zero=2)) == 25 * 2**20
     assert crowded.bucket_bytes(ONE) == ONE.bucket_bytes  # nobody to sum with
 

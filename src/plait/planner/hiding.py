@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, fits, play, played
@@ -21,7 +22,7 @@ from plait.plans.plan import Plan
 from plait.specs.job import Job, PlanValue
 from plait.specs.links import LinkSpeed
 
-__all__ = ["Choice", "Hiding", "hiding"]
+__all__ = ["TARGETS", "Choice", "Hiding", "hiding"]
 
 TARGETS = (0.9, 0.95, 0.97)  # of the speed: for each, the fewest steps alone that keep it
 _INTERVALS = tuple(2**power for power in range(1, 10))  # steps between two meetings
@@ -95,7 +96,8 @@ def _choice(job: Job, base: Plan, keys: Mapping[str, PlanValue], least: float, p
     """None where the job fixes something else, or it is not legal, or too large."""
     if any(job.constraints.get(key, value) != value for key, value in keys.items()):
         return None
-    plan = Plan(**{**vars(base), **keys})
+    changes: dict[str, Any] = dict(keys)
+    plan = replace(base, **changes)
     if "bucket_bytes" not in job.constraints:
         plan = replace(plan, bucket_bytes=prices.bucket_bytes(plan))
     if plan_problems(job, plan):

@@ -27,7 +27,7 @@ from plait.planner.weight_volume import When, weight_messages
 from plait.plans.plan import Plan
 from plait.plans.reductions import MET_EACH_ROUND, Reduction, norm_axes
 from plait.plans.rows import busiest_data_rank, microbatches_of, rounds_of
-from plait.sharding.buckets import best_bucket_bytes
+from plait.sharding.buckets import MOST_BUCKET_BYTES, best_bucket_bytes
 from plait.sharding.redistribute import CollectiveKind
 from plait.specs.cluster import ClusterSpec
 from plait.specs.compression import compression_of
@@ -138,14 +138,13 @@ class JobPrices:
         size = float(stage.elements * self._reduced)
         backward = sum(self._layer_cost(layer, plan).backward.total for layer in stage.layers) * self.crowd(at_once)
         share = self.communication.exposed_share(self.spread(plan, "data"), cores=self.cores, at_work=plan.ranks)
-        staged = {"most": _MOST_STAGED} if plan.sharding_level >= MET_EACH_ROUND else {}
         return best_bucket_bytes(
             size,
             alpha=alpha,
             bytes_per_second=size / max(seconds - alpha, 1e-12),
             backward_seconds=backward,
             exposed=share,
-            **staged,
+            most=_MOST_STAGED if plan.sharding_level >= MET_EACH_ROUND else MOST_BUCKET_BYTES,
         )
 
     def packing_seconds(self, plan: Plan, stage: Stage) -> PackingSeconds:
