@@ -34,6 +34,7 @@ from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
 from plait.plans.holdings import Held, owned_pieces, stage_layers, tied_stages
 from plait.plans.keeping import displaced, kept, kept_piece
 from plait.plans.legality import batch_problems
+from plait.plans.meetings import Pace
 from plait.plans.plan import Plan
 from plait.plans.reductions import (
     MET_EACH_ROUND,
@@ -137,7 +138,7 @@ class ParallelModel:
         """The weights of which tensor ranks hold some elements in common, each in another place of its slice."""
         return frozenset(name for name, held in self.held.items() if displaced(held, self.plan))
 
-    def forward_backward(self, rows: Sequences, target_count: int) -> float | None:
+    def forward_backward(self, rows: Sequences, target_count: int, pace: Pace = "meets") -> float | None:
         """Gradients of `rows`, this data rank's share of a global batch with `target_count` targets in all.
 
         Data ranks may have different numbers of rows, none included, and a last microbatch may be smaller. Returns the
@@ -145,24 +146,21 @@ class ParallelModel:
         """
         self.require_legal(rows)
         microbatches = self._microbatches(rows)
-        self._sharing.begin()
+        dense = self._begin(pace)
         self.stage.train(True)
         rounds = self._rounds(len(microbatches))
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, rounds) if rounds else None
-        counted = own_targets(rows) if self.plan.averages else target_count
+        counted = own_targets(rows) if self.plan.averages and not dense else target_count
         total = self._run(schedule, microbatches, 1.0 / counted)
         if schedule is None:  # zeros, in the place where others sum what their backward has made
             self._sharing.before_backward(last=True)
             self._sharing.after_backward()
         return None if total is None else self._over_data(total) / target_count
 
-    def average(self, masters: Mapping[str, torch.Tensor], step: int, *, last: bool) -> bool:
-        """After an update of `masters` in a step (from 0): where replicas learn alone and it is time, or the `last`
-        step of all, bring them together, in place. Returns whether it was."""
-        if self._averaging is None or not (last or (step + 1) % self.plan.local_steps == 0):
-            return False
-        self._averaging.bring_together(masters)
-        return True
+    def average(self, masters: Mapping[str, torch.Tensor], pace: Pace) -> bool:
+        """After an update of `masters` where replicas learn alone: bring them together, in place, as the pace of the
+        step asks (`plans.meetings`). Returns whether the masters were written."""
+        return self._averaging is not None and self._averaging.attend(masters, pace)
 
     def require_legal(self, rows: Sequences) -> None:
         """Raises IllegalJob, with what `plait check` says, where the sequences are too long or too short: no rank has
@@ -208,6 +206,14 @@ class ParallelModel:
         """Return when nobody reads this rank's `shards`: before they are written outside of a step. Every rank calls
         it."""
         self._weights.settle()
+
+    def _begin(self, pace: Pace) -> bool:
+        """Begin a step from zero gradients; whether these are summed whole, though the plan's are not."""
+        dense = pace == "dense"
+        if isinstance(self._sharing, CompressedGradients | LocalGradients):
+            self._sharing.dense = dense
+        self._sharing.begin()
+        return dense
 
     def _rounds(self, microbatches: int) -> int:
         """How many microbatches are gone through: this rank's own; where data ranks meet at each of them, as under ZeRO

@@ -24,11 +24,13 @@ from plait.specs.measurements import Measurements
 __all__ = ["CommunicationCost"]
 
 _BACKENDS = {"cpu": ("shared-memory", "gloo"), "cuda": ("nccl",)}  # by device, what ranks of one host send by first
+_BY_WHO_WAITS = ("shared-memory",)  # backends on which nothing moves but while somebody waits
 _NOISE = 0.05  # the least error of a link
 
 
 class CommunicationCost:
-    """The seconds of messages on one machine; remembers what it was asked."""
+    """The seconds of messages on one machine; remembers what it was asked. `in_background`: whether ranks of one host
+    compute while what they send goes on."""
 
     def __init__(self, measurements: Measurements) -> None:
         host = measurements.host
@@ -36,6 +38,7 @@ class CommunicationCost:
         backends = _BACKENDS.get(host.device if host else "cpu", ())
         backend = next((one for one in backends if one in there), "")
         own = [link for link in measurements.collectives if link.backend == backend]
+        self.in_background = bool(backend) and backend not in _BY_WHO_WAITS
         self._links = own or list(measurements.collectives)
         self._overlap = [one for one in measurements.overlap if one.backend == backend] or list(measurements.overlap)
         self._known: dict[tuple[LinkKind, int, int], float] = {}

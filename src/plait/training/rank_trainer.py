@@ -24,6 +24,7 @@ from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.models.sequences import Sequences
 from plait.parallel.apply import parallelize
+from plait.plans.meetings import dense_steps
 from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
 from plait.plans.rows import rows_of
@@ -77,6 +78,7 @@ class _RankTrainer:
         self._optimizer = Optimizer(
             self._model.shards, self._model.gradients, decays, job.training, unfused=self._model.displaced
         )
+        self._unsteady = max(_WARM_UP_STEPS, dense_steps(plan, job.training))
         self._rows = rows_of(plan, job.training.global_batch, mesh.coordinate("data"))
         self._reports = self._model.is_last_stage and mesh.coordinate("data") == mesh.coordinate("tensor") == 0
 
@@ -94,7 +96,7 @@ class _RankTrainer:
             batch = loader.batch(step, *self._rows)
             rows = self._sequences(batch, step)
             result = train_step(self._model, self._optimizer, rows, batch.target_count, training)
-            if step >= _WARM_UP_STEPS or training.steps <= _WARM_UP_STEPS:
+            if step >= self._unsteady or training.steps <= self._unsteady:
                 steady.append((result, tuple(self._model.timeline)))
             validates = (step + 1) % training.validate_every == 0 or step + 1 == training.steps
             self._tell_step(step + 1, result, batch.target_count, validation_follows=validates)

@@ -16,6 +16,7 @@ from plait.collectives.recorder import record
 from plait.devices.device import Device
 from plait.models.sequences import Sequences
 from plait.parallel.model import ParallelModel
+from plait.plans.meetings import pace_of
 from plait.plans.prediction import Terms
 from plait.schedules.action import COMPUTE
 from plait.specs.training import TrainingSpec
@@ -54,9 +55,10 @@ def train_step(
     IllegalJob for sequences that the plan can't take.
     """
     model.require_legal(rows)
+    pace = pace_of(model.plan, training, rows.step)
     start = _now(model.device)
     with record() as scheduling:
-        loss = model.forward_backward(rows, target_count)
+        loss = model.forward_backward(rows, target_count, pace)
     computed = _now(model.device)
     with record() as following:
         model.sum_gradients()
@@ -64,7 +66,7 @@ def train_step(
             on_gradients()
         norm = model.clip_gradients(training.clip_norm) if training.clip_norm > 0 else None
         optimizer.step(learning_rate_at(rows.step, training))
-        if model.average(optimizer.masters, rows.step, last=rows.step + 1 == training.steps):
+        if model.average(optimizer.masters, pace):
             optimizer.spread()
         model.renew_weights()
     end = _now(model.device)

@@ -104,7 +104,8 @@ def verify_module(
     _require_place(dump)
     layers = experiment.source.layers
     with _running(run) as running:
-        asked = with_biting_clip(experiment, running)
+        own, together = at_once(experiment.training, experiment.plan)
+        asked = with_biting_clip(replace(experiment, training=own, plan=together), running)
         trial = Trial(asked=asked, layers=layers, references=references(asked, running), planned=None, run=running)
         findings = _findings(trial)
     _dump(dump, findings)
