@@ -75,6 +75,7 @@ class Averaging:
         moves = self._outer or sums
         self._before = {n: weights[n].detach().to(view.dtype, copy=True) for n, view in views.items()} if moves else {}
         self.momentum = {n: torch.zeros_like(view) for n, view in views.items()} if self._outer else {}
+        self.together = True  # whether all replicas have the same masters
         self._left: dict[str, Tensor] = {}  # the masters as they were when the meeting under way began
         self._under_way: list[Handle[Tensor]] = []
 
@@ -87,7 +88,8 @@ class Averaging:
     def attend(self, masters: Mapping[str, Tensor], pace: Pace) -> bool:
         """After an update, do what the pace of the step asks; whether it has written to the masters. Every rank calls
         it. After a step that settles all replicas have the same masters."""
-        if pace == "dense":
+        self.together = pace == "dense"
+        if self.together:
             self.begin_from(masters)
             return False
         arrives = bool(self._under_way)
@@ -96,10 +98,11 @@ class Averaging:
         if pace == "alone":
             return arrives
         self._depart(masters, late=self._late and pace == "meets")
-        if not self._left:
-            self._arrive(masters)
-            return True
-        return arrives
+        if self._left:
+            return arrives
+        self._arrive(masters)
+        self.together = True
+        return True
 
     @torch.no_grad()
     def begin_from(self, masters: Mapping[str, Tensor]) -> None:

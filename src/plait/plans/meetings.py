@@ -32,13 +32,14 @@ def dense_steps(plan: Plan, training: TrainingSpec) -> int:
     return training.warmup_steps if plan.averages or coarse else 0
 
 
-def pace_of(plan: Plan, training: TrainingSpec, step: int) -> Pace:
-    """The pace of a step, counted from 0. Where replicas meet in every step by their gradients, `meets`."""
+def pace_of(plan: Plan, training: TrainingSpec, step: int, *, settles: bool = False) -> Pace:
+    """The pace of a step, counted from 0. Where replicas meet in every step by their gradients, `meets`. `settles`:
+    after it they are to be alike, for a save."""
     if step < dense_steps(plan, training):
         return "dense"
     if not plan.averages:
         return "meets"
-    if step + 1 == training.steps:
+    if settles or step + 1 == training.steps:
         return "settles"
     return "meets" if (step + 1) % plan.local_steps == 0 else "alone"
 

@@ -48,14 +48,17 @@ def train_step(
     target_count: int,
     training: TrainingSpec,
     on_gradients: Callable[[], None] | None = None,
+    *,
+    settles: bool = False,
 ) -> StepResult:
     """Learn from `rows`, this data rank's share of a global batch that has `target_count` targets.
 
-    `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there). Raises
+    `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there). `settles`:
+    replicas that learn alone come together at the end, whatever their pace, so that they can be saved. Raises
     IllegalJob for sequences that the plan can't take.
     """
     model.require_legal(rows)
-    pace = pace_of(model.plan, training, rows.step)
+    pace = pace_of(model.plan, training, rows.step, settles=settles)
     start = _now(model.device)
     with record() as scheduling:
         loss = model.forward_backward(rows, target_count, pace)
