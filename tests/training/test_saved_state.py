@@ -93,23 +93,24 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-@pytest.mark.parametrize("run", [lambda f, *a: f(*a), late], ids=["in step", "late"])
-def test_it_goes_on_to_the_bit(run_on_ranks, tmp_path, one, run):
-    if run is late and not one.plan.averages:
-        pytest.skip("nothing of it is ever late")
-    function = late if run is late else None
-    ranks = one.plan.ranks
-    whole, resumed = (
-        run_on_ranks(ranks, late, each, one, tmp_path) if function else run_on_ranks(ranks, each, one, tmp_path)
-        for each in (uninterrupted, taken_up)
-    )
+def assert_goes_on_to_the_bit(run: Callable, one: Case, directory: Path) -> None:
+    whole, resumed = (run(one.plan.ranks, each, one, directory) for each in (uninterrupted, taken_up))
     for (saved, end), (found, found_end) in zip(whole, resumed, strict=True):
         assert saved.keys() == found.keys()
         assert end.keys() == found_end.keys()
         assert all(torch.equal(saved[name], found[name]) for name in saved)
         assert all(torch.equal(end[name], found_end[name]) for name in end)
         assert not all(torch.equal(saved[name], end[name]) for name in saved)
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_it_goes_on_to_the_bit(run_on_ranks, tmp_path, one):
+    assert_goes_on_to_the_bit(run_on_ranks, one, tmp_path)
+
+
+@pytest.mark.parametrize("one", [one for one in CASES if one.plan.averages], ids=str)
+def test_it_goes_on_to_the_bit_where_averages_arrive_late(run_on_ranks, tmp_path, one):
+    assert_goes_on_to_the_bit(lambda ranks, *arguments: run_on_ranks(ranks, late, *arguments), one, tmp_path)
 
 
 def owed(one: Case, directory: Path, begin: bool) -> dict[str, torch.Tensor]:

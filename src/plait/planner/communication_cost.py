@@ -38,8 +38,8 @@ class CommunicationCost:
         backends = _BACKENDS.get(host.device if host else "cpu", ())
         backend = next((one for one in backends if one in there), "")
         own = [link for link in measurements.collectives if link.backend == backend]
-        self.in_background = bool(backend) and backend not in _BY_WHO_WAITS
         self._links = own or list(measurements.collectives)
+        self.in_background = not any(link.backend in _BY_WHO_WAITS for link in self._links)
         self._overlap = [one for one in measurements.overlap if one.backend == backend] or list(measurements.overlap)
         self._known: dict[tuple[LinkKind, int, int], float] = {}
 

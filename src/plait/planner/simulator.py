@@ -114,7 +114,9 @@ def state(one: Played, prices: JobPrices) -> Prediction:
 def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
     twins = _twins(plan, prices.training.global_batch)
     background = prices.communication.in_background
-    found = {rank: memory_of(prices.model, prices.training, plan, rank, in_background=background) for rank in set(twins)}
+    found = {
+        rank: memory_of(prices.model, prices.training, plan, rank, in_background=background) for rank in set(twins)
+    }
     return tuple(found[rank] for rank in twins)
 
 
