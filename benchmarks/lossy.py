@@ -53,6 +53,8 @@ PLANS = {
     "topk:0.01": {"compression": "topk:0.01"},
     "local-sgd, H = 8": {"synchronisation": "local-sgd", "local_steps": 8},
     "diloco, H = 8": {"synchronisation": "diloco", "local_steps": 8},
+    "diloco, H = 2, int8": {"synchronisation": "diloco", "local_steps": 2, "compression": "int8"},
+    "diloco, H = 4, int8": {"synchronisation": "diloco", "local_steps": 4, "compression": "int8"},
     "diloco, H = 8, int8": {"synchronisation": "diloco", "local_steps": 8, "compression": "int8"},
 }
 _MODEL = ModelSpec(layers=2, hidden=64, heads=4, kv_heads=4, ffn=256, vocab=256, max_positions=64)

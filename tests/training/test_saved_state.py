@@ -1,5 +1,4 @@
-"""A run that is saved, and goes on elsewhere: to the bit where the replicas are as many, and with nothing lost where they
-are not."""
+"""A run that is saved, and goes on elsewhere: to the bit where the replicas are as many; else nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When replicas tell each other what they have learned: the pace of each step of a run, for choices that lose something.
+"""When replicas tell each other what they have learned: the pace of each step of a run that loses something on purpose.
 
     steps      0 … W - 1        W …
     pace       dense            alone  alone  …  meets  alone  …  alone  settles
