@@ -19,17 +19,21 @@ from plait.plans.plan import Plan
 from plait.specs.compression import compression_of
 from plait.specs.training import TrainingSpec
 
-__all__ = ["DELAY", "Pace", "arrives_late", "dense_steps", "pace_of"]
+__all__ = ["DELAY", "Pace", "arrives_late", "begins_dense", "dense_steps", "pace_of"]
 
 Pace = Literal["dense", "alone", "meets", "settles"]
 
 DELAY = 1  # steps; a number of 8 bytes, the loss, waits at the end of each for what was sent before it
 
 
+def begins_dense(plan: Plan) -> bool:
+    """Whether the first steps of a run are dense though the plan's are not: where little of a gradient travels."""
+    return plan.averages or (plan.compresses and compression_of(plan.compression).kind in ("powersgd", "topk"))
+
+
 def dense_steps(plan: Plan, training: TrainingSpec) -> int:
-    """How many steps of a run, from the first, are dense though the plan's are not."""
-    coarse = plan.compresses and compression_of(plan.compression).kind in ("powersgd", "topk")
-    return training.warmup_steps if plan.averages or coarse else 0
+    """How many steps of a run, from the first, are: those in which the learning rate warms up."""
+    return training.warmup_steps if begins_dense(plan) else 0
 
 
 def pace_of(plan: Plan, training: TrainingSpec, step: int, *, settles: bool = False) -> Pace:

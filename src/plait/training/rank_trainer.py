@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.distributed as dist
@@ -31,7 +30,7 @@ from plait.plans.rows import rows_of
 from plait.schedules.timeline import Timed
 from plait.specs.job import Job
 from plait.specs.training import PRECISIONS
-from plait.training.measures import RankMeasure
+from plait.training.measures import RankMeasure, typical
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
 
@@ -145,9 +144,11 @@ class _RankTrainer:
         save_weights(directory, self._optimizer.masters, self._layers, plan, rank, step=steps, barrier=_barrier)
 
     def _measure(self, steady: Collection[_Step]) -> RankMeasure:
+        plan = self._assignment.plan
+        period = plan.local_steps if plan.averages else 1
         return RankMeasure(
-            step_seconds=median(result.seconds for result, _ in steady),
-            terms=_median_terms([result.terms for result, _ in steady]),
+            step_seconds=typical([result.seconds for result, _ in steady], period),
+            terms=_typical_terms([result.terms for result, _ in steady], period),
             weight_bytes=self._model.weight_bytes,
             gradient_bytes=self._model.gradient_bytes,
             optimizer_bytes=self._optimizer.nbytes,
@@ -156,13 +157,13 @@ class _RankTrainer:
         )
 
 
-def _median_terms(terms: Sequence[Terms]) -> Terms:
+def _typical_terms(terms: Sequence[Terms], period: int) -> Terms:
     axes = terms[0].exposed
     return Terms(
-        compute=median(one.compute for one in terms),
-        bubble=median(one.bubble for one in terms),
-        optimizer=median(one.optimizer for one in terms),
-        exposed={axis: median(one.exposed[axis] for one in terms) for axis in axes},
+        compute=typical([one.compute for one in terms], period),
+        bubble=typical([one.bubble for one in terms], period),
+        optimizer=typical([one.optimizer for one in terms], period),
+        exposed={axis: typical([one.exposed[axis] for one in terms], period) for axis in axes},
     )
 
 
