@@ -141,7 +141,9 @@ def weights_of_a_late_run(one: Case) -> tuple[list[dict[str, torch.Tensor]], lis
 
 def weights_over_gloo(one: Case) -> tuple[list[dict[str, torch.Tensor]], list[list[Traffic]]]:
     """The same over a wire that does."""
-    group = dist.new_group(range(2), backend="gloo")
+    group = dist.group.WORLD
+    assert group is not None
+    assert group.size() == 2
     over = Group(axis="data", ranks=(0, 1), index=dist.get_rank(), wire=C10d(group, (0, 1), dist.get_rank()))
     axis = Mesh.axis
     with mock.patch.object(Mesh, "axis", lambda mesh, name: over if name == "data" else axis(mesh, name)):
@@ -188,7 +190,7 @@ def late_replicas(one: Case) -> list[list[dict[str, torch.Tensor]]]:
             replica.forward_backward(rows, (2 if dense else 1) * rows.positions.numel() * len(rows.samples))
         if dense:
             for name in anchor:
-                total = sum(replica.gradients[name] for replica in replicas)
+                total = torch.stack([replica.gradients[name] for replica in replicas]).sum(0)
                 for replica in replicas:
                     replica.gradients[name].copy_(total)
         for replica, optimizer in zip(replicas, optimizers, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -77,7 +78,7 @@ def late(function: Callable, *args: object) -> object:
 
 
 UNTIED = replace(LLAMA, kv_heads=6)
-ALONE = {"local_steps": 3, "synchronisation": "diloco"}
+ALONE: dict[str, Any] = {"local_steps": 3, "synchronisation": "diloco"}
 CASES = [
     case("one rank", GPT2, plan(), replace(TRAINING, **QUICK)),
     case("dp2 tp2, zero 1", GPT2, plan(data=2, tensor=2, zero=1), replace(FP64, **QUICK)),
