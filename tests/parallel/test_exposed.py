@@ -22,8 +22,12 @@ from plait.collectives.recorder import record
 from plait.collectives.wire import Started
 from plait.parallel import data_parallel
 from plait.parallel.data_parallel import GradientBuffers
+from plait.parallel.local_sgd import Averaging, LocalGradients
 from plait.parallel.sharded_gradients import ShardedGradients
 from plait.plans.holdings import Piece
+from plait.plans.meetings import pace_of
+from plait.plans.plan import Plan
+from plait.specs.training import TrainingSpec
 
 LAYERS, WIDTH = 8, 6
 COMPUTE, TRANSFER = 0.015, 0.010  # seconds of a layer's backward, of a bucket on the link
@@ -115,3 +119,26 @@ def test_a_start_that_waits_exposes_everything(monkeypatch):
 
     monkeypatch.setattr(data_parallel, "all_reduce", impatient)
     assert exposed_share(0) > 2 * MOST_EXPOSED
+
+
+H, STEP = 4, 0.05  # steps of local SGD, and seconds of one
+
+
+def test_an_average_hides_behind_the_next_step():
+    """Of three meetings the first two hide behind the step after them; the last one, which settles, can't."""
+    link = SleepingLink()
+    group = Group(axis="data", ranks=(0, 1), index=0, wire=link)
+    weights = {str(number): torch.nn.Parameter(torch.ones(WIDTH)) for number in range(3)}
+    gradients = LocalGradients(weights, [[name] for name in weights], group, torch.float32)
+    plan = Plan(data=2, data_shares=(1, 1), stages=(1,), synchronisation="local-sgd", local_steps=H)
+    averaging = Averaging(plan, gradients, weights, group, [], [])
+    training = TrainingSpec(steps=3 * H, warmup_steps=0)
+    blocked = []
+    for step in range(training.steps):
+        time.sleep(STEP)
+        with record() as recorder:
+            averaging.attend(weights, pace_of(plan, training, step))
+        blocked.append(recorder.blocked_seconds["data"])
+    assert link.transfers == 3 * len(weights)
+    assert sum(blocked[:-1]) < MOST_EXPOSED * 2 * len(weights) * TRANSFER
+    assert blocked[-1] > 0.9 * len(weights) * TRANSFER

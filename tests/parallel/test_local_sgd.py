@@ -3,16 +3,26 @@ they are dense mathematics."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from plait.collectives.c10d import C10d
+from plait.collectives.process_groups import Group, Mesh
 from plait.collectives.recorder import record
+from plait.collectives.shared_memory import SharedMemory
+from plait.planner.communication_volume import traffic_of_step
 from plait.plans.plan import Plan
+from plait.plans.prediction import Traffic
 from plait.specs.training import TrainingSpec
+from plait.training.learning_rate import learning_rate_at
 from plait.training.optimizer import Optimizer
-from tests.parallel.cases import FP64, GPT2, LLAMA, Case, case, plan
+from tests.parallel.cases import FP64, GPT2, LLAMA, Case, case, plan, rows_of
 from tests.parallel.measured import build, decays, learn
 
 PLAIN = replace(FP64, optimizer="sgd", betas=(0.0, 0.95), clip_norm=0.0, learning_rate=0.1, warmup_steps=0)
@@ -50,7 +60,8 @@ def test_with_one_step_and_plain_sgd_it_is_dense(run_on_ranks):
     ids=lambda more: "-".join(more.values()),
 )
 def test_they_meet_every_h_steps_and_send_a_part(run_on_ranks, more):
-    one = case("alone", GPT2, plan(data=3, local_steps=3, **more), TrainingSpec(global_batch=6, sequence_length=9))
+    training = TrainingSpec(global_batch=6, sequence_length=9, warmup_steps=0)
+    one = case("alone", GPT2, plan(data=3, local_steps=3, **more), training)
     ranks = run_on_ranks(3, weights_after, one, 6)
     every = run_on_ranks(3, weights_after, replace(one, plan=replace(one.plan, local_steps=1)), 6)
     for step in range(6):
@@ -81,7 +92,7 @@ def outer_steps(one: Case) -> float:
     model = build(one)
     masters = dict(model.shards)
     expected = {name: torch.nn.Parameter(weight.detach().clone()) for name, weight in masters.items()}
-    outer = torch.optim.SGD(expected.values(), lr=0.7, momentum=0.9, nesterov=True)
+    outer = torch.optim.SGD(expected.values(), lr=0.7, momentum=0.5, nesterov=True)
     for step in range(3):
         moved = {}
         for name, weight in masters.items():
@@ -91,7 +102,7 @@ def outer_steps(one: Case) -> float:
         for name, weight in expected.items():
             weight.grad = -moved[name]
         outer.step()
-        assert model.average(masters, step, last=False)
+        assert model.average(masters, "meets")
     return max(float((masters[name] - weight).abs().max()) for name, weight in expected.items())
 
 
@@ -113,3 +124,142 @@ def test_who_learns_alone_is_said():
     assert alone.averages
     assert not replace(alone, data=1, data_shares=(1,)).averages
     assert not replace(alone, synchronisation="all-reduce").averages
+
+
+# ---- averages that arrive a step later -----------------------------------------------------------------------------
+
+STEPS = 11
+RUN = replace(FP64, steps=STEPS, warmup_steps=3, learning_rate=1e-2)
+
+
+def weights_of_a_late_run(one: Case) -> tuple[list[dict[str, torch.Tensor]], list[list[Traffic]]]:
+    """After each step this rank's weights; and what it had said along the data axis. As if shared memory went on by
+    itself."""
+    with mock.patch.object(SharedMemory, "in_background", new=True):
+        return weights_and_messages(one)
+
+
+def weights_over_gloo(one: Case) -> tuple[list[dict[str, torch.Tensor]], list[list[Traffic]]]:
+    """The same over a wire that does."""
+    group = dist.group.WORLD
+    assert group is not None
+    assert group.size() == 2
+    over = Group(axis="data", ranks=(0, 1), index=dist.get_rank(), wire=C10d(group, (0, 1), dist.get_rank()))
+    axis = Mesh.axis
+    with mock.patch.object(Mesh, "axis", lambda mesh, name: over if name == "data" else axis(mesh, name)):
+        return weights_and_messages(one)
+
+
+def weights_and_messages(one: Case) -> tuple[list[dict[str, torch.Tensor]], list[list[Traffic]]]:
+    model = build(one)
+    optimizer = Optimizer(model.shards, model.gradients, decays(one), one.training, unfused=model.displaced)
+    weights, messages = [], []
+    for step in range(one.training.steps):
+        with record() as recorder:
+            learn(one, model, optimizer, step)
+        messages.append([row for row in recorder.traffic() if row.axis == "data"])
+        weights.append({name: weight.detach().clone() for name, weight in model.weights.items()})
+    return weights, messages
+
+
+def late_replicas(one: Case) -> list[list[dict[str, torch.Tensor]]]:
+    """What each of two replicas has after each step, from the definition: one process, no collective."""
+    alone = replace(one, plan=replace(one.plan, data=1, data_shares=(1,), synchronisation="all-reduce", local_steps=1))
+    replicas = [build(alone) for _ in range(2)]
+    optimizers = [Optimizer(m.shards, m.gradients, decays(one), one.training) for m in replicas]
+    anchor = {name: weight.detach().clone() for name, weight in replicas[0].weights.items()}
+    velocity = {name: torch.zeros_like(weight) for name, weight in anchor.items()}
+    left: list[dict[str, torch.Tensor]] = []  # the replicas' weights when the meeting under way began
+
+    def arrive() -> None:
+        outer = one.plan.synchronisation == "diloco"
+        for name, old in anchor.items():
+            moved = old - torch.stack([weights[name] for weights in left]).mean(0)
+            velocity[name] = 0.5 * velocity[name] + moved
+            new = old - 0.7 * (moved + 0.5 * velocity[name]) if outer else old - moved
+            for replica, weights in zip(replicas, left, strict=True):
+                replica.weights[name].data.add_(new - weights[name])
+            anchor[name] = new
+        left.clear()
+
+    found: list[list[dict[str, torch.Tensor]]] = [[], []]
+    for step in range(one.training.steps):
+        dense, last = step < one.training.warmup_steps, step + 1 == one.training.steps
+        for rank, replica in enumerate(replicas):
+            rows = rows_of(one, rank, step)
+            replica.forward_backward(rows, (2 if dense else 1) * rows.positions.numel() * len(rows.samples))
+        if dense:
+            for name in anchor:
+                total = torch.stack([replica.gradients[name] for replica in replicas]).sum(0)
+                for replica in replicas:
+                    replica.gradients[name].copy_(total)
+        for replica, optimizer in zip(replicas, optimizers, strict=True):
+            replica.clip_gradients(one.training.clip_norm)
+            optimizer.step(learning_rate_at(step, one.training))
+        if dense:
+            anchor = {name: weight.detach().clone() for name, weight in replicas[0].weights.items()}
+        else:
+            if left:
+                arrive()
+            if last or (step + 1) % one.plan.local_steps == 0:
+                left = [{name: weight.detach().clone() for name, weight in r.weights.items()} for r in replicas]
+            if last:
+                arrive()
+        for rank, replica in enumerate(replicas):
+            found[rank].append({name: weight.detach().clone() for name, weight in replica.weights.items()})
+    return found
+
+
+@pytest.mark.parametrize("how", ["local-sgd", "diloco"])
+@pytest.mark.parametrize("run", [weights_of_a_late_run, weights_over_gloo])
+def test_averages_that_arrive_late_are_those_of_the_definition(run_on_ranks, how, run):
+    one = case("late", GPT2, plan(data=2, local_steps=3, synchronisation=how), RUN)
+    (expected,) = run_on_ranks(1, late_replicas, one)
+    found = [weights for weights, _ in run_on_ranks(2, run, one)]
+    for step in range(STEPS):
+        for rank in range(2):
+            for name, weight in expected[rank][step].items():
+                torch.testing.assert_close(found[rank][step][name], weight, rtol=0, atol=1e-13)
+    alike = [all(torch.equal(found[0][step][name], found[1][step][name]) for name in found[0][0]) for step in range(11)]
+    assert alike == [True] * 3 + [False] * 7 + [True]  # dense, alone (none of them is ever the other), settled
+
+
+@pytest.mark.parametrize("compression", ["none", "int8", "powersgd:1"])
+def test_late_or_not_the_messages_are_those_predicted(run_on_ranks, compression):
+    """One meeting in three steps, whichever step its messages are sent in; dense sums in the first three."""
+    chosen = plan(data=2, local_steps=3, synchronisation="diloco", compression=compression)
+    one = case("counted", GPT2, chosen, RUN)
+    predicted = traffic_of_step(GPT2, RUN, chosen, 0)
+    whole = traffic_of_step(GPT2, RUN, replace(chosen, compression="none"), 0)
+    report = next(row for row in predicted if row.axis == "data" and row.bytes == 8)
+    meeting = counted(row for row in predicted if row.axis == "data" and row != report)
+    dense = counted(row for row in whole if row.axis == "data" and row != report)
+    for run in (weights_of_a_late_run, weights_and_messages):
+        for _, messages in run_on_ranks(2, run, one):
+            said = [counted(row for row in step if row != report) for step in messages]
+            assert said[:3] == [dense] * 3
+            assert all(report in step for step in messages)
+            # steps 6 and 9 (from 1), and the last: what is late of the first two is sent in the step after them
+            assert sum(said[3:], Counter()) == Counter({row: 3 * count for row, count in meeting.items()})
+
+
+def counted(rows: Iterable[Traffic]) -> Counter[tuple[str, int]]:
+    """How often each message."""
+    return Counter({(row.kind, row.bytes): row.count for row in rows})
+
+
+def test_with_one_step_nothing_is_late(run_on_ranks):
+    one = case("each", GPT2, plan(data=2, synchronisation="local-sgd"), replace(RUN, steps=4))
+    late, plain = (run_on_ranks(2, run, one) for run in (weights_of_a_late_run, weights_and_messages))
+    for (found, _), (expected, _) in zip(late, plain, strict=True):
+        assert all(torch.equal(a[n], b[n]) for a, b in zip(found, expected, strict=True) for n in a)
+
+
+@pytest.mark.parametrize("form", ["local-sgd", "diloco", "powersgd:1", "topk:0.1"])
+def test_while_the_learning_rate_warms_up_all_is_dense(run_on_ranks, form):
+    key = "compression" if ":" in form else "synchronisation"
+    training = replace(FP64, warmup_steps=3)
+    lossy = run_on_ranks(2, weights_after, case("lossy", GPT2, plan(data=2, local_steps=1, **{key: form}), training), 4)
+    dense = run_on_ranks(2, weights_after, case("dense", GPT2, plan(data=2), training), 4)
+    same = [all(torch.equal(lossy[0][s][0][n], dense[0][s][0][n]) for n in dense[0][0][0]) for s in range(4)]
+    assert same == [True, True, True, False]

@@ -109,3 +109,12 @@ def test_the_total_and_what_dominates_it():
     kinds = (found.weights, found.gradients, found.optimizer, found.activations, found.logits, found.messages)
     assert found.total == sum(kinds)
     assert getattr(found, found.dominant) == max(kinds)
+
+
+def test_averages_on_their_way_stand_beside_twice():
+    plan = replace(ONE, data=2, data_shares=(1, 1), synchronisation="local-sgd", local_steps=4)
+    on_time, late = (memory_of(GPT2, TRAINING, plan, 0, in_background=background) for background in (False, True))
+    assert late.messages - on_time.messages == 2 * on_time.gradients
+    assert late.residuals == on_time.residuals
+    each = replace(plan, local_steps=1)
+    assert memory_of(GPT2, TRAINING, each, 0, in_background=True) == memory_of(GPT2, TRAINING, each, 0)

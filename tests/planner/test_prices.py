@@ -128,3 +128,43 @@ def test_even_stages_keep_the_work():
     assert level.mean_stage == pytest.approx(found.mean_stage)
     half = found.with_compute(0.5)
     assert half.stages[0].forward == Phase(compute=found.stages[0].forward.compute / 2)
+
+
+def shared(measured):
+    """The same links, on which nothing moves but while somebody waits."""
+    links = tuple(replace(link, backend="shared-memory") for link in measured.collectives)
+    return replace(measured, collectives=links)
+
+
+ALONE = replace(DP2, synchronisation="local-sgd", local_steps=4)
+
+
+def test_averages_hide_behind_a_step_where_the_link_goes_on_by_itself():
+    """A meeting's one sum takes 1 ms, and the loss's every step as long."""
+    steady = {"latency": 1e-3, "link": 1e18, "bandwidth": 1e15, "cores": 8}
+    slow, quick = machine(flops=1e6, **steady), machine(flops=1e15, **steady)
+
+    def seconds(plan, measured):
+        return JobPrices(GPT2, TRAINING, measured).step(plan).stages[0].data - 1e-3
+
+    for measured in (slow, quick):
+        assert seconds(ALONE, shared(measured)) == pytest.approx(1e-3 / 4, rel=1e-3)
+    assert seconds(ALONE, slow) == pytest.approx(0.0, abs=1e-8)
+    step = 1e-3 - 4 * seconds(ALONE, quick)  # what a step is too short for is exposed
+    assert 0 < step < 1e-6
+    each = replace(ALONE, local_steps=1)  # no step to hide behind
+    assert seconds(each, slow) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_second_message_of_a_meeting_is_waited_for():
+    steady = {"latency": 1e-3, "link": 1e18, "bandwidth": 1e15, "cores": 8, "flops": 1e6}
+    factored = replace(ALONE, compression="powersgd:1")
+    stages = [JobPrices(GPT2, TRAINING, measured).step(factored).stages[0] for measured in
+              (machine(**steady), shared(machine(**steady)))]  # fmt: skip
+    assert stages[1].data - stages[0].data == pytest.approx(1e-3 / 4, rel=1e-3)  # of three messages, one
+
+
+def test_moving_averages_takes_the_cores_of_who_computes():
+    steady = {"latency": 1e-3, "link": 1e18, "bandwidth": 1e15, "flops": 1e6}
+    (full,) = JobPrices(GPT2, TRAINING, machine(cores=2, **steady)).step(ALONE).stages
+    assert full.data - 1e-3 == pytest.approx(1e-3 / 4, rel=1e-3)

@@ -39,6 +39,25 @@ from tests.plans.drawn import jobs
                 "Microbatches of 1 sequence, scheduled by gpipe.",
             ],
         ),
+        (
+            Plan(data=2, stages=(7,), data_shares=(1, 1), synchronisation="diloco", local_steps=8, compression="int8"),
+            [
+                "2 ranks: 2 replicas of the model.",
+                "Microbatches of 1 sequence.",
+                "Each replica learns alone, and their weights are averaged every 8 steps, by Nesterov's momentum "
+                "(DiLoCo); what they changed by travels as int8; while the learning rate warms up, gradients are summed "
+                "in each step.",
+            ],
+        ),
+        (
+            Plan(data=2, stages=(7,), data_shares=(1, 1), compression="topk:0.01"),
+            [
+                "2 ranks: 2 replicas of the model.",
+                "Microbatches of 1 sequence.",
+                "Gradients are summed over the replicas in buckets of 25 MiB, compressed (topk:0.01); what that loses "
+                "is sent later; while the learning rate warms up they travel whole.",
+            ],
+        ),
     ],
 )
 def test_in_words(plan, lines):

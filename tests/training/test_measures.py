@@ -8,7 +8,7 @@ from pathlib import Path
 from plait.plans.prediction import Prediction, Terms
 from plait.schedules.action import Action, Kind
 from plait.schedules.timeline import Timed
-from plait.training.measures import RankMeasure, in_a_table, measure_from_table
+from plait.training.measures import RankMeasure, in_a_table, measure_from_table, typical
 from plait.training.result import Measured, TrainingResult, result_from_table, result_table
 from plait.training.run_directory import RunDirectory
 
@@ -22,6 +22,12 @@ def test_a_measure_comes_back_equal():
         timelines=TIMELINES,
     )  # fmt: skip
     assert measure_from_table(json.loads(json.dumps(in_a_table(lambda: measure)))) == measure
+
+
+def test_what_happens_once_in_a_period_is_in_every_step():
+    assert typical([1.0, 5.0, 2.0], 1) == 2.0
+    assert typical([1.0, 1.0, 4.0, 1.0, 1.0, 4.0, 100.0], 3) == 2.0  # the last period is not whole
+    assert typical([1.0, 3.0], 8) == 2.0
 
 
 def test_a_result_comes_back_equal():

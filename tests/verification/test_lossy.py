@@ -8,10 +8,12 @@ import pytest
 
 from plait.defects import Defect, plant
 from plait.planner.work import work_of_ranks
+from plait.plans.meetings import pace_of
 from plait.plans.plan import Plan
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
+from plait.verification.lossy import at_once
 from plait.verification.verify import verify_plan
 
 GPT2 = ModelSpec(layers=2, hidden=12, heads=3, kv_heads=3, ffn=18, vocab=31, max_positions=9)
@@ -104,3 +106,13 @@ def test_a_mistake_is_one_all_the_same(verify, defect, axis, plan):
         found = verify(plan)
     assert found.verdict == "BUG"
     assert found.culprit.axis == axis
+
+
+@pytest.mark.parametrize("more", [{"compression": "topk:0.1"}, {"synchronisation": "diloco", "local_steps": 9}])
+def test_what_is_proven_is_the_plan_s_own_choice_and_not_its_dense_beginning(more):
+    training = replace(TRAINING, warmup_steps=20)
+    own, plan = at_once(training, replace(DP2, **{"compression": "none", **more}))
+    assert own == replace(training, warmup_steps=0)
+    assert plan.local_steps == 1
+    assert [pace_of(plan, own, step) for step in (0, 1)] == ["meets", "meets"]
+    assert at_once(training, DP2) == (training, DP2)  # int8 is as it is from the first step

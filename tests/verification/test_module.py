@@ -133,6 +133,15 @@ def verify(run_on_ranks):
     return one
 
 
+@pytest.mark.parametrize("more", [{"synchronisation": "diloco", "local_steps": 4}, {"compression": "topk:0.1"}])
+def test_a_module_s_replicas_are_proven_by_what_the_plan_does_and_not_by_its_dense_beginning(verify, more):
+    found = verify(plain, replace(DP2, **more))
+    assert found.verdict == "LOSSY", str(found)
+    assert found.narrowed["training.warmup_steps"] == {"job": 20, "verified": 0}
+    assert found.narrowed.keys() & found.kept.keys() == set()
+    assert found.narrowed.get("plan.local_steps") == ({"job": 4, "verified": 1} if "local_steps" in more else None)
+
+
 @pytest.mark.parametrize("plan", [DP2, TP2, PP2], ids=["dp2", "tp2", "pp2"])
 @pytest.mark.parametrize("build", [plain, torch_s_own_draw])
 def test_a_module_is_proven_as_a_job_is(verify, build, plan):

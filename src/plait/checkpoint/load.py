@@ -8,12 +8,14 @@ Every header is checked against the manifest before anything is allocated, and e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import torch
 
+from plait.checkpoint.families import Family
 from plait.checkpoint.manifest import Manifest, Stored, read_manifest
 from plait.checkpoint.rank_file import check_boxes, read_boxes
 from plait.checkpoint.tiling import Region, meet, sizes
@@ -21,7 +23,7 @@ from plait.errors import UnusableInput
 from plait.plans.holdings import Held
 from plait.sharding.boxes import Interval
 
-__all__ = ["load_weights", "load_whole"]
+__all__ = ["load_like", "load_weights", "load_whole"]
 
 _Wanted = Mapping[str, tuple[tuple[Interval, ...], ...]]  # of each tensor, for each dim, the intervals to read
 
@@ -48,11 +50,23 @@ def load_weights(directory: Path, held: Iterable[Held], dtype: torch.dtype | Non
     return _load(directory, slices, dtype)
 
 
-def load_whole(directory: Path, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
-    """Every tensor, whole, on the CPU, in `dtype` or as saved. Raises UnusableInput as `load_weights` does."""
+def load_like(directory: Path, family: Family, held: Iterable[Held], replica: int = 0) -> dict[str, torch.Tensor]:
+    """The same slices of each weight's tensor of a family, as saved; `replica`: of the one that wrote them. Weights
+    for which the family has nothing are left out. Raises UnusableInput as `load_weights` does."""
+    named = {family.name(one.weight.name, replica=replica): one for one in held if family.has(one.weight.name)}
+    asked = [replace(one, weight=replace(one.weight, name=name)) for name, one in named.items()]
+    return {named[name].weight.name: tensor for name, tensor in load_weights(directory, asked).items()}
+
+
+def load_whole(
+    directory: Path, dtype: torch.dtype | None = None, only: Collection[str] | None = None
+) -> dict[str, torch.Tensor]:
+    """Every tensor, or `only` those of some names, whole, on the CPU, in `dtype` or as saved. Raises UnusableInput as
+    `load_weights` does."""
 
     def everything(manifest: Manifest) -> _Wanted:
-        return {name: tuple(((0, size),) for size in shape) for name, shape in manifest.shapes.items()}
+        named = {name: shape for name, shape in manifest.shapes.items() if only is None or name in only}
+        return {name: tuple(((0, size),) for size in shape) for name, shape in named.items()}
 
     return _load(directory, everything, dtype)
 

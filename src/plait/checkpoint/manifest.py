@@ -18,10 +18,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from plait.checkpoint.families import WEIGHTS, Family
 from plait.checkpoint.tiling import Region, tiling_fault
 from plait.errors import UnusableInput
 from plait.layers.layer import Layer
-from plait.plans.holdings import Box, held_weights, owned_boxes, stage_layers, tied_stages
+from plait.plans.compression import matrix
+from plait.plans.holdings import Box, Held, held_weights, owned_boxes, stage_layers, tied_stages
 from plait.plans.keeping import kept_weights
 from plait.plans.plan import Plan
 
@@ -34,6 +36,7 @@ __all__ = [
     "parse_manifest",
     "plan_manifest",
     "read_manifest",
+    "slice_box",
     "stored_boxes",
 ]
 
@@ -75,12 +78,14 @@ class Manifest:
 _MANIFEST = TypeAdapter(Manifest)
 
 
-def stored_boxes(layers: Sequence[Layer], plan: Plan, rank: int, folder: str) -> tuple[tuple[Box, Stored], ...]:
-    """What `rank` writes: the boxes that it owns, with their places. Only the first stage of a tied weight writes it,
-    and of several data ranks that keep the same, the first."""
+def stored_boxes(
+    layers: Sequence[Layer], plan: Plan, rank: int, folder: str, family: Family = WEIGHTS
+) -> tuple[tuple[Box, Stored], ...]:
+    """What `rank` writes of a family: the boxes that it owns, with their places. Only the first stage of a tied weight
+    writes it, and of several data ranks that keep the same, the first."""
     mesh = plan.mesh
     data_rank = mesh.coordinate(rank, "data")
-    if data_rank > 0 and plan.sharding_level == 0:
+    if data_rank > 0 and plan.sharding_level == 0 and family.whose != "replica":
         return ()
     stage, tensor_rank = mesh.coordinate(rank, "pipeline"), mesh.coordinate(rank, "tensor")
     tied = tied_stages(layers, plan)
@@ -88,19 +93,43 @@ def stored_boxes(layers: Sequence[Layer], plan: Plan, rank: int, folder: str) ->
     found: list[tuple[Box, Stored]] = []
     held_here = held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
     for held in kept_weights(held_here, plan, data_rank):
-        name = held.weight.name
-        if tied.get(name, (stage,))[0] != stage:
+        if tied.get(held.weight.name, (stage,))[0] != stage or not family.has(held.weight.name):
             continue
-        for number, box in enumerate(owned_boxes(held, plan, tensor_rank)):
+        name = family.name(held.weight.name, replica=data_rank, tensor_rank=tensor_rank)
+        boxes = [slice_box(held, family)] if family.whose == "slice" else owned_boxes(held, plan, tensor_rank)
+        for number, box in enumerate(boxes):
             found.append((box, Stored(name=name, box=box.whole, file=file, key=f"{name}@{number}")))
     return tuple(found)
 
 
-def plan_manifest(layers: Sequence[Layer], plan: Plan, *, step: int, dtype: DtypeName, folder: str) -> Manifest:
+def slice_box(held: Held, family: Family) -> Box:
+    """All of what belongs to the slice that a rank holds of a weight: a row for each of its columns, as a matrix."""
+    whole = ((0, matrix(held.shape)[1]), (0, family.columns))
+    return Box(name=held.weight.name, local=whole, whole=whole)
+
+
+def plan_manifest(
+    layers: Sequence[Layer],
+    plan: Plan,
+    *,
+    step: int,
+    dtype: DtypeName,
+    folder: str,
+    families: Sequence[Family] = (WEIGHTS,),
+) -> Manifest:
     """The manifest of everything that all ranks of `plan` write together into `folder`."""
-    boxes = [place for rank in range(plan.ranks) for _, place in stored_boxes(layers, plan, rank, folder)]
-    shapes = {weight.name: weight.shape for layer in layers for weight in layer.weights}
-    return Manifest(step=step, dtype=dtype, shapes=shapes, boxes=tuple(boxes))
+    places = [
+        (family, box, place)
+        for rank in range(plan.ranks)
+        for family in families
+        for box, place in stored_boxes(layers, plan, rank, folder, family)
+    ]
+    weights = {weight.name: weight.shape for layer in layers for weight in layer.weights}
+    shapes = dict(weights)  # also of those of which nobody holds an element
+    for family, box, place in places:
+        sliced = family.whose == "slice"
+        shapes[place.name] = tuple(stop for _, stop in box.whole) if sliced else weights[box.name]
+    return Manifest(step=step, dtype=dtype, shapes=shapes, boxes=tuple(place for _, _, place in places))
 
 
 def read_manifest(directory: Path) -> Manifest:

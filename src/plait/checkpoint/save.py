@@ -21,13 +21,14 @@ from typing import cast
 import torch
 from safetensors import SafetensorError
 
+from plait.checkpoint.families import WEIGHTS, Family
 from plait.checkpoint.manifest import FOLDER, MANIFEST, DtypeName, plan_manifest, read_manifest, stored_boxes
 from plait.checkpoint.rank_file import to_disk, write_boxes
 from plait.errors import UnusableInput
 from plait.layers.layer import Layer
 from plait.plans.plan import Plan
 
-__all__ = ["save_weights"]
+__all__ = ["save_tensors", "save_weights"]
 
 
 def save_weights(
@@ -40,16 +41,31 @@ def save_weights(
     step: int,
     barrier: Callable[[], object],
 ) -> None:
-    """Save local `weights`, of each what the rank keeps (`plans.keeping`), so that any plan can read them, in place of
-    what `directory` held; every rank calls it.
+    """Save local `weights` as `save_tensors` does."""
+    save_tensors(directory, {WEIGHTS: weights}, layers, plan, rank, step=step, barrier=barrier)
+
+
+def save_tensors(
+    directory: Path,
+    tensors: Mapping[Family, Mapping[str, torch.Tensor]],
+    layers: Sequence[Layer],
+    plan: Plan,
+    rank: int,
+    *,
+    step: int,
+    barrier: Callable[[], object],
+) -> None:
+    """Save local tensors by family and weight, the weights among them, of each what the rank keeps (`plans.keeping`),
+    so that any plan can read them, in place of what `directory` held; every rank calls it, with the same families.
 
     `barrier` waits for all ranks. Raises UnusableInput where nothing can be written (a full disk): the weights that
     were saved before are then still whole. Older ones that can't be removed afterwards are only warned of.
     """
     folder = _free_folder(directory, step)  # no rank moves the manifest before all have come to the barrier
     boxes = {
-        place.key: weights[box.name].detach()[tuple(slice(*interval) for interval in box.local)]
-        for box, place in stored_boxes(layers, plan, rank, folder)
+        place.key: local[box.name].detach()[tuple(slice(*interval) for interval in box.local)]
+        for family, local in tensors.items()
+        for box, place in stored_boxes(layers, plan, rank, folder, family)
     }
     if boxes:
         with _in_words(directory):
@@ -57,8 +73,8 @@ def save_weights(
             write_boxes(directory / folder / f"rank-{rank}.safetensors", boxes)
     barrier()
     if rank == 0:
-        dtype = cast(DtypeName, str(next(iter(weights.values())).dtype).removeprefix("torch."))
-        manifest = plan_manifest(layers, plan, step=step, dtype=dtype, folder=folder)
+        dtype = cast(DtypeName, str(next(iter(tensors[WEIGHTS].values())).dtype).removeprefix("torch."))
+        manifest = plan_manifest(layers, plan, step=step, dtype=dtype, folder=folder, families=tuple(tensors))
         with _in_words(directory):
             _commit(directory, folder, manifest.text())
         _sweep(directory, folder, {directory / place.file for place in manifest.boxes})

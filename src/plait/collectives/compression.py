@@ -76,6 +76,13 @@ class Compressed:
         return dict(zip(self.packing.compressed, owed, strict=True))
 
     @property
+    def right(self) -> dict[int, Tensor]:
+        """The last step's Q (columns, rank) of each compressed tensor under powersgd, by the tensor's place."""
+        if not isinstance(self._form, PowerSGD):
+            return {}
+        return dict(zip(self.packing.compressed, self._form.rights, strict=True))
+
+    @property
     def nbytes(self) -> int:
         """Bytes of what is kept."""
         return sum(tensor.nbytes for tensor in self.kept.values())

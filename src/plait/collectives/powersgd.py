@@ -55,6 +55,11 @@ class PowerSGD:
             right.copy_(self._drawn(number))
         self.kept = {"residual": self.residual, "right": self.right}
 
+    @property
+    def rights(self) -> list[Tensor]:
+        """The last step's Q (n, rank) of each matrix: views."""
+        return self._cut_right(self.right)
+
     def start(self, flat: Tensor) -> Handle:
         """Begin to sum `flat` over the group; `wait` gives it, summed in place."""
         pieces = flat.split(self._sizes)

@@ -22,7 +22,9 @@ __all__ = ["CompressedGradients"]
 
 
 class CompressedGradients(GradientBuffers):
-    """`GradientBuffers` whose buckets are summed by `sums`, one for each of them."""
+    """`GradientBuffers` whose buckets are summed by `sums`, one for each of them, but in `dense` steps."""
+
+    dense = False
 
     def __init__(
         self,
@@ -36,4 +38,4 @@ class CompressedGradients(GradientBuffers):
         self._compressed = sums
 
     def _sum(self, number: int) -> Handle[object]:
-        return self._compressed[number].start(self.flat[number])
+        return super()._sum(number) if self.dense else self._compressed[number].start(self.flat[number])

@@ -26,13 +26,14 @@ from plait.models.loss import IGNORED
 from plait.models.sequences import Sequences
 from plait.parallel.data_parallel import GradientBuffers, piece_of
 from plait.parallel.gradients import perform_reductions
+from plait.plans.meetings import Pace, arrives_late
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction
 
 __all__ = ["Averaging", "LocalGradients", "own_targets"]
 
 _OUTER_RATE = 0.7
-_OUTER_MOMENTUM = 0.9
+_OUTER_MOMENTUM = 0.5
 
 
 def own_targets(rows: Sequences) -> int:
@@ -42,17 +43,20 @@ def own_targets(rows: Sequences) -> int:
 
 
 class LocalGradients(GradientBuffers):
-    """`GradientBuffers` that each replica keeps for itself."""
+    """`GradientBuffers` that each replica keeps for itself, but in `dense` steps."""
+
+    dense = False
 
     def _sum(self, number: int) -> Handle[object]:
-        return Handle(self._group.axis, None, lambda: self.flat[number])
+        return super()._sum(number) if self.dense else Handle(self._group.axis, None, lambda: self.flat[number])
 
 
 class Averaging:
     """Brings the masters of one rank's weights together with those of the other replicas.
 
-    What travels lies in the buckets of `gradients`, which are free between an update and the next step. `sums`: for
-    each bucket, where it is compressed; `later`: the sums over tensor ranks and stages that hold elements in common.
+    What travels is made in the buckets of `gradients`, which are free between an update and the next step, and leaves
+    from there where all wait for it; else from copies. `sums`: for each bucket, where it is compressed; `later`: the
+    sums over tensor ranks and stages that hold elements in common.
     """
 
     def __init__(
@@ -66,35 +70,69 @@ class Averaging:
     ) -> None:
         self._gradients, self._group, self._sums, self._later = gradients, group, sums, later
         self._outer = plan.synchronisation == "diloco"
+        self._late = arrives_late(plan, in_background=group.wire is not None and group.wire.in_background)
         views = gradients.views
         moves = self._outer or sums
         self._before = {n: weights[n].detach().to(view.dtype, copy=True) for n, view in views.items()} if moves else {}
-        self._momentum = {n: torch.zeros_like(view) for n, view in views.items()} if self._outer else {}
+        self.momentum = {n: torch.zeros_like(view) for n, view in views.items()} if self._outer else {}
+        self.together = True  # whether all replicas have the same masters
+        self._left: dict[str, Tensor] = {}  # the masters as they were when the meeting under way began
+        self._under_way: list[Handle[Tensor]] = []
 
     @property
     def nbytes(self) -> int:
         """Bytes of what stays from one meeting to the next."""
-        return sum(kept.nbytes for kept in (*self._before.values(), *self._momentum.values()))
+        return sum(kept.nbytes for kept in (*self._before.values(), *self.momentum.values()))
 
     @torch.no_grad()
-    def bring_together(self, masters: Mapping[str, Tensor]) -> None:
-        """Give all replicas the same masters, in place. Every rank calls it."""
-        views = self._gradients.views
-        for name, view in views.items():
+    def attend(self, masters: Mapping[str, Tensor], pace: Pace) -> bool:
+        """After an update, do what the pace of the step asks; whether it has written to the masters. Every rank calls
+        it. After a step that settles all replicas have the same masters."""
+        self.together = pace == "dense"
+        if self.together:
+            self.begin_from(masters)
+            return False
+        arrives = bool(self._under_way)
+        if arrives:
+            self._arrive(masters)
+        if pace == "alone":
+            return arrives
+        self._depart(masters, late=self._late and pace == "meets")
+        if self._left:
+            return arrives
+        self._arrive(masters)
+        self.together = True
+        return True
+
+    @torch.no_grad()
+    def begin_from(self, masters: Mapping[str, Tensor]) -> None:
+        """Replicas that have the same masters learn alone from there."""
+        for name, before in self._before.items():
+            before.copy_(masters[name])
+
+    def _depart(self, masters: Mapping[str, Tensor], *, late: bool) -> None:
+        for name, view in self._gradients.views.items():
             view.copy_(self._before[name]).sub_(masters[name]) if self._before else view.copy_(masters[name])
-        for handle in [self._start(number) for number in range(len(self._gradients.flat))]:
-            handle.wait()
-        for flat in self._gradients.flat:
-            flat.div_(self._group.size)
+        self._left = {name: master.detach().clone() for name, master in masters.items()} if late else {}
+        leaving = [flat.clone() if late else flat for flat in self._gradients.flat]
+        self._under_way = [self._start(number, flat) for number, flat in enumerate(leaving)]
+
+    def _start(self, number: int, flat: Tensor) -> Handle[Tensor]:
+        return self._sums[number].start(flat) if self._sums else all_reduce(flat, self._group)
+
+    def _arrive(self, masters: Mapping[str, Tensor]) -> None:
+        """The masters become what the meeting says; what they have learned since it began is theirs on top of it."""
+        views = self._gradients.views
+        for flat, handle in zip(self._gradients.flat, self._under_way, strict=True):
+            torch.div(handle.wait(), self._group.size, out=flat)
+        self._under_way = []
         self._agree(views)
         for name, mean in views.items():
             if self._before:
                 self._before[name].sub_(self._outer_step(name, mean))
-            masters[name].copy_(self._before.get(name, mean))
-
-    def _start(self, number: int) -> Handle[Tensor]:
-        flat = self._gradients.flat[number]
-        return self._sums[number].start(flat) if self._sums else all_reduce(flat, self._group)
+            said = self._before.get(name, mean)
+            masters[name].add_(said - self._left[name]) if self._left else masters[name].copy_(said)
+        self._left = {}
 
     def _agree(self, views: Mapping[str, Tensor]) -> None:
         """Of what ranks of other axes hold in common, the first holder's: the others add zeros to it."""
@@ -106,5 +144,5 @@ class Averaging:
     def _outer_step(self, name: str, mean: Tensor) -> Tensor:
         if not self._outer:
             return mean
-        momentum = self._momentum[name].mul_(_OUTER_MOMENTUM).add_(mean)
+        momentum = self.momentum[name].mul_(_OUTER_MOMENTUM).add_(mean)
         return mean.add_(momentum, alpha=_OUTER_MOMENTUM).mul_(_OUTER_RATE)

@@ -31,9 +31,10 @@ from plait.parallel.pipeline_stage import DecoderStage
 from plait.parallel.sharded_gradients import ShardedGradients
 from plait.parallel.weight_gradients import WeightGradients
 from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
-from plait.plans.holdings import Held, owned_pieces, stage_layers, tied_stages
+from plait.plans.holdings import Held, Piece, owned_pieces, stage_layers, tied_stages
 from plait.plans.keeping import displaced, kept, kept_piece
 from plait.plans.legality import batch_problems
+from plait.plans.meetings import Pace
 from plait.plans.plan import Plan
 from plait.plans.reductions import (
     MET_EACH_ROUND,
@@ -133,11 +134,38 @@ class ParallelModel:
         return {bucket[place].weight.name: owed for bucket, sums in buckets for place, owed in sums.owed.items()}
 
     @property
+    def owed_in_all(self) -> dict[str, torch.Tensor]:
+        """The same of every weight, where tensor ranks or stages hold elements in common as what they owe together: as
+        it is saved. Averages take the first holder's, which owes alone."""
+        owed = {name: torch.zeros_like(gradient) for name, gradient in self.gradients.items()}
+        for name, mine in self.owed.items():
+            owed[name].copy_(mine)
+        if not self.plan.averages:
+            perform_reductions(owed, self._sums)
+        return owed
+
+    @property
+    def right(self) -> dict[str, torch.Tensor]:
+        """By name, powersgd's last Q (columns, rank) of this rank's slice of each compressed weight."""
+        buckets = zip(self._buckets(), self._compressed, strict=True) if self._compressed else ()
+        return {bucket[place].weight.name: q for bucket, sums in buckets for place, q in sums.right.items()}
+
+    @property
+    def outer_momentum(self) -> Mapping[str, torch.Tensor]:
+        """By name, that of DiLoCo's outer optimizer."""
+        return self._averaging.momentum if self._averaging else {}
+
+    @property
+    def together(self) -> bool:
+        """Whether all replicas have the same weights."""
+        return self._averaging is None or self._averaging.together
+
+    @property
     def displaced(self) -> frozenset[str]:
         """The weights of which tensor ranks hold some elements in common, each in another place of its slice."""
         return frozenset(name for name, held in self.held.items() if displaced(held, self.plan))
 
-    def forward_backward(self, rows: Sequences, target_count: int) -> float | None:
+    def forward_backward(self, rows: Sequences, target_count: int, pace: Pace = "meets") -> float | None:
         """Gradients of `rows`, this data rank's share of a global batch with `target_count` targets in all.
 
         Data ranks may have different numbers of rows, none included, and a last microbatch may be smaller. Returns the
@@ -145,24 +173,44 @@ class ParallelModel:
         """
         self.require_legal(rows)
         microbatches = self._microbatches(rows)
-        self._sharing.begin()
+        dense = self._begin(pace)
         self.stage.train(True)
         rounds = self._rounds(len(microbatches))
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, rounds) if rounds else None
-        counted = own_targets(rows) if self.plan.averages else target_count
+        counted = own_targets(rows) if self.plan.averages and not dense else target_count
         total = self._run(schedule, microbatches, 1.0 / counted)
         if schedule is None:  # zeros, in the place where others sum what their backward has made
             self._sharing.before_backward(last=True)
             self._sharing.after_backward()
         return None if total is None else self._over_data(total) / target_count
 
-    def average(self, masters: Mapping[str, torch.Tensor], step: int, *, last: bool) -> bool:
-        """After an update of `masters` in a step (from 0): where replicas learn alone and it is time, or the `last`
-        step of all, bring them together, in place. Returns whether it was."""
-        if self._averaging is None or not (last or (step + 1) % self.plan.local_steps == 0):
-            return False
-        self._averaging.bring_together(masters)
-        return True
+    def average(self, masters: Mapping[str, torch.Tensor], pace: Pace) -> bool:
+        """After an update of `masters` where replicas learn alone: bring them together, in place, as the pace of the
+        step asks (`plans.meetings`). Returns whether the masters were written."""
+        return self._averaging is not None and self._averaging.attend(masters, pace)
+
+    @torch.no_grad()
+    def go_on(
+        self,
+        masters: Mapping[str, torch.Tensor],
+        outer: Mapping[str, torch.Tensor],
+        owed: Mapping[str, torch.Tensor],
+        right: Mapping[str, torch.Tensor],
+    ) -> None:
+        """Take over what a run that was saved has kept from step to step, by name: the masters, alike on all replicas,
+        and what `outer_momentum`, `owed_in_all` and `right` had; what is not given is zero, or stays as it was drawn.
+        What several ranks owe together the first of them owes from here."""
+        if self._averaging is not None:
+            self._averaging.begin_from(masters)
+            for name, momentum in self._averaging.momentum.items():
+                momentum.copy_(outer[name]) if name in outer else momentum.zero_()
+        mine = self.owed
+        for name, tensor in mine.items():
+            tensor.zero_()
+            for piece in self._answers_for(name) if name in owed else ():
+                piece_of(mine, piece).copy_(piece_of(owed, piece))
+        for name, q in self.right.items():
+            q.copy_(right.get(name, q))
 
     def require_legal(self, rows: Sequences) -> None:
         """Raises IllegalJob, with what `plait check` says, where the sequences are too long or too short: no rank has
@@ -208,6 +256,14 @@ class ParallelModel:
         """Return when nobody reads this rank's `shards`: before they are written outside of a step. Every rank calls
         it."""
         self._weights.settle()
+
+    def _begin(self, pace: Pace) -> bool:
+        """Begin a step from zero gradients; whether these are summed whole, though the plan's are not."""
+        dense = pace == "dense"
+        if isinstance(self._sharing, CompressedGradients | LocalGradients):
+            self._sharing.dense = dense
+        self._sharing.begin()
+        return dense
 
     def _rounds(self, microbatches: int) -> int:
         """How many microbatches are gone through: this rank's own; where data ranks meet at each of them, as under ZeRO
@@ -290,11 +346,13 @@ class ParallelModel:
         return [(step, groups[step.axis][step.members]) for step in steps if step.axis != "data"]
 
     def _owned_views(self) -> list[torch.Tensor]:
-        stage, tensor_rank = self.mesh.coordinate("pipeline"), self.mesh.coordinate("tensor")
-        tied = tied_stages(self.layers, self.plan)
-        counted = [one for name, one in self.kept.items() if tied.get(name, (stage,))[0] == stage]
-        pieces = [piece for one in counted for piece in owned_pieces(one, self.plan, tensor_rank)]
-        return [piece_of(self.gradients, piece) for piece in pieces]
+        return [piece_of(self.gradients, piece) for name in self.kept for piece in self._answers_for(name)]
+
+    def _answers_for(self, name: str) -> Sequence[Piece]:
+        """The pieces of a weight that this rank counts, of all that hold them."""
+        stage = self.mesh.coordinate("pipeline")
+        counts = tied_stages(self.layers, self.plan).get(name, (stage,))[0] == stage
+        return owned_pieces(self.kept[name], self.plan, self.mesh.coordinate("tensor")) if counts else ()
 
 
 def _parameter(piece: torch.Tensor) -> torch.nn.Parameter:

@@ -37,6 +37,7 @@ __all__ = ["CommunicationCost"]
 _BACKENDS = {"cpu": ("shared-memory", "gloo"), "cuda": ("nccl",)}
 _BETWEEN = {"cpu": ("gloo", "hierarchical"), "cuda": ("nccl", "nccl")}
 _ALL_REDUCES: tuple[LinkKind, ...] = ("all_reduce", "all_reduce_in_place")
+_BY_WHO_WAITS = ("shared-memory",)  # backends on which nothing moves but while somebody waits
 _NOISE = 0.05  # the least error of a link
 
 
@@ -85,6 +86,10 @@ class CommunicationCost:
         alone = max(group.hosts) == 1
         across = algorithm_between(size if alone else min(size, PIECE_BYTES), group.hosts, self.between)
         return across if alone else f"two levels, {across} across"
+
+    def in_background(self, group: Spread) -> bool:
+        """Whether such a group computes while what it sends goes on (`Wire.in_background`)."""
+        return group.crosses or self._backend not in _BY_WHO_WAITS
 
     def receives_ahead(self, group: Spread) -> bool:
         """Whether the stages of such a group can expect a transfer before they need it (`Wire.receives_ahead`)."""

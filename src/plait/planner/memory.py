@@ -28,6 +28,7 @@ from plait.planner.stage import Stage, stage_of
 from plait.planner.timetable import timetable
 from plait.planner.weight_volume import staged_elements, whole_elements
 from plait.plans.holdings import Held, positions_held
+from plait.plans.meetings import arrives_late
 from plait.plans.plan import Plan
 from plait.plans.rows import microbatches_of
 from plait.sharding.boxes import local_size
@@ -71,8 +72,10 @@ class Memory:
         return max(vars(self), key=lambda kind: getattr(self, kind))
 
 
-def memory_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Memory:
-    """The bytes of `rank` by kind."""
+def memory_of(
+    model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int, *, in_background: bool = False
+) -> Memory:
+    """The bytes of `rank` by kind; `in_background`: whether what data ranks send goes on while they compute."""
     policy = PRECISIONS[training.precision]
     place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
     stage = stage_of(model, training, plan, rank)
@@ -90,6 +93,7 @@ def memory_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -
         ),
         logits=_logits(stage, training, largest, tensor_rank),
         messages=_on_its_way(stage, training, plan, place)
+        + _averages_on_their_way(stage, training, plan, in_background)
         + _largest_message(stage, model, training, largest, tensor_rank),
     )
 
@@ -177,6 +181,12 @@ def _on_its_way(stage: Stage, training: TrainingSpec, plan: Plan, place: int) ->
     packed = (one.packing for one in stage.sums if one.packing and one.packing.compressed)
     payloads = sum(message.bytes for packing in packed for message in packing.messages)
     return staged + payloads + whole_elements(stage, training, plan, place) * ITEMSIZE[policy.compute]
+
+
+def _averages_on_their_way(stage: Stage, training: TrainingSpec, plan: Plan, in_background: bool) -> int:
+    """Averages that arrive late: what travels, and the masters as they were when it left."""
+    late = arrives_late(plan, in_background=in_background)
+    return 2 * late * stage.elements * ITEMSIZE[PRECISIONS[training.precision].reduce]
 
 
 def _largest_message(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:

@@ -24,6 +24,7 @@ from plait.planner.spread import Spread, neighbours, spread_of
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, StageCost, StepCost
 from plait.planner.weight_volume import When, weight_messages
+from plait.plans.meetings import DELAY, arrives_late
 from plait.plans.plan import Plan
 from plait.plans.reductions import MET_EACH_ROUND, Reduction, norm_axes
 from plait.plans.rows import busiest_data_rank, microbatches_of, rounds_of
@@ -170,6 +171,10 @@ class JobPrices:
         """How many times longer anything takes where `ranks` ranks share the cores."""
         return max(1.0, ranks / self.cores) if self.cores else 1.0
 
+    def in_background(self, plan: Plan) -> bool:
+        """Whether replicas compute while what they send each other goes on."""
+        return self.communication.in_background(self.spread(plan, "data"))
+
     def receives_ahead(self, plan: Plan) -> bool:
         """Whether stages expect a transfer before they need it."""
         return self.communication.receives_ahead(neighbours(plan.mesh, self._ranks_a_node))
@@ -229,12 +234,14 @@ class JobPrices:
 
     def _stage(self, plan: Plan, place: int, stage: Stage) -> StageCost:
         costs = [self._layer_cost(layer, plan) for layer in stage.layers]
-        data, slowed = self._sums_over_data(plan, place, stage, [cost.backward.total for cost in costs])
         forward, backward = (_sum([getattr(cost, way) for cost in costs]) for way in ("forward", "backward"))
+        data, slowed = self._sums_over_data(plan, stage, [cost.backward.total for cost in costs])
+        if plan.averages:
+            data, slowed = self._averages(plan, stage, forward.total + backward.total), 0.0
         return StageCost(
             forward=replace(forward, data=self._between(plan, place, stage, "forward", forward.total)),
             backward=replace(backward, data=self._between(plan, place, stage, "backward", backward.total)),
-            data=data,
+            data=data + self._report(plan, place),
             slowed=slowed,
         )
 
@@ -262,7 +269,13 @@ class JobPrices:
 
     # ---- sums of gradients ---------------------------------------------------------------------------------------
 
-    def _sums_over_data(self, plan: Plan, place: int, stage: Stage, backward: Sequence[float]) -> tuple[float, float]:
+    def _report(self, plan: Plan, place: int) -> float:
+        """Seconds in which replicas add up their losses."""
+        tells = plan.data > 1 and place == plan.pipeline - 1
+        group = self.spread(plan, "data")
+        return self._message("all_reduce", group, NUMBER_BYTES, plan.data * plan.tensor) if tells else 0.0
+
+    def _sums_over_data(self, plan: Plan, stage: Stage, backward: Sequence[float]) -> tuple[float, float]:
         """Seconds after the last backward, and seconds that it takes longer: buckets leave one after another, each when
         its last gradient is there."""
         if plan.data == 1:
@@ -278,13 +291,25 @@ class JobPrices:
         after = min(spent, max(0.0, finished - sum(backward)))
         group = self.spread(plan, "data")
         share = self.communication.exposed_share(group, cores=self.cores, at_work=plan.ranks)
-        report = self._message("all_reduce", group, NUMBER_BYTES, at_once) if place == plan.pipeline - 1 else 0.0
         packing = self.packing_seconds(plan, stage)
-        if plan.averages:
-            work = self.compute.move_seconds(Move("copy", stage.elements, stage.elements, "forward"))
-            often = spent + packing.total + _AVERAGING * work * self.crowd(at_once)
-            return often / plan.local_steps + report, 0.0
-        return after + packing.end + report, share * (spent - after) + packing.start
+        return after + packing.end, share * (spent - after) + packing.start
+
+    def _averages(self, plan: Plan, stage: Stage, microbatch: float) -> float:
+        """Seconds a step of meetings in every `local_steps`; a `microbatch` keeps the stage so long. What arrives late
+        is exposed as far as `DELAY` steps are too short for it, and where moving it takes the cores from them; but a
+        form of two messages sends its second one while all wait."""
+        at_once = plan.data * plan.tensor
+        copy = self.compute.move_seconds(Move("copy", stage.elements, stage.elements, "forward"))
+        seconds = self.packing_seconds(plan, stage).total + _AVERAGING * copy * self.crowd(at_once)
+        seconds += self.sum_seconds(plan, stage)
+        group = self.spread(plan, "data")
+        if arrives_late(plan, in_background=self.in_background(plan)):
+            step = microbatch * rounds_of(plan, self.training.global_batch) * self.crowd(at_once)
+            first = (_first_message(one) for one in stage.sums if one.axis == "data")
+            hidden = min(DELAY * step, sum(self._sum_seconds(plan, one, at_once) for one in first))
+            share = self.communication.exposed_share(group, cores=self.cores, at_work=plan.ranks)
+            seconds -= (1 - share) * hidden
+        return seconds / plan.local_steps
 
     def _sum_seconds(self, plan: Plan, bucket: Reduction, at_once: int) -> float:
         """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second. What
@@ -348,6 +373,14 @@ def _least(bucket: Reduction) -> Reduction:
         return replace(bucket, elements=1)
     messages = tuple(message._replace(bytes=1) for message in bucket.packing.messages)
     return replace(bucket, elements=1, packing=replace(bucket.packing, messages=messages))
+
+
+def _first_message(bucket: Reduction) -> Reduction:
+    """A bucket's sum without what is sent only once the first has come."""
+    packing = bucket.packing
+    if packing is None or not packing.compressed:
+        return bucket
+    return replace(bucket, packing=replace(packing, messages=packing.messages[:1]))
 
 
 def _first_of_data(plan: Plan, rank: int) -> bool:

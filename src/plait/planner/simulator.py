@@ -121,7 +121,10 @@ def state(one: Played, prices: JobPrices) -> Prediction:
 
 def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
     twins = _twins(plan, prices.training.global_batch)
-    found = {rank: memory_of(prices.model, prices.training, plan, rank) for rank in set(twins)}
+    background = prices.in_background(plan)
+    found = {
+        rank: memory_of(prices.model, prices.training, plan, rank, in_background=background) for rank in set(twins)
+    }
     return tuple(found[rank] for rank in twins)
 
 

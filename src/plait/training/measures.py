@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean, median
 from typing import Any
 
 from plait.plans.prediction import Terms
 from plait.schedules.action import Action
 from plait.schedules.timeline import Timed
 
-__all__ = ["RankMeasure", "in_a_table", "measure_from_table", "measure_table"]
+__all__ = ["RankMeasure", "in_a_table", "measure_from_table", "measure_table", "typical"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,13 @@ class RankMeasure:
     optimizer_bytes: int
     peak_bytes: int
     timelines: tuple[tuple[Timed, ...], ...]
+
+
+def typical(values: Sequence[float], period: int) -> float:
+    """The median over whole periods of so many steps of each one's mean, so that what happens once in a period counts
+    as a part of every step; the mean of all where they are fewer."""
+    whole = [values[start : start + period] for start in range(0, len(values) - period + 1, period)]
+    return median(fmean(one) for one in whole or [values])
 
 
 def measure_table(measure: RankMeasure) -> dict[str, Any]:

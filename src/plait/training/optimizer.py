@@ -71,6 +71,18 @@ class Optimizer:
         self._torch.step()
         self.spread()
 
+    def go_on(self, state: Mapping[str, Mapping[str, torch.Tensor]], step: int) -> None:
+        """Take over what another has kept after `step` steps: the tensors of `state`, by kind and weight."""
+        names = {id(master): name for name, master in self.masters.items()}
+        table = self._torch.state_dict()
+        order = (master for group in self._torch.param_groups for master in group["params"])
+        for number, master in enumerate(order):
+            kept = {kind: tensors[names[id(master)]] for kind, tensors in state.items() if names[id(master)] in tensors}
+            if kept:
+                counts = {"step": torch.tensor(float(step))} if "exp_avg" in kept else {}
+                table["state"][number] = {**counts, **kept}
+        self._torch.load_state_dict(table)
+
     @torch.no_grad()
     def spread(self) -> None:
         """The weights from the masters, which somebody has written."""

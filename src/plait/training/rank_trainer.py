@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.distributed as dist
@@ -24,6 +23,7 @@ from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.models.sequences import Sequences
 from plait.parallel.apply import parallelize
+from plait.plans.meetings import dense_steps
 from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
 from plait.plans.rows import rows_of
@@ -31,7 +31,7 @@ from plait.schedules.timeline import Timed
 from plait.specs.job import Job
 from plait.specs.links import LinkSpeed
 from plait.specs.training import PRECISIONS
-from plait.training.measures import RankMeasure
+from plait.training.measures import RankMeasure, typical
 from plait.training.optimizer import Optimizer
 from plait.training.step import StepResult, train_step
 
@@ -79,6 +79,7 @@ class _RankTrainer:
         self._optimizer = Optimizer(
             self._model.shards, self._model.gradients, decays, job.training, unfused=self._model.displaced
         )
+        self._unsteady = max(_WARM_UP_STEPS, dense_steps(plan, job.training))
         self._rows = rows_of(plan, job.training.global_batch, mesh.coordinate("data"))
         self._reports = self._model.is_last_stage and mesh.coordinate("data") == mesh.coordinate("tensor") == 0
 
@@ -96,7 +97,7 @@ class _RankTrainer:
             batch = loader.batch(step, *self._rows)
             rows = self._sequences(batch, step)
             result = train_step(self._model, self._optimizer, rows, batch.target_count, training)
-            if step >= _WARM_UP_STEPS or training.steps <= _WARM_UP_STEPS:
+            if step >= self._unsteady or training.steps <= self._unsteady:
                 steady.append((result, tuple(self._model.timeline)))
             validates = (step + 1) % training.validate_every == 0 or step + 1 == training.steps
             self._tell_step(step + 1, result, batch.target_count, validation_follows=validates)
@@ -145,9 +146,11 @@ class _RankTrainer:
         save_weights(directory, self._optimizer.masters, self._layers, plan, rank, step=steps, barrier=_barrier)
 
     def _measure(self, steady: Collection[_Step]) -> RankMeasure:
+        plan = self._assignment.plan
+        period = plan.local_steps if plan.averages else 1
         return RankMeasure(
-            step_seconds=median(result.seconds for result, _ in steady),
-            terms=_median_terms([result.terms for result, _ in steady]),
+            step_seconds=typical([result.seconds for result, _ in steady], period),
+            terms=_typical_terms([result.terms for result, _ in steady], period),
             weight_bytes=self._model.weight_bytes,
             gradient_bytes=self._model.gradient_bytes,
             optimizer_bytes=self._optimizer.nbytes,
@@ -156,13 +159,13 @@ class _RankTrainer:
         )
 
 
-def _median_terms(terms: Sequence[Terms]) -> Terms:
+def _typical_terms(terms: Sequence[Terms], period: int) -> Terms:
     axes = terms[0].exposed
     return Terms(
-        compute=median(one.compute for one in terms),
-        bubble=median(one.bubble for one in terms),
-        optimizer=median(one.optimizer for one in terms),
-        exposed={axis: median(one.exposed[axis] for one in terms) for axis in axes},
+        compute=typical([one.compute for one in terms], period),
+        bubble=typical([one.bubble for one in terms], period),
+        optimizer=typical([one.optimizer for one in terms], period),
+        exposed={axis: typical([one.exposed[axis] for one in terms], period) for axis in axes},
     )
 
 

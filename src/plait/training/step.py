@@ -16,6 +16,7 @@ from plait.collectives.recorder import record
 from plait.devices.device import Device
 from plait.models.sequences import Sequences
 from plait.parallel.model import ParallelModel
+from plait.plans.meetings import pace_of
 from plait.plans.prediction import Terms
 from plait.schedules.action import COMPUTE
 from plait.specs.training import TrainingSpec
@@ -47,16 +48,20 @@ def train_step(
     target_count: int,
     training: TrainingSpec,
     on_gradients: Callable[[], None] | None = None,
+    *,
+    settles: bool = False,
 ) -> StepResult:
     """Learn from `rows`, this data rank's share of a global batch that has `target_count` targets.
 
-    `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there). Raises
+    `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there). `settles`:
+    replicas that learn alone come together at the end, whatever their pace, so that they can be saved. Raises
     IllegalJob for sequences that the plan can't take.
     """
     model.require_legal(rows)
+    pace = pace_of(model.plan, training, rows.step, settles=settles)
     start = _now(model.device)
     with record() as scheduling:
-        loss = model.forward_backward(rows, target_count)
+        loss = model.forward_backward(rows, target_count, pace)
     computed = _now(model.device)
     with record() as following:
         model.sum_gradients()
@@ -64,7 +69,7 @@ def train_step(
             on_gradients()
         norm = model.clip_gradients(training.clip_norm) if training.clip_norm > 0 else None
         optimizer.step(learning_rate_at(rows.step, training))
-        if model.average(optimizer.masters, rows.step, last=rows.step + 1 == training.steps):
+        if model.average(optimizer.masters, pace):
             optimizer.spread()
         model.renew_weights()
     end = _now(model.device)

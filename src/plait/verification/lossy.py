@@ -19,11 +19,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from plait.layers.layer import Layer
+from plait.plans.meetings import dense_steps
 from plait.plans.plan import Plan
 from plait.plans.reductions import reductions
+from plait.specs.training import TrainingSpec
 from plait.verification.trace import Entry, Trace
 
-__all__ = ["NOTHING", "RESTORED", "Lossy", "dense", "is_restored", "lossy_of", "restored"]
+__all__ = ["NOTHING", "RESTORED", "Lossy", "at_once", "dense", "is_restored", "lossy_of", "restored"]
 
 RESTORED = "/restored"  # a gradient, with what is owed of it
 _ITEMSIZES = (4, 8)  # of the precisions in which gradients are summed here
@@ -70,6 +72,13 @@ def lossy_of(plan: Plan, layers: Sequence[Layer], *, clips: bool = True) -> Loss
 def dense(plan: Plan) -> Plan:
     """The same plan without the choice that changes the mathematics."""
     return replace(plan, compression="none", synchronisation="all-reduce", local_steps=1)
+
+
+def at_once(training: TrainingSpec, plan: Plan) -> tuple[TrainingSpec, Plan]:
+    """The same with the plan's own choice in each of the two steps that are proven: none is dense in its place, and
+    replicas that learn alone meet in both."""
+    own = replace(training, warmup_steps=0) if dense_steps(plan, training) else training
+    return own, replace(plan, local_steps=1)
 
 
 def is_restored(entry: Entry) -> bool:

@@ -26,6 +26,7 @@ from plait.sharding.boxes import copies, shares
 from plait.specs.compression import compression_of
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
+from plait.verification.lossy import at_once
 
 __all__ = ["Subject", "changes", "narrow"]
 
@@ -55,8 +56,8 @@ class Subject:
 
 def narrow(model: ModelSpec, training: TrainingSpec, plan: Plan, ranks: int) -> Subject:
     """The job with degrees for at most `ranks`, and small enough."""
-    together = replace(plan, local_steps=1)  # two steps are proven: replicas are to have met in each
-    subject = _on_fewer_ranks(Subject(model=model, training=training, plan=together), ranks)
+    own, together = at_once(training, plan)
+    subject = _on_fewer_ranks(Subject(model=model, training=own, plan=together), ranks)
     for step in (_fewer_sequences, _shorter, _fewer_tokens, _thinner, _fewer_layers):
         if not subject.affordable:
             subject = step(subject, plan)

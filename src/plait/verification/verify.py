@@ -35,7 +35,7 @@ from plait.verification.compare import largest, largest_difference
 from plait.verification.culprit import Culprit, blamed_axis, first_departing, layer_of, lightened_axis
 from plait.verification.effort import Departure, departures
 from plait.verification.evidence import Row
-from plait.verification.lossy import is_restored
+from plait.verification.lossy import at_once, is_restored
 from plait.verification.narrow import Subject, changes, narrow
 from plait.verification.report import Verification
 from plait.verification.trace import PRECISIONS, Precision, Trace
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkOfRanks", "verify_module", "verify_plan"]
 
 _PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
+_NARROWED_OF_MODULES = {"training": ("clip_norm", "warmup_steps"), "plan": ("local_steps",)}
 
 WorkOfRanks = Callable[[ModelSpec, TrainingSpec, Plan], Sequence[Work]]
 
@@ -104,13 +105,18 @@ def verify_module(
     _require_place(dump)
     layers = experiment.source.layers
     with _running(run) as running:
-        asked = with_biting_clip(experiment, running)
+        own, together = at_once(experiment.training, experiment.plan)
+        asked = with_biting_clip(replace(experiment, training=own, plan=together), running)
         trial = Trial(asked=asked, layers=layers, references=references(asked, running), planned=None, run=running)
         findings = _findings(trial)
     _dump(dump, findings)
-    kept = {"plan." + key: value for key, value in vars(experiment.plan).items()}
-    was, now = experiment.training.clip_norm, asked.training.clip_norm
-    narrowed = {} if was == now else {"training.clip_norm": {"job": was, "verified": now}}
+    narrowed = {
+        f"{table}.{key}": {"job": was, "verified": now}
+        for table, keys in _NARROWED_OF_MODULES.items()
+        for key in keys
+        if (was := getattr(getattr(experiment, table), key)) != (now := getattr(getattr(asked, table), key))
+    }
+    kept = {f"plan.{key}": value for key, value in vars(experiment.plan).items() if f"plan.{key}" not in narrowed}
     return _told(findings, kept, narrowed, start)
 
 

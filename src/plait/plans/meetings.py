@@ -1,0 +1,53 @@
+"""When replicas tell each other what they have learned: the pace of each step of a run that loses something on purpose.
+
+    steps      0 … W - 1        W …
+    pace       dense            alone  alone  …  meets  alone  …  alone  settles
+               └ as all-reduce  └───────── H steps ──────┘                └ the last step of a run
+
+The first steps may be dense: gradients whole, and summed in each step. Between meetings replicas learn alone. Where a
+wire goes on by itself, what a meeting says arrives `DELAY` steps later, behind that step's compute; not where every
+step is a meeting, nor at the end of a run, which settles all that is under way and meets once more.
+
+Pure: the runtime performs it, verify and the planner count on it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from plait.plans.plan import Plan
+from plait.specs.compression import compression_of
+from plait.specs.training import TrainingSpec
+
+__all__ = ["DELAY", "Pace", "arrives_late", "begins_dense", "dense_steps", "pace_of"]
+
+Pace = Literal["dense", "alone", "meets", "settles"]
+
+DELAY = 1  # steps; a number of 8 bytes, the loss, waits at the end of each for what was sent before it
+
+
+def begins_dense(plan: Plan) -> bool:
+    """Whether the first steps of a run are dense though the plan's are not: where little of a gradient travels."""
+    return plan.averages or (plan.compresses and compression_of(plan.compression).kind in ("powersgd", "topk"))
+
+
+def dense_steps(plan: Plan, training: TrainingSpec) -> int:
+    """How many steps of a run, from the first, are: those in which the learning rate warms up."""
+    return training.warmup_steps if begins_dense(plan) else 0
+
+
+def pace_of(plan: Plan, training: TrainingSpec, step: int, *, settles: bool = False) -> Pace:
+    """The pace of a step, counted from 0. Where replicas meet in every step by their gradients, `meets`. `settles`:
+    after it they are to be alike, for a save."""
+    if step < dense_steps(plan, training):
+        return "dense"
+    if not plan.averages:
+        return "meets"
+    if settles or step + 1 == training.steps:
+        return "settles"
+    return "meets" if (step + 1) % plan.local_steps == 0 else "alone"
+
+
+def arrives_late(plan: Plan, *, in_background: bool) -> bool:
+    """Whether a meeting's averages arrive `DELAY` steps later; `in_background`: whether the wire goes on by itself."""
+    return plan.averages and in_background and plan.local_steps > DELAY
