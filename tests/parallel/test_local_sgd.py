@@ -92,7 +92,7 @@ def outer_steps(one: Case) -> float:
     model = build(one)
     masters = dict(model.shards)
     expected = {name: torch.nn.Parameter(weight.detach().clone()) for name, weight in masters.items()}
-    outer = torch.optim.SGD(expected.values(), lr=0.7, momentum=0.5, nesterov=True)
+    outer = torch.optim.SGD(expected.values(), lr=0.7, momentum=1 - 0.7 / 2**0.5, nesterov=True)
     for step in range(3):
         moved = {}
         for name, weight in masters.items():
@@ -129,6 +129,7 @@ def test_who_learns_alone_is_said():
 # ---- averages that arrive a step later -----------------------------------------------------------------------------
 
 STEPS = 11
+MOMENTUM = 1 - 0.7 / 2**0.5  # of two replicas
 RUN = replace(FP64, steps=STEPS, warmup_steps=3, learning_rate=1e-2)
 
 
@@ -175,8 +176,8 @@ def late_replicas(one: Case) -> list[list[dict[str, torch.Tensor]]]:
         outer = one.plan.synchronisation == "diloco"
         for name, old in anchor.items():
             moved = old - torch.stack([weights[name] for weights in left]).mean(0)
-            velocity[name] = 0.5 * velocity[name] + moved
-            new = old - 0.7 * (moved + 0.5 * velocity[name]) if outer else old - moved
+            velocity[name] = MOMENTUM * velocity[name] + moved
+            new = old - 0.7 * (moved + MOMENTUM * velocity[name]) if outer else old - moved
             for replica, weights in zip(replicas, left, strict=True):
                 replica.weights[name].data.add_(new - weights[name])
             anchor[name] = new

@@ -45,8 +45,8 @@ from tests.plans.drawn import jobs
                 "2 ranks: 2 replicas of the model.",
                 "Microbatches of 1 sequence.",
                 "Each replica learns alone, and their weights are averaged every 8 steps, by Nesterov's momentum "
-                "(DiLoCo); what they changed by travels as int8; while the learning rate warms up, gradients are summed "
-                "in each step.",
+                "(DiLoCo); what they changed by travels as int8; while the learning rate warms up, gradients are "
+                "summed in each step.",
             ],
         ),
         (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from plait.plans.meetings import DELAY, arrives_late, dense_steps, pace_of
+from plait.plans.meetings import DELAY, OUTER_RATE, arrives_late, dense_steps, outer_momentum, pace_of
 from plait.plans.plan import Plan
 from plait.specs.training import TrainingSpec
 
@@ -40,6 +40,13 @@ def test_only_what_is_coarse_begins_dense(form, steps):
     assert dense_steps(plan, TRAINING) == steps
     assert paces(plan) == "d" * steps + "m" * (14 - steps)
     assert dense_steps(replace(plan, data=1, data_shares=(1,)), TRAINING) == 0
+
+
+def test_the_outer_momentum_takes_the_weights_as_far_as_the_noise_of_parts_of_a_batch_left_them_short():
+    for replicas in (1, 2, 4, 9, 16):
+        assert OUTER_RATE / (1 - outer_momentum(replicas)) == pytest.approx(replicas**0.5)
+    assert outer_momentum(49) == pytest.approx(0.9)
+    assert outer_momentum(1000) == 0.9
 
 
 def test_who_is_late():

@@ -2,14 +2,18 @@
 
     replica 0   w ─► step ─► step ─► … ─► w0 ╲                      local-sgd    w = mean of w0, w1
     replica 1   w ─► step ─► step ─► … ─► w1 ╱ over the data axis   diloco       d = w - mean of w0, w1
-                └───────── H steps ─────────┘                       v = 0.9 v + d,  w -= 0.7 (d + 0.9 v)
+                └───────── H steps ─────────┘                                    v = μ v + d,  w -= 0.7 (d + μ v)
 
 Each divides its loss by its own targets and clips by its own norm; the optimizer's state stays its own. Compressed,
 what travels is what the weights have changed by, with error feedback. Elements that several tensor ranks or stages hold
-take the first holder's values: their replicas' sums may be taken in another order elsewhere.
+take the first holder's values: their replicas' sums may be taken in another order elsewhere. Which steps are meetings,
+which are dense, and when a meeting's averages arrive, is said by `plans.meetings`:
+
+    in step     meeting │ w = said                        late     meeting ─► step │ w += said - (w as it left)
 
 Sources: Stich, "Local SGD Converges Fast and Communicates Little" (2019); Douillard et al., "DiLoCo" (2023), whose
-outer optimizer and numbers these are.
+outer optimizer and rate these are (its momentum: `outer_momentum`), and "Streaming DiLoCo with overlapping
+communication" (2025).
 """
 
 from __future__ import annotations
@@ -26,14 +30,11 @@ from plait.models.loss import IGNORED
 from plait.models.sequences import Sequences
 from plait.parallel.data_parallel import GradientBuffers, piece_of
 from plait.parallel.gradients import perform_reductions
-from plait.plans.meetings import Pace, arrives_late
+from plait.plans.meetings import OUTER_RATE, Pace, arrives_late, outer_momentum
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction
 
 __all__ = ["Averaging", "LocalGradients", "own_targets"]
-
-_OUTER_RATE = 0.7
-_OUTER_MOMENTUM = 0.5
 
 
 def own_targets(rows: Sequences) -> int:
@@ -70,6 +71,7 @@ class Averaging:
     ) -> None:
         self._gradients, self._group, self._sums, self._later = gradients, group, sums, later
         self._outer = plan.synchronisation == "diloco"
+        self._outer_momentum = outer_momentum(plan.data)
         self._late = arrives_late(plan, in_background=group.wire is not None and group.wire.in_background)
         views = gradients.views
         moves = self._outer or sums
@@ -144,5 +146,5 @@ class Averaging:
     def _outer_step(self, name: str, mean: Tensor) -> Tensor:
         if not self._outer:
             return mean
-        momentum = self.momentum[name].mul_(_OUTER_MOMENTUM).add_(mean)
-        return mean.add_(momentum, alpha=_OUTER_MOMENTUM).mul_(_OUTER_RATE)
+        momentum = self.momentum[name].mul_(self._outer_momentum).add_(mean)
+        return mean.add_(momentum, alpha=self._outer_momentum).mul_(OUTER_RATE)

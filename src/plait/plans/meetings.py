@@ -13,16 +13,19 @@ Pure: the runtime performs it, verify and the planner count on it.
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Literal
 
 from plait.plans.plan import Plan
 from plait.specs.compression import compression_of
 from plait.specs.training import TrainingSpec
 
-__all__ = ["DELAY", "Pace", "arrives_late", "begins_dense", "dense_steps", "pace_of"]
+__all__ = ["DELAY", "OUTER_RATE", "Pace", "arrives_late", "begins_dense", "dense_steps", "outer_momentum", "pace_of"]
 
 Pace = Literal["dense", "alone", "meets", "settles"]
 
+OUTER_RATE = 0.7  # of DiLoCo's Nesterov
+_MOST_MOMENTUM = 0.9  # DiLoCo's own
 DELAY = 1  # steps; a number of 8 bytes, the loss, waits at the end of each for what was sent before it
 
 
@@ -46,6 +49,18 @@ def pace_of(plan: Plan, training: TrainingSpec, step: int, *, settles: bool = Fa
     if settles or step + 1 == training.steps:
         return "settles"
     return "meets" if (step + 1) % plan.local_steps == 0 else "alone"
+
+
+def outer_momentum(replicas: int) -> float:
+    """The momentum of DiLoCo's outer Nesterov: with it the weights go √replicas times as far as the replicas' mean in
+    the long run, `OUTER_RATE` / (1 - momentum), up to the 0.9 of the paper (7 times, from 49 replicas on).
+
+    An AdamW on a part of a batch makes steps as long as one on all of it, but where noise rules they point √replicas
+    times less along the gradient, and their mean is as much too short (the square-root rule of Malladi et al., "On the
+    SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022). With 0.9 two replicas go 7 times as far, which is
+    a learning rate 7 times the job's: in a run of 400 steps they end 17 % above dense.
+    """
+    return min(_MOST_MOMENTUM, 1 - OUTER_RATE / sqrt(replicas))
 
 
 def arrives_late(plan: Plan, *, in_background: bool) -> bool:
