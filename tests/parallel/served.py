@@ -21,7 +21,6 @@ from plait.parallel.parameter_server import ParameterServer
 from plait.plans.holdings import Piece
 from plait.plans.plan import Plan
 from plait.plans.prediction import Traffic
-from plait.plans.serving import servers
 from plait.sharding.boxes import shares
 from plait.sharding.mesh_shape import MeshShape
 from plait.specs.model import ModelSpec
@@ -44,7 +43,7 @@ def mesh_of(ranks: int) -> Mesh:
 
 def pieces_of(shapes: dict[str, torch.Size], plan: Plan) -> Pieces:
     """Rows shared out over the servers of a plan."""
-    parts = [float(rank in servers(plan)) for rank in range(plan.data)]
+    parts = [float(rank in plan.keepers) for rank in range(plan.data)]
     return {
         name: [Piece(name=name, dim=0, start=start, stop=stop) for start, stop in shares(shape[0], tuple(parts))]
         for name, shape in shapes.items()

@@ -56,7 +56,7 @@ def save_weights(
             (directory / folder).mkdir(parents=True, exist_ok=True)
             write_boxes(directory / folder / f"rank-{rank}.safetensors", boxes)
     barrier()
-    if rank == 0:
+    if rank == plan.mesh.rank_at(pipeline=0, data=plan.keepers.start, tensor=0):  # 0, unless it keeps nothing
         dtype = cast(DtypeName, str(next(iter(weights.values())).dtype).removeprefix("torch."))
         manifest = plan_manifest(layers, plan, step=step, dtype=dtype, folder=folder)
         with _in_words(directory):

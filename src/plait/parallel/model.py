@@ -22,13 +22,14 @@ from plait.errors import IllegalJob
 from plait.layers.layer import Layer
 from plait.models.sequences import Sequences
 from plait.parallel.compressed_gradients import CompressedGradients
-from plait.parallel.data_parallel import GradientBuffers, Gradients, piece_of
+from plait.parallel.data_parallel import GradientBuffers, Gradients, Pieces, piece_of
 from plait.parallel.gathered_weights import GatheredWeights
 from plait.parallel.gradients import clip, global_norm, perform_reductions
 from plait.parallel.local_sgd import Averaging, LocalGradients, own_targets
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
 from plait.parallel.sharded_gradients import ShardedGradients
+from plait.parallel.synchronous_server import PulledWeights, PushedGradients
 from plait.parallel.weight_gradients import WeightGradients
 from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
 from plait.plans.holdings import Held, owned_pieces, stage_layers, tied_stages
@@ -246,7 +247,10 @@ class ParallelModel:
         if level == 0:
             return WholeWeights(weights), GradientBuffers(weights, buckets, group, dtype)
         stage = stage_layers(self.layers, plan.stages)[self.mesh.coordinate("pipeline")]
-        pieces = {name: [kept_piece(one, plan, rank) for rank in range(plan.data)] for name, one in self.held.items()}
+        pieces = self._pieces()
+        if plan.served:
+            pushed = PushedGradients(weights, buckets, group, dtype, pieces, workers=plan.workers)
+            return PulledWeights(decoder, stage, weights, buckets, pieces, group), pushed
         sharded = GradientBuffers if level == 1 else ShardedGradients
         gradients = sharded(weights, buckets, group, dtype, pieces)
         if level < 3:
@@ -254,6 +258,10 @@ class ParallelModel:
         held = tuple(self.held.values())
         assert isinstance(gradients, ShardedGradients)
         return GatheredWeights(decoder, stage, held, weights, values, pieces, group, gradients.over), gradients
+
+    def _pieces(self) -> Pieces:
+        plan = self.plan
+        return {name: [kept_piece(one, plan, rank) for rank in range(plan.data)] for name, one in self.held.items()}
 
     def _microbatches(self, rows: Sequences) -> list[Sequences]:
         count = len(rows.samples)

@@ -20,9 +20,11 @@ from plait.planner.communication_volume import NUMBER_BYTES, Message, crossing_m
 from plait.planner.compute_cost import ComputeCost
 from plait.planner.operations import Move, operations_of
 from plait.planner.packing_cost import packing_operations
+from plait.planner.serving_volume import busiest, served_messages, transfer_seconds
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, StageCost, StepCost
 from plait.planner.weight_volume import When, weight_messages
+from plait.plans.compression import Message as Traveling
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, norm_axes
 from plait.plans.rows import busiest_data_rank, microbatches_of, rounds_of
@@ -93,7 +95,8 @@ class JobPrices:
     def step(self, plan: Plan) -> StepCost:
         """The parts of one step under a plan."""
         widest = plan.tensor_shares.index(max(plan.tensor_shares))  # the tensor rank that holds and sums most
-        ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=widest) for place in range(plan.pipeline)]
+        places = range(plan.pipeline)
+        ranks = [plan.mesh.rank_at(pipeline=place, data=busiest(plan), tensor=widest) for place in places]
         stages = [stage_of(self.model, self.training, plan, rank) for rank in ranks]
         size = stage_message_bytes(self.model, self.training, plan, tensor_rank=0)
         return StepCost(
@@ -102,9 +105,10 @@ class JobPrices:
             exchange=self._message("exchange", 2, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             tensor_sums=self._later_sums(plan, stages, "tensor"),
             pipeline_sums=self._later_sums(plan, stages, "pipeline"),
-            optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _first_of_data(plan, rank)),
+            optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _keeps_most(plan, rank)),
             renewal=self._norm(plan, "data")
-            + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages)),
+            + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages))
+            + max(self._passed(self._served(plan, stage), plan.data * plan.tensor) for stage in stages),
             last=self._last_part(plan),
         )
 
@@ -198,14 +202,15 @@ class JobPrices:
         if self._copies:
             seconds += self.compute.move_seconds(Move("copy", elements, elements, "forward"))
         _, memory = self.compute.crowding(self._at_work(plan))
-        return seconds * memory * self.crowd(plan.ranks)
+        updates = plan.workers if plan.asynchronous else 1  # in as long as a step of one worker takes
+        return updates * seconds * memory * self.crowd(plan.ranks)
 
     # ---- sums of gradients ---------------------------------------------------------------------------------------
 
     def _sums_over_data(self, plan: Plan, place: int, stage: Stage, backward: Sequence[float]) -> tuple[float, float]:
         """Seconds after the last backward, and seconds that it takes longer: buckets leave one after another, each when
         its last gradient is there."""
-        if plan.data == 1:
+        if plan.data == 1 or plan.asynchronous:
             return 0.0, 0.0
         at_once = plan.data * plan.tensor
         backward = [seconds * self.crowd(at_once) for seconds in backward]
@@ -231,6 +236,8 @@ class JobPrices:
         if bucket.packing is not None and bucket.packing.compressed:
             found = (self._message(_COLLECTIVES[m.kind], plan.data, m.bytes, at_once) for m in bucket.packing.messages)
             return sum(found)
+        if plan.served:
+            return self._passed(bucket.messages(self._reduced), at_once)
         half = 1.0 if bucket.kind == "all_reduce" else 0.5
         return half * self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once)
 
@@ -239,6 +246,12 @@ class JobPrices:
         at_once = plan.data * plan.tensor
         found = (one for one in weight_messages(stage, self.training, plan, place) if one.when == when)
         return sum(0.5 * self._message("all_reduce_in_place", plan.data, one.bytes, at_once) for one in found)
+
+    def _passed(self, messages: Sequence[Traveling], at_once: int) -> float:
+        """Sends and receives of one rank with servers: what travels, and is packed or added up, one after the other."""
+        elements = sum(one.bytes for one in messages) // self._reduced
+        copies = self.compute.move_seconds(Move("copy", elements, elements, "forward")) * self.crowd(at_once)
+        return copies + transfer_seconds(messages, lambda kind, size: self._message(kind, 2, size, at_once))
 
     def _between(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
         """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
@@ -253,6 +266,9 @@ class JobPrices:
         spent /= self.crowd(at_once)  # the simulation slows all of a stage's work down
         share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
         return max(share * spent, spent - work)
+
+    def _served(self, plan: Plan, stage: Stage) -> Sequence[Traveling]:
+        return tuple(served_messages(stage, self.training, plan, busiest(plan)))
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
         """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""
@@ -270,8 +286,8 @@ class JobPrices:
         return self._message("all_reduce", plan.mesh.size(axis), NUMBER_BYTES, plan.ranks) if clips else 0.0
 
 
-def _first_of_data(plan: Plan, rank: int) -> bool:
-    return plan.mesh.coordinate(rank, "data") == 0
+def _keeps_most(plan: Plan, rank: int) -> bool:
+    return plan.mesh.coordinate(rank, "data") == plan.keepers.start
 
 
 def _sum(phases: Sequence[Phase]) -> Phase:
