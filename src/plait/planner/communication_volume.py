@@ -80,7 +80,7 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
             counted[reduction.axis, message.kind, message.bytes] += times
     place = plan.mesh.coordinate(rank, "pipeline")
     counted.update(("data", "all_gather", message.bytes) for message in weight_messages(stage, training, plan, place))
-    served = served_messages(stage, training, plan, plan.mesh.coordinate(rank, "data"))
+    served = served_messages(stage, training, plan, plan.mesh.coordinate(rank, "data"), place)
     counted.update(("data", message.kind, message.bytes) for message in served)
     counted.update(_numbers(training, plan, place))
     rows = sorted(counted.items())

@@ -108,7 +108,7 @@ class JobPrices:
             optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _keeps_most(plan, rank)),
             renewal=self._norm(plan, "data")
             + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages))
-            + max(self._passed(self._served(plan, stage), plan.data * plan.tensor) for stage in stages),
+            + max(self._served(plan, place, stage) for place, stage in enumerate(stages)),
             last=self._last_part(plan),
         )
 
@@ -267,8 +267,10 @@ class JobPrices:
         share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
         return max(share * spent, spent - work)
 
-    def _served(self, plan: Plan, stage: Stage) -> Sequence[Traveling]:
-        return tuple(served_messages(stage, self.training, plan, busiest(plan)))
+    def _served(self, plan: Plan, place: int, stage: Stage) -> float:
+        """Seconds of what travels under a parameter server beside sums of gradients."""
+        messages = tuple(served_messages(stage, self.training, plan, busiest(plan), place))
+        return self._passed(messages, plan.data * plan.tensor)
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
         """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""

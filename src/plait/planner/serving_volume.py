@@ -25,15 +25,15 @@ __all__ = ["busiest", "served_messages", "standing_bytes", "transfer_seconds"]
 Seconds = Callable[[LinkKind, int], float]  # of one message between two ranks
 
 
-def served_messages(stage: Stage, training: TrainingSpec, plan: Plan, data_rank: int) -> Iterator[Message]:
-    """What a data rank sends and receives along the data axis beside the sums of gradients: once a step, or for one
-    portion of it."""
+def served_messages(stage: Stage, training: TrainingSpec, plan: Plan, data_rank: int, place: int) -> Iterator[Message]:
+    """What a data rank of pipeline stage `place` sends and receives along the data axis beside the sums of gradients:
+    once a step, or for one portion of it."""
     if not plan.served:
         return
     reduced, weight = _itemsizes(training)
     if plan.asynchronous:
         counts = served_elements(stage.held, plan)
-        yield from portion_messages(counts, plan, data_rank, gradient_bytes=reduced, weight_bytes=weight)
+        yield from portion_messages(counts, plan, data_rank, stage=place, gradient_bytes=reduced, weight_bytes=weight)
         return
     for bucket in gradient_buckets(stage.held, plan, reduced):
         yield from pulled(bucket, plan, data_rank, weight)

@@ -55,14 +55,14 @@ def pulled(held: Sequence[Held], plan: Plan, data_rank: int, itemsize: int) -> t
 
 
 def portion_messages(
-    counts: Sequence[int], plan: Plan, data_rank: int, *, gradient_bytes: int, weight_bytes: int
+    counts: Sequence[int], plan: Plan, data_rank: int, *, stage: int = 0, gradient_bytes: int, weight_bytes: int
 ) -> Iterator[Message]:
     """What a worker sends and receives for one portion of a step, where updates come one by one; `counts`: as
     `served_elements` has them of all its weights. What it serves the others is counted by them. `gradient_bytes`,
     `weight_bytes`: of one element."""
     if data_rank >= plan.workers:
         return
-    if plan.keepers.start != data_rank:  # who gives portions out
+    if stage == 0 and plan.keepers.start != data_rank:  # who gives portions out; the first stage asks for all
         yield Message("send", HEADER_BYTES)
         yield Message("receive", TICKET_BYTES)
     for rank, count in enumerate(counts):
