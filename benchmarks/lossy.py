@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -24,10 +24,12 @@ from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.models.sequences import Sequences
 from plait.parallel.apply import parallelize
+from plait.parallel.model import ParallelModel
 from plait.plans.plan import Plan
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.training.optimizer import Optimizer
+from plait.training.portions import given_out
 from plait.training.step import train_step
 
 __all__ = ["PLANS", "held_out_loss", "main"]
@@ -40,6 +42,8 @@ PLANS = {
     "topk:0.01": replace(DENSE, compression="topk:0.01"),
     "local-sgd, H = 8": replace(DENSE, synchronisation="local-sgd", local_steps=8),
     "diloco, H = 8": replace(DENSE, synchronisation="diloco", local_steps=8),
+    "server, staleness 2": replace(DENSE, synchronisation="parameter-server", staleness=2),
+    "server, unbounded": replace(DENSE, synchronisation="parameter-server", staleness=-1),
     "diloco, H = 8, int8": replace(DENSE, synchronisation="diloco", local_steps=8, compression="int8"),
 }
 _MODEL = ModelSpec(layers=2, hidden=64, heads=4, kv_heads=4, ffn=256, vocab=256, max_positions=64)
@@ -55,18 +59,30 @@ def held_out_loss(plan: Plan, steps: int, seed: int) -> float:
         decoder = Decoder(_MODEL, seed=seed)
     model = parallelize(decoder, plan, build_mesh(plan.mesh))
     decays = {weight.name: weight.decays for layer in describe_gpt(_MODEL) for weight in layer.weights}
-    optimizer = Optimizer(model.shards, model.gradients, decays, training)
+    optimizer = Optimizer(model.shards, model.applied, decays, training)
     learned, held_out = _texts()
     share = training.global_batch // plan.data
-    mine = (model.mesh.coordinate("data") * share, (model.mesh.coordinate("data") + 1) * share)
-    for step in range(steps):
+    place = model.mesh.coordinate("data")
+    mine = (place * share, (place + 1) * share)
+    for step, part in _portions(model, optimizer, steps) if model.server else ((step, place) for step in range(steps)):
         rows = _rows(learned, training, torch.Generator().manual_seed(1000 * seed + step), step)
-        train_step(model, optimizer, rows.rows(*mine), training.global_batch * training.sequence_length, training)
+        rows = rows.rows(part * share, (part + 1) * share)
+        train_step(model, optimizer, rows, training.global_batch * training.sequence_length, training)
     total, asked = 0.0, 16
     for number in range(asked):
         rows = _rows(held_out, training, torch.Generator().manual_seed(number), number)
         total += model.evaluate(rows.rows(*mine)) or 0.0
     return total / (asked * training.global_batch * training.sequence_length)
+
+
+def _portions(model: ParallelModel, optimizer: Optimizer, steps: int) -> Iterator[tuple[int, int]]:
+    """The steps, and the parts of them, that a server gives this rank."""
+    server = model.server
+    assert server is not None
+    server.start(optimizer)
+    for portion, _ in given_out(server, steps * server.workers):
+        yield divmod(portion, server.workers)
+    server.close()
 
 
 def _texts() -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,8 +22,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from plait.collectives.background import wait_and_drive
-from plait.collectives.beside import beside
+from plait.collectives.beside import Vigil, beside
 from plait.collectives.functional import all_reduce
 from plait.collectives.packed import packed, put_back
 from plait.collectives.peers import Peers
@@ -67,7 +66,7 @@ class ParameterServer:
         first = next(iter(self._weights.values()))
         counts = [sum(piece.numel() for piece in self._of(self._weights, place)) for place in range(group.size)]
         self._servers = [place for place, count in enumerate(counts) if count]
-        over = beside(mesh, _AXIS)
+        over, self._vigil = beside(mesh, _AXIS), Vigil(group)
         self._requests = Peers(over, tag=_REQUESTS) if over is not None else None
         self._answers = Peers(over, tag=_ANSWERS) if over is not None else None
         mine = {name: piece_of(self._weights, pieces[name][group.index]) for name in weights}
@@ -79,10 +78,11 @@ class ParameterServer:
             ranks=group.ranks,
             workers=workers,
             patience=limit,
+            look=self._vigil.look,
         )
         self._landing = {place: first.new_empty(counts[place]) for place in self._servers}
         self._portion: int | None = None
-        self._leaving: list[tuple[Work, Tensor]] = []
+        self._leaving: list[tuple[Work, int, Tensor]] = []  # with the place that it goes to
         self._service: Service | None = None
         self._patience = limit
 
@@ -217,15 +217,15 @@ class ParameterServer:
     def _send(self, tensor: Tensor, place: int) -> None:
         assert self._requests is not None, "there is nobody to ask"
         note(_AXIS, "send", tensor.nbytes)
-        self._leaving.append((self._requests.send(tensor, place), tensor))
+        self._leaving.append((self._requests.send(tensor, place), place, tensor))
 
     def _receive(self, tensor: Tensor, place: int) -> None:
         assert self._answers is not None, "there is nobody to answer"
         note(_AXIS, "receive", tensor.nbytes)
-        wait_and_drive(self._answers.receive(tensor, place))
+        self._vigil.wait(self._answers.receive(tensor, place), place)
 
     def _leave(self) -> None:
         """Wait until all that is being sent has left."""
         leaving, self._leaving = self._leaving, []
-        for work, _ in leaving:
-            wait_and_drive(work)
+        for work, place, _ in leaving:
+            self._vigil.wait(work, place)
