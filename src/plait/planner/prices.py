@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
@@ -237,7 +238,7 @@ class JobPrices:
             found = (self._message(_COLLECTIVES[m.kind], plan.data, m.bytes, at_once) for m in bucket.packing.messages)
             return sum(found)
         if plan.served:
-            return self._passed(bucket.messages(self._reduced), at_once)
+            return self._passed(bucket.messages(self._reduced), at_once, exchanged=True)
         half = 1.0 if bucket.kind == "all_reduce" else 0.5
         return half * self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once)
 
@@ -247,11 +248,15 @@ class JobPrices:
         found = (one for one in weight_messages(stage, self.training, plan, place) if one.when == when)
         return sum(0.5 * self._message("all_reduce_in_place", plan.data, one.bytes, at_once) for one in found)
 
-    def _passed(self, messages: Sequence[Traveling], at_once: int) -> float:
+    def _passed(self, messages: Sequence[Traveling], at_once: int, *, exchanged: bool) -> float:
         """Sends and receives of one rank with servers: what travels, and is packed or added up, one after the other."""
         elements = sum(one.bytes for one in messages) // self._reduced
         copies = self.compute.move_seconds(Move("copy", elements, elements, "forward")) * self.crowd(at_once)
-        return copies + transfer_seconds(messages, lambda kind, size: self._message(kind, 2, size, at_once))
+        seconds = partial(self._between_two, at_once)
+        return copies + transfer_seconds(messages, seconds, exchanged=exchanged)
+
+    def _between_two(self, at_once: int, kind: LinkKind, size: int) -> float:
+        return self._message(kind, 2, size, at_once)
 
     def _between(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
         """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
@@ -270,7 +275,7 @@ class JobPrices:
     def _served(self, plan: Plan, place: int, stage: Stage) -> float:
         """Seconds of what travels under a parameter server beside sums of gradients."""
         messages = tuple(served_messages(stage, self.training, plan, busiest(plan), place))
-        return self._passed(messages, plan.data * plan.tensor)
+        return self._passed(messages, plan.data * plan.tensor, exchanged=not plan.asynchronous)
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
         """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""

@@ -3,13 +3,12 @@
     staleness 0    of each bucket every server's new weights to all, after the update
     else           for each portion: a ticket, weights pulled before it, gradients pushed after it
 
-Two ranks that have something for each other exchange it; what a rank has with others goes one after another, so that
+In a synchronous step two ranks that have something for each other exchange it; all else goes one after another, so that
 the rank with the most of it is what all wait for. It knows a stage and the seconds of a message, no machine.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from plait.planner.stage import Stage
@@ -22,7 +21,9 @@ from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
 __all__ = ["busiest", "served_messages", "standing_bytes", "transfer_seconds"]
 
-Seconds = Callable[[LinkKind, int], float]  # of one message between two ranks
+_WAYS = ("send", "receive")
+
+_Seconds = Callable[[LinkKind, int], float]  # of one message between two ranks
 
 
 def served_messages(stage: Stage, training: TrainingSpec, plan: Plan, data_rank: int, place: int) -> Iterator[Message]:
@@ -47,15 +48,15 @@ def busiest(plan: Plan) -> int:
     return plan.keepers.start if plan.workers >= len(plan.keepers) else 0
 
 
-def transfer_seconds(messages: Sequence[Message], seconds: Seconds) -> float:
-    """Seconds in which a data rank sends and receives these, as far as it can in pairs: equal ones of both directions
-    at once, the rest one after another."""
-    sent, came = (Counter(one.bytes for one in messages if one.kind == kind) for kind in ("send", "receive"))
-    ways = [sorted(way.elements(), reverse=True) for way in (sent, came)]
-    shorter, longer = sorted(ways, key=len)
-    pairs = zip(shorter, longer, strict=False)
-    both = sum(seconds("exchange", min(pair)) + seconds("send", max(pair) - min(pair)) for pair in pairs)
-    return both + sum(seconds("send", size) for size in longer[len(shorter) :])
+def transfer_seconds(messages: Sequence[Message], seconds: _Seconds, *, exchanged: bool) -> float:
+    """Seconds in which a data rank sends and receives these, one after another; `exchanged`: as far as it can in pairs
+    of both directions at once."""
+    if not exchanged:
+        return sum(seconds("send", one.bytes) for one in messages)
+    sent, came = (sorted((one.bytes for one in messages if one.kind == kind), reverse=True) for kind in _WAYS)
+    both = sum(seconds("exchange", max(pair)) for pair in zip(sent, came, strict=False))
+    pairs = min(len(sent), len(came))
+    return both + sum(seconds("send", size) for size in (*sent[pairs:], *came[pairs:]))
 
 
 def standing_bytes(stage: Stage, training: TrainingSpec, plan: Plan, data_rank: int) -> int:

@@ -25,6 +25,7 @@ class StepsOfPortions:
 
     def __init__(self) -> None:
         self._told = 0  # the last step that has been
+        self._awaits = False  # its validation
         self._portions: dict[int, list[_Event]] = {}
         self._validations: dict[int, _Event] = {}
 
@@ -43,11 +44,13 @@ class StepsOfPortions:
     def _due(self) -> Iterator[_Event]:
         while True:
             if self._told in self._validations:
+                self._awaits = False
                 yield self._validations.pop(self._told)
             portions = self._portions.get(self._told + 1, [])
-            if not portions or len(portions) < portions[0]["portions"]:
+            if self._awaits or not portions or len(portions) < portions[0]["portions"]:
                 return
             self._told += 1
+            self._awaits = portions[0]["validation_follows"]
             yield _step(self._portions.pop(self._told))
 
 
