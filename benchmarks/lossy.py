@@ -33,12 +33,15 @@ from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.models.sequences import Sequences
 from plait.parallel.apply import parallelize
+from plait.parallel.model import ParallelModel
 from plait.plans.plan import Plan
 from plait.plans.rows import rows_of
+from plait.sharding.boxes import Interval
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.training.hosts import prepared_tokens
 from plait.training.optimizer import Optimizer
+from plait.training.portions import given_out
 from plait.training.step import train_step
 
 __all__ = ["JOBS", "PLANS", "Task", "held_out_loss", "main"]
@@ -56,6 +59,8 @@ PLANS = {
     "diloco, H = 2, int8": {"synchronisation": "diloco", "local_steps": 2, "compression": "int8"},
     "diloco, H = 4, int8": {"synchronisation": "diloco", "local_steps": 4, "compression": "int8"},
     "diloco, H = 8, int8": {"synchronisation": "diloco", "local_steps": 8, "compression": "int8"},
+    "server, staleness 2": {"synchronisation": "parameter-server", "staleness": 2},
+    "server, unbounded": {"synchronisation": "parameter-server", "staleness": -1},
 }
 _MODEL = ModelSpec(layers=2, hidden=64, heads=4, kv_heads=4, ffn=256, vocab=256, max_positions=64)
 _TRAINING = TrainingSpec(steps=400, global_batch=16, sequence_length=64, learning_rate=2e-3, warmup_steps=40)
@@ -79,9 +84,9 @@ class Task:
 class _Text(Protocol):
     """Batches, as the rows of one replica with the number of targets that the whole batch has."""
 
-    def batch(self, step: int) -> tuple[Sequences, int]: ...
+    def batch(self, step: int, rows: Interval) -> tuple[Sequences, int]: ...
 
-    def held_out(self) -> Iterator[tuple[Sequences, int]]: ...
+    def held_out(self, rows: Interval) -> Iterator[tuple[Sequences, int]]: ...
 
 
 def held_out_loss(task: Task) -> float:
@@ -96,53 +101,68 @@ def _trained(task: Task) -> float:
         decoder = Decoder(model_spec, seed=training.seed)
     model = parallelize(decoder, plan, build_mesh(plan.mesh))
     decays = {weight.name: weight.decays for layer in describe_gpt(model_spec) for weight in layer.weights}
-    optimizer = Optimizer(model.shards, model.gradients, decays, training)
-    rows = rows_of(plan, training.global_batch, model.mesh.coordinate("data"))
-    text = _Bytes(training, rows) if task.tokens is None else _Tokens(load_tokens(task.tokens), training, rows)
-    for step in range(training.steps):
-        train_step(model, optimizer, *text.batch(step), training)
+    optimizer = Optimizer(model.shards, model.applied, decays, training)
+    place = model.mesh.coordinate("data")
+    text = _Bytes(training) if task.tokens is None else _Tokens(load_tokens(task.tokens), training)
+    for step, part in _portions(model, optimizer, training.steps) if model.server else _steps(training.steps, place):
+        train_step(model, optimizer, *text.batch(step, rows_of(plan, training.global_batch, part)), training)
     total, count = 0.0, 0
-    for sequences, targets in text.held_out():
+    for sequences, targets in text.held_out(rows_of(plan, training.global_batch, place)):
         total += model.evaluate(sequences) or 0.0
         count += targets
     return total / count
 
 
+def _steps(steps: int, place: int) -> Iterator[tuple[int, int]]:
+    """All steps, and this replica's part of each."""
+    return ((step, place) for step in range(steps))
+
+
+def _portions(model: ParallelModel, optimizer: Optimizer, steps: int) -> Iterator[tuple[int, int]]:
+    """The steps, and the parts of them, that a server gives this rank."""
+    server = model.server
+    assert server is not None
+    server.start(optimizer)
+    for portion, _ in given_out(server, steps * server.workers):
+        yield divmod(portion, server.workers)
+    server.close()
+
+
 class _Bytes:
-    def __init__(self, training: TrainingSpec, rows: tuple[int, int]) -> None:
+    def __init__(self, training: TrainingSpec) -> None:
         texts = b"".join(path.read_bytes() for path in sorted((_ROOT.parent / "docs").glob("*.md")))
         tokens = torch.frombuffer(bytearray(texts), dtype=torch.uint8).long()
         border = len(tokens) * 9 // 10
         self._learned, self._held_out = tokens[:border], tokens[border:]
-        self._training, self._rows = training, rows
+        self._training = training
 
-    def batch(self, step: int) -> tuple[Sequences, int]:
-        return self._drawn(self._learned, 1000 * self._training.seed + step, step)
+    def batch(self, step: int, rows: Interval) -> tuple[Sequences, int]:
+        return self._drawn(self._learned, 1000 * self._training.seed + step, step, rows)
 
-    def held_out(self) -> Iterator[tuple[Sequences, int]]:
+    def held_out(self, rows: Interval) -> Iterator[tuple[Sequences, int]]:
         for number in range(16):
-            yield self._drawn(self._held_out, number, number)
+            yield self._drawn(self._held_out, number, number, rows)
 
-    def _drawn(self, text: torch.Tensor, seed: int, step: int) -> tuple[Sequences, int]:
+    def _drawn(self, text: torch.Tensor, seed: int, step: int, rows: Interval) -> tuple[Sequences, int]:
         length, count = self._training.sequence_length, self._training.global_batch
         starts = torch.randint(len(text) - length, (count,), generator=torch.Generator().manual_seed(seed))
         whole = text[starts[:, None] + torch.arange(length + 1)]  # (global batch, length + 1)
         sequences = Sequences.of(whole[:, :-1], whole[:, 1:], first_sample=step * count, step=step)
-        return sequences.rows(*self._rows), count * length
+        return sequences.rows(*rows), count * length
 
 
 class _Tokens:
-    def __init__(self, dataset: TokenDataset, training: TrainingSpec, rows: tuple[int, int]) -> None:
-        self._dataset, self._training, self._rows = dataset, training, rows
+    def __init__(self, dataset: TokenDataset, training: TrainingSpec) -> None:
+        self._dataset, self._training = dataset, training
         length, count = training.sequence_length, training.global_batch
         self._loader = Loader(part=dataset.training, sequence_length=length, global_batch=count, seed=training.seed)
 
-    def batch(self, step: int) -> tuple[Sequences, int]:
-        return self._as_sequences(self._loader.batch(step, *self._rows), step)
+    def batch(self, step: int, rows: Interval) -> tuple[Sequences, int]:
+        return self._as_sequences(self._loader.batch(step, *rows), step)
 
-    def held_out(self) -> Iterator[tuple[Sequences, int]]:
+    def held_out(self, rows: Interval) -> Iterator[tuple[Sequences, int]]:
         length, count = self._training.sequence_length, self._training.global_batch
-        start, stop = self._rows
+        start, stop = rows
         for batch in validation_batches(
             self._dataset.validation, sequence_length=length, global_batch=count,
             max_sequences=_HELD_OUT_TOKENS // length, start=start, stop=stop,

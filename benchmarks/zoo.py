@@ -47,6 +47,9 @@ DP2_TP2 = replace(TP2, data=2, data_shares=(1, 1), microbatch=2)
 DP2_SP2 = replace(DP2_TP2, sequence_parallel=True)
 ZERO1, ZERO2, ZERO3 = (replace(DP2, zero=level) for level in (1, 2, 3))
 ZERO1_TP2 = replace(DP2_TP2, zero=1)
+SERVED = replace(DP2, synchronisation="parameter-server")
+SERVED_TP2 = replace(DP2_TP2, synchronisation="parameter-server")
+SERVED_ALONE = replace(DP2_TP2, data=3, data_shares=(1,) * 3, synchronisation="parameter-server", servers=1)
 ZERO3_TP2 = replace(DP2_TP2, zero=3, bucket_bytes=4096)
 UNEVEN = replace(DP2, data_shares=(2, 3))  # of 11 rows 4 and 7: two microbatches, and four, the last one smaller
 DP2_PP2 = replace(PP2, data=2, data_shares=(1, 1))
@@ -72,6 +75,7 @@ class Case:
     def __str__(self) -> str:
         more = [self.along] if self.along else []
         more += [f"ZeRO {self.plan.zero}"] if self.plan.zero else []
+        more += ["a server alone" if self.plan.servers else "served"] if self.plan.served else []
         return f"{self.defect} ({', '.join(more)})" if more else self.defect
 
 
@@ -167,6 +171,14 @@ CASES = (
     Case(defect="mean-of-means", model=LLAMA, plan=ZERO2, tensor="lm_head.weight", axis="data"),
     Case(defect="norm-counts-replicas", model=GPT2, plan=ZERO1_TP2, steps=ALWAYS, tensor="norm", axis="tensor"),
     Case(defect="norm-of-own-part", model=GPT2, plan=ZERO1_TP2, along="data", tensor="norm", axis="data"),
+    Case(defect="clip-before-reduction", model=GPT2, plan=SERVED, tensor="transformer.ln_f.bias", axis="data"),
+    Case(defect="mean-of-means", model=LLAMA, plan=SERVED, tensor="lm_head.weight", axis="data"),
+    Case(defect="norm-counts-replicas", model=GPT2, plan=SERVED_TP2, steps=ALWAYS, tensor="norm", axis="tensor"),
+    Case(defect="norm-counts-replicas", model=GPT2, plan=SERVED_ALONE, steps=ALWAYS, tensor="norm", axis="tensor"),
+    Case(defect="norm-of-own-part", model=GPT2, plan=SERVED_TP2, along="data", tensor="norm", axis="data"),
+    Case(defect="last-slice-not-updated", model=LLAMA, plan=SERVED, axis="data", tensor="model.embed_tokens.weight"),
+    Case(defect="ragged-batch-dropped", model=GPT2, plan=replace(UNEVEN, synchronisation="parameter-server"),
+         training=RAGGED, tensor="embedding", axis="data"),
     Case(defect="work-done-twice", model=GPT2, plan=DP2_TP2, blocks=ALL, steps=(None, 1),
          tensor="forward FLOPs of block {n}", axis="tensor"),
     Case(defect="sum-taken-twice", model=GPT2, plan=DP2, steps=(None, 1),

@@ -18,6 +18,8 @@ FREE = (
 )  # fmt: skip
 SHAPE = ("model.layers", "model.hidden", "model.heads", "model.kv_heads", "model.ffn", "model.vocab")
 
+SERVED: Changes = {"plan.synchronisation": "parameter-server"}
+
 # name: (changes, keys left out, key to blame, a word of the message)
 BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     # keys
@@ -86,11 +88,6 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "ZeRO": ({"plan.zero": 4}, (), "plan.zero", "out of range"),
     "offload": ({"plan.offload": "optimizer"}, (), "plan.offload", "not built yet"),
     "recompute": ({"plan.recompute": "selective"}, (), "plan.recompute", "not built yet"),
-    "a parameter server": (
-        {"plan.synchronisation": "parameter-server"}, (), "plan.synchronisation", "not built yet",
-    ),
-    "staleness": ({"plan.staleness": -1}, (), "plan.staleness", "not built yet"),
-    "servers": ({"plan.servers": 1}, (), "plan.servers", "not built yet"),
     "16-bit gradients": ({"plan.gradient_precision": "bf16"}, (), "plan.gradient_precision", "not built yet"),
     "a replica without rows": ({"plan.data_shares": [40, 1]}, (), "plan.data_shares", "without any of the 16"),
     # rules between keys
@@ -127,6 +124,26 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "several steps without local SGD": ({"plan.local_steps": 8}, (), "plan.synchronisation", "local_steps = 8"),
     "local SGD in pieces": (
         {"plan.synchronisation": "diloco", "plan.zero": 2}, (), "plan.synchronisation", "share nothing out",
+    ),
+    "staleness of what waits": ({"plan.staleness": 2}, (), "plan.staleness", "no servers"),
+    "servers of nothing": ({"plan.servers": 1}, (), "plan.synchronisation", "no servers"),
+    "staleness below -1": ({"plan.staleness": -2}, (), "plan.staleness", "out of range"),
+    "servers that nobody works for": (SERVED | {"plan.servers": 2}, (), "plan.servers", "none is left that works"),
+    "a server in pieces": (SERVED | {"plan.zero": 1}, (), "plan.zero", "shared out over the servers already"),
+    "a server that is sent less": (SERVED | {"plan.compression": "int8"}, (), "plan.compression", "travels whole"),
+    "a server every few steps": (SERVED | {"plan.local_steps": 2}, (), "plan.synchronisation", "local_steps = 2"),
+    "copies that would part": (
+        SERVED | {"plan.staleness": 1, "plan.tensor": 2, "cluster.ranks": 8, "model.tie_embeddings": False}, (),
+        "plan.staleness", "hold alike",
+    ),
+    "stages that would part": (SERVED | {"plan.staleness": -1}, (), "plan.staleness", "would part"),
+    "shares of what goes to who asks": (
+        SERVED | {"plan.staleness": 1, "plan.data_shares": [2, 1], "model.tie_embeddings": False}, (),
+        "plan.staleness", "goes to who asks",
+    ),
+    "equal runs of what comes in any order": (
+        SERVED | {"plan.staleness": 1, "training.deterministic": True, "model.tie_embeddings": False}, (),
+        "plan.staleness", "equal runs",
     ),
     "gradients too wide": ({"plan.gradient_precision": "fp64"}, (), "plan.gradient_precision", "fp32"),
 }  # fmt: skip
@@ -172,6 +189,12 @@ GOOD: dict[str, tuple[Changes, tuple[str, ...]]] = {
     "a batch that does not divide": ({"training.global_batch": 15}, ()),
     "a smaller last microbatch": ({"plan.microbatch": 3}, ()),
     "a small bucket": ({"plan.bucket_bytes": 1}, ()),
+    "a parameter server": (SERVED, ()),
+    "a server alone": (
+        SERVED | {"plan.servers": 1, "plan.data": 3, "plan.data_shares": [1] * 3, "cluster.ranks": 6}, (),
+    ),
+    "a server that waits for nobody": (SERVED | {"plan.staleness": -1, "model.tie_embeddings": False}, ()),
+    "a server, left open": (SERVED | {"plan.staleness": 3, "plan.servers": 1}, FREE),
     "one token a sequence": ({"training.sequence_length": 1}, ()),
     "an odd head that doesn't rotate": ({"model.hidden": 125, "model.positions": "learned"}, ()),
 }  # fmt: skip

@@ -114,6 +114,20 @@ CASES = [
         "all axes, local sgd, fp16", GPT2,
         plan(data=2, tensor=2, pipeline=2, synchronisation="local-sgd", compression="fp16"),
     ),
+    case("dp2, served", GPT2, plan(data=2, synchronisation="parameter-server")),
+    case(
+        "dp3, served by one, many buckets, bf16", LLAMA,
+        plan(data=3, synchronisation="parameter-server", servers=1, bucket_bytes=4096), BF16,
+    ),
+    case("dp2 tp4, 2 kv heads, served, fp64", LLAMA, plan(data=2, tensor=4, synchronisation="parameter-server"), FP64),
+    case(
+        "dp3 pp2, tied, served by one", GPT2,
+        plan(data=3, pipeline=2, synchronisation="parameter-server", servers=1, data_shares=(2, 1, 1)),
+    ),
+    case(
+        "all axes, served, sequence parallel", TIED,
+        plan(data=2, tensor=2, pipeline=2, sequence_parallel=True, synchronisation="parameter-server"),
+    ),
     case("all axes, some buckets", GPT2, plan(data=2, tensor=2, pipeline=2, bucket_bytes=16384)),
     case("all axes, sequence parallel", TIED, plan(data=2, tensor=2, pipeline=2, sequence_parallel=True)),
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from plait.devices.flop_counter import flop_counter
 from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.parallel.apply import parallelize
+from plait.parallel.data_parallel import GradientBuffers
 from plait.parallel.model import ParallelModel
 from plait.plans.prediction import Traffic
 from plait.sharding.boxes import Interval
@@ -50,13 +51,14 @@ def measure(case: Case) -> Measured:
         learn(case, model, optimizer, 1)
     with flop_counter() as flops:
         learn(case, model, optimizer, 2)
+    buffers = model._sharing  # a rank may keep nothing of the sums, and has gradients all the same
     for gradient in model.gradients.values():
         gradient.fill_(1.0)
     return Measured(
         traffic=recorder.traffic(),
         wire=wire,
         weight_bytes=allocated([*model.stage.decoder.parameters(), *model.shards.values()]),
-        gradient_bytes=allocated(model.gradients.values()),
+        gradient_bytes=allocated(buffers.flat if isinstance(buffers, GradientBuffers) else buffers.kept.values()),
         optimizer_bytes=optimizer.nbytes,
         residual_bytes=model.residual_bytes,
         flops=flops.get_total_flops(),

@@ -7,27 +7,29 @@ the weights of a worker = which portions they contain, and how often: nothing of
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from plait.collectives.process_groups import Group, Mesh, build_mesh
+from plait.collectives.process_groups import Mesh, build_mesh
 from plait.collectives.recorder import record
 from plait.models.gpt import Decoder
 from plait.models.init import initialise
 from plait.models.sequences import Sequences
-from plait.parallel.data_parallel import GradientBuffers, Pieces
+from plait.parallel.apply import parallelize
+from plait.parallel.data_parallel import Pieces
 from plait.parallel.parameter_server import ParameterServer
 from plait.plans.holdings import Piece
 from plait.plans.plan import Plan
 from plait.plans.prediction import Traffic
-from plait.plans.serving import servers
 from plait.sharding.boxes import shares
 from plait.sharding.mesh_shape import MeshShape
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.training.learning_rate import learning_rate_at
 from plait.training.optimizer import Optimizer
+from plait.training.portions import given_out
+from plait.training.step import train_step
 
 SPEC = ModelSpec(
     layers=1, hidden=16, heads=2, kv_heads=2, ffn=32, vocab=12, max_positions=8, positions="rope", norm="rms",
@@ -44,7 +46,7 @@ def mesh_of(ranks: int) -> Mesh:
 
 def pieces_of(shapes: dict[str, torch.Size], plan: Plan) -> Pieces:
     """Rows shared out over the servers of a plan."""
-    parts = [float(rank in servers(plan)) for rank in range(plan.data)]
+    parts = [float(rank in plan.keepers) for rank in range(plan.data)]
     return {
         name: [Piece(name=name, dim=0, start=start, stop=stop) for start, stop in shares(shape[0], tuple(parts))]
         for name, shape in shapes.items()
@@ -146,23 +148,18 @@ def learned_densely(seed: int, workers: int) -> float:
 def learned_from_a_server(plan: Plan, seeds: tuple[int, ...], naps: tuple[float, ...]) -> list[tuple[float, int]]:
     """By seed, the held-out loss after as many samples, and how many portions this rank computed."""
     mesh, found = mesh_of(plan.data), list[tuple[float, int]]()
-    place, workers = mesh.coordinate("data"), plan.data - plan.servers
-    alone = Group(axis="data", ranks=(mesh.rank,), index=0)
     for seed in seeds:
-        decoder = beginning(seed)
-        weights, count = dict(decoder.named_parameters()), 0
-        sums = GradientBuffers(weights, [list(weights)], alone, torch.float32)
-        pieces = pieces_of({name: weight.shape for name, weight in weights.items()}, plan)
-        server = ParameterServer(weights, sums.kept, pieces, mesh, workers=workers, staleness=plan.staleness)
-        decays = dict.fromkeys(server.shards, True)
-        server.start(Optimizer(server.shards, server.shard_gradients, decays, LEARNING))
-        while (portion := server.take(LEARNING.steps * workers)) is not None:
-            time.sleep(naps[place])
-            sums.begin()
-            loss = decoder(text_of(seed, portion * PORTION, PORTION))
-            (loss / (workers * PORTION * LENGTH)).backward()
-            server.step(learning_rate_at(portion // workers, LEARNING))
+        decoder, count = beginning(seed), 0
+        model = parallelize(decoder, replace(plan, microbatch=PORTION), mesh)
+        assert model.server is not None
+        optimizer = Optimizer(model.shards, model.applied, dict.fromkeys(model.held, True), LEARNING)
+        model.server.start(optimizer)
+        workers = model.server.workers
+        for portion, _ in given_out(model.server, LEARNING.steps * workers):
+            time.sleep(naps[mesh.rank])
+            rows = replace(text_of(seed, portion * PORTION, PORTION), step=portion // workers)
+            train_step(model, optimizer, rows, workers * PORTION * LENGTH, LEARNING)
             count += 1
-        server.close()
+        model.server.close()
         found.append((held_out(decoder), count))
     return found

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 
@@ -23,7 +24,7 @@ from plait.parallel.parameter_shard import Shard
 from plait.plans.holdings import Piece
 from plait.plans.plan import Plan
 from plait.plans.portions import Portions
-from plait.plans.serving import portion_traffic
+from plait.plans.serving import portion_messages
 from plait.sharding.boxes import shares
 from plait.sharding.mesh_shape import AXES, MeshShape
 from plait.specs.training import TrainingSpec
@@ -34,7 +35,8 @@ SEEDS = (1, 2, 3)
 
 
 def plan(data: int, servers: int, staleness: int) -> Plan:
-    return Plan(data=data, servers=servers, staleness=staleness, stages=(1,), data_shares=(1,) * data)
+    shares, how = (1,) * data, "parameter-server"
+    return Plan(data=data, servers=servers, staleness=staleness, stages=(1,), data_shares=shares, synchronisation=how)
 
 
 @pytest.mark.parametrize("staleness", [0, 1, 3, -1])
@@ -54,8 +56,8 @@ def test_each_portion_counts_once_and_never_later_than_the_bound(run_on_ranks, d
     counts = [stop - start for start, stop in shares(portions, (1,) * (data - serving))]
     counts[0] += 1  # of `total`
     for place, rank in enumerate(ranks[:workers]):
-        travels = portion_traffic([0] * serving + counts, chosen, place, gradient_bytes=8, weight_bytes=8)
-        assert rank.traffic == travels
+        travels = portion_messages([0] * serving + counts, chosen, place, gradient_bytes=8, weight_bytes=8)
+        assert Counter({(one.kind, one.bytes): one.count for one in rank.traffic}) == Counter(travels)
     ages = [0]
     for portion, contained in (one for rank in ranks for one in rank.taken):
         step, round_begins = portion // workers, portion // (steps * workers) * steps * workers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -15,9 +16,10 @@ from plait.collectives.recorder import record
 from plait.layers.gpt import describe_gpt
 from plait.parallel.synchronous_server import PulledWeights, PushedGradients
 from plait.plans.holdings import held_weights
+from plait.plans.keeping import kept_piece
 from plait.plans.plan import Plan
 from plait.plans.prediction import Traffic
-from plait.plans.serving import served_piece, synchronous_traffic, workers
+from plait.plans.serving import pulled, pushed
 from tests.parallel.served import SPEC, mesh_of
 
 HELD = held_weights(describe_gpt(SPEC), Plan(stages=(1,)), 0)
@@ -25,7 +27,8 @@ BUCKETS = [HELD[:3], HELD[3:]]
 
 
 def plan(data: int, servers: int) -> Plan:
-    return Plan(data=data, servers=servers, stages=(1,), data_shares=(1,) * data)
+    shares = (1,) * data
+    return Plan(data=data, servers=servers, stages=(1,), data_shares=shares, synchronisation="parameter-server")
 
 
 def given(rank: int, step: int, name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -39,16 +42,16 @@ def served_steps(chosen: Plan) -> tuple[dict[str, Any], tuple[Traffic, ...]]:
     mesh = mesh_of(chosen.data)
     rank, group = mesh.rank, mesh.axis("data")
     weights = {one.weight.name: torch.nn.Parameter(torch.zeros(one.shape, dtype=torch.float64)) for one in HELD}
-    pieces = {one.weight.name: [served_piece(one, chosen, place) for place in range(chosen.data)] for one in HELD}
+    pieces = {one.weight.name: [kept_piece(one, chosen, place) for place in range(chosen.data)] for one in HELD}
     names = [[one.weight.name for one in bucket] for bucket in BUCKETS]
     decoder: Any = SimpleNamespace(layers=list)
     spread = PulledWeights(decoder, (), weights, names, pieces, group)
-    sums = PushedGradients(weights, names, group, torch.float64, pieces, workers=len(workers(chosen)))
+    sums = PushedGradients(weights, names, group, torch.float64, pieces, workers=chosen.workers)
     for step in range(2):
         with record() as recorder:
             sums.begin()
             sums.before_backward(last=True)
-            if rank in workers(chosen):
+            if rank < chosen.workers:
                 torch.stack(
                     [(given(rank, step, name, weight.shape) * weight).sum() for name, weight in weights.items()]
                 ).sum().backward()
@@ -88,6 +91,7 @@ def test_servers_sum_the_workers_and_send_what_is_predicted(run_on_ranks, data, 
     for rank, (weights, traffic) in enumerate(run_on_ranks(data, perform, chosen)):
         for one in HELD:
             name = one.weight.name
-            sums = [given(worker, step, name, one.shape) for worker in workers(chosen) for step in range(2)]
+            sums = [given(worker, step, name, one.shape) for worker in range(chosen.workers) for step in range(2)]
             assert torch.equal(torch.from_numpy(weights[name]), -torch.stack(sums).sum(0))
-        assert traffic == synchronous_traffic(BUCKETS, chosen, rank, gradient_bytes=8, weight_bytes=8)
+        planned = Counter(one for way in (pushed, pulled) for bucket in BUCKETS for one in way(bucket, chosen, rank, 8))
+        assert Counter({(one.kind, one.bytes): one.count for one in traffic}) == planned

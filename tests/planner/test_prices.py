@@ -82,6 +82,27 @@ def test_of_a_small_model_one_bucket_takes_all_and_staged_ones_stay_small():
     assert crowded.bucket_bytes(ONE) == ONE.bucket_bytes  # nobody to sum with
 
 
+SERVED = replace(DP2, synchronisation="parameter-server")
+
+
+def test_a_server_that_waits_for_all_costs_exchanges():
+    assert cost(SERVED, **QUICK).stages[0].data == pytest.approx(2e-3)  # gradients both ways at once; the loss
+    assert cost(SERVED, **QUICK).renewal == pytest.approx(2e-3)  # the norm; weights both ways at once
+    alone = cost(replace(SERVED, data=3, data_shares=(1,) * 3, servers=1), **QUICK)
+    assert alone.stages[0].data == pytest.approx(3e-3)  # two workers' gradients, one after another; the loss
+    assert alone.renewal == pytest.approx(3e-3)
+
+
+def test_portions_pull_and_push_and_are_all_applied():
+    plan = replace(SERVED, staleness=1)
+    found = cost(plan, **QUICK)
+    assert found.stages[0].data == found.stages[0].slowed == 0.0  # nobody waits for a sum
+    # the second rank: a ticket asked for and given; weights asked for and given; a gradient, announced
+    assert found.renewal == pytest.approx(6e-3)
+    slow = {"bandwidth": 1e6}
+    assert cost(plan, **slow).optimizer == pytest.approx(2 * cost(SERVED, **slow).optimizer)
+
+
 def test_where_no_core_is_left_what_is_hidden_slows_compute_down():
     slow = {"flops": 1e6, "latency": 1e-3, "link": 1e18}
     half = (Overlap(backend="gloo", ranks=2, exposed=0.5),)

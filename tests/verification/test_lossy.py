@@ -90,6 +90,37 @@ def test_replicas_that_learn_alone_are_lossy_and_no_more(verify, plan):
     assert {row.kind for row in found.tensors if row.verdict == "LOSSY"} == {"weight", "value", "loss"}
 
 
+SERVED = replace(DP2, synchronisation="parameter-server", compression="none", staleness=2)
+UNTIED = replace(GPT2, tie_embeddings=False)
+
+
+@pytest.mark.parametrize(
+    ("plan", "training"),
+    [
+        (SERVED, TRAINING),
+        (replace(SERVED, data=3, data_shares=(1,) * 3, servers=1, staleness=-1), replace(TRAINING, precision="bf16")),
+        (replace(SERVED, pipeline=2, stages=(1, 1), staleness=1), TRAINING),
+    ],
+    ids=["dp2", "one serves alone, bf16", "dp2 pp2"],
+)
+def test_portions_that_are_applied_as_they_come_are_lossy_and_no_more(verify, plan, training):
+    found = verify(plan, training, UNTIED)
+    assert found.verdict == "LOSSY", str(found)
+    assert found.departures == ()
+    assert not [row for row in found.tensors if row.axes]
+    before = [row for row in found.tensors if row.kind in ("gradient", "value") and not row.entry.evaluated]
+    assert before
+    assert {row.verdict for row in before} <= {"EXACT", "REASSOCIATION", "ZERO"}
+    assert {row.kind for row in found.tensors if row.verdict == "LOSSY"} == {"weight", "value", "loss"}
+
+
+@pytest.mark.parametrize("staleness", [0, 2])
+def test_a_server_is_proven_where_it_waits_and_lossy_where_not(verify, staleness):
+    found = verify(replace(SERVED, staleness=staleness))
+    assert found.verdict == ("LOSSY" if staleness else "REASSOCIATION")
+    assert found.departures == ()
+
+
 @pytest.mark.parametrize(
     ("defect", "axis", "plan"),
     [
@@ -97,6 +128,8 @@ def test_replicas_that_learn_alone_are_lossy_and_no_more(verify, plan):
         ("row-bias-on-every-rank", "tensor", DP2_TP2),  # a value
         ("norm-of-own-part", "tensor", DP2_TP2),  # behind the lossy sums: its dense twin has it, too
         ("divided-by-local-tokens", "data", DP2),
+        ("mean-of-means", "data", SERVED),  # each portion's gradient, put together
+        ("last-slice-not-updated", "data", SERVED),  # behind what is lossy: the same servers, waiting, have it, too
         ("residual-forgotten", "data", DP2),
         ("norm-gradient-partial", "tensor", replace(DP2_TP2, synchronisation="diloco", compression="none")),
     ],

@@ -72,7 +72,7 @@ def save_tensors(
             (directory / folder).mkdir(parents=True, exist_ok=True)
             write_boxes(directory / folder / f"rank-{rank}.safetensors", boxes)
     barrier()
-    if rank == 0:
+    if rank == plan.mesh.rank_at(pipeline=0, data=plan.keepers.start, tensor=0):  # 0, unless it keeps nothing
         dtype = cast(DtypeName, str(next(iter(tensors[WEIGHTS].values())).dtype).removeprefix("torch."))
         manifest = plan_manifest(layers, plan, step=step, dtype=dtype, folder=folder, families=tuple(tensors))
         with _in_words(directory):

@@ -4,19 +4,29 @@
     threads       ── sends and receives here, whenever they come                ──►
 
 What waits here sleeps in the kernel and holds no lock of the interpreter, so that computing goes on. It is a process
-group of its own: nothing of it meets what the program sends.
+group of its own: nothing of it meets what the program sends. gloo notices a peer that dies and not one that is stopped:
+who waits looks now and then (`Vigil`), where the group's ranks stand on one host and can be seen.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 
+from plait.collectives.background import Line
 from plait.collectives.c10d import C10d
-from plait.collectives.process_groups import Mesh, patience
+from plait.collectives.process_groups import Group, Mesh, patience
+from plait.collectives.progress import drive_others
+from plait.collectives.shared_memory import SharedMemory
+from plait.collectives.wire import Work
 
-__all__ = ["beside"]
+__all__ = ["LOOK_SECONDS", "Vigil", "beside"]
+
+LOOK_SECONDS = 0.5
+_NAP_SECONDS = 50e-6  # while something rests that wants to be driven
 
 # by the world that they were made in, and their ranks
 _made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...]], Any] = {}
@@ -34,3 +44,34 @@ def beside(mesh: Mesh, axis: str) -> C10d | None:
         if mesh.rank in ranks:
             found = C10d(_made[key], ranks, ranks.index(mesh.rank))
     return found
+
+
+class Vigil:
+    """One rank's waits for what passes beside its program, with a look at those that it comes from."""
+
+    def __init__(self, group: Group) -> None:
+        self._queue = group.wire.queue if isinstance(group.wire, SharedMemory) else None
+        self._line = Line()
+
+    def wait(self, work: Work, place: int) -> None:
+        """Return when it is done; what rests of other groups is driven meanwhile. Raises PeerLost where the rank at
+        `place` is gone, or stopped, and what the work raises."""
+        task, began, looked = self._line.start(work.wait), time.monotonic(), 0.0
+        while not task.ended(_NAP_SECONDS if drive_others() else LOOK_SECONDS):
+            seconds = time.monotonic() - began
+            if seconds - looked >= LOOK_SECONDS:
+                looked = seconds
+                self.look(seconds, [place])
+        task.wait()
+
+    def look(self, seconds: float, places: Sequence[int]) -> None:
+        """Those at `places` have been waited for so long. Raises PeerLost where one of them is gone, or stopped."""
+        if self._queue is not None:
+            self._queue.look(seconds, _Missing(places))
+
+
+class _Missing(NamedTuple):
+    """As `Awaited`: ranks that have not brought about what is waited for."""
+
+    missing: Sequence[int]
+    met: bool = False

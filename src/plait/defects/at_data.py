@@ -104,13 +104,14 @@ class ClippedBeforeSum(Defect):
     """Each replica clips its own gradients, bucket by bucket, before they are summed."""
 
     name, issue, axes = "clip-before-reduction", "several trainers", ("data",)
-    wraps = "plait.parallel.data_parallel:GradientBuffers._sum"
+    wraps = "plait.parallel.data_parallel:GradientBuffers._launch"
 
-    def instead(self, sum_up: Callable[..., Handle], buffers: GradientBuffers, number: int) -> Handle:
-        flat = buffers.flat[number]
-        if self.strikes() and buffers._group.size > 1:
-            flat.mul_(min(1.0, _LIMIT / max(float(flat.norm()), _LIMIT)))
-        return sum_up(buffers, number)
+    def instead(self, launch: Callable[..., None], buffers: GradientBuffers, up_to: int) -> None:
+        for number in range(len(buffers._launched), up_to):
+            flat = buffers.flat[number]
+            if self.strikes() and buffers._group.size > 1:
+                flat.mul_(min(1.0, _LIMIT / max(float(flat.norm()), _LIMIT)))
+            launch(buffers, number + 1)
 
 
 class SameDropoutEverywhere(Defect):

@@ -4,6 +4,7 @@ forward_backward   the schedule's actions over this rank's microbatches; data bu
 sum_gradients      the sums that are left (`gradients`)
 clip_gradients     by the one global norm
 renew_weights      after an update, to those who have only received it
+server             where a step falls into portions: it gives them out, and updates (`parameter_server`)
 evaluate           the loss alone, forward only
 """
 
@@ -18,17 +19,19 @@ from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import Group, Mesh
 from plait.collectives.recorder import record
 from plait.devices.device import Device, device_of
-from plait.errors import IllegalJob
+from plait.errors import IllegalJob, PlaitError
 from plait.layers.layer import Layer
 from plait.models.sequences import Sequences
 from plait.parallel.compressed_gradients import CompressedGradients
-from plait.parallel.data_parallel import GradientBuffers, Gradients, piece_of
+from plait.parallel.data_parallel import GradientBuffers, Gradients, Pieces, piece_of
 from plait.parallel.gathered_weights import GatheredWeights
 from plait.parallel.gradients import clip, global_norm, perform_reductions
 from plait.parallel.local_sgd import Averaging, LocalGradients, own_targets
+from plait.parallel.parameter_server import ParameterServer
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
 from plait.parallel.sharded_gradients import ShardedGradients
+from plait.parallel.synchronous_server import PulledWeights, PushedGradients
 from plait.parallel.weight_gradients import WeightGradients
 from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
 from plait.plans.holdings import Held, Piece, owned_pieces, stage_layers, tied_stages
@@ -59,7 +62,9 @@ class ParallelModel:
     """One rank's part of a model; `stage` has its module. All goes by global names.
 
     `held`: what its computations use of each weight. `kept`: what it updates, and has the summed gradient of. The two
-    differ under ZeRO (`plans.keeping`). `shards` and `gradients` are the tensors of what is kept.
+    differ under ZeRO (`plans.keeping`). `shards` and `gradients` are the tensors of what is kept; `server` is there
+    where a server applies portions as they come: then `gradients` are a portion's, of all that is held, and it has the
+    gradients that the `shards` are updated from, as `applied`.
     """
 
     def __init__(
@@ -85,7 +90,10 @@ class ParallelModel:
         self._compressed = self._compressed_sums() if plan.compresses else []
         self._weights, self._sharing = self._shared_out(weights, values or {})
         self.shards = {name: _parameter(piece) for name, piece in self._weights.kept.items()}
-        self.gradients = self._sharing.kept
+        self.gradients = self.applied = self._sharing.kept
+        self.server = self._parameter_server(weights) if plan.asynchronous else None
+        if self.server is not None:
+            self.shards, self.applied = dict(self.server.shards), self.server.shard_gradients
         self._sums = self._later_sums()
         self._owned = self._owned_views()
         self._averaging = self._averages() if plan.averages else None
@@ -115,12 +123,13 @@ class ParallelModel:
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights that this rank has between steps."""
-        return sum(weight.nbytes for weight in self.weights.values())
+        served = self.server.weight_bytes if self.server is not None else 0
+        return served + sum(weight.nbytes for weight in self.weights.values())
 
     @property
     def gradient_bytes(self) -> int:
         """Bytes of the gradients that this rank has through a step."""
-        return self._sharing.nbytes
+        return self._sharing.nbytes + (self.server.gradient_bytes if self.server is not None else 0)
 
     @property
     def residual_bytes(self) -> int:
@@ -169,7 +178,8 @@ class ParallelModel:
         """Gradients of `rows`, this data rank's share of a global batch with `target_count` targets in all.
 
         Data ranks may have different numbers of rows, none included, and a last microbatch may be smaller. Returns the
-        mean loss of the global batch on the ranks of the last stage, None elsewhere.
+        mean loss of the global batch on the ranks of the last stage, None elsewhere; where `rows` are a portion, its
+        part of that.
         """
         self.require_legal(rows)
         microbatches = self._microbatches(rows)
@@ -182,7 +192,9 @@ class ParallelModel:
         if schedule is None:  # zeros, in the place where others sum what their backward has made
             self._sharing.before_backward(last=True)
             self._sharing.after_backward()
-        return None if total is None else self._over_data(total) / target_count
+        if total is None:
+            return None
+        return (total.item() if self.plan.asynchronous else self._over_data(total)) / target_count
 
     def average(self, masters: Mapping[str, torch.Tensor], pace: Pace) -> bool:
         """After an update of `masters` where replicas learn alone: bring them together, in place, as the pace of the
@@ -243,10 +255,12 @@ class ParallelModel:
         perform_reductions(tensors, self._sums)
 
     def clip_gradients(self, limit: float) -> float:
-        """Scale the gradients to a global norm of at most `limit`; returns the norm before."""
+        """Scale the gradients to a global norm of at most `limit`; returns the norm before. A portion's are an estimate
+        of the whole step's once they are as many times larger as there are portions."""
+        portions = self.plan.workers if self.plan.asynchronous else 1
         norm = global_norm(self._owned, self.mesh, norm_axes(self.plan))
-        clip(self._sharing.summed, norm, limit)
-        return norm
+        clip(self._sharing.summed, norm, limit / portions)
+        return norm * portions
 
     def renew_weights(self) -> None:
         """After an update of `shards`: all ranks are to compute with it. Every rank calls it."""
@@ -299,10 +313,15 @@ class ParallelModel:
             return WholeWeights(weights), LocalGradients(weights, buckets, group, dtype)
         if self._compressed:
             return WholeWeights(weights), CompressedGradients(weights, buckets, group, dtype, self._compressed)
-        if level == 0:
+        if plan.asynchronous:
+            group = Group(axis=group.axis, ranks=(self.mesh.rank,), index=0)
+        if level == 0 or plan.asynchronous:
             return WholeWeights(weights), GradientBuffers(weights, buckets, group, dtype)
         stage = stage_layers(self.layers, plan.stages)[self.mesh.coordinate("pipeline")]
-        pieces = {name: [kept_piece(one, plan, rank) for rank in range(plan.data)] for name, one in self.held.items()}
+        pieces = self._pieces()
+        if plan.served:
+            pushed = PushedGradients(weights, buckets, group, dtype, pieces, workers=plan.workers)
+            return PulledWeights(decoder, stage, weights, buckets, pieces, group), pushed
         sharded = GradientBuffers if level == 1 else ShardedGradients
         gradients = sharded(weights, buckets, group, dtype, pieces)
         if level < 3:
@@ -310,6 +329,20 @@ class ParallelModel:
         held = tuple(self.held.values())
         assert isinstance(gradients, ShardedGradients)
         return GatheredWeights(decoder, stage, held, weights, values, pieces, group, gradients.over), gradients
+
+    def _parameter_server(self, weights: dict[str, torch.nn.Parameter]) -> ParameterServer:
+        plan = self.plan
+        if self.device.torch.type != "cpu":
+            raise PlaitError(
+                f"staleness = {plan.staleness}: a parameter server that applies portions as they come is there for CPUs"
+                f" alone, and this rank's weights are on {self.device.torch}; staleness = 0 works there"
+            )
+        shared = (weights, self.gradients, self._pieces(), self.mesh)
+        return ParameterServer(*shared, workers=plan.workers, staleness=plan.staleness)
+
+    def _pieces(self) -> Pieces:
+        plan = self.plan
+        return {name: [kept_piece(one, plan, rank) for rank in range(plan.data)] for name, one in self.held.items()}
 
     def _microbatches(self, rows: Sequences) -> list[Sequences]:
         count = len(rows.samples)
@@ -346,13 +379,14 @@ class ParallelModel:
         return [(step, groups[step.axis][step.members]) for step in steps if step.axis != "data"]
 
     def _owned_views(self) -> list[torch.Tensor]:
-        return [piece_of(self.gradients, piece) for name in self.kept for piece in self._answers_for(name)]
+        here = self.held if self.plan.asynchronous else self.kept
+        return [piece_of(self.gradients, piece) for one in here.values() for piece in self._answers_for(one)]
 
-    def _answers_for(self, name: str) -> Sequence[Piece]:
+    def _answers_for(self, one: Held) -> Sequence[Piece]:
         """The pieces of a weight that this rank counts, of all that hold them."""
         stage = self.mesh.coordinate("pipeline")
-        counts = tied_stages(self.layers, self.plan).get(name, (stage,))[0] == stage
-        return owned_pieces(self.kept[name], self.plan, self.mesh.coordinate("tensor")) if counts else ()
+        counts = tied_stages(self.layers, self.plan).get(one.name, (stage,))[0] == stage
+        return owned_pieces(one, self.plan, self.mesh.coordinate("tensor")) if counts else ()
 
 
 def _parameter(piece: torch.Tensor) -> torch.nn.Parameter:

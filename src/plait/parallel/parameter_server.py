@@ -9,9 +9,9 @@
 
 Portions are given out to who asks, so that a slow worker holds up nobody for longer than the bound on staleness asks.
 Requests and answers go over a process group of their own (`collectives.beside`), whose waits leave the interpreter to
-the program. It takes the place of an optimizer: `step` pushes what `gradients` hold. A rank of a group along the tensor
-or the pipeline axis has a server of its own; ranks that hold copies of a weight would see pushes in different orders,
-so that copies are not for this form.
+the program. It takes the place of an optimizer: `step` pushes what `gradients` hold. Each stage of a pipeline has
+servers of its own; the first one asks for a portion, and all of its pipeline compute that. Ranks that hold copies of a
+weight would see pushes in different orders, so that copies (a tensor axis, tied stages) are not for this form.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from plait.collectives.background import wait_and_drive
-from plait.collectives.beside import beside
+from plait.collectives.beside import Vigil, beside
+from plait.collectives.functional import all_reduce
 from plait.collectives.packed import packed, put_back
 from plait.collectives.peers import Peers
 from plait.collectives.process_groups import Mesh, patience
@@ -60,13 +60,13 @@ class ParameterServer:
         staleness: int,
         first_step: int = 0,
     ) -> None:
-        group = mesh.axis(_AXIS)
+        group, self._pipeline = mesh.axis(_AXIS), mesh.axis("pipeline")
         self._place, self.workers, self._gradients, self._pieces = group.index, workers, gradients, pieces
         self._weights = {name: weight.data for name, weight in weights.items()}
         first = next(iter(self._weights.values()))
         counts = [sum(piece.numel() for piece in self._of(self._weights, place)) for place in range(group.size)]
         self._servers = [place for place, count in enumerate(counts) if count]
-        over = beside(mesh, _AXIS)
+        over, self._vigil = beside(mesh, _AXIS), Vigil(group)
         self._requests = Peers(over, tag=_REQUESTS) if over is not None else None
         self._answers = Peers(over, tag=_ANSWERS) if over is not None else None
         mine = {name: piece_of(self._weights, pieces[name][group.index]) for name in weights}
@@ -78,10 +78,11 @@ class ParameterServer:
             ranks=group.ranks,
             workers=workers,
             patience=limit,
+            look=self._vigil.look,
         )
         self._landing = {place: first.new_empty(counts[place]) for place in self._servers}
         self._portion: int | None = None
-        self._leaving: list[tuple[Work, Tensor]] = []
+        self._leaving: list[tuple[Work, int, Tensor]] = []  # with the place that it goes to
         self._service: Service | None = None
         self._patience = limit
 
@@ -94,6 +95,16 @@ class ParameterServer:
     def shard_gradients(self) -> Mapping[str, Tensor]:
         """By name, of what this rank serves, the gradient that is applied next."""
         return self._shard.gradients
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of what this rank serves."""
+        return sum(weight.nbytes for weight in self.shards.values())
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Bytes of the gradient that is applied next."""
+        return sum(gradient.nbytes for gradient in self.shard_gradients.values())
 
     @property
     def oldest(self) -> int:
@@ -115,24 +126,24 @@ class ParameterServer:
         self._shard.require_alive()
         if self._place >= self.workers:
             return None
-        first = self._servers[0]
-        if first == self._place:
-            portion = self._shard.give(limit)
-        else:
-            ticket = torch.empty(1, dtype=torch.float64)
-            self._ask(first, Request.TAKE, limit)
-            self._receive(ticket, first)
-            portion = int(ticket) if ticket >= 0 else None
-        if portion is not None:
-            for place in self._remote():
-                self._ask(place, Request.PULL, portion)
-            self._renew(partial(self._shard.pull, self._place, portion))
+        ticket = torch.zeros(1, dtype=torch.float64)
+        if self._pipeline.index == 0:
+            self._fetch_ticket(ticket, limit)
+        portion = int(all_reduce(ticket, self._pipeline).wait().item())
+        if portion < 0:
+            return None
+        for place in self._remote():
+            self._ask(place, Request.PULL, portion)
+        self._renew(partial(self._shard.pull, self._place, portion))
         self._portion = portion
         return portion
 
     def step(self, learning_rate: float) -> None:
-        """Push the gradients of the portion taken last. Raises PlaitError where there is none."""
+        """Push the gradients of the portion taken last; nothing, where this rank only serves. Raises PlaitError where
+        there is none."""
         self._shard.require_alive()
+        if self._place >= self.workers:
+            return
         portion, self._portion = self._portion, None
         if portion is None:
             raise PlaitError("nothing to push: `take` a portion before its gradients are computed")
@@ -144,6 +155,12 @@ class ParameterServer:
             with torch.no_grad():
                 self._shard.push(portion, learning_rate, self._flat_gradient(self._place))
 
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Serve what this rank's weights have become, which somebody has written: between two settlings."""
+        for name, shard in self.shards.items():
+            shard.copy_(piece_of(self._weights, self._pieces[name][self._place]))
+
     def settle(self) -> None:
         """Wait until all that was pushed is applied; then all ranks have the same weights. Raises PeerLost."""
         self._settle(Request.SETTLE)
@@ -153,6 +170,16 @@ class ParameterServer:
         self._settle(Request.END)
         if self._service is not None:
             self._service.end(self._patience)
+
+    def _fetch_ticket(self, ticket: Tensor, limit: int) -> None:
+        """The number of the next portion below a limit; -1 where there is none."""
+        first = self._servers[0]
+        if first == self._place:
+            portion = self._shard.give(limit)
+            ticket.fill_(-1 if portion is None else portion)
+        else:
+            self._ask(first, Request.TAKE, limit)
+            self._receive(ticket, first)
 
     def _settle(self, kind: Request) -> None:
         self._shard.require_alive()
@@ -190,15 +217,15 @@ class ParameterServer:
     def _send(self, tensor: Tensor, place: int) -> None:
         assert self._requests is not None, "there is nobody to ask"
         note(_AXIS, "send", tensor.nbytes)
-        self._leaving.append((self._requests.send(tensor, place), tensor))
+        self._leaving.append((self._requests.send(tensor, place), place, tensor))
 
     def _receive(self, tensor: Tensor, place: int) -> None:
         assert self._answers is not None, "there is nobody to answer"
         note(_AXIS, "receive", tensor.nbytes)
-        wait_and_drive(self._answers.receive(tensor, place))
+        self._vigil.wait(self._answers.receive(tensor, place), place)
 
     def _leave(self) -> None:
         """Wait until all that is being sent has left."""
         leaving, self._leaving = self._leaving, []
-        for work, _ in leaving:
-            wait_and_drive(work)
+        for work, place, _ in leaving:
+            self._vigil.wait(work, place)

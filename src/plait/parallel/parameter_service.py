@@ -70,6 +70,7 @@ class Service:
             shard.await_workers(peer)  # it asks for nothing before
         header = torch.empty(3, dtype=torch.float64)
         self._requests.receive(header, peer).wait()
+        shard.hear(peer)
         kind, number = Request(int(header[0])), int(header[1])
         match kind:
             case Request.PUSH:

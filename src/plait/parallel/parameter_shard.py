@@ -18,12 +18,14 @@ It knows portions, places and named tensors; messages are `parameter_server`'s.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from plait.collectives.beside import LOOK_SECONDS
 from plait.errors import PeerLost
 from plait.parallel.data_parallel import views_of
 from plait.plans.portions import Portions
@@ -52,8 +54,10 @@ class Shard:
         ranks: Sequence[int],
         workers: int,
         patience: float,
+        look: Callable[[float, Sequence[int]], None] = lambda seconds, places: None,
     ) -> None:
-        """`dtype`: that gradients come in."""
+        """`dtype`: that gradients come in. `look(seconds, places)` is called now and then in a wait for these, and
+        raises where they can't come any more."""
         shapes = {name: value.shape for name, value in values.items()}
         self.count = sum(value.numel() for value in values.values())
         like = next(iter(values.values()), torch.empty(0))
@@ -65,8 +69,9 @@ class Shard:
         self._pushed = torch.zeros(self.count, dtype=dtype, device=like.device)
         self.gradients = views_of(self._pushed, shapes)
         self._portions, self._ranks, self._workers, self._patience = portions, tuple(ranks), range(workers), patience
-        self._changed = threading.Condition()
+        self._changed, self._look = threading.Condition(), look
         self._waiting: set[int] = set()
+        self._heard = [0.0] * len(ranks)  # by place, when it last asked for anything
         self._settled = [0] * len(ranks)  # by place, how often
         self._snapshot = self._flat  # of when all had settled last
         self._update: Update | None = None
@@ -84,6 +89,10 @@ class Shard:
     def empty_weights(self) -> Tensor:
         """Room for the flat weights."""
         return torch.empty_like(self._flat)
+
+    def hear(self, place: int) -> None:
+        """The rank at `place` has asked for something."""
+        self._heard[place] = time.monotonic()
 
     def give(self, limit: int) -> int | None:
         """The next portion below `limit`, if any is left."""
@@ -138,15 +147,30 @@ class Shard:
 
     def _until(self, place: int, met: Callable[[], bool]) -> None:
         self._waiting.add(place)
+        began = looked = news = time.monotonic()
         try:
             while not met():
                 self.require_alive()
-                if not self._changed.wait(self._patience):
+                came, now = self._changed.wait(min(self._patience, LOOK_SECONDS)), time.monotonic()
+                news = now if came else news
+                if now - news >= self._patience:
                     raise PeerLost(self._told())
+                if now - looked >= LOOK_SECONDS:
+                    looked = now
+                    self._look_after(now, began)
         finally:
             self._waiting.discard(place)
 
+    def _look_after(self, now: float, began: float) -> None:
+        """At those that are awaited since `began`: news of others is none of theirs."""
+        for place in self._late():
+            self._look(now - max(began, self._heard[place]), [place])
+
+    def _late(self) -> list[int]:
+        """The places of those that wait for nobody here."""
+        return [place for place in range(len(self._ranks)) if place not in self._waiting]
+
     def _told(self) -> str:
-        late = [self._ranks[place] for place in range(len(self._ranks)) if place not in self._waiting]
+        late = [self._ranks[place] for place in self._late()]
         who = f"rank {late[0]} hangs" if len(late) == 1 else f"of ranks {', '.join(map(str, late))} one hangs"
         return f"{who}: nothing has been pushed for {self._patience:.0f} s"

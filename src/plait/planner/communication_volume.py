@@ -7,10 +7,14 @@ Nothing is typed in twice: each line of traffic follows from what the runtime fo
     transfers between stages     the schedule's own actions    pipeline    every microbatch
     gradients                    plans.reductions              all three   once; under ZeRO 2 and 3 in every round
                                  plans.compression             data        where they are compressed
-    weights                      plans.keeping                 data        ZeRO 1 and 2: once, after the update
+                                 plans.serving                 data        sends and receives, under a parameter server
+    weights                      plans.serving                 data        likewise; where it is not to wait for all,
+                                                                           for one portion of a step
+                                 plans.keeping                 data        ZeRO 1 and 2: once, after the update
                                  plans.fetching                            ZeRO 3: as layers are used
     loss report, clipping        one number of 8 bytes         all three   once
     number of microbatches       one number of 8 bytes         data        once, under ZeRO 2 and 3
+    a portion's number           one number of 8 bytes         pipeline    once, where a server gives portions out
 
 A collective's bytes are those of the whole tensor of its group, padded where the ranks do not divide it; a transfer's
 are those of the message. An axis of one rank is silent. It knows no link and no second.
@@ -24,6 +28,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from plait.layers.layer import Crossing, Layer
+from plait.planner.serving_volume import served_messages
 from plait.planner.stage import stage_of
 from plait.planner.timetable import timetable
 from plait.planner.weight_volume import weight_messages
@@ -75,6 +80,8 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
             counted[reduction.axis, message.kind, message.bytes] += times
     place = plan.mesh.coordinate(rank, "pipeline")
     counted.update(("data", "all_gather", message.bytes) for message in weight_messages(stage, training, plan, place))
+    served = served_messages(stage, training, plan, plan.mesh.coordinate(rank, "data"), place)
+    counted.update(("data", message.kind, message.bytes) for message in served)
     counted.update(_numbers(training, plan, place))
     rows = sorted(counted.items())
     return tuple(Traffic(axis=axis, kind=kind, bytes=size, count=count) for (axis, kind, size), count in rows)
@@ -121,6 +128,8 @@ def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) 
         size: stage_message_bytes(model, training, replace(plan, microbatch=size), tensor_rank) for size in set(sizes)
     }
     found: Counter[_Row] = Counter()
+    if not sizes:  # it only serves
+        return found
     for step in timetable(plan.schedule, plan.pipeline, len(sizes)).schedule.programs[place]:
         for action in (one for one in step if one.kind not in COMPUTE):
             kind = "send" if action.kind in SENDS else "receive"
@@ -129,8 +138,10 @@ def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) 
 
 
 def _numbers(training: TrainingSpec, plan: Plan, stage: int) -> Iterator[_Row]:
-    if plan.data > 1 and stage == plan.pipeline - 1:
+    if plan.data > 1 and stage == plan.pipeline - 1 and not plan.asynchronous:
         yield "data", "all_reduce", NUMBER_BYTES
+    if plan.asynchronous and plan.pipeline > 1:  # which portion is computed
+        yield "pipeline", "all_reduce", NUMBER_BYTES
     if plan.sharding_level >= MET_EACH_ROUND:  # how many microbatches the data rank with the most has
         yield "data", "all_reduce", NUMBER_BYTES
     if training.clip_norm > 0:

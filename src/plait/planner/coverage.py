@@ -32,6 +32,8 @@ def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
             yield f"links between {ranks} {axis} ranks were not measured: the nearest group's formula speaks for them"
     if plan.pipeline > 1 and not prices.communication.measured("send", 2):
         yield "sends were not measured: another collective's formula speaks for them"
+    if plan.asynchronous:
+        yield "what servers are asked travels over gloo, beside the program: this wire's own sends speak for it"
 
 
 def _products(plan: Plan, prices: JobPrices) -> Iterator[str]:

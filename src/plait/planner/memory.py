@@ -10,7 +10,8 @@
                   two buckets of gradients (2, 3), the weights of two layers (3), and compressed all buckets' payloads
 
 Under ZeRO weights, gradients and optimizer are those of the pieces that a rank keeps, from the level on that shares
-them out (`plans.keeping`).
+them out (`plans.keeping`). Under a parameter server that is not to wait for all, a rank has what it serves beside the
+weights and gradients that it computes with.
 
 Not counted: what lives inside one operation, the allocator's gaps, and the process itself (interpreter and libraries).
 It knows the layers, the plan and the dtypes, no device.
@@ -24,6 +25,7 @@ from dataclasses import astuple, dataclass, replace
 
 from plait.layers.layer import Saved
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
+from plait.planner.serving_volume import standing_bytes
 from plait.planner.stage import Stage, stage_of
 from plait.planner.timetable import timetable
 from plait.planner.weight_volume import staged_elements, whole_elements
@@ -80,8 +82,8 @@ def memory_of(
     place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
     stage = stage_of(model, training, plan, rank)
     sizes = microbatches_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data"))
-    held = sizes[: timetable(plan.schedule, plan.pipeline, len(sizes)).held[place]]  # the last one may be smaller
-    largest = replace(plan, microbatch=sizes[0])
+    held = sizes[: timetable(plan.schedule, plan.pipeline, len(sizes)).held[place]] if sizes else ()  # last: smaller
+    largest = replace(plan, microbatch=max(sizes, default=0))
     return Memory(
         weights=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradients=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
@@ -94,18 +96,21 @@ def memory_of(
         logits=_logits(stage, training, largest, tensor_rank),
         messages=_on_its_way(stage, training, plan, place)
         + _averages_on_their_way(stage, training, plan, in_background)
+        + standing_bytes(stage, training, plan, plan.mesh.coordinate(rank, "data"))
         + _largest_message(stage, model, training, largest, tensor_rank),
     )
 
 
 def weight_elements(stage: Stage, plan: Plan) -> int:
     """Elements of the weights that a rank of this stage has between steps."""
-    return stage.kept_elements if plan.sharding_level == 3 else stage.elements
+    served = stage.kept_elements if plan.asynchronous else 0
+    return stage.kept_elements if plan.sharding_level == 3 else stage.elements + served
 
 
 def gradient_elements(stage: Stage, plan: Plan) -> int:
     """Elements of the gradients that it has from microbatch to microbatch."""
-    return stage.kept_elements if plan.sharding_level > 1 else stage.elements
+    served = stage.kept_elements if plan.asynchronous else 0
+    return stage.kept_elements if plan.sharding_level > 1 else stage.elements + served
 
 
 def optimizer_bytes(held: Sequence[Held], training: TrainingSpec) -> int:

@@ -20,10 +20,12 @@ from plait.planner.communication_volume import NUMBER_BYTES, Message, crossing_m
 from plait.planner.compute_cost import ComputeCost
 from plait.planner.operations import Move, operations_of
 from plait.planner.packing_cost import packing_operations
-from plait.planner.spread import Spread, neighbours, spread_of
+from plait.planner.serving_volume import busiest, served_messages, transfer_seconds
+from plait.planner.spread import Spread, inside, neighbours, spread_of
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, StageCost, StepCost
 from plait.planner.weight_volume import When, weight_messages
+from plait.plans.compression import Message as Traveling
 from plait.plans.meetings import DELAY, arrives_late
 from plait.plans.plan import Plan
 from plait.plans.reductions import MET_EACH_ROUND, Reduction, norm_axes
@@ -110,7 +112,8 @@ class JobPrices:
     def step(self, plan: Plan) -> StepCost:
         """The parts of one step under a plan."""
         widest = plan.tensor_shares.index(max(plan.tensor_shares))  # the tensor rank that holds and sums most
-        ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=widest) for place in range(plan.pipeline)]
+        places = range(plan.pipeline)
+        ranks = [plan.mesh.rank_at(pipeline=place, data=busiest(plan), tensor=widest) for place in places]
         stages = [stage_of(self.model, self.training, plan, rank) for rank in ranks]
         size = stage_message_bytes(self.model, self.training, plan, tensor_rank=0)
         pairs = neighbours(plan.mesh, self._ranks_a_node)
@@ -120,9 +123,10 @@ class JobPrices:
             exchange=self._message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             tensor_sums=self._later_sums(plan, stages, "tensor"),
             pipeline_sums=self._later_sums(plan, stages, "pipeline"),
-            optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _first_of_data(plan, rank)),
+            optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _keeps_most(plan, rank)),
             renewal=self._norm(plan, "data")
-            + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages)),
+            + max(self._gathers(plan, place, stage, "update") for place, stage in enumerate(stages))
+            + max(self._served(plan, place, stage) for place, stage in enumerate(stages)),
             last=self._last_part(plan),
         )
 
@@ -265,7 +269,8 @@ class JobPrices:
         if self._copies:
             seconds += self.compute.move_seconds(Move("copy", elements, elements, "forward"))
         _, memory = self.compute.crowding(self._at_work(plan))
-        return seconds * memory * self.crowd(plan.ranks)
+        updates = plan.workers if plan.asynchronous else 1  # in as long as a step of one worker takes
+        return updates * seconds * memory * self.crowd(plan.ranks)
 
     # ---- sums of gradients ---------------------------------------------------------------------------------------
 
@@ -278,7 +283,7 @@ class JobPrices:
     def _sums_over_data(self, plan: Plan, stage: Stage, backward: Sequence[float]) -> tuple[float, float]:
         """Seconds after the last backward, and seconds that it takes longer: buckets leave one after another, each when
         its last gradient is there."""
-        if plan.data == 1:
+        if plan.data == 1 or plan.asynchronous:
             return 0.0, 0.0
         at_once = plan.data * plan.tensor
         backward = [seconds * self.crowd(at_once) for seconds in backward]
@@ -317,6 +322,8 @@ class JobPrices:
         group = self.spread(plan, "data")
         if bucket.packing is not None and bucket.packing.compressed:
             return sum(self._message(_COLLECTIVES[m.kind], group, m.bytes, at_once) for m in bucket.packing.messages)
+        if plan.served:
+            return self._passed(plan, bucket.messages(self._reduced), exchanged=True)
         size = bucket.elements * self._reduced
         if group.crosses:
             return self._message(bucket.kind, group, size, at_once)
@@ -332,6 +339,16 @@ class JobPrices:
             return sum(self._message("all_gather", group, one.bytes, at_once) for one in found)
         return sum(0.5 * self._message("all_reduce_in_place", group, one.bytes, at_once) for one in found)
 
+    def _passed(self, plan: Plan, messages: Sequence[Traveling], *, exchanged: bool) -> float:
+        """Sends and receives of one rank with servers: what travels, and is packed or added up, one after the other."""
+        at_once, group = plan.data * plan.tensor, self.spread(plan, "data")
+        pair = Spread(hosts=(1, 1), groups=group.groups) if group.crosses else inside(2)
+        elements = sum(one.bytes for one in messages) // self._reduced
+        copies = self.compute.move_seconds(Move("copy", elements, elements, "forward")) * self.crowd(at_once)
+        return copies + transfer_seconds(
+            messages, lambda kind, size: self._message(kind, pair, size, at_once), exchanged=exchanged
+        )
+
     def _between(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
         """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
         exposed share, and all that its `work` is too short to hide."""
@@ -346,6 +363,11 @@ class JobPrices:
         group = self.spread(plan, "data")
         share = self.communication.exposed_share(group, cores=self.cores, at_work=plan.ranks)
         return max(share * spent, spent - work)
+
+    def _served(self, plan: Plan, place: int, stage: Stage) -> float:
+        """Seconds of what travels under a parameter server beside sums of gradients."""
+        messages = tuple(served_messages(stage, self.training, plan, busiest(plan), place))
+        return self._passed(plan, messages, exchanged=not plan.asynchronous)
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
         """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""
@@ -383,8 +405,8 @@ def _first_message(bucket: Reduction) -> Reduction:
     return replace(bucket, packing=replace(packing, messages=packing.messages[:1]))
 
 
-def _first_of_data(plan: Plan, rank: int) -> bool:
-    return plan.mesh.coordinate(rank, "data") == 0
+def _keeps_most(plan: Plan, rank: int) -> bool:
+    return plan.mesh.coordinate(rank, "data") == plan.keepers.start
 
 
 def _sum(phases: Sequence[Phase]) -> Phase:

@@ -62,7 +62,7 @@ def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int)
 
 
 def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[Sequence[Held], When]]:
-    if plan.sharding_level in (1, 2):
+    if plan.sharding_level in (1, 2) and not plan.served:
         itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
         for bucket in gradient_buckets(stage.held, plan, itemsize):
             yield bucket, "update"

@@ -3,7 +3,10 @@
     ranks = data × tensor × pipeline
             │      │        └ at most the layers, and as many as `stages` has
             │      └ at most the heads, the ffn features and the vocabulary; as many as `tensor_shares` has
-            └ at most the sequences of the global batch; as many as `data_shares` has
+            └ at most the sequences of the global batch, and the ranks that only serve; as many as `data_shares` has
+
+Where a parameter server is not to wait for all (`applies_portions`), what several ranks hold alike would not stay
+alike: no tensor axis, and no stages that share a weight.
 
 Whatever the job fixes is kept. Each degree can be judged by itself: nothing but the product ties them together.
 """
@@ -21,6 +24,7 @@ from plait.sharding.mesh_shape import MeshShape
 from plait.specs.job import Job, fixed_degree
 
 __all__ = [
+    "applies_portions",
     "arrangements",
     "data_fits",
     "degree",
@@ -35,6 +39,7 @@ __all__ = [
     "pipeline_fits",
     "row_span",
     "scarcest",
+    "servers_alone",
     "split_units",
     "tensor_fits",
 ]
@@ -82,6 +87,20 @@ def degree(job: Job, axis: str) -> int | None:
     return fixed_degree(job.constraints, axis)
 
 
+def servers_alone(job: Job) -> int:
+    """How many data ranks the job lets serve alone: they have no rows of a batch."""
+    return cast("int", job.constraints.get("servers", 0)) if _is_served(job) else 0
+
+
+def applies_portions(job: Job) -> bool:
+    """Whether the job asks for a parameter server that applies the portions of a step as they come."""
+    return _is_served(job) and job.constraints.get("staleness", 0) != 0
+
+
+def _is_served(job: Job) -> bool:
+    return job.constraints.get("synchronisation") == "parameter-server"
+
+
 def fixed_list(job: Job, key: str) -> tuple[float, ...]:
     """The list that the job fixes under `key` of its plan; empty where it leaves it open."""
     return cast("tuple[float, ...]", job.constraints.get(key, ()))
@@ -94,7 +113,9 @@ def fixed_degrees(job: Job) -> dict[str, int]:
 
 
 def most(job: Job, axis: str) -> int:
-    """The largest degree of tensor or pipeline that leaves no rank empty."""
+    """The largest degree of tensor or pipeline that leaves no rank empty, nor copies where there may be none."""
+    if applies_portions(job) and (axis == "tensor" or job.model.tie_embeddings):
+        return 1
     if axis == "pipeline":
         return job.model.layers
     units = scarcest(job)[1]
@@ -111,11 +132,14 @@ def data_fits(job: Job, data: int) -> bool:
 
 def row_span(job: Job, data: int) -> tuple[int, int]:
     """The fewest sequences of the global batch that one of so many replicas has, and the most; by the job's shares,
-    where there is one for each."""
+    where there is one for each. Those that only serve don't count; where nobody else is left, somebody has none."""
     batch, weights = job.training.global_batch, fixed_list(job, "data_shares")
-    if len(weights) != data or len(set(weights)) == 1:
-        return batch // data, -(-batch // data)
-    counts = [stop - start for start, stop in shares(batch, weights)]
+    working = data - servers_alone(job)
+    if working < 1:
+        return 0, batch
+    if len(weights) != data or len(set(weights[:working])) == 1:
+        return batch // working, -(-batch // working)
+    counts = [stop - start for start, stop in shares(batch, weights[:working])]
     return min(counts), max(counts)
 
 

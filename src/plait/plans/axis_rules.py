@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from plait.plans.arrangements import degree, divisors_near, row_span, scarcest
+from plait.plans.arrangements import degree, divisors_near, row_span, scarcest, servers_alone
 from plait.plans.rule import Breach, Remedy, Rule, degrees_near, nearest_first
 from plait.specs.job import Job
 from plait.specs.wording import counted
@@ -73,7 +73,7 @@ def _too_few_layers(job: Job) -> Breach:
 
 
 def _rows_suffice(job: Job) -> bool:
-    return (degree(job, "data") or 1) <= job.training.global_batch
+    return (degree(job, "data") or 1) - servers_alone(job) <= job.training.global_batch
 
 
 def _too_few_rows(job: Job) -> Breach:
@@ -82,7 +82,10 @@ def _too_few_rows(job: Job) -> Breach:
     return Breach(
         key="plan.data" if "data" in job.constraints else "plan.data_shares",
         message=f"data = {data} exceeds the {sequences} of a global batch: each replica needs at least one",
-        remedies=(("plan.data", degrees_near(data, batch, job)), ("training.global_batch", (data,))),
+        remedies=(
+            ("plan.data", degrees_near(data, batch, job)),
+            ("training.global_batch", (data - servers_alone(job),)),
+        ),
         legal=f"1 to {batch}" if batch > 1 else "1",
     )
 
@@ -116,6 +119,8 @@ def _microbatch_too_large(job: Job) -> Breach:
     )
 
 
+_SERVED = frozenset({"plan.synchronisation", "plan.servers"})  # which data ranks have rows
+
 AXIS_RULES = (
     Rule(
         reads=frozenset({"plan.tensor", "plan.tensor_shares", "model.heads", "model.ffn", "model.vocab"}),
@@ -133,12 +138,12 @@ AXIS_RULES = (
         breach=_too_few_layers,
     ),
     Rule(
-        reads=frozenset({"plan.data", "plan.data_shares", "training.global_batch"}),
+        reads=_SERVED | {"plan.data", "plan.data_shares", "training.global_batch"},
         holds=_rows_suffice,
         breach=_too_few_rows,
     ),
     Rule(
-        reads=frozenset({"plan.data", "plan.data_shares", "plan.microbatch", "training.global_batch"}),
+        reads=_SERVED | {"plan.data", "plan.data_shares", "plan.microbatch", "training.global_batch"},
         holds=_microbatch_fits,
         breach=_microbatch_too_large,
     ),

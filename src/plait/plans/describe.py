@@ -40,7 +40,8 @@ def plan_name(plan: Plan) -> str:
     words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
     words += [f"ZeRO {plan.zero}"] if plan.zero else []
     words += [plan.compression] if plan.compression != "none" else []
-    words += [f"{plan.synchronisation} every {plan.local_steps}"] if plan.synchronisation != "all-reduce" else []
+    words += [f"{plan.synchronisation} every {plan.local_steps}"] if plan.averages else []
+    words += [_server(plan)] if plan.served else []
     words += [f"{plan.recompute} recompute"] if plan.recompute != "none" else []
     return ", ".join(words)
 
@@ -57,13 +58,34 @@ def _sentences(plan: Plan) -> Iterator[str]:
         form = "" if plan.compression == "none" else f"; what they changed by travels as {plan.compression}"
         form += "; while the learning rate warms up, gradients are summed in each step"
         yield f"each replica learns alone, and their weights are averaged {often}{outer}{form}"
+    elif plan.served:
+        yield from _served(plan)
     elif plan.data > 1:
         size = Bytes(plan.bucket_bytes)
         form = "" if plan.compression == "none" else f", compressed ({plan.compression}); what that loses is sent later"
         form += "; while the learning rate warms up they travel whole" if begins_dense(plan) else ""
         yield f"gradients are summed over the replicas in buckets of {size}{form}"
-    if plan.sharding_level:
+    if plan.sharding_level and not plan.served:
         yield f"each replica keeps a part of {_KEPT[plan.sharding_level]} (ZeRO {plan.sharding_level})"
+
+
+def _server(plan: Plan) -> str:
+    alone = [counted(plan.servers, "server")] if plan.servers else []
+    late = {0: [], -1: ["unbounded staleness"]}.get(plan.staleness, [f"staleness {plan.staleness}"])
+    return ", ".join(["parameter server", *alone, *late])
+
+
+def _served(plan: Plan) -> Iterator[str]:
+    last = f"the last {f'{plan.servers} replicas' if plan.servers > 1 else 'replica'}"
+    yield f"weights are served by {f'{last}, which does nothing else' if plan.servers else 'all replicas, each a part'}"
+    if not plan.asynchronous:
+        size = Bytes(plan.bucket_bytes)
+        yield f"gradients are sent to their servers in buckets of {size}, and new weights come back once all have come"
+        return
+    portions = counted(plan.workers, "portion")
+    yield f"a step falls into {portions}, each computed by who asks for it, and applied as it comes"
+    if plan.staleness > 0:
+        yield f"a portion begins with weights that lack nothing but of the last {counted(plan.staleness, 'step')}"
 
 
 def _arrangement(plan: Plan) -> str:

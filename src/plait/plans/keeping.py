@@ -9,7 +9,8 @@
 Rows are shared out evenly along dim 0 of the slice that a tensor rank holds. Where tensor ranks hold some elements in
 common, each in another place of its slice, their rows would not be the same ones: such a weight is shared out along
 another dim, and one that has no other is kept whole by the first data rank. So those over whom a gradient is summed
-later always keep the same elements of it.
+later always keep the same elements of it. Under a parameter server those that serve keep as under level 1, among
+themselves (`serving`).
 
 Source of the levels: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models" (2020).
 """
@@ -36,10 +37,13 @@ def kept_piece(held: Held, plan: Plan, data_rank: int) -> Piece:
     name = held.weight.name
     if plan.sharding_level == 0:
         return Piece(name=name, dim=0, start=0, stop=held.shape[0])
+    if data_rank not in plan.keepers:
+        return Piece(name=name, dim=0, start=0, stop=0)
+    count = len(plan.keepers)
     undivided = (number for number, dim in enumerate(held.weight.dims) if not copies(dim, plan.tensor_shares))
     dim = next(undivided, None)
-    parts = (1,) * plan.data if dim is not None else (1, *(0,) * (plan.data - 1))
-    start, stop = shares(held.shape[dim or 0], parts)[data_rank]
+    parts = (1,) * count if dim is not None else (1, *(0,) * (count - 1))
+    start, stop = shares(held.shape[dim or 0], parts)[data_rank - plan.keepers.start]
     return Piece(name=name, dim=dim or 0, start=start, stop=stop)
 
 

@@ -12,7 +12,16 @@ from __future__ import annotations
 from math import ceil
 from typing import cast
 
-from plait.plans.arrangements import degree, even_stages, fixed_list, idle_rank, row_span, scarcest, split_units
+from plait.plans.arrangements import (
+    degree,
+    even_stages,
+    fixed_list,
+    idle_rank,
+    row_span,
+    scarcest,
+    servers_alone,
+    split_units,
+)
 from plait.plans.rule import Breach, Rule
 from plait.specs.job import Job
 from plait.specs.wording import counted, shown
@@ -57,7 +66,8 @@ def _stages_miss(job: Job) -> Breach:
 
 def _rows_for_all(job: Job) -> bool:
     shares = fixed_list(job, "data_shares")
-    return len(set(shares)) <= 1 or len(shares) > job.training.global_batch or row_span(job, len(shares))[0] >= 1
+    working = len(shares) - servers_alone(job)
+    return len(set(shares)) <= 1 or not 0 < working <= job.training.global_batch or row_span(job, len(shares))[0] >= 1
 
 
 def _rows_left_out(job: Job) -> Breach:
@@ -116,5 +126,9 @@ LIST_RULES = (
         breach=_shares_leave_out,
     ),
     Rule(reads=frozenset({"plan.stages", "model.layers"}), holds=_stages_have_all, breach=_stages_miss),
-    Rule(reads=frozenset({"plan.data_shares", "training.global_batch"}), holds=_rows_for_all, breach=_rows_left_out),
+    Rule(
+        reads=frozenset({"plan.data_shares", "training.global_batch", "plan.synchronisation", "plan.servers"}),
+        holds=_rows_for_all,
+        breach=_rows_left_out,
+    ),
 )

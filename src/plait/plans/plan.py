@@ -52,8 +52,8 @@ class Plan:
 
     @property
     def sharding_level(self) -> int:
-        """ZeRO's level; 0 where there is nobody to share with."""
-        return self.zero if self.data > 1 else 0
+        """ZeRO's level; 0 where there is nobody to share with. What a parameter server keeps is as under level 1."""
+        return (1 if self.served else self.zero) if self.data > 1 else 0
 
     @property
     def compresses(self) -> bool:
@@ -64,3 +64,23 @@ class Plan:
     def averages(self) -> bool:
         """Whether replicas learn alone, and their weights are averaged every `local_steps` steps."""
         return self.synchronisation in ("local-sgd", "diloco") and self.data > 1
+
+    @property
+    def served(self) -> bool:
+        """Whether data ranks push gradients to those that serve weights, and pull what these make of them."""
+        return self.synchronisation == "parameter-server" and self.data > 1
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether a server applies each portion of a step as it comes, in place of the sum of all."""
+        return self.served and self.staleness != 0
+
+    @property
+    def workers(self) -> int:
+        """How many data ranks have rows of a batch: the first ones; those behind them only serve."""
+        return self.data - (self.servers if self.served else 0)
+
+    @property
+    def keepers(self) -> range:
+        """The data ranks among which is shared out what is not whole on each: all, or those that only serve."""
+        return range(self.workers if self.workers < self.data else 0, self.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import cast
 
-from plait.plans.arrangements import divisors, fillable, fixed_degrees, most, scarcest
+from plait.plans.arrangements import applies_portions, divisors, fillable, fixed_degrees, most, scarcest, servers_alone
 from plait.plans.rule import Breach, Rule, multiples_near, nearest_first
 from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job
@@ -51,7 +51,7 @@ def _fillable(job: Job) -> bool:
 
 def _unfillable(job: Job) -> Breach:
     fixed, ranks = fixed_degrees(job), job.cluster.ranks
-    batch = {name: cast("int", n) for name, n in job.constraints.items() if name == "microbatch"}
+    batch = {name: cast("int", n) for name, n in job.constraints.items() if name in ("microbatch", "servers") and n}
     wanted = counted(ranks, "rank")
     having = ", ".join(f"{name} = {number}" for name, number in {**fixed, **batch}.items())
     name, units = scarcest(job)
@@ -60,13 +60,15 @@ def _unfillable(job: Job) -> Breach:
         "tensor": f"tensor is at most the {units} {name}",
         "pipeline": f"pipeline is at most the {job.model.layers} layers",
     }
+    if applies_portions(job):
+        limits |= {axis: f"{axis} is at most 1 with this staleness" for axis in limits if most(job, axis) == 1}
     reasons = ", ".join(limit for axis, limit in limits.items() if axis not in fixed)
     return Breach(
         key="cluster.ranks",
         message=f"data × tensor × pipeline can't be {wanted}{having and ' with '}{having}, as {reasons}",
         remedies=(
             *((f"plan.{axis}", nearest_first(divisors(ranks), number)) for axis, number in fixed.items()),
-            *(("plan.microbatch", range(number - 1, 0, -1)) for number in batch.values()),
+            *((f"plan.{name}", range(number - 1, -(name == "servers"), -1)) for name, number in batch.items()),
             ("cluster.ranks", _ranks_near(job, fixed)),
         ),
         legal=f"at most {prod({**_mosts(job), **fixed}.values())}",
@@ -76,7 +78,11 @@ def _unfillable(job: Job) -> Breach:
 def _mosts(job: Job) -> dict[str, int]:
     batch, microbatch = job.training.global_batch, cast("int", job.constraints.get("microbatch", 1))
     replicas = (batch - 1) // (microbatch - 1) if microbatch > 1 else batch  # so that one has a whole microbatch
-    return {"data": max(1, replicas), "tensor": most(job, "tensor"), "pipeline": most(job, "pipeline")}
+    return {
+        "data": max(1, replicas) + servers_alone(job),
+        "tensor": most(job, "tensor"),
+        "pipeline": most(job, "pipeline"),
+    }
 
 
 def _ranks_near(job: Job, fixed: dict[str, int]) -> list[int]:
@@ -111,7 +117,8 @@ _LISTS = ("plan.stages", "plan.tensor_shares", "plan.data_shares")
 _DEGREE_KEYS = frozenset({"plan.data", "plan.tensor", "plan.pipeline", *_LISTS})
 _MODEL = ("model.layers", "model.heads", "model.ffn", "model.vocab")
 _BATCH = ("training.global_batch", "training.sequence_length", "plan.microbatch", "plan.sequence_parallel")
-_ALL = _DEGREE_KEYS | {"cluster.ranks", *_MODEL, *_BATCH}
+_SERVED = ("plan.synchronisation", "plan.servers", "plan.staleness", "model.tie_embeddings")
+_ALL = _DEGREE_KEYS | {"cluster.ranks", *_MODEL, *_BATCH, *_SERVED}
 
 RANK_RULES = (
     Rule(reads=_DEGREE_KEYS, holds=_few_enough, breach=_too_many),

@@ -10,6 +10,9 @@
 Compressed, a weight that tensor ranks hold alike would not stay alike: what is lost of it depends on its neighbours in
 the bucket. Unless a sum over the tensor axis follows, such weights have buckets of their own, which travel whole.
 
+Under a synchronous parameter server a bucket travels by sends to those that serve it (`serving`); where a server
+applies portions as they come, nothing is summed over the data axis.
+
 Where replicas learn alone (local SGD) the buckets of the data axis carry what the weights have changed by, every
 `local_steps` steps; the later sums are performed in every step, and once more where weights were averaged.
 
@@ -29,6 +32,7 @@ from plait.plans.compression import Message, Packing, packing
 from plait.plans.holdings import Held, Piece, held_weights, stage_layers, tied_stages
 from plait.plans.keeping import kept_weights, most_kept
 from plait.plans.plan import Plan
+from plait.plans.serving import pushed
 from plait.sharding.boxes import copies
 from plait.sharding.buckets import bucket_boundaries
 from plait.sharding.placement import Partial, Replicate, Shard
@@ -56,7 +60,7 @@ class Reduction:
 
     `members` are places along `axis` (for the data axis: all of them). A reduce-scatter's parts are counted as long as
     the longest of them, and its `pieces` are of the whole weights. It is done `each_microbatch`, or once a step.
-    `packing`: how it travels where gradients are compressed.
+    `packing`: how it travels where gradients are compressed, or pushed to a server.
     """
 
     axis: str
@@ -79,7 +83,7 @@ def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) ->
     held = held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
     own = [one for one in kept_weights(held, plan, plan.mesh.coordinate(rank, "data")) if one.elements]
     return (
-        *_over_data(held, plan, itemsize),
+        *_over_data(held, plan, plan.mesh.coordinate(rank, "data"), itemsize),
         *_over_sequence(own, plan),
         *_over_copies(own, plan, tensor_rank),
         *_over_stages(own, plan, stage, tied_stages(layers, plan)),
@@ -91,7 +95,7 @@ def reduction_sets(layers: Sequence[Layer], plan: Plan) -> dict[str, set[tuple[i
     found: dict[str, set[tuple[int, ...]]] = {"tensor": set(), "pipeline": set()}
     for stage in range(plan.pipeline):
         for tensor_rank in range(plan.tensor):
-            rank = plan.mesh.rank_at(pipeline=stage, data=0, tensor=tensor_rank)
+            rank = plan.mesh.rank_at(pipeline=stage, data=plan.keepers.start, tensor=tensor_rank)  # who keeps most
             for reduction in reductions(layers, plan, rank, itemsize=1):
                 if reduction.axis in found:
                     found[reduction.axis].add(reduction.members)
@@ -117,7 +121,7 @@ def bucket_compression(bucket: Sequence[Held], plan: Plan) -> Compression:
 
 def norm_axes(plan: Plan) -> tuple[str, ...]:
     """The axes along which ranks keep different gradients: over these the squares of the norm are summed."""
-    data = ("data",) if plan.sharding_level else ()
+    data = ("data",) if plan.sharding_level and not plan.asynchronous else ()
     return (*data, *(axis for axis in ("tensor", "pipeline") if plan.mesh.size(axis) > 1))
 
 
@@ -136,14 +140,17 @@ def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduct
     return Reduction(axis=axis, members=tuple(members), pieces=pieces, elements=sum(one.elements for one in held))
 
 
-def _over_data(held: Sequence[Held], plan: Plan, itemsize: int) -> list[Reduction]:
-    if plan.data == 1:
+def _over_data(held: Sequence[Held], plan: Plan, data_rank: int, itemsize: int) -> list[Reduction]:
+    if plan.data == 1 or plan.asynchronous:
         return []
     buckets = gradient_buckets(held, plan, itemsize)
     summed = [_together("data", range(plan.data), bucket) for bucket in buckets]
     if plan.compresses:
         packed = [_packed(bucket, plan, itemsize) for bucket in buckets]
         return [replace(one, packing=each) for one, each in zip(summed, packed, strict=True)]
+    if plan.served:
+        sent = [_sent_whole(bucket, pushed(bucket, plan, data_rank, itemsize)) for bucket in buckets]
+        return [replace(one, packing=each) for one, each in zip(summed, sent, strict=True)]
     if plan.sharding_level == 0:
         return summed
     by_name = {one.weight.name: one for one in held}
@@ -160,6 +167,10 @@ def _over_data(held: Sequence[Held], plan: Plan, itemsize: int) -> list[Reductio
 
 def _packed(bucket: Sequence[Held], plan: Plan, itemsize: int) -> Packing:
     return packing(bucket_compression(bucket, plan), [one.shape for one in bucket], itemsize, plan.data)
+
+
+def _sent_whole(bucket: Sequence[Held], messages: Sequence[Message]) -> Packing:
+    return Packing(compressed=(), whole=tuple(range(len(bucket))), messages=tuple(messages), kept_bytes=0)
 
 
 def _over_sequence(held: Sequence[Held], plan: Plan) -> list[Reduction]:

@@ -22,13 +22,13 @@ __all__ = ["balanced_shares", "busiest_data_rank", "microbatches_of", "rounds_of
 
 
 def rows_of(plan: Plan, global_batch: int, data_rank: int) -> Interval:
-    """The rows [start, stop) of the global batch that a data rank has."""
-    return shares(global_batch, plan.data_shares)[data_rank]
+    """The rows [start, stop) of the global batch that a data rank has; none of those that only serve."""
+    return _dealt(plan, global_batch)[data_rank]
 
 
 def row_counts(plan: Plan, global_batch: int) -> tuple[int, ...]:
     """How many rows each data rank has."""
-    return tuple(stop - start for start, stop in shares(global_batch, plan.data_shares))
+    return tuple(stop - start for start, stop in _dealt(plan, global_batch))
 
 
 def microbatches_of(plan: Plan, global_batch: int, data_rank: int) -> tuple[int, ...]:
@@ -53,6 +53,11 @@ def busiest_data_rank(plan: Plan, global_batch: int) -> int:
     """The first data rank with the most rows."""
     counts = row_counts(plan, global_batch)
     return counts.index(max(counts))
+
+
+def _dealt(plan: Plan, global_batch: int) -> tuple[Interval, ...]:
+    dealt = shares(global_batch, plan.data_shares[: plan.workers])
+    return (*dealt, *((global_batch, global_batch),) * (plan.data - plan.workers))
 
 
 def balanced_shares(speeds: Sequence[float], global_batch: int) -> tuple[int, ...]:

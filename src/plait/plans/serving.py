@@ -8,8 +8,9 @@
     k > 0            each portion as it comes   every step before it but the last k, and whatever has come of those
     -1               each portion as it comes   whatever has come
 
-What a server has of a weight is what a data rank keeps of it under ZeRO, among the servers (`keeping`), so that state
-and checkpoint are boxes as theirs. A step's global batch falls into as many *portions* as there are workers.
+What a server has of a weight is what a data rank keeps of it under ZeRO 1, among the servers (`keeping`), so that state
+and checkpoint are boxes as theirs. A step's global batch falls into as many *portions* as there are workers: the rows
+that `rows` deals to each. Where updates come one by one, a portion goes to whichever worker asks for it.
 
 Sources: Li et al., "Scaling Distributed Machine Learning with the Parameter Server" (2014): shards, ranges of keys;
 Ho et al., "More Effective Distributed ML via a Stale Synchronous Parallel Parameter Server" (2013): the bound.
@@ -17,94 +18,55 @@ Ho et al., "More Effective Distributed ML via a Stale Synchronous Parallel Param
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
-from plait.plans.holdings import Held, Piece
-from plait.plans.keeping import kept_piece
+from plait.plans.compression import Message
+from plait.plans.holdings import Held
+from plait.plans.keeping import kept
 from plait.plans.plan import Plan
-from plait.plans.prediction import Traffic
-from plait.sharding.redistribute import CollectiveKind
 
-__all__ = [
-    "HEADER_BYTES",
-    "TICKET_BYTES",
-    "portion_traffic",
-    "served_elements",
-    "served_piece",
-    "servers",
-    "synchronous_traffic",
-    "workers",
-]
+__all__ = ["HEADER_BYTES", "TICKET_BYTES", "portion_messages", "pulled", "pushed", "served_elements"]
 
 HEADER_BYTES, TICKET_BYTES = 24, 8  # of a request: its kind, a portion, a learning rate; of a portion given out
 
 
-def servers(plan: Plan) -> range:
-    """The data ranks that serve."""
-    return range(plan.data - (plan.servers or plan.data), plan.data)
-
-
-def workers(plan: Plan) -> range:
-    """The data ranks that work: each has a share of the batch."""
-    return range(plan.data - plan.servers)
-
-
-def served_piece(held: Held, plan: Plan, data_rank: int) -> Piece:
-    """The elements of a local weight that a data rank serves; none for one that only works."""
-    places = servers(plan)
-    among = replace(plan, data=len(places), data_shares=(1,) * len(places), zero=1)
-    piece = kept_piece(held, among, max(data_rank - places.start, 0))
-    return piece if data_rank in places else replace(piece, start=0, stop=0)
-
-
 def served_elements(held: Sequence[Held], plan: Plan) -> tuple[int, ...]:
     """Elements of these weights that each data rank serves."""
-    return tuple(sum(_elements(one, served_piece(one, plan, rank)) for one in held) for rank in range(plan.data))
+    return tuple(sum(kept(one, plan, rank).elements for one in held) for rank in range(plan.data))
 
 
-def synchronous_traffic(
-    buckets: Sequence[Sequence[Held]], plan: Plan, data_rank: int, *, gradient_bytes: int, weight_bytes: int
-) -> tuple[Traffic, ...]:
-    """What a data rank sends and receives in one step, sorted: of each bucket every worker's gradients to their
-    servers, and every server's new weights to all. `gradient_bytes`, `weight_bytes`: of one element."""
-    found: Counter[tuple[CollectiveKind, int]] = Counter()
-    for counts in (served_elements(bucket, plan) for bucket in buckets):
-        mine = counts[data_rank]
-        others = [count for rank, count in enumerate(counts) if rank != data_rank]
-        if data_rank in workers(plan):
-            found.update(("send", count * gradient_bytes) for count in others)
-        found["receive", mine * gradient_bytes] += len(workers(plan)) - (data_rank in workers(plan))
-        found["send", mine * weight_bytes] += plan.data - 1
-        found.update(("receive", count * weight_bytes) for count in others)
-    return _rows(found)
+def pushed(held: Sequence[Held], plan: Plan, data_rank: int, itemsize: int) -> tuple[Message, ...]:
+    """What a data rank sends and receives of the gradients of one bucket in a synchronous step: every worker's go to
+    those that serve them. `itemsize`: bytes of one of their elements."""
+    counts = served_elements(held, plan)
+    works, mine = data_rank < plan.workers, counts[data_rank] * itemsize
+    others = [count * itemsize for rank, count in enumerate(counts) if rank != data_rank and count]
+    came = [Message("receive", mine)] * (plan.workers - works) if mine else []
+    return (*(Message("send", size) for size in others if works), *came)
 
 
-def portion_traffic(
-    counts: Sequence[int], plan: Plan, data_rank: int, *, gradient_bytes: int, weight_bytes: int
-) -> tuple[Traffic, ...]:
+def pulled(held: Sequence[Held], plan: Plan, data_rank: int, itemsize: int) -> tuple[Message, ...]:
+    """The same of new weights: every server's go to all."""
+    counts = served_elements(held, plan)
+    mine = counts[data_rank] * itemsize
+    sent = [Message("send", mine)] * (plan.data - 1) if mine else []
+    came = (Message("receive", count * itemsize) for rank, count in enumerate(counts) if rank != data_rank and count)
+    return (*sent, *came)
+
+
+def portion_messages(
+    counts: Sequence[int], plan: Plan, data_rank: int, *, stage: int = 0, gradient_bytes: int, weight_bytes: int
+) -> Iterator[Message]:
     """What a worker sends and receives for one portion of a step, where updates come one by one; `counts`: as
-    `served_elements` has them of all its weights. What it serves the others is counted by them."""
-    first, found = servers(plan).start, Counter[tuple[CollectiveKind, int]]()
-    if first != data_rank:  # who gives portions out
-        found["send", HEADER_BYTES] += 1
-        found["receive", TICKET_BYTES] += 1
+    `served_elements` has them of all its weights. What it serves the others is counted by them. `gradient_bytes`,
+    `weight_bytes`: of one element."""
+    if data_rank >= plan.workers:
+        return
+    if stage == 0 and plan.keepers.start != data_rank:  # who gives portions out; the first stage asks for all
+        yield Message("send", HEADER_BYTES)
+        yield Message("receive", TICKET_BYTES)
     for rank, count in enumerate(counts):
         if count and rank != data_rank:
-            found["send", HEADER_BYTES] += 2
-            found["send", count * gradient_bytes] += 1
-            found["receive", count * weight_bytes] += 1
-    return _rows(found)
-
-
-def _elements(held: Held, piece: Piece) -> int:
-    return held.elements // held.shape[piece.dim] * (piece.stop - piece.start) if held.elements else 0
-
-
-def _rows(found: Counter[tuple[CollectiveKind, int]]) -> tuple[Traffic, ...]:
-    return tuple(
-        Traffic(axis="data", kind=kind, bytes=size, count=count)
-        for (kind, size), count in sorted(found.items())
-        if size and count
-    )
+            yield from [Message("send", HEADER_BYTES)] * 2
+            yield Message("send", count * gradient_bytes)
+            yield Message("receive", count * weight_bytes)

@@ -1,11 +1,14 @@
 """The rules of how replicas keep together: which ways of telling each other what they learned go with one another.
 
 compression    not with zero: pieces of sums have no form of their own in fewer bytes
+local SGD      not with zero; it alone takes more than one local step
+a server       not with zero, which shares out the same things, nor with compression; what it alone has (`served_rules`)
 """
 
 from __future__ import annotations
 
 from plait.plans.rule import Breach, Rule
+from plait.plans.served_rules import SERVED_RULES
 from plait.specs.job import Job
 from plait.specs.wording import shown
 
@@ -68,4 +71,5 @@ SYNC_RULES = (
     Rule(reads=frozenset({"plan.compression", "plan.zero"}), holds=_whole_sums, breach=_pieces_compressed),
     Rule(reads=frozenset({"plan.synchronisation", "plan.zero"}), holds=_whole_replicas, breach=_replicas_in_pieces),
     Rule(reads=frozenset({"plan.synchronisation", "plan.local_steps"}), holds=_steps_are_alone, breach=_steps_together),
+    *SERVED_RULES,
 )

@@ -52,10 +52,8 @@ CHOICES: Mapping[str, Choice] = {
     "plan.virtual_stages": Choice(built=(1,), coming=_ANY),
     "plan.offload": Choice(built=("none",), coming=("optimizer",)),
     "plan.recompute": Choice(built=("none",), coming=("selective", "full")),
-    "plan.synchronisation": Choice(built=("all-reduce", "local-sgd", "diloco"), coming=("parameter-server",)),
+    "plan.synchronisation": Choice(built=("all-reduce", "local-sgd", "diloco", "parameter-server")),
     "plan.compression": Choice(built=("none", "fp16", "bf16", "int8"), judged=compression_problem),
-    "plan.staleness": Choice(built=(0,), coming=_ANY),
-    "plan.servers": Choice(built=(0,), coming=_ANY),
     "plan.gradient_precision": Choice(built=("fp32",), sometimes=("fp64",), coming=("bf16", "fp16")),
 }
 

@@ -45,7 +45,8 @@ class Optimizer:
         self._copies = [
             (weight, self.masters[name]) for name, weight in weights.items() if self.masters[name] is not weight
         ]
-        self._torch = _build(_groups(self.masters, decays, training.weight_decay, unfused), training)
+        groups = _groups(self.masters, decays, training.weight_decay, unfused)
+        self._torch = _build(groups or [{"params": []}], training)  # a rank may update nothing
 
     @property
     def state(self) -> dict[str, dict[str, torch.Tensor]]:

@@ -23,16 +23,19 @@ from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
 from plait.models.sequences import Sequences
 from plait.parallel.apply import parallelize
+from plait.parallel.parameter_server import ParameterServer
 from plait.plans.meetings import dense_steps
 from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
 from plait.plans.rows import rows_of
 from plait.schedules.timeline import Timed
+from plait.sharding.boxes import Interval
 from plait.specs.job import Job
 from plait.specs.links import LinkSpeed
 from plait.specs.training import PRECISIONS
 from plait.training.measures import RankMeasure, typical
 from plait.training.optimizer import Optimizer
+from plait.training.portions import given_out
 from plait.training.step import StepResult, train_step
 
 __all__ = ["VALIDATION_TOKENS", "Assignment", "train_on_rank"]
@@ -40,6 +43,8 @@ __all__ = ["VALIDATION_TOKENS", "Assignment", "train_on_rank"]
 VALIDATION_TOKENS = 1 << 16  # held-out tokens that every validation looks at, the same ones each time
 _WARM_UP_STEPS = 2  # the first steps allocate; they are not measured, unless there are no others
 _MEASURED_STEPS = 1000  # a longer run is measured on its last ones: what it remembers doesn't grow
+
+_NOTHING = Terms(compute=0.0, bubble=0.0, optimizer=0.0, exposed={"data": 0.0})
 
 _Step = tuple[StepResult, tuple[Timed, ...]]
 
@@ -77,11 +82,12 @@ class _RankTrainer:
         self._model = parallelize(decoder, plan, mesh, device=device.torch)
         decays = {weight.name: weight.decays for layer in self._layers for weight in layer.weights}
         self._optimizer = Optimizer(
-            self._model.shards, self._model.gradients, decays, job.training, unfused=self._model.displaced
+            self._model.shards, self._model.applied, decays, job.training, unfused=self._model.displaced
         )
         self._unsteady = max(_WARM_UP_STEPS, dense_steps(plan, job.training))
         self._rows = rows_of(plan, job.training.global_batch, mesh.coordinate("data"))
-        self._reports = self._model.is_last_stage and mesh.coordinate("data") == mesh.coordinate("tensor") == 0
+        self._knows_loss = self._model.is_last_stage and mesh.coordinate("tensor") == 0
+        self._reports = self._knows_loss and mesh.coordinate("data") == 0
 
     def train(self) -> RankMeasure:
         training = self._training
@@ -93,19 +99,51 @@ class _RankTrainer:
         )
         steady: deque[_Step] = deque(maxlen=_MEASURED_STEPS)
         self._validate(0)
-        for step in range(training.steps):
-            batch = loader.batch(step, *self._rows)
-            rows = self._sequences(batch, step)
-            result = train_step(self._model, self._optimizer, rows, batch.target_count, training)
-            if step >= self._unsteady or training.steps <= self._unsteady:
-                steady.append((result, tuple(self._model.timeline)))
-            validates = (step + 1) % training.validate_every == 0 or step + 1 == training.steps
-            self._tell_step(step + 1, result, batch.target_count, validation_follows=validates)
-            if validates:
-                self._validate(step + 1)
+        if self._model.server is not None:
+            self._learn_in_portions(self._model.server, loader, steady)
+        else:
+            self._learn_in_steps(loader, steady)
         measure = self._measure(steady)
         self._save()
         return measure
+
+    def _learn_in_steps(self, loader: Loader, steady: deque[_Step]) -> None:
+        for step in range(self._training.steps):
+            result, tokens = self._learn(loader, step, self._rows, steady)
+            if self._reports:
+                self._tell(step, result, tokens, {"event": "step", "seconds": result.seconds})
+            if self._validates_after(step):
+                self._validate(step + 1)
+
+    def _learn_in_portions(self, server: ParameterServer, loader: Loader, steady: deque[_Step]) -> None:
+        """All ranks are together again where a validation is due."""
+        plan, training, portions = self._assignment.plan, self._training, server.workers
+        server.start(self._optimizer)
+        for last in (step for step in range(training.steps) if self._validates_after(step)):
+            for portion, waited in given_out(server, (last + 1) * portions):
+                step, part = divmod(portion, portions)
+                rows = rows_of(plan, training.global_batch, part)
+                result, tokens = self._learn(loader, step, rows, steady, waited=waited)
+                if self._knows_loss:
+                    told = {"event": "portion", "seconds": result.seconds, "portions": portions}
+                    self._tell(step, result, tokens, told)
+            server.close() if last + 1 == training.steps else server.settle()
+            self._validate(last + 1)
+
+    def _learn(
+        self, loader: Loader, step: int, rows: Interval, steady: deque[_Step], *, waited: float = 0.0
+    ) -> tuple[StepResult, int]:
+        """From these rows of a step's batch, for which it has `waited`; the targets of the whole batch, too."""
+        batch = loader.batch(step, *rows)
+        sequences = self._sequences(batch, step)
+        result = train_step(self._model, self._optimizer, sequences, batch.target_count, self._training)
+        result = result.after_waiting(waited)
+        if step >= self._unsteady or self._training.steps <= self._unsteady:
+            steady.append((result, tuple(self._model.timeline)))
+        return result, batch.target_count
+
+    def _validates_after(self, step: int) -> bool:
+        return (step + 1) % self._training.validate_every == 0 or step + 1 == self._training.steps
 
     def _sequences(self, batch: Batch, step: int) -> Sequences:
         to = self._device.torch
@@ -135,10 +173,9 @@ class _RankTrainer:
             per_token = self._dataset.validation.bytes_per_token
             emit({"event": "validation", "step": step, "loss": total / count, "bytes_per_token": per_token})
 
-    def _tell_step(self, step: int, result: StepResult, tokens: int, *, validation_follows: bool) -> None:
-        if self._reports:
-            emit({"event": "step", "step": step, "loss": result.loss, "norm": result.norm, "tokens": tokens,
-                  "seconds": result.seconds, "validation_follows": validation_follows})  # fmt: skip
+    def _tell(self, step: int, result: StepResult, tokens: int, told: dict[str, object]) -> None:
+        emit({"step": step + 1, "loss": result.loss, "norm": result.norm, "tokens": tokens, **told,
+              "validation_follows": self._validates_after(step)})  # fmt: skip
 
     def _save(self) -> None:
         plan, rank = self._assignment.plan, self._model.mesh.rank
@@ -149,8 +186,8 @@ class _RankTrainer:
         plan = self._assignment.plan
         period = plan.local_steps if plan.averages else 1
         return RankMeasure(
-            step_seconds=typical([result.seconds for result, _ in steady], period),
-            terms=_typical_terms([result.terms for result, _ in steady], period),
+            step_seconds=typical([result.seconds for result, _ in steady] or [0.0], period),
+            terms=_typical_terms([result.terms for result, _ in steady] or [_NOTHING], period),
             weight_bytes=self._model.weight_bytes,
             gradient_bytes=self._model.gradient_bytes,
             optimizer_bytes=self._optimizer.nbytes,

@@ -9,7 +9,7 @@ Its seconds come back in the planner's own terms, so that the two can be laid si
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from plait.collectives.recorder import record
@@ -40,6 +40,11 @@ class StepResult:
     seconds: float
     terms: Terms
 
+    def after_waiting(self, seconds: float) -> StepResult:
+        """The same, and so many seconds before it in which its portion and weights were waited for."""
+        exposed = {**self.terms.exposed, "data": self.terms.exposed["data"] + seconds}
+        return replace(self, seconds=self.seconds + seconds, terms=replace(self.terms, exposed=exposed))
+
 
 def train_step(
     model: ParallelModel,
@@ -53,6 +58,8 @@ def train_step(
 ) -> StepResult:
     """Learn from `rows`, this data rank's share of a global batch that has `target_count` targets.
 
+    Where the model has a `server`, rows are those of the portion taken last, and the server updates: it has been given
+    the optimizer.
     `on_gradients` is called when gradients are summed and not yet clipped (verify looks at them there). `settles`:
     replicas that learn alone come together at the end, whatever their pace, so that they can be saved. Raises
     IllegalJob for sequences that the plan can't take.
@@ -68,7 +75,7 @@ def train_step(
         if on_gradients is not None:
             on_gradients()
         norm = model.clip_gradients(training.clip_norm) if training.clip_norm > 0 else None
-        optimizer.step(learning_rate_at(rows.step, training))
+        (model.server or optimizer).step(learning_rate_at(rows.step, training))
         if model.average(optimizer.masters, pace):
             optimizer.spread()
         model.renew_weights()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
-from statistics import fmean
+from statistics import fmean, harmonic_mean
 from typing import Any
 
 from plait.data.dataset import TokenDataset
@@ -29,6 +29,7 @@ from plait.specs.links import LinkSpeed
 from plait.training.hosts import lead, prepared_tokens
 from plait.training.measures import RankMeasure, in_a_table, measure_from_table
 from plait.training.metrics import Metrics
+from plait.training.portion_events import StepsOfPortions
 from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, train_on_rank
 from plait.training.result import Measured, TrainingResult, result_table
 from plait.training.run_directory import RunDirectory, written
@@ -59,17 +60,19 @@ def train(
         Metrics(run, prediction.step_seconds) as metrics,
         ranks_for(plan.ranks, backend=current_device().backend, timeout=patience) as ranks,
     ):
+        steps = StepsOfPortions()
 
-        def take(_: int, event: Mapping[str, Any]) -> None:
-            metrics.take(event)
-            if on_event is not None:
-                on_event({**event, "steps": job.training.steps, "predicted_seconds": prediction.step_seconds})
+        def take(_: int, told: Mapping[str, Any]) -> None:
+            for event in steps.take(told):
+                metrics.take(event)
+                if on_event is not None:
+                    on_event({**event, "steps": job.training.steps, "predicted_seconds": prediction.step_seconds})
 
         if world is not None:
             lead(world, assignment, dataset, run, patience)
         told = ranks.run(in_a_table, train_on_rank, assignment, on_event=take)
         measures = [measure_from_table(table) for table in told]
-        result = _result(job, prediction, measures, metrics.validations, run)
+        result = _result(job, plan, prediction, measures, metrics.validations, run)
         here = plan.ranks if world is None else world.place.local_size
         run.write_json("measured.json", _measured_document(result, measures, plan, dataset, here))
         if world is not None:
@@ -86,12 +89,13 @@ def _prepare(job: Job, run: RunDirectory) -> TokenDataset:
 
 def _result(
     job: Job,
+    plan: Plan,
     prediction: Prediction,
     measures: Sequence[RankMeasure],
     validations: Sequence[tuple[int, float]],
     run: RunDirectory,
 ) -> TrainingResult:
-    measured = _summed_up(measures)
+    measured = _summed_up(measures, together=not plan.asynchronous)
     tokens = job.training.global_batch * job.training.sequence_length
     return TrainingResult(
         run=run,
@@ -121,15 +125,18 @@ def _timeline_table(ranks: Sequence[Sequence[Timed]]) -> list[list[list[Any]]]:
     return [[[str(timed.action), timed.start, timed.end] for timed in rank] for rank in ranks]
 
 
-def _summed_up(measures: Sequence[RankMeasure]) -> Measured:
-    """The terms of the rank that computes longest: the others wait for it."""
-    slowest = max(measures, key=lambda measure: measure.terms.compute)
+def _summed_up(measures: Sequence[RankMeasure], *, together: bool) -> Measured:
+    """The terms of the rank that computes longest: the others wait for it. Where ranks do not step `together`, those of
+    the middle one among them that computed anything; in the time of their mean pace."""
+    working = sorted((one for one in measures if one.timelines), key=lambda measure: measure.terms.compute)
+    told = working[-1] if together else working[len(working) // 2]
+    mean = fmean if together else harmonic_mean
     return Measured(
-        step_seconds=fmean(measure.step_seconds for measure in measures),
-        compute=slowest.terms.compute,
-        bubble=slowest.terms.bubble,
-        optimizer=slowest.terms.optimizer,
-        exposed=slowest.terms.exposed,
+        step_seconds=mean([measure.step_seconds for measure in working]),
+        compute=told.terms.compute,
+        bubble=told.terms.bubble,
+        optimizer=told.terms.optimizer,
+        exposed=told.terms.exposed,
         memory_bytes=tuple(measure.peak_bytes for measure in measures),
     )
 
@@ -150,7 +157,11 @@ def _span(step: Sequence[Sequence[Timed]]) -> tuple[float, float]:
 def _measured_document(
     result: TrainingResult, measures: Sequence[RankMeasure], plan: Plan, dataset: TokenDataset, ranks_here: int
 ) -> dict[str, Any]:
-    first_of_stage = [plan.mesh.rank_at(pipeline=stage, data=0, tensor=0) for stage in range(plan.pipeline)]
+    pipelines = (
+        [plan.mesh.rank_at(pipeline=stage, data=data, tensor=0) for stage in range(plan.pipeline)]
+        for data in range(plan.data)
+    )
+    first_of_stage = next(ranks for ranks in pipelines if measures[ranks[0]].timelines)
     measured = asdict(result.measured)
     terms = {key: measured[key] for key in ("compute", "bubble", "optimizer", "exposed")}
     return {

@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from plait.collectives.functional import all_reduce
 from plait.collectives.process_groups import build_mesh
@@ -23,6 +24,7 @@ from plait.collectives.recorder import record
 from plait.devices.flop_counter import flop_counter
 from plait.parallel.apply import parallelize
 from plait.parallel.local_sgd import own_targets
+from plait.parallel.parameter_server import ParameterServer
 from plait.plans.holdings import positions_held
 from plait.plans.prediction import Work
 from plait.plans.rows import rows_of
@@ -52,10 +54,12 @@ def candidate_trace(
     trace: Trace = {}
     for step in range(steps):
         rank.learn(step, trace)
+        rank.settle()
         rank.evaluate(step, trace)
         rank.leave(step, trace)
         if state is not None and step + 1 < steps:
             _begin_from(state, step + 1, rank)
+    rank.close()
     return rank.traced(trace)
 
 
@@ -65,6 +69,7 @@ def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
         rank = _Rank(_summing_in("fp32", experiment), precision, counter.get_total_flops)
         with record() as recorder:
             rank.learn(0, {})
+    rank.close()
     parallel, flops = rank.parallel, rank.watch.flops
     return Work(
         forward_flops=dict(flops),
@@ -101,13 +106,15 @@ class _Rank:
         self.apart = policy.compute != policy.master
         self.optimizer = Optimizer(
             self.parallel.shards,
-            self.parallel.gradients,
+            self.parallel.applied,
             {weight.name: weight.decays for layer in rules for weight in layer.weights},
             training,
             unfused=self.parallel.displaced,
             separate_masters=self.apart,
         )
         self._rows = rows_of(plan, training.global_batch, self.parallel.mesh.coordinate("data"))
+        if self.parallel.server is not None:
+            self.parallel.server.start(self.optimizer)
 
     def learn(self, step: int, trace: Trace) -> None:
         """One step, and everything that came up in it."""
@@ -115,19 +122,45 @@ class _Rank:
         rows, targets = experiment.source.batch(step).rows(*self._rows), experiment.targets(step)
         note, keep_gradients = partial(_note, trace, step + 1), partial(self._keep_gradients, trace, step + 1)
         self._owed = {name: owed.clone() for name, owed in parallel.owed.items()}
+        if parallel.server is not None:
+            self._take_in_turn(parallel.server, step)
         result = train_step(parallel, self.optimizer, rows, targets, training, on_gradients=keep_gradients)
         share = self._share(step)
         values = self.watch.take().items()
         note("value", {name: value * share if name.endswith("/gradient") else value for name, value in values})
-        _note_numbers(trace, step + 1, result)
+        _note_numbers(trace, step + 1, replace(result, loss=self._whole_loss(result.loss)))
         if training.clip_norm > 0:
             note("gradient", {f"{name}/clipped": gradient for name, gradient in parallel.gradients.items()})
 
+    def settle(self) -> None:
+        """What portions have made of the weights is there."""
+        if self.parallel.server is not None:
+            self.parallel.server.settle()
+
+    def close(self) -> None:
+        """Nothing follows."""
+        if self.parallel.server is not None:
+            self.parallel.server.close()
+
+    def _take_in_turn(self, server: ParameterServer, step: int) -> None:
+        """Its own rows are the portion that this rank gets: ranks ask one after another, before anybody pushes."""
+        for place in range(server.workers):
+            if place == self.parallel.mesh.coordinate("data"):
+                server.take((step + 1) * server.workers)
+            dist.barrier()
+
+    def _whole_loss(self, loss: float | None) -> float | None:
+        """A portion's is its part of the step's."""
+        if loss is None or self._counts or not self.parallel.plan.asynchronous:
+            return loss
+        parts = torch.tensor([loss], dtype=torch.float64)
+        return all_reduce(parts, self.parallel.mesh.axis("data")).wait().item()
+
     def _keep_gradients(self, trace: Trace, step: int) -> None:
         """The summed gradients; and where not all was sent, they and what is owed for this step, put together. Of
-        replicas that learn alone, each by its part of the targets."""
+        replicas that learn alone, each by its part of the targets; of portions all."""
         parallel, gradients, note = self.parallel, self.parallel.gradients, partial(_note, trace, step)
-        if parallel.plan.averages and not self._counts:
+        if (parallel.plan.averages or parallel.plan.asynchronous) and not self._counts:
             share = self._share(step - 1)
             whole = {name: gradient * share for name, gradient in gradients.items()}
             for part in whole.values():
@@ -172,7 +205,8 @@ class _Rank:
         kept = {name: one.intervals for name, one in parallel.kept.items()}
         weights = kept if parallel.plan.sharding_level == 3 else {n: one.intervals for n, one in parallel.held.items()}
         intervals = {**weights, **{layer.name: values for layer in parallel.layers}}
-        return RankTrace(tensors=tensors, intervals=intervals, kept=kept, looks=self.lift.looks)
+        own = parallel.plan.asynchronous
+        return RankTrace(tensors=tensors, intervals=intervals, kept=kept, looks=self.lift.looks, own_gradients=own)
 
 
 def _note(trace: Trace, step: int, kind: EntryKind, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -205,3 +239,6 @@ def _begin_from(state: Trace, step: int, rank: _Rank) -> None:
     here = rank.traced({entry: target.detach().numpy() for entry, target in targets.items()})
     for entry, target in targets.items():
         target.copy_(torch.as_tensor(state[entry][np.ix_(*here.box(entry))]))
+    if rank.parallel.server is not None:
+        rank.parallel.server.adopt()
+        dist.barrier()  # nobody pulls before all serve what is new

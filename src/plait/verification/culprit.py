@@ -98,7 +98,7 @@ def without(plan: Plan, axis: str) -> Plan:
     """The plan with a degree of 1 along `axis`, all else alike."""
     match axis:
         case "data":
-            return replace(plan, data=1, data_shares=(1,))
+            return replace(plan, data=1, data_shares=(1,), servers=0)
         case "tensor":
             return replace(plan, tensor=1, tensor_shares=(1,), sequence_parallel=False)
         case _:

@@ -145,7 +145,7 @@ class _Side:
             finite_reference=finite,
             finite=finite and bool(np.isfinite(candidate).all()),
             chance=self._chance.get(entry, 0.0),
-            steady=entry not in self._unsteady,
+            steady=entry not in self._unsteady or self._lossy.unsteady(entry),
             parted=self.differing[entry].by if entry in self.differing else 0.0,
             pinned=bool(self._references.pinned),
             narrow=entry.owner in self._references.pinned,

@@ -9,8 +9,12 @@
 Replicas that learn alone have gradients of their own: put together, each by its part of the targets, they are judged as
 ever; norm and optimizer have no counterpart and are left out; weights, once averaged, are LOSSY, with equal bits.
 
-All of it, the optimizer too, is judged on the plan's `dense` twin, which has not made that choice; there a mistake is a
-mistake. Pure: plans and names.
+So it is where a parameter server applies the portions of a step as they come. Each worker takes one of a step's, all
+from the same weights; put together their gradients are the step's. The order in which they are applied is chance, so
+that equal runs differ in what is LOSSY then.
+
+All of it, the optimizer too, is judged on the plan's `dense` twin, which has not made that choice (the same servers,
+once they wait for all); there a mistake is a mistake. Pure: plans and names.
 """
 
 from __future__ import annotations
@@ -34,11 +38,13 @@ _ITEMSIZES = (4, 8)  # of the precisions in which gradients are summed here
 @dataclass(frozen=True, kw_only=True)
 class Lossy:
     """`weights`: those whose gradients are not the whole ones. `spreads`: whether one step's norm takes that to all.
-    `alone`: whether each replica has gradients, a norm and an optimizer of its own; gradients are put together."""
+    `alone`: whether each replica has gradients, a norm and an optimizer of its own; gradients are put together.
+    `unordered`: whether updates come in the order of chance."""
 
     weights: frozenset[str]
     spreads: bool = True
     alone: bool = False
+    unordered: bool = False
 
     def touches(self, entry: Entry) -> bool:
         """Whether the choice has changed what this tensor is."""
@@ -54,6 +60,10 @@ class Lossy:
             case _:
                 return entry.evaluated
 
+    def unsteady(self, entry: Entry) -> bool:
+        """Whether equal runs may differ in it."""
+        return self.unordered and self.touches(entry)
+
     def omits(self, entry: Entry) -> bool:
         """Whether each replica has one of its own, so that there is no whole to be judged."""
         return self.alone and entry.kind in ("norm", "optimizer")
@@ -64,13 +74,15 @@ NOTHING = Lossy(weights=frozenset())
 
 def lossy_of(plan: Plan, layers: Sequence[Layer], *, clips: bool = True) -> Lossy:
     """What a plan changes; where nothing is clipped, weights that travel whole are none of it."""
-    if plan.averages:
-        return Lossy(weights=frozenset(), alone=True)
+    if plan.averages or plan.asynchronous:
+        return Lossy(weights=frozenset(), alone=True, unordered=plan.asynchronous)
     return Lossy(weights=frozenset(_compressed(plan, layers)), spreads=clips) if plan.compresses else NOTHING
 
 
 def dense(plan: Plan) -> Plan:
     """The same plan without the choice that changes the mathematics."""
+    if plan.asynchronous:
+        return replace(plan, staleness=0)
     return replace(plan, compression="none", synchronisation="all-reduce", local_steps=1)
 
 

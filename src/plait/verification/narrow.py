@@ -101,6 +101,7 @@ def _on_fewer_ranks(subject: Subject, ranks: int) -> Subject:
         pipeline=pipeline,
         stages=stages,
         data_shares=_picked(plan.data_shares, data),
+        servers=min(plan.servers, data - 1),
         tensor_shares=_picked(plan.tensor_shares, tensor),
         sequence_parallel=plan.sequence_parallel and tensor > 1,
     )
@@ -150,7 +151,8 @@ def _with_rounds(subject: Subject, whole: Subject, rounds: int) -> Subject:
     as evenly, or unevenly, as the whole job's."""
     plan = subject.plan
     wanted = _dealing(whole.plan, whole.training.global_batch)
-    enough = ceil(sum(plan.data_shares) / min(plan.data_shares))  # for the smallest share to be a sequence
+    working = plan.data_shares[: plan.workers]
+    enough = ceil(sum(working) / min(working))  # for the smallest share to be a sequence
     fitting = _batches(plan, rounds) or _batches(plan, rounds_of(plan, enough))
 
     def unlike(batch: int) -> list[bool]:
@@ -162,15 +164,18 @@ def _with_rounds(subject: Subject, whole: Subject, rounds: int) -> Subject:
 
 def _batches(plan: Plan, rounds: int) -> list[int]:
     """The batches of which the busiest replica has so many microbatches, and every one something."""
-    all_by_most = sum(plan.data_shares) / max(plan.data_shares)
+    working = plan.data_shares[: plan.workers]
+    all_by_most = sum(working) / max(working)
     least, most = ((rounds - 1) * plan.microbatch * all_by_most, rounds * plan.microbatch * all_by_most)
     near = range(max(plan.data, int(least) - plan.data), ceil(most) + plan.data + 1)
-    return [batch for batch in near if min(row_counts(plan, batch)) > 0 and rounds_of(plan, batch) == rounds]
+    return [
+        batch for batch in near if min(row_counts(plan, batch)[: len(working)]) > 0 and rounds_of(plan, batch) == rounds
+    ]
 
 
 def _dealing(plan: Plan, batch: int) -> tuple[bool, ...]:
     """What the dealing out of a batch can go wrong about, the worst first."""
-    counts = set(row_counts(plan, batch))
+    counts = set(row_counts(plan, batch)[: plan.workers])
     rest = {count % plan.microbatch for count in counts}
     rounds = {-(-count // plan.microbatch) for count in counts}
     return len(rounds) > 1, len(rest) > 1, rest != {0}, len(counts) > 1

@@ -82,16 +82,19 @@ class Reference:
 @dataclass(frozen=True, kw_only=True)
 class RankTrace:
     """One rank's tensors, and for each owner that it holds a part of, its intervals along every dim of the whole; in
-    `kept` those of what it updates, where that is less (ZeRO): so lie gradients, optimizer tensors and masters."""
+    `kept` those of what it updates, where that is less (ZeRO): so lie optimizer tensors, masters, and gradients, unless
+    these are of all that it holds (`own_gradients`)."""
 
     tensors: Trace
     intervals: dict[str, Intervals]
     kept: dict[str, Intervals] = field(default_factory=dict[str, Intervals])
     looks: Looks = field(default_factory=dict[tuple[str, int], list[float]])
+    own_gradients: bool = False
 
     def intervals_of(self, entry: Entry) -> Intervals | None:
         """A tensor's intervals; None where it is whole."""
-        updated = entry.kind in ("gradient", "optimizer") or entry.name.endswith("/master")
+        updated = entry.kind == "optimizer" or entry.name.endswith("/master")
+        updated = updated or (entry.kind == "gradient" and not self.own_gradients)
         found = self.kept.get(entry.owner) if updated else None
         return found or self.intervals.get(entry.owner)
 
