@@ -276,7 +276,7 @@ class JobPrices:
 
     def _report(self, plan: Plan, place: int) -> float:
         """Seconds in which replicas add up their losses."""
-        tells = plan.data > 1 and place == plan.pipeline - 1
+        tells = plan.data > 1 and place == plan.pipeline - 1 and not plan.asynchronous
         group = self.spread(plan, "data")
         return self._message("all_reduce", group, NUMBER_BYTES, plan.data * plan.tensor) if tells else 0.0
 
