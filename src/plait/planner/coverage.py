@@ -24,9 +24,12 @@ def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
     sizes = {axis: plan.mesh.size(axis) for axis in ("data", "tensor")}
     for axis, ranks in sizes.items():
-        if ranks > 1 and not prices.communication.measured("all_reduce", ranks):
-            yield f"links between {ranks} {axis} ranks were not measured: the nearest group's formula speaks for them"
-    if plan.pipeline > 1 and not prices.communication.measured("send", 2):
+        hosts = prices.hosts(plan, axis)
+        if ranks > 1 and not prices.communication.measured("all_reduce", ranks, hosts):
+            where = f" on {hosts} hosts" if hosts > 1 else ""
+            group = f"{ranks} {axis} ranks{where}"
+            yield f"links between {group} were not measured: the nearest group's formula speaks for them"
+    if plan.pipeline > 1 and not prices.communication.measured("send", 2, min(2, prices.hosts(plan, "pipeline"))):
         yield "sends were not measured: another collective's formula speaks for them"
 
 

@@ -76,8 +76,11 @@ class JobPrices:
         self.communication = CommunicationCost(measurements)
         host = measurements.host
         on_cpu = host is not None and host.device == "cpu"
-        self.cores = float(host.cores) if host is not None and on_cpu else None  # a device of its own shares nothing
-        self.memory_bytes = host.memory_bytes if host is not None else None
+        self.ranks_per_host = measurements.ranks_per_host
+        hosts = max((link.hosts for link in measurements.collectives), default=1)  # all alike
+        self._host_cores = host.cores if host is not None and on_cpu else None  # a device of its own shares nothing
+        self.cores = None if self._host_cores is None else float(self._host_cores * hosts)
+        self.memory_bytes = host.memory_bytes * hosts if host is not None else None
         self.shares_memory = on_cpu
         self._layers = describe_gpt(model)
         self._reduced, self._master = ITEMSIZE[policy.reduce], ITEMSIZE[policy.master]
@@ -96,10 +99,11 @@ class JobPrices:
         ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=widest) for place in range(plan.pipeline)]
         stages = [stage_of(self.model, self.training, plan, rank) for rank in ranks]
         size = stage_message_bytes(self.model, self.training, plan, tensor_rank=0)
+        hosts = min(2, self.hosts(plan, "pipeline"))
         return StepCost(
             stages=tuple(self._stage(plan, place, stage) for place, stage in enumerate(stages)),
-            send=self._message("send", 2, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
-            exchange=self._message("exchange", 2, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
+            send=self._message("send", 2, size, plan.pipeline, hosts) if plan.pipeline > 1 else 0.0,
+            exchange=self._message("exchange", 2, size, plan.pipeline, hosts) if plan.pipeline > 1 else 0.0,
             tensor_sums=self._later_sums(plan, stages, "tensor"),
             pipeline_sums=self._later_sums(plan, stages, "pipeline"),
             optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _first_of_data(plan, rank)),
@@ -131,10 +135,14 @@ class JobPrices:
         """How many times longer anything takes where `ranks` ranks share the cores."""
         return max(1.0, ranks / self.cores) if self.cores else 1.0
 
-    def _message(self, kind: LinkKind, group: int, size: int, at_once: int) -> float:
+    def hosts(self, plan: Plan, axis: str) -> int:
+        """On how many hosts a plan's group along an axis stands."""
+        return plan.mesh.hosts_along(axis, self.ranks_per_host)
+
+    def _message(self, kind: LinkKind, group: int, size: int, at_once: int, hosts: int) -> float:
         """A message between `group` ranks while `at_once` are at it: a link between more ranks than cores was measured
         with them sharing the cores, and is not slowed down twice."""
-        alone = self.communication.seconds(kind, group, size) / self.crowd(group)
+        alone = self.communication.seconds(kind, group, size, hosts) / self.crowd(group)
         return alone * self.crowd(max(group, at_once))
 
     # ---- computing -----------------------------------------------------------------------------------------------
@@ -160,12 +168,14 @@ class JobPrices:
 
     def _collectives(self, plan: Plan, messages: Iterable[Message]) -> float:
         """Alone: the simulation slows all of a stage's work down where ranks share cores."""
-        found = (self.communication.seconds(_COLLECTIVES[m.kind], plan.tensor, m.bytes) for m in messages)
+        hosts = self.hosts(plan, "tensor")
+        found = (self.communication.seconds(_COLLECTIVES[m.kind], plan.tensor, m.bytes, hosts) for m in messages)
         return sum(found) / self.crowd(plan.tensor)
 
     def _at_work(self, plan: Plan) -> int:
-        """Ranks that compute at the same time, each on a core of its own."""
-        return min(plan.ranks, int(self.cores)) if self.cores else plan.ranks
+        """Ranks of one host that compute at the same time, each on a core of its own."""
+        on_a_host = min(plan.ranks, self.ranks_per_host or plan.ranks)
+        return min(on_a_host, self._host_cores) if self._host_cores else on_a_host
 
     def _stage(self, plan: Plan, place: int, stage: Stage) -> StageCost:
         costs = [self._layer_cost(layer, plan) for layer in stage.layers]
@@ -216,8 +226,10 @@ class JobPrices:
             finished = max(finished, *(made[piece.name] for piece in bucket.pieces)) + seconds
             spent += seconds
         after = min(spent, max(0.0, finished - sum(backward)))
-        share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
-        report = self._message("all_reduce", plan.data, NUMBER_BYTES, at_once) if place == plan.pipeline - 1 else 0.0
+        share = self._exposed_share(plan)
+        hosts = self.hosts(plan, "data")
+        told = place == plan.pipeline - 1
+        report = self._message("all_reduce", plan.data, NUMBER_BYTES, at_once, hosts) if told else 0.0
         packing = self.packing_seconds(plan, stage)
         if plan.averages:
             work = self.compute.move_seconds(Move("copy", stage.elements, stage.elements, "forward"))
@@ -228,17 +240,19 @@ class JobPrices:
     def _sum_seconds(self, plan: Plan, bucket: Reduction, at_once: int) -> float:
         """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second. What
         is compressed lies elsewhere."""
+        hosts = self.hosts(plan, "data")
         if bucket.packing is not None and bucket.packing.compressed:
-            found = (self._message(_COLLECTIVES[m.kind], plan.data, m.bytes, at_once) for m in bucket.packing.messages)
-            return sum(found)
+            messages = bucket.packing.messages
+            return sum(self._message(_COLLECTIVES[m.kind], plan.data, m.bytes, at_once, hosts) for m in messages)
         half = 1.0 if bucket.kind == "all_reduce" else 0.5
-        return half * self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once)
+        return half * self._message("all_reduce_in_place", plan.data, bucket.elements * self._reduced, at_once, hosts)
 
     def _gathers(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
         """Seconds of all all-gathers of weights that forward, backward or the end of one step waits for."""
         at_once = plan.data * plan.tensor
         found = (one for one in weight_messages(stage, self.training, plan, place) if one.when == when)
-        return sum(0.5 * self._message("all_reduce_in_place", plan.data, one.bytes, at_once) for one in found)
+        hosts = self.hosts(plan, "data")
+        return sum(0.5 * self._message("all_reduce_in_place", plan.data, one.bytes, at_once, hosts) for one in found)
 
     def _between(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
         """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
@@ -251,7 +265,7 @@ class JobPrices:
             sums = (one for one in stage.sums if one.each_microbatch)
             spent += sum(self._sum_seconds(plan, bucket, at_once) for bucket in sums)
         spent /= self.crowd(at_once)  # the simulation slows all of a stage's work down
-        share = self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks)
+        share = self._exposed_share(plan)
         return max(share * spent, spent - work)
 
     def _later_sums(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
@@ -259,7 +273,10 @@ class JobPrices:
         slowest = 0.0
         for stage in stages:
             sums = [one for one in stage.sums if one.axis == axis]
-            found = [self._message("all_reduce", len(s.members), s.elements * self._reduced, plan.ranks) for s in sums]
+            hosts = self.hosts(plan, axis)
+            found = [
+                self._message("all_reduce", len(s.members), s.elements * self._reduced, plan.ranks, hosts) for s in sums
+            ]
             slowest = max(slowest, sum(found))
         again = 1 / plan.local_steps if plan.averages else 0.0
         return (1 + again) * slowest + self._norm(plan, axis)
@@ -267,7 +284,12 @@ class JobPrices:
     def _norm(self, plan: Plan, axis: str) -> float:
         """Seconds in which the squares of the norm are summed over an axis."""
         clips = self.training.clip_norm > 0 and axis in norm_axes(plan)
-        return self._message("all_reduce", plan.mesh.size(axis), NUMBER_BYTES, plan.ranks) if clips else 0.0
+        size, hosts = plan.mesh.size(axis), self.hosts(plan, axis)
+        return self._message("all_reduce", size, NUMBER_BYTES, plan.ranks, hosts) if clips else 0.0
+
+    def _exposed_share(self, plan: Plan) -> float:
+        hosts = self.hosts(plan, "data")
+        return self.communication.exposed_share(plan.data, cores=self.cores, at_work=plan.ranks, hosts=hosts)
 
 
 def _first_of_data(plan: Plan, rank: int) -> bool:

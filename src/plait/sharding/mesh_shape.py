@@ -54,6 +54,13 @@ class MeshShape:
         first = rank - self.coordinate(rank, axis) * stride
         return tuple(first + step * stride for step in range(self.size(axis)))
 
+    def hosts_along(self, axis: str, ranks_per_host: int) -> int:
+        """The most hosts on which a group along `axis` stands, ranks being numbered host by host; 0 a host: one has
+        them all."""
+        if not ranks_per_host:
+            return 1
+        return max(len({rank // ranks_per_host for rank in group}) for group in self.groups(axis))
+
     def groups(self, axis: str) -> tuple[tuple[int, ...], ...]:
         """Every group along `axis`, each once, by first rank."""
         return tuple(self.group(rank, axis) for rank in range(self.ranks) if self.coordinate(rank, axis) == 0)

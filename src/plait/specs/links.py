@@ -54,7 +54,8 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """One collective between `ranks` ranks of one backend, by the formula above; alpha0 and alpha1 in seconds.
+    """One collective between `ranks` ranks of one backend on `hosts` hosts, by the formula above; alpha0 and alpha1 in
+    seconds. Between several hosts a send or an exchange is between ranks of different ones.
 
     `error` is the median of |formula / measured - 1| over `transfers`, which keep what was measured.
     """
@@ -65,6 +66,7 @@ class Link:
     alpha0: NotNegative
     alpha1: NotNegative
     bytes_per_second: Positive
+    hosts: Count = 1
     error: NotNegative = 0.0
     transfers: tuple[Transfer, ...] = ()
 
@@ -84,3 +86,4 @@ class Overlap:
     backend: str
     ranks: Count
     exposed: NotNegative
+    hosts: Count = 1

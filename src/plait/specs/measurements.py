@@ -147,7 +147,8 @@ class Contention:
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
     """What one machine was measured to do. `memory_bandwidth`: bytes read and written a second by one rank that
-    copies; `memory_bandwidth_all`: the sum over all cores at once, 0 if not measured. `seconds`: what it took."""
+    copies; `memory_bandwidth_all`: the sum over all cores at once, 0 if not measured. `seconds`: what it took.
+    `ranks_per_host`: of several hosts that were measured together, of which `host` is the first; 0: one host."""
 
     gemm: Annotated[tuple[Gemm, ...], Field(min_length=1)]
     memory_bandwidth: Positive
@@ -160,4 +161,5 @@ class Measurements:
     dispatch: Dispatch = field(default_factory=Dispatch)
     contention: Contention = field(default_factory=Contention)
     overlap: tuple[Overlap, ...] = ()
+    ranks_per_host: Annotated[int, Field(ge=0)] = 0
     seconds: NotNegative = 0.0

@@ -18,6 +18,16 @@ __all__ = ["Verification", "document", "sentence"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standing:
+    """On several hosts: the plan's ranks by host, the ranks that had nothing to do, and the axes whose groups have
+    ranks on more than one host."""
+
+    hosts: tuple[tuple[int, ...], ...]
+    idle: tuple[int, ...]
+    across: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verification:
     """`tensors`, worst first. `drift`: by precision, how far the weights are from the reference's after two steps that
     followed one another, relative to their largest element. `losses`: of such steps in float32, the reference's and the
@@ -35,6 +45,7 @@ class Verification:
     seconds: float
     witness: tuple[Row, ...] = ()  # transformers' module beside the reference, where it was asked for
     pinned: tuple[str, ...] = ()  # layers that compute in float32 or less whatever is asked
+    standing: Standing | None = None  # None: on processes of this machine alone
 
     def __str__(self) -> str:
         return f"{self.verdict}: {sentence(self)}"
@@ -62,6 +73,7 @@ def document(verification: Verification) -> dict[str, Any]:
         "losses": [{"reference": one, "parallel": many} for one, many in verification.losses],
         "witness": [asdict(row) for row in verification.witness],
         "pinned": list(verification.pinned),
+        "standing": None if verification.standing is None else asdict(verification.standing),
         "departures": [asdict(departure) for departure in verification.departures],
         "seconds": verification.seconds,
     }
