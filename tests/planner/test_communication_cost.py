@@ -78,3 +78,21 @@ def test_what_compute_does_not_hide():
 def test_the_error_is_the_worst_link_s_and_never_none():
     assert cost(LINK).error() == 0.05
     assert cost(LINK, replace(LINK, ranks=4, error=0.3)).error() == 0.3
+
+
+def test_links_between_hosts_speak_for_groups_on_several_and_for_no_others():
+    slow = replace(LINK, hosts=2, alpha0=1.0)
+    slower = replace(LINK, hosts=2, ranks=4, alpha0=3.0)
+    known = cost(LINK, slow, slower, overlap=(Overlap(backend="gloo", ranks=2, hosts=2, exposed=0.1),))
+    assert known.seconds("all_reduce", 2, 1) < 1.0 < known.seconds("all_reduce", 2, 1, hosts=2) < 2.0
+    assert known.seconds("all_reduce", 4, 1) < 1.0
+    assert known.seconds("all_reduce", 4, 1, hosts=2) > 3.0
+    assert known.measured("all_reduce", 4, hosts=2)
+    assert not known.measured("all_reduce", 4)
+    assert not known.measured("all_reduce", 2, hosts=3)
+    assert known.exposed_share(2, cores=2, at_work=2, hosts=2) == 0.1
+    assert known.exposed_share(2, cores=2, at_work=2) == 1.0, "nothing was measured inside of a host"
+
+
+def test_without_links_between_hosts_those_inside_speak():
+    assert cost(LINK).seconds("all_reduce", 4, 8, hosts=2) == cost(LINK).seconds("all_reduce", 4, 8)

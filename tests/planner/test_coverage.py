@@ -51,3 +51,11 @@ def test_the_search_passes_it_on():
     job = Job(model=GPT2, training=TRAINING, cluster=ClusterSpec(ranks=1))
     assert search(job, MEASURED).guesses == ()
     assert len(search(replace(job, model=replace(GPT2, vocab=100)), MEASURED).guesses) == 1
+
+
+def test_links_between_hosts_that_were_not_measured():
+    plan, one_a_host = Plan(data=2, stages=(2,), data_shares=(1, 1)), replace(MEASURED, ranks_per_host=1)
+    (words,) = told(plan, one_a_host)
+    assert words.startswith("links between 2 data ranks on 2 hosts were not measured")
+    across = tuple(replace(link, hosts=2) for link in MEASURED.collectives)
+    assert told(plan, replace(one_a_host, collectives=(*MEASURED.collectives, *across))) == ()

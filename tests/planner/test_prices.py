@@ -106,3 +106,26 @@ def test_even_stages_keep_the_work():
     assert level.mean_stage == pytest.approx(found.mean_stage)
     half = found.with_compute(0.5)
     assert half.stages[0].forward == Phase(compute=found.stages[0].forward.compute / 2)
+
+
+def on_two_hosts(ranks_per_host):
+    known = machine(**QUICK, cores=2)
+    across = tuple(replace(link, hosts=2, alpha0=1.0) for link in known.collectives)
+    return replace(known, collectives=(*known.collectives, *across), ranks_per_host=ranks_per_host)
+
+
+def test_what_goes_between_hosts_costs_what_their_links_do():
+    plan = replace(TP2, data=2, data_shares=(1, 1))  # ranks 0, 1 tensor; 0, 2 data
+    together, apart = (JobPrices(GPT2, TRAINING, on_two_hosts(ranks)).step(plan) for ranks in (4, 2))
+    assert together.stages[0].forward.tensor == apart.stages[0].forward.tensor < 0.1
+    assert together.stages[0].data < 0.1 < 1.0 < apart.stages[0].data
+    split = JobPrices(GPT2, TRAINING, on_two_hosts(1))
+    assert split.step(TP2).stages[0].forward.tensor > 1.0
+    assert split.step(Plan(pipeline=2, stages=(1, 1))).send > 1.0
+
+
+def test_hosts_bring_their_cores_and_memory():
+    prices = JobPrices(GPT2, TRAINING, on_two_hosts(2))
+    assert prices.cores == 4.0
+    assert prices.memory_bytes == 2 * machine().host.memory_bytes
+    assert prices.crowd(4) == 1.0

@@ -61,3 +61,15 @@ def test_the_ranks_are_the_product(mesh):
 def test_there_is_no_other_axis(ask):
     with pytest.raises(KeyError):
         ask(MeshShape())
+
+
+def test_the_hosts_on_which_groups_stand():
+    mesh = MeshShape(pipeline=2, data=2, tensor=2)
+    spread = {
+        a_host: [mesh.hosts_along(axis, a_host) for axis in ("tensor", "data", "pipeline")] for a_host in range(9)
+    }
+    assert spread[0] == spread[8] == [1, 1, 1], "one host"
+    assert spread[4] == [1, 1, 2]
+    assert spread[2] == [1, 2, 2]
+    assert spread[1] == [2, 2, 2]
+    assert spread[3] == [2, 2, 2], "ranks 2 and 3 are apart"

@@ -32,14 +32,12 @@ from plait.specs.measurements import (
 __all__ = ["profiled_on"]
 
 _TASKS = (on_first_rank, measure_contention, measure_links)
-_PARTS = tuple(
-    getattr(measurements, name) for name in measurements.__all__ if isinstance(getattr(measurements, name), type)
-)
+_PARTS = (Measurements, Attention, Contention, Dispatch, Gemm, Host, MemoryBound, Optimizer)
 _CLASSES = (Grid, LinkReport, ContentionReport, Link, Overlap, Transfer, *_PARTS)
 
 
 def profiled_on(world: World, grid: Grid | None, tell: Callable[[str], None], patience: float) -> Measurements:
-    """What is measured, on every process of the world; all call it. `tell` is called on rank 0. Raises as `led` does."""
+    """What is measured, on every process of the world; all call it. `tell` is for rank 0. Raises as `led` does."""
 
     def program(run: Callable[..., list[object]]) -> Measurements:
         ranks = partial(run, world.size)

@@ -152,7 +152,7 @@ def describe_host(device: Device) -> Host:
         cores=usable_cores(),
         memory_bytes=device.total_memory,
         device=device.kind,
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         busy_cores=host.busy_cores() or 0.0,
     )
