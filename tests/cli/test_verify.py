@@ -113,7 +113,7 @@ def test_a_given_plan_is_the_one_that_is_proven(capsys, monkeypatch):
     ask(capsys, "job.toml", "--witness")
     assert asked == [
         (chosen, {"ranks": 3, "dump": None, "witness": False}),
-        (None, {"ranks": 8, "dump": None, "witness": True}),
+        (None, {"ranks": None, "dump": None, "witness": True}),
     ]
 
 

@@ -26,6 +26,7 @@ from plait.planner.weight_volume import When, weight_messages
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, norm_axes
 from plait.plans.rows import busiest_data_rank, microbatches_of, rounds_of
+from plait.sharding.mesh_shape import MeshShape
 from plait.sharding.redistribute import CollectiveKind
 from plait.specs.compression import compression_of
 from plait.specs.links import LinkKind
@@ -86,6 +87,7 @@ class JobPrices:
         self._reduced, self._master = ITEMSIZE[policy.reduce], ITEMSIZE[policy.master]
         self._copies = policy.master != policy.compute
         self._known: dict[tuple[object, ...], _LayerCost] = {}
+        self._spread: dict[tuple[MeshShape, str], int] = {}
 
     def balanced(self, plan: Plan) -> tuple[int, ...]:
         """The stages of this plan that make the slowest one fastest, embedding and head counted."""
@@ -137,7 +139,10 @@ class JobPrices:
 
     def hosts(self, plan: Plan, axis: str) -> int:
         """On how many hosts a plan's group along an axis stands."""
-        return plan.mesh.hosts_along(axis, self.ranks_per_host)
+        key = (plan.mesh, axis)
+        if key not in self._spread:
+            self._spread[key] = plan.mesh.hosts_along(axis, self.ranks_per_host)
+        return self._spread[key]
 
     def _message(self, kind: LinkKind, group: int, size: int, at_once: int, hosts: int) -> float:
         """A message between `group` ranks while `at_once` are at it: a link between more ranks than cores was measured
