@@ -19,7 +19,7 @@ from plait.checkpoint.load import load_whole
 from plait.specs.files import job_from_table
 from plait.specs.measurement_files import write_measurements
 from tests.hosts.namespaces import Hosts, Launch
-from tests.training.runs import MACHINE, tables
+from tests.training.runs import MACHINE, forked, tables
 
 PATIENCE = 120  # seconds, of a crowded machine
 PLANS = {
@@ -67,11 +67,10 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one(tmp_path_factory: pytest.TempPathFactory, rank_pools: Any) -> Path:
     """The run of one rank that all are laid beside."""
     place = tmp_path_factory.mktemp("one")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PLAIT_CACHE", str(place / "cache"))
+    with forked(rank_pools, place):
         job = job_from_table(tables(place, training=TWO_STEPS, plan={"data": 1, "tensor": 1, "pipeline": 1}))
         api.train(job, run=place / "run", measurements=MACHINE)
     return place / "run"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from plait.collectives.links import LinkReport, measure_links
 from plait.devices.benchmark import measure_machine, on_first_rank
@@ -39,7 +40,7 @@ _CLASSES = (Grid, LinkReport, ContentionReport, Link, Overlap, Transfer, *_PARTS
 def profiled_on(world: World, grid: Grid | None, tell: Callable[[str], None], patience: float) -> Measurements:
     """What is measured, on every process of the world; all call it. `tell` is for rank 0. Raises as `led` does."""
 
-    def program(run: Callable[..., list[object]]) -> Measurements:
+    def program(run: Callable[..., list[Any]]) -> Measurements:
         ranks = partial(run, world.size)
         hosts = world.hosts if len(world.hosts) > 1 else ()
         return measure_machine(ranks, world.size, measure_links, hosts=hosts, grid=grid, tell=tell)

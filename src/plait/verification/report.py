@@ -14,7 +14,7 @@ from plait.verification.evidence import Row
 from plait.verification.trace import Precision
 from plait.verification.verdict import VERDICTS, Verdict
 
-__all__ = ["Verification", "document", "sentence"]
+__all__ = ["Standing", "Verification", "document", "sentence"]
 
 
 @dataclass(frozen=True, kw_only=True)
