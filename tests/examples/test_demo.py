@@ -25,6 +25,8 @@ from plait import api
 from plait.cli.main import main
 from plait.data.dataset import prepare_tokens
 from plait.data.loader import samples_of_step
+from plait.inference.engine import Engine
+from plait.inference.sampler import Sampling
 from plait.specs.files import read_job
 from plait.specs.measurement_files import read_measurements
 from plait.training.rank_trainer import VALIDATION_TOKENS
@@ -33,10 +35,24 @@ from tests.data.bigram import bits_per_byte
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples" / "demo.toml"
 SMALLER = {
-    "model": {"layers": 3, "hidden": 96, "heads": 3, "ffn": 256, "vocab": 256},
+    "model": {"layers": 3, "hidden": 128, "heads": 4, "ffn": 320, "vocab": 256},
     "data": {"tokenizer": "bytes"},
-    "training": {"steps": 220, "warmup_steps": 20, "learning_rate": 5e-3, "validate_every": 110},
+    "training": {"learning_rate": 5e-3},
 }
+PROMPTS = (
+    "    return",
+    "for",
+    "with",
+    "    self.",
+    "try:",
+    "raise",
+    "    for",
+    "from",
+    "assert",
+    "    while",
+    "elif",
+    "    x",
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +129,11 @@ def tokenises(line):
 def test_most_lines_that_it_writes_are_python_s_tokens(demo):
     _, run, _ = demo
     samples = json.loads((run / "samples.json").read_text())
-    lines = [line for one in samples for line in (one["prompt"] + one["text"]).splitlines() if line.strip()]
-    assert len(lines) > 15  # 160 bytes a sample
+    more = Engine.of_run(run).generate(PROMPTS, max_tokens=160, sampling=Sampling(temperature=0.7, top_k=50))
+    texts = [one["prompt"] + one["text"] for one in samples]
+    texts += [prompt + one.text for prompt, one in zip(PROMPTS, more, strict=True)]  # 160 bytes are few lines
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    assert len(lines) > 20
     assert sum(map(tokenises, lines)) > len(lines) / 2
 
 
