@@ -1,4 +1,4 @@
-"""Two hosts on one machine: network namespaces joined by a slow cable, one torchrun in each, one run on both.
+"""Two hosts on one machine: network namespaces joined by a slow cable, one torchrun in each, a proof and a run on both.
 
     sudo python examples/07_two_hosts.py [RATE]        RATE of the cable, 200mbit if left out
 
@@ -52,7 +52,7 @@ pipeline = 1
 
 
 def main(rate: str = "200mbit") -> None:
-    """Make the hosts, train on both, show what was predicted beside what was measured, and clean up."""
+    """Make the hosts, prove the plan on both, train on both, show predicted beside measured, and clean up."""
     lacking = [tool for tool in ("ip", "tc") if shutil.which(tool) is None]
     if sys.platform != "linux" or os.geteuid() != 0 or lacking:
         print(f"skipped: it needs Linux, root, and iproute2 (missing: {', '.join(lacking) or 'root'})")
@@ -61,13 +61,14 @@ def main(rate: str = "200mbit") -> None:
         place = Path(name)
         (place / "job.toml").write_text(JOB)
         (place / "plan.toml").write_text(PLAN)
-        started = [start(host, place) for host in range(2)]
-        codes = [process.wait(SECONDS) for process in started]
-    if any(codes):
-        sys.exit(f"the hosts' torchruns ended with {codes[0]} and {codes[1]}")
+        for words in (["verify"], ["train", "--out", "run"]):
+            started = [start(host, place, [*words, "job.toml", "--plan", "plan.toml"]) for host in range(2)]
+            codes = [process.wait(SECONDS) for process in started]
+            if any(codes):
+                sys.exit(f"plait {words[0]}: the hosts' torchruns ended with {codes[0]} and {codes[1]}")
 
 
-def start(host: int, place: Path) -> subprocess.Popen[bytes]:
+def start(host: int, place: Path, words: list[str]) -> subprocess.Popen[bytes]:
     """On a real cluster this is what is typed on each host, without `ip netns exec` and the two options after it."""
     command = [
         "ip", "netns", "exec", NAMES[host],
@@ -75,7 +76,7 @@ def start(host: int, place: Path) -> subprocess.Popen[bytes]:
         "--local-addr", ADDRESSES[host], "--rdzv-conf", f"is_host={1 - host}",  # both hosts have the same name
         "--nnodes", "2", "--nproc-per-node", "2",
         "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--rdzv-id", "example",
-        "-m", "plait", "train", "job.toml", "--plan", "plan.toml", "--out", "run",
+        "-m", "plait", *words,
     ]  # fmt: skip
     return subprocess.Popen(command, cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"})
 

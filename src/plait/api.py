@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from plait.devices.grid import Grid
+    from plait.launchers import World
     from plait.layers.layer import Layer
     from plait.models.gpt import Decoder
     from plait.models.sequences import Sequences
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from plait.specs.training import TrainingSpec
     from plait.training.result import TrainingResult
     from plait.verification.report import Verification
+    from plait.verification.trial import RunOnRanks
 
 __all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train", "verify", "verify_job"]
 
@@ -86,7 +88,24 @@ def require_legal(job: Job) -> None:
 def profile(
     ranks: int | None = None, *, grid: Grid | None = None, tell: Callable[[str], None] = lambda stage: None
 ) -> Measurements:
-    """Measure this machine with ranks of its own (default: `devices.benchmark.default_ranks`), in 20 to 60 seconds."""
+    """Measure this machine with ranks of its own (default: `devices.benchmark.default_ranks`), in 20 to 60 seconds.
+
+    Where torchrun has started the program, its processes are the ranks: each calls this, the operations are the first
+    one's, links are timed inside its host and between hosts, and all get the same result.
+    """
+    from plait.launchers import together
+
+    with together() as world:
+        if world is None:
+            return _profile_here(ranks, grid=grid, tell=tell)
+        from plait.collectives.profiled import profiled_on
+
+        if ranks is not None:
+            world.require(ranks)
+        return profiled_on(world, grid, tell, _PATIENCE)
+
+
+def _profile_here(ranks: int | None = None, *, grid: Grid | None = None, tell: Callable[[str], None]) -> Measurements:
     from functools import partial
 
     from plait.collectives.links import measure_links
@@ -101,13 +120,17 @@ def profile(
 
 def measured(path: Path | None = None, *, tell: Callable[[str], None] = lambda stage: None) -> Measurements:
     """What is known of this machine: the measurements at `path`; without one, those in the cache, taken now if there
-    are none yet. Raises UnusableInput for a file that can't be read, or a cache that can't be written."""
+    are none yet. On several hosts: of these, if they were measured together. Raises UnusableInput for a file that can't
+    be read, or a cache that can't be written."""
     from plait.specs.measurement_files import default_path, read_measurements, require_place, write_measurements
 
-    if path is not None or default_path().exists():
-        return read_measurements(path or default_path())
+    together = default_path(hosts=_hosts())
+    if path is not None or together.exists():
+        return read_measurements(path or together)
+    if default_path().exists():
+        return read_measurements(default_path())
     require_place(default_path())
-    found = profile(tell=tell)
+    found = _profile_here(tell=tell)
     write_measurements(found, default_path())
     return found
 
@@ -189,17 +212,45 @@ def verify_job(
     job: Job,
     plan: Plan | None = None,
     *,
-    ranks: int = _MOST_RANKS,
+    ranks: int | None = None,
     dump: str | PathLike[str] | None = None,
     witness: bool = False,
 ) -> Verification:
     """Is `job` under `plan` (default: what the job fixes of one, completed) the same model as one process?
 
-    On at most `ranks` processes of this machine; a larger job is narrowed, and the result says how. `dump`: a directory
-    for both sides' gradients. `witness`: lay the one process itself beside transformers' module on the same weights.
-    Raises IllegalJob for a job or a plan that is not legal, UnusableInput for a dump that can't be written or a witness
-    that there is not, RankFailure for a rank that failed.
+    On at most `ranks` processes of this machine (default 8); a larger job is narrowed, and the result says how. `dump`:
+    a directory for both sides' gradients. `witness`: lay the one process itself beside transformers' module on the same
+    weights.
+    Where torchrun has started the program, its processes are the ranks, by default all: each calls this, the first one
+    proves its own job, and all get the same result.
+    Raises IllegalJob for a job or a plan that is not legal, or that occupies fewer ranks than torchrun has started;
+    UnusableInput for a dump that can't be written or a witness that there is not, RankFailure for a rank that failed.
     """
+    from plait.launchers import together
+    from plait.verification.verify import PATIENCE
+
+    with together() as world:
+        if world is None:
+            return _proven(job, plan, dump, witness, ranks=ranks or _MOST_RANKS)
+        from plait.verification.on_hosts import proven_on
+
+        def prove(run: RunOnRanks) -> Verification:
+            most = min(ranks or world.size, world.size)
+            return _proven(job, plan, dump, witness, ranks=most, run=run, world=world)
+
+        return proven_on(world, prove, PATIENCE)
+
+
+def _proven(
+    job: Job,
+    plan: Plan | None,
+    dump: str | PathLike[str] | None,
+    witness: bool,
+    *,
+    ranks: int,
+    run: RunOnRanks | None = None,
+    world: World | None = None,
+) -> Verification:
     from plait.planner.work import work_of_ranks
     from plait.plans.completion import complete
     from plait.plans.legality import plan_problems
@@ -209,7 +260,12 @@ def verify_job(
     chosen = plan or complete(job)
     if wrong := plan_problems(job, chosen):
         raise IllegalJob(wrong)
-    return verify_plan(job, chosen, ranks=ranks, dump=dump, work_of=work_of_ranks, witness=witness)
+    if world is not None and chosen.ranks < world.size:
+        world.require(chosen.ranks)
+    hosts = () if world is None else world.hosts
+    return verify_plan(
+        job, chosen, ranks=ranks, dump=dump, run=run, work_of=work_of_ranks, witness=witness, hosts=hosts
+    )
 
 
 def verify(

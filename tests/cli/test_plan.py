@@ -112,7 +112,7 @@ def test_a_machine_never_measured_is_measured_first(capsys, place, monkeypatch):
         asked.append("measured")
         return machine(cores=2)
 
-    monkeypatch.setattr("plait.api.profile", profile)
+    monkeypatch.setattr("plait.api._profile_here", profile)
     assert main(["plan", "job.toml"]) == 0
     assert "never measured this machine before: timing links" in capsys.readouterr().err
     assert main(["plan", "job.toml"]) == 0

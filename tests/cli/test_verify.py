@@ -40,6 +40,7 @@ BUG = Verification(
     departures=(Departure(rank=1, what="backward FLOPs", planned=1000, performed=2000),),
     seconds=3.0,
 )
+SHARES = ("plan.tensor_shares", "plan.data_shares")
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +113,7 @@ def test_a_given_plan_is_the_one_that_is_proven(capsys, monkeypatch):
     ask(capsys, "job.toml", "--witness")
     assert asked == [
         (chosen, {"ranks": 3, "dump": None, "witness": False}),
-        (None, {"ranks": 8, "dump": None, "witness": True}),
+        (None, {"ranks": None, "dump": None, "witness": True}),
     ]
 
 
@@ -139,3 +140,36 @@ def test_from_python_an_illegal_plan_is_refused():
     job = load("job.toml")
     with pytest.raises(IllegalJob, match="stages"):
         verify_job(job, replace(complete(job), stages=(6,)))
+
+
+def test_the_page_says_where_ranks_stood_and_what_that_leaves_open():
+    from plait.cli.verify import verification_lines
+    from plait.verification.on_hosts import standing
+
+    def page(plan, hosts):
+        found = replace(BUG, standing=standing(plan, hosts))
+        return "\n".join("".join(part for _, part in line) for line in verification_lines(found))
+
+    two = ((0, 1), (2, 3))
+    whole = page(complete(load("job.toml")), two)
+    assert "Ranks by host (host 0: 0, 1); nothing went between hosts." in whole
+    assert "Ranks 2, 3 had nothing to do." in whole
+    write_job("four.toml", {"cluster.ranks": 4, "plan.tensor": 2, "plan.data": 2}, SHARES)
+    spread = page(complete(load("four.toml")), two)
+    assert "Ranks by host (host 0: 0, 1; host 1: 2, 3); data between hosts." in spread
+    assert "nothing to do" not in spread
+
+
+def test_a_plan_smaller_than_torchrun_s_world_is_refused_and_a_larger_one_narrowed(monkeypatch):
+    from plait.launchers.world import World
+
+    asked = []
+    monkeypatch.setattr("plait.verification.verify.verify_plan", lambda *_, **named: asked.append(named) or BUG)
+    world = object.__new__(World)
+    world.size = 4
+    monkeypatch.setattr(World, "hosts", ((0, 1), (2, 3)))
+    with pytest.raises(IllegalJob, match="the plan occupies 2 ranks, and torchrun has started 4"):
+        api._proven(load("job.toml"), None, None, False, ranks=4, run=None, world=world)
+    write_job("eight.toml", {"cluster.ranks": 8, "plan.tensor": 4, "plan.data": 2}, SHARES)
+    api._proven(load("eight.toml"), None, None, False, ranks=4, run=None, world=world)
+    assert [(one["ranks"], one["hosts"]) for one in asked] == [(4, ((0, 1), (2, 3)))]

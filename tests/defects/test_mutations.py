@@ -34,7 +34,7 @@ SOURCE = Path(plait.__file__).parent
 MODULES = {f"plait.{room}.{file.stem}" for room in ("parallel", "collectives") for file in (SOURCE / room).glob("*.py")}
 
 LEFT_OUT = (  # instruments and interfaces; what only several hosts, or lossy sums, go through
-    "__init__", "links", "contents", "wire",
+    "__init__", "links", "profiled", "contents", "wire",
     "background", "between_hosts", "cheapest", "hierarchical", "halving_doubling", "packed", "peers", "ring",
     "stepwise", "codecs", "compression", "powersgd", "residual", "rounded", "topk",
     "beside", "local_sgd", "parameter_server", "parameter_service", "parameter_shard", "synchronous_server",

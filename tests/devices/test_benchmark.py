@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from plait.collectives.links import measure_links
-from plait.devices.benchmark import default_ranks, measure_machine, rank_counts
+from plait.devices.benchmark import default_ranks, link_groups, measure_machine, rank_counts
 from plait.devices.device import current_device
 from plait.specs.measurement_files import document_of, read_measurements, write_measurements
 from tests.devices.grids import TINY
@@ -57,3 +57,9 @@ def test_one_rank_has_no_links(run_on_ranks: RunOnRanks):
     measured = measure_machine(partial(run_on_ranks, 1), 1, measure_links, grid=TINY, dtypes=("fp32",))
     assert measured.collectives == measured.overlap == ()
     assert measured.contention.ranks == 1
+
+
+def test_on_several_hosts_links_inside_of_one_are_timed_and_links_between_them():
+    assert link_groups(4) == [((0, 1), 1), ((0, 1, 2, 3), 1)]
+    assert link_groups(4, [(0, 1), (2, 3)]) == [((0, 1), 1), ((0, 2), 2), ((0, 1, 2, 3), 2)]
+    assert link_groups(2, [(0,), (1,)]) == [((0, 1), 2)]

@@ -19,7 +19,7 @@ from plait.checkpoint.load import load_whole
 from plait.specs.files import job_from_table
 from plait.specs.measurement_files import write_measurements
 from tests.hosts.namespaces import Hosts, Launch
-from tests.training.runs import MACHINE, tables
+from tests.training.runs import MACHINE, forked, tables
 
 PATIENCE = 120  # seconds, of a crowded machine
 PLANS = {
@@ -66,10 +66,18 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory, rank_pools: Any) -> Path:
+    """The run of one rank that all are laid beside."""
+    place = tmp_path_factory.mktemp("one")
+    with forked(rank_pools, place):
+        job = job_from_table(tables(place, training=TWO_STEPS, plan={"data": 1, "tensor": 1, "pipeline": 1}))
+        api.train(job, run=place / "run", measurements=MACHINE)
+    return place / "run"
+
+
 @pytest.mark.parametrize(("plan", "rate"), PLANS.values(), ids=PLANS)
-def test_four_ranks_on_two_hosts_equal_one(
-    hosts: Hosts, tmp_path: Path, monkeypatch: Any, plan: Any, rate: str
-) -> None:
+def test_four_ranks_on_two_hosts_equal_one(hosts: Hosts, tmp_path: Path, one: Path, plan: Any, rate: str) -> None:
     hosts.throttle(rate)
     open_ranks = "data" in plan  # the world's size, then
     job_file(
@@ -80,12 +88,9 @@ def test_four_ranks_on_two_hosts_equal_one(
     assert "predicted" in launch.outputs[0]
     assert "predicted" not in launch.outputs[1], "only rank 0 speaks"
 
-    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "cache"))
-    one = job_from_table(tables(tmp_path, training=TWO_STEPS, plan={"data": 1, "tensor": 1, "pipeline": 1}))
-    api.train(one, run=tmp_path / "one", measurements=MACHINE)
-    for ours, theirs in zip(lines(tmp_path / "run"), lines(tmp_path / "one"), strict=True):
+    for ours, theirs in zip(lines(tmp_path / "run"), lines(one), strict=True):
         assert [ours[key] for key in ("loss", "norm")] == pytest.approx([theirs["loss"], theirs["norm"]], rel=1e-12)
-    held, expected = load_whole(tmp_path / "run" / "weights"), load_whole(tmp_path / "one" / "weights")
+    held, expected = load_whole(tmp_path / "run" / "weights"), load_whole(one / "weights")
     assert held.keys() == expected.keys()
     for name, value in expected.items():
         assert held[name].dtype == torch.float64

@@ -99,5 +99,5 @@ def test_ranks_that_a_job_leaves_open_are_torchrun_s(tmp_path, monkeypatch):
 def test_a_command_for_one_process_is_refused_and_rank_0_says_so(monkeypatch, capsys, rank):
     for name, value in (ENVIRONMENT | {"RANK": rank}).items():
         monkeypatch.setenv(name, value)
-    assert main(["verify", "job.toml"]) == 2
-    assert ("plait verify is for one process: call it without torchrun" in capsys.readouterr().err) == (rank == "0")
+    assert main(["plan", "job.toml"]) == 2
+    assert ("plait plan is for one process: call it without torchrun" in capsys.readouterr().err) == (rank == "0")

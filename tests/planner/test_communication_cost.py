@@ -141,3 +141,10 @@ def test_what_nobody_knows_is_assumed():
 
 def test_a_network_moves_bytes_behind_compute():
     assert declared(LINK).exposed_share(ALONE, cores=2, at_work=2) == 0.0
+
+
+def test_what_was_measured_behind_a_network_is_taken():
+    overlap = (Overlap(backend="gloo", ranks=2, hosts=2, exposed=0.1),)
+    known = CommunicationCost(replace(machine(cores=2), collectives=(LINK,), overlap=overlap))
+    assert known.exposed_share(ALONE, cores=2, at_work=2) == 0.1
+    assert known.exposed_share(inside(2), cores=2, at_work=2) == 1.0, "nothing was measured inside of a host"

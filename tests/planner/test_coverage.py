@@ -20,8 +20,8 @@ MEASURED = replace(
 )
 
 
-def told(plan, measurements=MEASURED, model=GPT2):
-    return outside_what_was_measured(plan, JobPrices(model, TRAINING, measurements))
+def told(plan, measurements=MEASURED, model=GPT2, cluster=None):
+    return outside_what_was_measured(plan, JobPrices(model, TRAINING, measurements, cluster))
 
 
 def test_nothing_is_said_of_what_was_measured():
@@ -51,3 +51,13 @@ def test_the_search_passes_it_on():
     job = Job(model=GPT2, training=TRAINING, cluster=ClusterSpec(ranks=1))
     assert search(job, MEASURED).guesses == ()
     assert len(search(replace(job, model=replace(GPT2, vocab=100)), MEASURED).guesses) == 1
+
+
+def test_links_between_hosts_that_nobody_has_said_or_measured():
+    plan, two = Plan(data=2, stages=(2,), data_shares=(1, 1)), ClusterSpec(ranks=2, nodes=2)
+    (words,) = told(plan, cluster=two)
+    assert words.startswith("nobody has said or measured what joins the hosts")
+    across = tuple(replace(link, hosts=2) for link in MEASURED.collectives)
+    measured = replace(MEASURED, collectives=(*MEASURED.collectives, *across))
+    assert told(plan, measured, cluster=two) == ()
+    assert told(plan, cluster=replace(two, inter_link="ethernet-1gbit")) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import pytest
@@ -31,6 +32,12 @@ def job(ranks=4, **constraints):
     return Job(model=MODEL, training=TRAINING, cluster=ClusterSpec(ranks=ranks), constraints=constraints)
 
 
+@cache
+def free(ranks=4):
+    """The search that nothing is fixed for: many tests look at it."""
+    return search(job(ranks), MACHINE)
+
+
 def every_plan(asked):
     """By brute force over far more than the legal space."""
     prices = JobPrices(asked.model, asked.training, MACHINE)
@@ -50,7 +57,7 @@ def every_plan(asked):
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_no_legal_plan_is_faster(ranks):
-    found = search(job(ranks), MACHINE)
+    found = free(ranks)
     brute = dict(every_plan(job(ranks)))
     assert found.best.prediction.step_seconds == pytest.approx(min(brute.values()))
     assert {one.plan for one in found.plans} <= set(brute)
@@ -77,12 +84,11 @@ def test_what_is_fixed_is_kept(constraints):
         found = search(job(4, **constraints), MACHINE)
     except IllegalJob:
         return
-    free = search(job(4), MACHINE)
     for one in found.plans:
         assert {key: getattr(one.plan, key) for key in constraints} == constraints
         assert plan_problems(job(4), one.plan) == []
     same_buckets = "bucket_bytes" not in constraints
-    assert not same_buckets or found.best.prediction.step_seconds >= free.best.prediction.step_seconds
+    assert not same_buckets or found.best.prediction.step_seconds >= free().best.prediction.step_seconds
 
 
 def test_fixed_stages_are_kept():
@@ -91,7 +97,7 @@ def test_fixed_stages_are_kept():
 
 
 def test_they_are_ranked_and_each_loser_has_a_reason():
-    found = search(job(4), MACHINE)
+    found = free()
     seconds = [one.prediction.step_seconds for one in found.plans]
     assert seconds == pytest.approx(sorted(seconds))
     assert found.best.lost_because is None
@@ -101,7 +107,7 @@ def test_they_are_ranked_and_each_loser_has_a_reason():
 
 
 def test_a_close_second_is_too_close_to_call():
-    found = search(job(4), MACHINE)
+    found = free()
     assert found.too_close_to_call == (found.plans[1].prediction.step_seconds <= found.best.prediction.interval[1])
     alone = search(job(1, microbatch=1), MACHINE)
     assert len(alone.plans) == 1
@@ -123,7 +129,7 @@ def test_a_dear_link_is_avoided():
 
 
 def test_plans_that_do_not_fit_are_left_out():
-    sizes = sorted(sum(one.prediction.memory_bytes) for one in search(job(4), MACHINE).plans)
+    sizes = sorted(sum(one.prediction.memory_bytes) for one in free().plans)
     limit = sizes[len(sizes) // 2]
     found = search(job(4), machine(cores=2, memory=limit))
     assert 0 < found.unfit < found.legal
@@ -141,7 +147,7 @@ def test_nothing_fits_names_what_dominates():
     with pytest.raises(NothingFits) as caught:
         search(job(2), machine(cores=2, memory=10**6))
     message = str(caught.value)
-    smallest = min(search(job(2), MACHINE).plans, key=lambda one: sum(one.prediction.memory_bytes))
+    smallest = min(free(2).plans, key=lambda one: sum(one.prediction.memory_bytes))
     assert "rank 0 dies first" in message or "rank 1 dies first" in message
     assert f"microbatch {smallest.plan.microbatch}" in message
     assert "of the 977 KiB that all ranks share" in message

@@ -35,7 +35,7 @@ COMMANDS = {
     "doctor": "plait.cli.doctor",
 }
 
-_TOGETHER = {"train", "--help"}  # what several processes may be started for, by torchrun
+_TOGETHER = {"train", "verify", "profile"}  # what several processes may be started for, by torchrun
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer keeps its parser's exceptions to itself
 
@@ -70,19 +70,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refused
     with stdout_for_the_answer() if as_json else nullcontext():
         answer = _answer(words)
-    return emit(answer, as_json=as_json) if answer else 0
+    where = place()
+    code = emit(answer, as_json=as_json and (where is None or where.rank == 0)) if answer else 0
+    if where is not None:
+        _end_beside_hanging_ranks(code)
+    return code
 
 
 def _alone(command: str) -> int | None:
     """Under torchrun, the exit code of a command that is for one process: told once. None: go on."""
     where = place()
-    if where is None or (command in _TOGETHER and (command == "train" or where.rank == 0)):
+    if where is None or command in _TOGETHER or (command == "--help" and where.rank == 0):
         return None
-    if command in _TOGETHER:
+    if command == "--help":
         return 0
     if where.rank == 0:
         emit(failure("usage", f"plait {command} is for one process: call it without torchrun", 2), as_json=False)
     return 2
+
+
+def _end_beside_hanging_ranks(code: int) -> None:
+    from plait.launchers import end_where_python_would_wait
+
+    end_where_python_would_wait(code)
 
 
 def _answer(words: list[str]) -> Answer | None:

@@ -39,6 +39,7 @@ class Answer:
     lines: Sequence[Line] = ()
     code: int = 0
     failed: bool = False  # a failure is told on stderr, an answer on stdout
+    silent: bool = False  # another process tells it
 
 
 def problem_line(problem: Problem) -> Line:
@@ -50,6 +51,8 @@ def problem_line(problem: Problem) -> Line:
 
 def emit(answer: Answer, *, as_json: bool) -> int:
     """Write the answer where it belongs; its exit code, or 141 if nobody reads it, 3 if there is no room for it."""
+    if answer.silent:
+        return answer.code
     try:
         if as_json:
             print(json.dumps(finite(answer.document), indent=2, allow_nan=False), flush=True)

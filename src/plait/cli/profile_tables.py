@@ -116,13 +116,17 @@ def _one_rank(measured: Measurements) -> list[list[str]]:
     return rows
 
 
+def _of(link: Link) -> str:
+    return f", {link.hosts} hosts" if link.hosts > 1 else ""
+
+
 def _links(links: Sequence[Link]) -> list[list[str]]:
     rows = [["kind", "ranks", "latency", "bandwidth", "fit", "measured"]]
     for link in links:
         step = max(len(link.transfers) // _SHOWN_PAYLOADS, 1)
         shown = ", ".join(f"{Bytes(one.bytes)} {Seconds(one.seconds)}" for one in link.transfers[::step])
         numbers = (str(Seconds(link.seconds(0))), f"{link.bytes_per_second / 1e9:.2f} GB/s", f"±{link.error:.0%}")
-        rows.append([f"{link.kind} ({link.backend})", str(link.ranks), *numbers, shown])
+        rows.append([f"{link.kind} ({link.backend}{_of(link)})", str(link.ranks), *numbers, shown])
     return rows
 
 

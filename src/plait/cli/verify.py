@@ -14,7 +14,7 @@ from plait.cli.output import Answer, JsonFlag, Line
 
 if TYPE_CHECKING:
     from plait.verification.evidence import Row
-    from plait.verification.report import Verification
+    from plait.verification.report import Standing, Verification
     from plait.verification.verdict import Verdict
 
 __all__ = ["command", "verification_lines"]
@@ -39,7 +39,12 @@ def command(
     plan: Annotated[
         Path | None, typer.Option(help="The plan; left out, what the job fixes of one, completed.", metavar="PLAN")
     ] = None,
-    ranks: Annotated[int, typer.Option(help="The most processes to prove it on.", min=1, metavar="N")] = 8,
+    ranks: Annotated[
+        int | None,
+        typer.Option(
+            help="The most processes to prove it on.", min=1, metavar="N", show_default="8; all of torchrun's"
+        ),
+    ] = None,
     dump: Annotated[
         Path | None, typer.Option(help="Write both sides' gradients there, as safetensors.", metavar="DIR")
     ] = None,
@@ -49,18 +54,39 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """Is the parallel run the same model as one device? A proof, or the first tensor that departs, and its axis."""
+    from plait.api import load, verify_job
+    from plait.launchers import together
+
+    with together() as world:
+        if world is not None and world.rank > 0:  # the first speaks for all
+            answer = Answer(document={}, code=_code(verify_job(load(job), ranks=ranks)), silent=True)
+        else:
+            answer = _answer(_proven(job, plan, ranks, dump, witness), dump)
+        if world is not None and answer.code:
+            world.end_by_itself()
+    return answer
+
+
+def _proven(job: Path, plan: Path | None, ranks: int | None, dump: Path | None, witness: bool) -> Verification:
     from plait.api import verify_job
     from plait.plans.files import read_plan
-    from plait.verification.report import document
 
     asked = legal_job(job)
     chosen = None if plan is None else read_plan(plan, asked).plan
-    verification = verify_job(asked, chosen, ranks=ranks, dump=dump, witness=witness)
-    code = 1 if verification.denied else 0
+    return verify_job(asked, chosen, ranks=ranks, dump=dump, witness=witness)
+
+
+def _answer(verification: Verification, dump: Path | None) -> Answer:
+    from plait.verification.report import document
+
     lines = list(verification_lines(verification))
     if dump is not None:
         lines.append([("dim", f"Both sides' gradients: {dump / 'reference.safetensors'} and parallel.safetensors.")])
-    return Answer(document=document(verification), lines=lines, code=code)
+    return Answer(document=document(verification), lines=lines, code=_code(verification))
+
+
+def _code(verification: Verification) -> int:
+    return 1 if verification.denied else 0
 
 
 def verification_lines(verification: Verification) -> Iterator[Line]:
@@ -124,8 +150,19 @@ def _scope(verification: Verification) -> Iterator[Line]:
     degrees = [f"{axis} {ran[f'plan.{axis}']}" for axis in ("data", "tensor", "pipeline")]
     yield [("dim", f"Two steps in one process and in parallel ({', '.join(degrees)}), in float64 and in float32,")]
     yield [("dim", f"random weights and tokens by address; {verification.seconds:.1f} s.")]
+    if verification.standing is not None:
+        yield from _hosts(verification.standing)
     for key, change in verification.narrowed.items():
         yield [("dim", f"  narrowed  {key}: {_short(change['job'])} → {_short(change['verified'])}")]
+
+
+def _hosts(standing: Standing) -> Iterator[Line]:
+    """Where the ranks stood, and what that proves nothing of."""
+    where = "; ".join(f"host {number}: {', '.join(map(str, ranks))}" for number, ranks in enumerate(standing.hosts))
+    across = f"{' and '.join(standing.across)} between hosts" if standing.across else "nothing went between hosts"
+    yield [("dim" if standing.across else "yellow", f"Ranks by host ({where}); {across}.")]
+    if standing.idle:
+        yield [("yellow", f"Ranks {', '.join(map(str, standing.idle))} had nothing to do.")]
 
 
 def _short(value: object) -> str:

@@ -4,16 +4,17 @@
     rank 1   compute ───────┤ start ··· waits ······ end        time of the call = last end - last start
 
 Ranks compute between two calls, as in training, so that a link is timed as training finds it: caches full of other
-things, gloo's own threads asleep. All ranks stand on one host and read one clock. Operations and links only, never a
-training step.
+things, gloo's own threads asleep. Ranks of one host read one clock; where there are several hosts, each rank first
+learns what its clock is ahead of the first one's (`_ahead`). Operations and links only, never a training step.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -38,6 +39,7 @@ _HIDING = 2.0  # times a collective's own time: compute that it is to hide behin
 _KINDS: tuple[LinkKind, ...] = (
     "all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange",
 )  # fmt: skip
+_CLOCK_ROUNDS = 20
 _SIDE = 256  # of the matrices that ranks multiply in between
 
 _Call = Callable[[], object]
@@ -59,6 +61,8 @@ class _Ring:
     device: Device
     unit: _Call
     unit_seconds: float
+    hosts: int
+    ahead: float  # seconds that this rank's clock is ahead of the first one's
 
     @property
     def wire(self) -> Wire:
@@ -81,41 +85,67 @@ class _Ring:
         return largest.cpu()
 
 
-def measure_links(grid: Grid, ranks: int) -> LinkReport | None:
-    """Time every collective between the first `ranks` ranks, on the wire that they train with. All ranks call it; those
-    beyond get None, once the others are done."""
-    group = join("data", tuple(range(ranks)))
+def measure_links(grid: Grid, members: tuple[int, ...], hosts: int = 1) -> LinkReport | None:
+    """Time every collective between the ranks `members`, on the wire that they train with; they stand on `hosts` hosts,
+    as many on each. All ranks call it; the others get None, once these are done."""
+    group = join("data", members)
     report = None
     if group is not None:
-        ring = _ring(group)
+        ring = _ring(group, hosts)
         report = LinkReport(links=_links(grid, ring), overlap=_overlap(max(grid.payloads) // 4, ring))
     dist.barrier()
     return report
 
 
-def _ring(group: Group) -> _Ring:
+def _ring(group: Group, hosts: int = 1) -> _Ring:
     device = rank_device()
     factor = torch.zeros(_SIDE, _SIDE, device=device.torch)
     unit = partial(torch.mm, factor, factor)
     taken = median_seconds({"unit": unit}, budget=0.0, device=device)["unit"]
-    return _Ring(group=group, device=device, unit=unit, unit_seconds=taken)
+    ahead = _ahead(group, device) if hosts > 1 else 0.0
+    return _Ring(group=group, device=device, unit=unit, unit_seconds=taken, hosts=hosts, ahead=ahead)
+
+
+def _ahead(group: Group, device: Device) -> float:
+    """Seconds that this rank's clock is ahead of the first one's, as NTP finds them: half of what there and back differ
+    by, of the round that was shortest."""
+    wire, own = group.wire, 0.0
+    assert wire is not None
+
+    def passed(direction: Literal["send", "receive"], peer: int, value: float = 0.0) -> float:
+        number = torch.tensor([value], dtype=torch.float64, device=device.torch)
+        wire.exchange([Passed(direction=direction, tensor=number, peer=peer)]).wait()
+        return float(number)
+
+    for peer in range(1, group.size):
+        best = (float("inf"), 0.0)
+        for _ in range(_CLOCK_ROUNDS if group.index in (0, peer) else 0):
+            if group.index == 0:
+                sent = time.perf_counter()
+                passed("send", peer)
+                there = passed("receive", peer)
+                back = time.perf_counter()
+                best = min(best, (back - sent, there - (sent + back) / 2))
+            else:
+                passed("receive", 0)
+                passed("send", 0, time.perf_counter())
+        if group.index == 0:
+            passed("send", peer, best[1])
+        elif group.index == peer:
+            own = passed("receive", 0)
+    return own
 
 
 def _links(grid: Grid, ring: _Ring) -> tuple[Link, ...]:
     calls = [call for payload in grid.payloads for call in _calls(payload, ring)]
     seconds = torch.tensor(_timed(calls, ring, grid.link_seconds)).view(len(grid.payloads), len(_KINDS))
-    return tuple(
-        fit_link(
-            ring.wire.name,
-            kind,
-            ring.ranks,
-            [
-                Transfer(bytes=4 * _elements(payload, ring.ranks), seconds=taken)
-                for payload, taken in zip(grid.payloads, seconds[:, column].tolist(), strict=True)
-            ],
-        )
-        for column, kind in enumerate(_KINDS)
-    )
+    sizes = [4 * _elements(payload, ring.ranks) for payload in grid.payloads]
+    columns = [
+        [Transfer(bytes=size, seconds=taken) for size, taken in zip(sizes, seconds[:, column].tolist(), strict=True)]
+        for column in range(len(_KINDS))
+    ]
+    fitted = [fit_link(ring.wire.name, kind, ring.ranks, one) for kind, one in zip(_KINDS, columns, strict=True)]
+    return tuple(replace(link, hosts=ring.hosts) for link in fitted)
 
 
 def _elements(payload: int, ranks: int) -> int:
@@ -128,19 +158,25 @@ def _calls(payload: int, ring: _Ring) -> tuple[_Call, ...]:
     count = _elements(payload, ring.ranks)
     whole, other = (torch.zeros(count, device=ring.device.torch) for _ in range(2))
     parts, held = list(whole.chunk(ring.ranks)), buffer(count, whole.dtype, whole.device, ring.group)
-    partner = _partner(ring.group)
+    partner = _partner(ring.group, ring.hosts)
+    sends = partner is not None and partner > ring.group.index
     return (
         partial(_all_reduce, whole, ring.wire),
         partial(_all_reduce_in_place, held, ring.wire),
         partial(_reduce_scatter, parts, ring.wire),
         partial(_all_gather, parts, ring.wire),
-        partial(_send, whole, ring.wire, partner),
+        partial(_send, whole, ring.wire, partner, sends=sends),
         partial(_exchange, whole, other, ring.wire, partner),
     )
 
 
-def _partner(group: Group) -> int | None:
-    """Ranks work in pairs, 0 with 1, 2 with 3; the last of an odd number looks on."""
+def _partner(group: Group, hosts: int) -> int | None:
+    """Ranks work in pairs, 0 with 1, 2 with 3; on several hosts a rank of the first half with one of the second, which
+    stands on another host. The last of an odd number looks on."""
+    half = group.size // 2
+    if hosts > 1:
+        partner = group.index + half if group.index < half else group.index - half
+        return partner if group.index < 2 * half else None
     partner = group.index ^ 1
     return partner if partner < group.size else None
 
@@ -161,9 +197,9 @@ def _all_gather(parts: Sequence[Tensor], wire: Wire) -> Tensor:
     return torch.cat(list(wire.all_gather(parts[0], [len(part) for part in parts]).wait()))
 
 
-def _send(tensor: Tensor, wire: Wire, partner: int | None) -> None:
+def _send(tensor: Tensor, wire: Wire, partner: int | None, *, sends: bool) -> None:
     if partner is not None:
-        wire.exchange([Passed(direction="send" if partner % 2 else "receive", tensor=tensor, peer=partner)]).wait()
+        wire.exchange([Passed(direction="send" if sends else "receive", tensor=tensor, peer=partner)]).wait()
 
 
 def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> None:
@@ -190,7 +226,7 @@ def _round(calls: Sequence[_Call], ring: _Ring) -> list[float]:
     for call in calls:
         ring.compute(_COMPUTE_SECONDS)
         stamps.append(_stamps(call, ring))
-    starts, ends = zip(*stamps, strict=True)
+    starts, ends = zip(*((start - ring.ahead, end - ring.ahead) for start, end in stamps), strict=True)
     return (ring.last(ends) - ring.last(starts)).clamp(min=1e-9).tolist()
 
 
@@ -216,4 +252,4 @@ def _overlap(payload: int, ring: _Ring) -> Overlap:
 
     communication, alone, together = _timed([reduce, compute, both], ring, _OVERLAP_ROUNDS * 6 * once)
     exposed = max(together - alone, 0.0) / communication
-    return Overlap(backend=ring.wire.name, ranks=ring.ranks, exposed=exposed)
+    return Overlap(backend=ring.wire.name, ranks=ring.ranks, hosts=ring.hosts, exposed=exposed)

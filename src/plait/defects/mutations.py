@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["Mutation", "mutations", "planted"]
 
 _ROOMS = ("plait.parallel", "plait.collectives")
-_INSTRUMENTS = ("links", "contents", "wire")  # they measure, or are interfaces: nothing of a step goes through them
+_INSTRUMENTS = (
+    "links",
+    "profiled",
+    "contents",
+    "wire",
+)  # they measure, or are interfaces: nothing of a step goes through them
 _ELSEWHERE = (  # between hosts, and lossy sums: no exact proof on one host goes there; they have tests of their own
     "background", "between_hosts", "cheapest", "codecs", "compression", "halving_doubling", "hierarchical",
     "packed", "peers", "powersgd", "residual", "ring", "rounded", "stepwise", "topk",

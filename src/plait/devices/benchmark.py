@@ -37,8 +37,10 @@ __all__ = [
     "RunOnRanks",
     "default_ranks",
     "describe_host",
+    "link_groups",
     "measure_machine",
     "measure_operations",
+    "on_first_rank",
     "rank_counts",
 ]
 
@@ -81,33 +83,47 @@ def rank_counts(ranks: int) -> tuple[int, ...]:
     return (*powers, ranks) if ranks > 1 else ()
 
 
+def link_groups(ranks: int, hosts: Sequence[tuple[int, ...]] = ()) -> list[tuple[tuple[int, ...], int]]:
+    """The groups whose links are timed, each with its number of hosts: on the first host, then one rank of each host,
+    then all. Rank 0 is in all of them."""
+    here = hosts[0] if hosts else tuple(range(ranks))
+    groups = [(here[:count], 1) for count in rank_counts(len(here))]
+    if len(hosts) > 1:
+        across = {tuple(one[0] for one in hosts), tuple(rank for one in hosts for rank in one)}
+        groups += [(members, len(hosts)) for members in sorted(across, key=len)]
+    return groups
+
+
 def measure_machine(
     run: RunOnRanks,
     ranks: int,
-    measure_links: Callable[[Grid, int], LinkReport | None],
+    measure_links: Callable[[Grid, tuple[int, ...], int], LinkReport | None],
     *,
+    hosts: Sequence[tuple[int, ...]] = (),
     grid: Grid | None = None,
     dtypes: Sequence[Dtype] | None = None,
     tell: Callable[[str], None] = lambda stage: None,
 ) -> Measurements:
     """The whole profile, on the `ranks` ranks that `run` reaches; `tell` hears what is being timed.
 
-    `measure_links(grid, n)`, called on every rank, times what the first n send each other.
+    `measure_links(grid, members, n)`, called on every rank, times what those members, on n hosts, send each other.
+    `hosts`: the ranks of each host, where there are several.
 
     `dtypes`: the first gets the whole grid, further ones a coarse part (left out: all that this device computes in).
     """
     began = time.perf_counter()
     sizes = grid or Grid()
     tell("operations")
-    alone = run(_on_first_rank, sizes, dtypes)[0]
+    alone = run(on_first_rank, sizes, dtypes)[0]
     if alone is None:
         raise AssertionError("rank 0 measured nothing")
     tell("ranks at once")
-    together = run(measure_contention, sizes, min(ranks, usable_cores()))[0]
+    here = len(hosts[0]) if hosts else ranks
+    together = run(measure_contention, sizes, min(here, usable_cores()))[0]
     reports: list[LinkReport] = []
-    for count in rank_counts(ranks):
-        tell(f"links between {count} ranks")
-        reports += [report for report in run(measure_links, sizes, count)[:1] if report is not None]
+    for members, on in link_groups(ranks, hosts):
+        tell(f"links between {len(members)} ranks" + (f" on {on} hosts" if on > 1 else ""))
+        reports += [report for report in run(measure_links, sizes, members, on)[:1] if report is not None]
     return replace(
         alone,
         contention=together.contention,
@@ -118,7 +134,8 @@ def measure_machine(
     )
 
 
-def _on_first_rank(grid: Grid, dtypes: Sequence[Dtype] | None) -> Measurements | None:
+def on_first_rank(grid: Grid, dtypes: Sequence[Dtype] | None) -> Measurements | None:
+    """The first task of a profile: what one rank does alone; None on the others."""
     device = rank_device()
     return measure_operations(grid, dtypes or _dtypes_of(device), device) if dist.get_rank() == 0 else None
 
@@ -134,7 +151,7 @@ def describe_host(device: Device) -> Host:
         cores=usable_cores(),
         memory_bytes=device.total_memory,
         device=device.kind,
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         busy_cores=host.busy_cores() or 0.0,
     )

@@ -10,14 +10,16 @@
                             ──> rank 1 ═╬═ torchrun's store          (`hosts`: the processes are already there)
 
 A `RankPool` runs a function on every rank and gives back the results by rank; a rank that raises, dies or falls
-silent ends them all and is named. `ranks_for` takes torchrun's processes where there are some, and a pool elsewhere.
+silent ends them all and is named. `ranks_for` takes torchrun's processes where there are some, and a pool elsewhere;
+`led` takes them for a program that asks them for one thing after another.
 The parent's side imports no torch. This room knows processes; it must not know what the ranks compute.
 """
 
 from __future__ import annotations
 
 from plait.launchers.carried import carry
-from plait.launchers.hosts import HostRanks, ranks_for, together
+from plait.launchers.hosts import HostRanks, end_where_python_would_wait, ranks_for, together
+from plait.launchers.led import led
 from plait.launchers.local import RankPool
 from plait.launchers.pools import RankPools
 from plait.launchers.rank import emit
@@ -38,6 +40,8 @@ __all__ = [
     "carry",
     "default_starter",
     "emit",
+    "end_where_python_would_wait",
+    "led",
     "place",
     "ranks_for",
     "together",

@@ -30,18 +30,19 @@ from plait.launchers.starters import Starter
 from plait.launchers.torchrun import place
 from plait.launchers.world import World
 
-__all__ = ["HostRanks", "ranks_for", "together"]
+__all__ = ["HostRanks", "end_where_python_would_wait", "join_world", "ranks_for", "together"]
 
 _END_SECONDS = 3600.0  # rank 0 writes, samples and draws, while it is watched
 
 _world: World | None = None
+_hanging = False
 
 
 @contextmanager
 def together() -> Iterator[World | None]:
     """Within, the processes that torchrun has started know of each other, and none goes on alone: what one raises ends
     all, in words. Without torchrun nothing happens. May be nested; raises as `World` does."""
-    global _world
+    global _world, _hanging
     where = place()
     if where is None or _world is not None:
         yield _world
@@ -51,6 +52,7 @@ def together() -> Iterator[World | None]:
         try:
             yield world
             _part(world)
+            _hanging = world.hanging
         except BaseException as error:
             world.leave(error)
             raise
@@ -63,7 +65,8 @@ def _part(world: World) -> None:
     if world.rank == 0:
         world.say("done")
     world.hear("done", 0, _END_SECONDS)
-    if (distributed := sys.modules.get("torch.distributed")) is not None and distributed.is_initialized():
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_initialized() and not world.hanging:
         distributed.destroy_process_group()
     world.leave()
 
@@ -77,6 +80,12 @@ def _ended_at_once_after_failure() -> Iterator[None]:
     except BaseException as error:
         atexit.register(_end_at_once, 2 if isinstance(error, UnusableInput | IllegalJob) else 3)
         raise
+
+
+def end_where_python_would_wait(code: int) -> None:
+    """End this process by `code` where a rank of it hangs in a collective; elsewhere return."""
+    if _hanging:
+        _end_at_once(code)
 
 
 def _end_at_once(code: int) -> None:
@@ -161,22 +170,23 @@ class HostRanks:
     def _perform(self, function: Callable[..., Any], args: tuple[object, ...]) -> None:
         """In the rank's own thread."""
         try:
-            self._join()
-            self._world.tell_first("result", function(*args))
+            world = self._world
+            emit_to(lambda text: world.tell_first("event", text))
+            join_world(world, world.size, "gloo", backend=self._backend, timeout=self._timeout)
+            world.tell_first("result", function(*args))
         except BaseException as error:  # whatever ends a task is the main thread's to tell
             self._error = error
         self._ended.set()
 
-    def _join(self) -> None:
-        import torch
-        import torch.distributed as dist
 
-        world = self._world
-        settle(threads=1)
-        emit_to(lambda text: world.tell_first("event", text))
-        if self._backend != "gloo":
-            torch.accelerator.set_device_index(world.place.local_rank)
-        limit = timedelta(seconds=self._timeout * 1.25)  # a collective gives up after rank 0 has
-        dist.init_process_group(
-            self._backend, store=world.store("gloo"), rank=world.rank, world_size=world.size, timeout=limit
-        )
+def join_world(world: World, ranks: int, name: str, *, backend: str, timeout: float) -> None:
+    """In the thread that computes, of each of the first `ranks` ranks: become one of a torch.distributed world of them,
+    which has a `name` that no other had. A collective gives up after rank 0 has, in `timeout` seconds."""
+    import torch
+    import torch.distributed as dist
+
+    settle(threads=1)
+    if backend != "gloo":
+        torch.accelerator.set_device_index(world.place.local_rank)
+    limit = timedelta(seconds=timeout * 1.25)
+    dist.init_process_group(backend, store=world.store(name), rank=world.rank, world_size=ranks, timeout=limit)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from plait.launchers.parts import drop, put, take
+
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store  # torch.distributed has it too, but does not type it
 
@@ -26,7 +28,6 @@ __all__ = ["Message", "Pulse"]
 
 _ROUND_SECONDS = 0.1
 _BEAT_SECONDS = 0.5
-_PART = 1 << 20  # bytes: a store takes 8 MiB at once
 _ALL, _FIRST = "all", "first"
 
 
@@ -132,18 +133,13 @@ class _Log:
         # One that is counted and not there is on its way; whoever died over it is missed by its beats.
         while self._read < written and self._store.check([head := f"{self._name}/{self._read + 1}"]):
             self._read += 1
-            parts = [f"{head}/{part}" for part in range(int(self._store.get(head)))]
-            yield b"".join(self._store.get(part) for part in parts)
-            for key in (head, *parts) if self._forget else ():
-                self._store.delete_key(key)
+            yield take(self._store, head)
+            if self._forget:
+                drop(self._store, head)
 
 
 def _append(store: Store, log: str, text: bytes) -> None:
-    head = f"{log}/{store.add(f'{log}/written', 1)}"
-    starts = range(0, len(text), _PART)
-    for part, start in enumerate(starts):
-        store.set(f"{head}/{part}", text[start : start + _PART])  # pyright: ignore[reportArgumentType]  # takes bytes
-    store.set(head, str(len(starts)))
+    put(store, f"{log}/{store.add(f'{log}/written', 1)}", text)
 
 
 def _beat_of(rank: int) -> str:

@@ -53,6 +53,7 @@ class World:
         self._roster = Roster(place.rank, place.size)
         self._siblings = Siblings()
         self._stop_asked = self._attentive = self._over = False
+        self.hanging = False  # whether ranks have been left in a collective that doesn't end
         self._patience = float(os.environ.get(START_VARIABLE, _START_SECONDS))
         self._pulse = Pulse(self._connected("plait", holds=place.rank == 0 and not place.agent_store), self.rank)
         self._pulse.start()
@@ -93,6 +94,18 @@ class World:
             self.listen()
         return said[sender]
 
+    def heard(self, kind: str, sender: int) -> Any:
+        """What a rank has said, as far as `listen` has taken it in; None where it has not."""
+        return self._roster.said.get(kind, {}).get(sender)
+
+    @property
+    def hosts(self) -> tuple[tuple[int, ...], ...]:
+        """The ranks of each of torchrun's nodes."""
+        nodes: dict[int, list[int]] = {}
+        for rank, who in sorted(self._roster.said["here"].items()):
+            nodes.setdefault(who["node"], []).append(rank)
+        return tuple(tuple(ranks) for _, ranks in sorted(nodes.items()))
+
     def hear_all(self, kind: str, seconds: float) -> list[Any]:
         """What every rank said, by rank; raises as `hear` does."""
         end = time.monotonic() + seconds
@@ -118,6 +131,11 @@ class World:
             self._take_in(_LISTEN_SECONDS)
             self._miss()
         return self._verdict()
+
+    def end_by_itself(self) -> None:
+        """Once all have parted, let this process end by its own exit code: as soon as one rank of a host has ended by
+        another code than 0, torchrun tells the others to stop, and they would end by that signal."""
+        self._previous = signal.SIG_IGN
 
     def leave(self, error: BaseException | None = None) -> None:
         """The end: of all, or of this rank by `error`, which the others hear of. Returns once all have left, or after

@@ -53,7 +53,9 @@ class CommunicationCost:
         backend = next((one for one in _BACKENDS.get(device, ()) if one in there), "")
         self._backend, self._on_cpu = backend or "as measured", device == "cpu"
         self._links = [link for link in inside if link.backend == backend] or inside
-        self._overlap = [one for one in measurements.overlap if one.backend == backend] or list(measurements.overlap)
+        overlap = [one for one in measurements.overlap if one.hosts == 1]
+        self._overlap = [one for one in overlap if one.backend == backend] or overlap
+        self._overlap_between = [one for one in measurements.overlap if one.hosts > 1 and declared is None]
         between = _BETWEEN.get(device, ("", ""))
         self._between = [
             link
@@ -97,20 +99,20 @@ class CommunicationCost:
 
     def error(self) -> float:
         """The relative error to expect: the largest median error of a link's own formula."""
-        return max([_NOISE, *(link.error for link in self._links)])
+        return max([_NOISE, *(link.error for link in self._links), *(link.error for link in self._between)])
 
     def measured(self, kind: LinkKind, ranks: int) -> bool:
-        """Whether this kind was measured between as many ranks."""
+        """Whether this kind was measured between as many ranks of one host."""
         return any((link.kind, link.ranks) == (kind, ranks) for link in self._links)
 
     def exposed_share(self, spread: Spread, *, cores: float | None, at_work: int) -> float:
-        """The part of an all-reduce behind compute that lengthens it all the same: none between hosts, where the
-        network moves the bytes. Unmeasured: none where a core is left for it, all where ranks at work fill the
-        cores."""
+        """The part of an all-reduce behind compute that lengthens it all the same. Unmeasured: none between hosts,
+        where the network moves the bytes, and where a core is left for it; all where ranks at work fill the cores."""
+        found = self._overlap_between if spread.crosses else self._overlap
+        if found:
+            return min(found, key=lambda one: abs(log(one.ranks / spread.ranks))).exposed
         if spread.crosses:
             return 0.0
-        if self._overlap:
-            return min(self._overlap, key=lambda one: abs(log(one.ranks / spread.ranks))).exposed
         return 0.0 if cores is None or at_work < cores else 1.0
 
     def _inside(self, kind: LinkKind, spread: Spread, size: float) -> float:
@@ -118,11 +120,7 @@ class CommunicationCost:
 
     def _across(self, kind: LinkKind, spread: Spread, size: float) -> float:
         for link in self._between:
-            if (link.kind, link.hosts, (link.ranks // link.hosts,)) == (
-                kind,
-                len(spread.hosts),
-                tuple({*spread.hosts}),
-            ):
+            if link.kind == kind and (link.ranks // link.hosts,) * link.hosts == spread.hosts:
                 return _seconds(link, kind, spread.ranks, size) + self._sharing(kind, spread, size)
         if kind not in _ALL_REDUCES or not self._on_cpu:
             ours = kind == "reduce_scatter" and self._on_cpu

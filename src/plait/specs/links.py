@@ -69,7 +69,8 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """One collective between `ranks` ranks of one backend, by the formula above; alpha0 and alpha1 in seconds.
+    """One collective between `ranks` ranks of one backend on `hosts` hosts, by the formula above; alpha0 and alpha1 in
+    seconds. Between several hosts a send or an exchange is between ranks of different ones.
 
     `error` is the median of |formula / measured - 1| over `transfers`, which keep what was measured. `hosts`: on how
     many the ranks stood, equally many on each.
@@ -110,3 +111,4 @@ class Overlap:
     backend: str
     ranks: Count
     exposed: NotNegative
+    hosts: Count = 1

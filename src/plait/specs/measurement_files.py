@@ -23,9 +23,10 @@ from plait.specs.measurements import Measurements
 __all__ = ["default_path", "document_of", "read_measurements", "require_place", "write_measurements"]
 
 
-def default_path(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where `plait profile` writes and the planner reads: $PLAIT_CACHE, else the user's XDG cache."""
-    return cache_directory(environment) / "measurements.json"
+def default_path(environment: Mapping[str, str] = os.environ, *, hosts: int = 1) -> Path:
+    """Where `plait profile` writes and the planner reads: $PLAIT_CACHE, else the user's XDG cache. What was measured on
+    several hosts together lies in a file of its own."""
+    return cache_directory(environment) / ("measurements.json" if hosts == 1 else f"measurements-{hosts}-hosts.json")
 
 
 def document_of(measurements: Measurements) -> dict[str, Any]:

@@ -147,7 +147,8 @@ class Contention:
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
     """What one machine was measured to do. `memory_bandwidth`: bytes read and written a second by one rank that
-    copies; `memory_bandwidth_all`: the sum over all cores at once, 0 if not measured. `seconds`: what it took."""
+    copies; `memory_bandwidth_all`: the sum over all cores at once, 0 if not measured. `seconds`: what it took.
+    Of several hosts that were measured together `host` is the first, and links say on how many they were timed."""
 
     gemm: Annotated[tuple[Gemm, ...], Field(min_length=1)]
     memory_bandwidth: Positive

@@ -14,7 +14,17 @@ from plait.verification.evidence import Row
 from plait.verification.trace import Precision
 from plait.verification.verdict import VERDICTS, Verdict
 
-__all__ = ["Verification", "document", "sentence"]
+__all__ = ["Standing", "Verification", "document", "sentence"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """On several hosts: the plan's ranks by host, the ranks that had nothing to do, and the axes whose groups have
+    ranks on more than one host."""
+
+    hosts: tuple[tuple[int, ...], ...]
+    idle: tuple[int, ...]
+    across: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,7 @@ class Verification:
     seconds: float
     witness: tuple[Row, ...] = ()  # transformers' module beside the reference, where it was asked for
     pinned: tuple[str, ...] = ()  # layers that compute in float32 or less whatever is asked
+    standing: Standing | None = None  # None: on processes of this machine alone
 
     def __str__(self) -> str:
         return f"{self.verdict}: {sentence(self)}"
@@ -62,6 +73,7 @@ def document(verification: Verification) -> dict[str, Any]:
         "losses": [{"reference": one, "parallel": many} for one, many in verification.losses],
         "witness": [asdict(row) for row in verification.witness],
         "pinned": list(verification.pinned),
+        "standing": None if verification.standing is None else asdict(verification.standing),
         "departures": [asdict(departure) for departure in verification.departures],
         "seconds": verification.seconds,
     }

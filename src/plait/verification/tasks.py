@@ -5,7 +5,6 @@ A job is sent as the numbers that it is, and becomes an experiment where it is p
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,7 +39,7 @@ def share_of_references(asked: Subject | Experiment, runs: Sequence[tuple[Precis
     """The one-process runs (precision, order) that fall to this rank, by their place in `runs`."""
     from plait.verification.reference import reference_trace
 
-    mine = range(_rank(), len(runs), int(os.environ["WORLD_SIZE"]))
+    mine = range(_rank(), len(runs), _size())
     experiment = _experiment(asked)
     return {number: reference_trace(experiment, precision=runs[number][0], order=runs[number][1]) for number in mine}
 
@@ -80,4 +79,12 @@ def _experiment(asked: Subject | Experiment) -> Experiment:
 
 
 def _rank() -> int:
-    return int(os.environ["RANK"])
+    import torch.distributed as dist
+
+    return dist.get_rank()
+
+
+def _size() -> int:
+    import torch.distributed as dist
+
+    return dist.get_world_size()

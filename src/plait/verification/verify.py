@@ -37,6 +37,7 @@ from plait.verification.effort import Departure, departures
 from plait.verification.evidence import Row
 from plait.verification.lossy import at_once, is_restored
 from plait.verification.narrow import Subject, changes, narrow
+from plait.verification.on_hosts import standing
 from plait.verification.report import Verification
 from plait.verification.trace import PRECISIONS, Precision, Trace
 from plait.verification.trial import RunOnRanks, Trial, heard, references, with_biting_clip
@@ -45,9 +46,9 @@ from plait.verification.verdict import VERDICTS, Verdict, worst
 if TYPE_CHECKING:
     from plait.verification.source import Experiment
 
-__all__ = ["WorkOfRanks", "verify_module", "verify_plan"]
+__all__ = ["PATIENCE", "WorkOfRanks", "verify_module", "verify_plan"]
 
-_PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
+PATIENCE = 120.0  # seconds: nobody hears from a rank while it takes its steps
 _NARROWED_OF_MODULES = {"training": ("clip_norm", "warmup_steps"), "plan": ("local_steps",)}
 
 WorkOfRanks = Callable[[ModelSpec, TrainingSpec, Plan], Sequence[Work]]
@@ -62,12 +63,14 @@ def verify_plan(
     run: RunOnRanks | None = None,
     work_of: WorkOfRanks | None = None,
     witness: bool = False,
+    hosts: tuple[tuple[int, ...], ...] = (),
 ) -> Verification:
     """Prove `plan` for `job` on at most `ranks` processes of this machine.
 
     `dump`: a directory for both sides' gradients. `run(n, function, *args)` performs on n ranks; left out, on pools of
     its own. `work_of`: what each rank of a plan is to do, laid beside what it did; left out, that is not compared.
-    `witness`: lay the reference itself beside transformers' module on the same weights.
+    `witness`: lay the reference itself beside transformers' module on the same weights. `hosts`: the ranks of each
+    host, where `run` reaches several.
     Raises RankFailure where a rank raises, dies or hangs, UnusableInput where the dump can't be written, or where
     there is no such witness.
     """
@@ -91,7 +94,8 @@ def verify_plan(
         told = tuple(heard(subject, running)) if witness else ()
     _dump(dump, findings)
     kept, narrowed = changes(Subject(model=job.model, training=job.training, plan=plan), subject)
-    return _with_witness(_told(findings, kept, narrowed, start), told, describe_gpt(subject.model))
+    found = _with_witness(_told(findings, kept, narrowed, start), told, describe_gpt(subject.model))
+    return replace(found, standing=standing(subject.plan, hosts) if hosts else None)
 
 
 def verify_module(
@@ -126,7 +130,7 @@ def _running(run: RunOnRanks | None) -> Iterator[RunOnRanks]:
     if run is not None:
         yield run
     else:
-        with RankPools(timeout=_PATIENCE) as pools:
+        with RankPools(timeout=PATIENCE) as pools:
             yield pools.run
 
 

@@ -1,0 +1,50 @@
+"""`plait profile` under torchrun on two hosts: links inside a host and between hosts, told apart, in one document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from plait.specs.measurement_files import read_measurements
+from tests.contract.golden import assert_shape, golden
+from tests.hosts.namespaces import Hosts
+from tests.hosts.test_training import PATIENCE
+from tests.hosts.test_verifying import document, said
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from functools import partial
+from plait import api
+from plait.cli.main import main
+from tests.devices.grids import TINY
+
+api.profile = partial(api.profile, grid=replace(TINY, payloads=(2**10, 2**20)))
+sys.exit(main())
+"""
+
+
+def test_links_between_hosts_are_told_from_those_inside_one(hosts: Hosts, tmp_path: Path) -> None:
+    hosts.throttle("200mbit")
+    (tmp_path / "quick.py").write_text(SCRIPT)
+    launch = hosts.launch(
+        tmp_path, ["quick.py", "profile", "--json"], environment={"PLAIT_CACHE": str(tmp_path / "cache")}
+    )
+    assert launch.wait(PATIENCE) == [0, 0], said(launch)
+    assert "{" not in launch.outputs[1], "only rank 0 speaks"
+    found = document(launch.outputs[0])
+    assert_shape(found, golden("profile"))
+    assert found["written"] == str(tmp_path / "cache" / "measurements-2-hosts.json")
+    written = read_measurements(Path(found["written"]))
+    assert json.loads(Path(found["written"]).read_text()) == {k: v for k, v in found.items() if k != "written"}
+
+    groups = {(link.ranks, link.hosts) for link in written.collectives}
+    assert groups == {(2, 1), (2, 2), (4, 2)} == {(one.ranks, one.hosts) for one in written.overlap}
+    largest = {
+        (link.kind, link.ranks, link.hosts): link.transfers[-1].bytes / link.transfers[-1].seconds
+        for link in written.collectives
+    }
+    cable = 200e6 / 8
+    for kind in ("all_reduce", "send", "exchange"):  # 256 KB of a MiB go at once
+        assert largest[kind, 2, 2] < 2 * cable < largest[kind, 2, 1], largest
+        assert largest[kind, 4, 2] < 2 * cable, largest
