@@ -106,6 +106,7 @@ UNTIED = replace(GPT2, tie_embeddings=False)
 def test_portions_that_are_applied_as_they_come_are_lossy_and_no_more(verify, plan, training):
     found = verify(plan, training, UNTIED)
     assert found.verdict == "LOSSY", str(found)
+    assert f"staleness = {plan.staleness}" in str(found)
     assert found.departures == ()
     assert not [row for row in found.tensors if row.axes]
     before = [row for row in found.tensors if row.kind in ("gradient", "value") and not row.entry.evaluated]

@@ -122,17 +122,21 @@ def _told(verification: Verification) -> str:
                 return f"Every value is right, but the ranks don't do what the plan says.{_blame(culprit)}"
             return f"The parallel run is NOT the same model as one process.{_blame(culprit)}"
         case "LOSSY":
-            chosen = {key: verification.kept.get(f"plan.{key}") for key in ("compression", "synchronisation")}
+            chosen = {
+                key: verification.kept.get(f"plan.{key}") for key in ("compression", "synchronisation", "staleness")
+            }
             narrowed = verification.narrowed.get("plan.compression")
-            return _lossy(str(narrowed["verified"] if narrowed else chosen["compression"]), chosen["synchronisation"])
+            compression = str(narrowed["verified"] if narrowed else chosen["compression"])
+            return _lossy(compression, chosen["synchronisation"], chosen["staleness"])
         case verdict:
             return f"The parallel run is the same model as one process, as far as {verdict} lets one see."
 
 
-def _lossy(compression: str, synchronisation: object) -> str:
+def _lossy(compression: str, synchronisation: object, staleness: object) -> str:
     """What the plan's own choice changes, and what is proven nevertheless."""
     alone = synchronisation not in ("all-reduce", None)
     choices = [f"synchronisation = {shown(synchronisation)}"] if alone else []
+    choices += [f"staleness = {staleness}"] if staleness else []
     choices += [f"compression = {shown(compression)}"] if compression != "none" else []
     proven = (
         "the replicas' gradients together are the whole one's"
