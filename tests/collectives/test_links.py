@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from plait.collectives import links
 from plait.collectives.functional import buffer
 from plait.collectives.links import _KINDS, LinkReport, measure_links
 from plait.collectives.process_groups import Group, join
+from plait.devices.device import rank_device
 from plait.specs.links import LinkKind
 from tests.devices.grids import TINY
 
@@ -99,3 +102,15 @@ def test_the_kinds_are_those_of_the_specs():
     from typing import get_args
 
     assert set(_KINDS) == set(get_args(LinkKind))
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_each_rank_learns_what_its_clock_is_ahead(run_on_ranks: RunOnRanks, ranks: int):
+    assert run_on_ranks(ranks, ahead_of_the_first) == pytest.approx([1000.0 * rank for rank in range(ranks)], abs=0.1)
+
+
+def ahead_of_the_first() -> float:
+    """On a rank: what it is told where each clock is 1000 s ahead of the one before."""
+    ahead = 1000.0 * dist.get_rank()
+    with patch("plait.collectives.links.time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + ahead)):
+        return links._ahead(world(), rank_device())
