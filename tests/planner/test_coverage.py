@@ -57,7 +57,7 @@ def test_links_between_hosts_that_nobody_has_said_or_measured():
     plan, two = Plan(data=2, stages=(2,), data_shares=(1, 1)), ClusterSpec(ranks=2, nodes=2)
     (words,) = told(plan, cluster=two)
     assert words.startswith("nobody has said or measured what joins the hosts")
-    across = tuple(replace(link, hosts=2) for link in MEASURED.collectives)
+    across = tuple(replace(link, hosts=2, backend="nccl") for link in MEASURED.collectives)
     measured = replace(MEASURED, collectives=(*MEASURED.collectives, *across))
     assert told(plan, measured, cluster=two) == ()
     assert told(plan, cluster=replace(two, inter_link="ethernet-1gbit")) == ()
