@@ -219,7 +219,7 @@ class ParallelModel:
         mine = self.owed
         for name, tensor in mine.items():
             tensor.zero_()
-            for piece in self._answers_for(name) if name in owed else ():
+            for piece in self._answers_for(self.kept[name]) if name in owed else ():
                 piece_of(mine, piece).copy_(piece_of(owed, piece))
         for name, q in self.right.items():
             q.copy_(right.get(name, q))
@@ -382,11 +382,11 @@ class ParallelModel:
         here = self.held if self.plan.asynchronous else self.kept
         return [piece_of(self.gradients, piece) for one in here.values() for piece in self._answers_for(one)]
 
-    def _answers_for(self, one: Held) -> Sequence[Piece]:
-        """The pieces of a weight that this rank counts, of all that hold them."""
-        stage = self.mesh.coordinate("pipeline")
-        counts = tied_stages(self.layers, self.plan).get(one.name, (stage,))[0] == stage
-        return owned_pieces(one, self.plan, self.mesh.coordinate("tensor")) if counts else ()
+    def _answers_for(self, weight: Held) -> Sequence[Piece]:
+        """The pieces of it that this rank counts, of all that hold them."""
+        stage, name = self.mesh.coordinate("pipeline"), weight.weight.name
+        counts = tied_stages(self.layers, self.plan).get(name, (stage,))[0] == stage
+        return owned_pieces(weight, self.plan, self.mesh.coordinate("tensor")) if counts else ()
 
 
 def _parameter(piece: torch.Tensor) -> torch.nn.Parameter:
