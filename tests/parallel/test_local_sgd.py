@@ -17,6 +17,7 @@ from plait.collectives.process_groups import Group, Mesh
 from plait.collectives.recorder import record
 from plait.collectives.shared_memory import SharedMemory
 from plait.planner.communication_volume import traffic_of_step
+from plait.plans.meetings import dense_steps
 from plait.plans.plan import Plan
 from plait.plans.prediction import Traffic
 from plait.specs.training import TrainingSpec
@@ -130,7 +131,7 @@ def test_who_learns_alone_is_said():
 
 STEPS = 11
 MOMENTUM = 1 - 0.7 / 2**0.5  # of two replicas
-RUN = replace(FP64, steps=STEPS, warmup_steps=3, learning_rate=1e-2)
+RUN = replace(FP64, steps=STEPS, warmup_steps=1, learning_rate=1e-2)
 
 
 def weights_of_a_late_run(one: Case) -> tuple[list[dict[str, torch.Tensor]], list[list[Traffic]]]:
@@ -185,7 +186,7 @@ def late_replicas(one: Case) -> list[list[dict[str, torch.Tensor]]]:
 
     found: list[list[dict[str, torch.Tensor]]] = [[], []]
     for step in range(one.training.steps):
-        dense, last = step < one.training.warmup_steps, step + 1 == one.training.steps
+        dense, last = step < dense_steps(one.plan, one.training), step + 1 == one.training.steps
         for rank, replica in enumerate(replicas):
             rows = rows_of(one, rank, step)
             replica.forward_backward(rows, (2 if dense else 1) * rows.positions.numel() * len(rows.samples))
@@ -257,9 +258,9 @@ def test_with_one_step_nothing_is_late(run_on_ranks):
 
 
 @pytest.mark.parametrize("form", ["local-sgd", "diloco", "powersgd:1", "topk:0.1"])
-def test_while_the_learning_rate_warms_up_all_is_dense(run_on_ranks, form):
+def test_at_first_all_is_dense(run_on_ranks, form):
     key = "compression" if ":" in form else "synchronisation"
-    training = replace(FP64, warmup_steps=3)
+    training = replace(FP64, warmup_steps=1)
     lossy = run_on_ranks(2, weights_after, case("lossy", GPT2, plan(data=2, local_steps=1, **{key: form}), training), 4)
     dense = run_on_ranks(2, weights_after, case("dense", GPT2, plan(data=2), training), 4)
     same = [all(torch.equal(lossy[0][s][0][n], dense[0][s][0][n]) for n in dense[0][0][0]) for s in range(4)]

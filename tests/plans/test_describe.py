@@ -45,8 +45,8 @@ from tests.plans.drawn import jobs
                 "2 ranks: 2 replicas of the model.",
                 "Microbatches of 1 sequence.",
                 "Each replica learns alone, and their weights are averaged every 8 steps, by Nesterov's momentum "
-                "(DiLoCo); what they changed by travels as int8; while the learning rate warms up, gradients are "
-                "summed in each step.",
+                "(DiLoCo); what they changed by travels as int8; gradients are summed in each step at first "
+                "(3 times the warm-up's steps).",
             ],
         ),
         (
@@ -55,7 +55,7 @@ from tests.plans.drawn import jobs
                 "2 ranks: 2 replicas of the model.",
                 "Microbatches of 1 sequence.",
                 "Gradients are summed over the replicas in buckets of 25 MiB, compressed (topk:0.01); what that loses "
-                "is sent later; while the learning rate warms up they travel whole.",
+                "is sent later; at first they travel whole (3 times the warm-up's steps).",
             ],
         ),
     ],

@@ -1,4 +1,4 @@
-"""The pace of every step of a run: dense while the learning rate warms up, then alone, meeting every H steps."""
+"""The pace of every step of a run: dense for three warm-ups of the learning rate, then alone, meeting every H steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plait.specs.training import TrainingSpec
 
 PLAN = Plan(data=2, data_shares=(1, 1), stages=(2,))
 ALONE = replace(PLAN, synchronisation="diloco", local_steps=4)
-TRAINING = TrainingSpec(steps=14, warmup_steps=3)
+TRAINING = TrainingSpec(steps=14, warmup_steps=1)
 
 
 def paces(plan: Plan, training: TrainingSpec = TRAINING) -> str:

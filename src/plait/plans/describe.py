@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from plait.plans.meetings import begins_dense
+from plait.plans.meetings import WARM_UPS, begins_dense
 from plait.plans.plan import Plan
 from plait.specs.wording import counted
 from plait.units import Bytes
@@ -56,14 +56,14 @@ def _sentences(plan: Plan) -> Iterator[str]:
         often = "every step" if plan.local_steps == 1 else f"every {plan.local_steps} steps"
         outer = ", by Nesterov's momentum (DiLoCo)" if plan.synchronisation == "diloco" else ""
         form = "" if plan.compression == "none" else f"; what they changed by travels as {plan.compression}"
-        form += "; while the learning rate warms up, gradients are summed in each step"
+        form += f"; gradients are summed in each step at first ({WARM_UPS} times the warm-up's steps)"
         yield f"each replica learns alone, and their weights are averaged {often}{outer}{form}"
     elif plan.served:
         yield from _served(plan)
     elif plan.data > 1:
         size = Bytes(plan.bucket_bytes)
         form = "" if plan.compression == "none" else f", compressed ({plan.compression}); what that loses is sent later"
-        form += "; while the learning rate warms up they travel whole" if begins_dense(plan) else ""
+        form += f"; at first they travel whole ({WARM_UPS} times the warm-up's steps)" if begins_dense(plan) else ""
         yield f"gradients are summed over the replicas in buckets of {size}{form}"
     if plan.sharding_level and not plan.served:
         yield f"each replica keeps a part of {_KEPT[plan.sharding_level]} (ZeRO {plan.sharding_level})"

@@ -20,10 +20,21 @@ from plait.plans.plan import Plan
 from plait.specs.compression import compression_of
 from plait.specs.training import TrainingSpec
 
-__all__ = ["DELAY", "OUTER_RATE", "Pace", "arrives_late", "begins_dense", "dense_steps", "outer_momentum", "pace_of"]
+__all__ = [
+    "DELAY",
+    "OUTER_RATE",
+    "WARM_UPS",
+    "Pace",
+    "arrives_late",
+    "begins_dense",
+    "dense_steps",
+    "outer_momentum",
+    "pace_of",
+]
 
 Pace = Literal["dense", "alone", "meets", "settles"]
 
+WARM_UPS = 3  # of the learning rate: at its height, too, a young model learns worse from parts of a batch
 OUTER_RATE = 0.7  # of DiLoCo's Nesterov
 _MOST_MOMENTUM = 0.9  # DiLoCo's own
 DELAY = 1  # steps; a number of 8 bytes, the loss, waits at the end of each for what was sent before it
@@ -35,8 +46,8 @@ def begins_dense(plan: Plan) -> bool:
 
 
 def dense_steps(plan: Plan, training: TrainingSpec) -> int:
-    """How many steps of a run, from the first, are: those in which the learning rate warms up."""
-    return training.warmup_steps if begins_dense(plan) else 0
+    """How many steps of a run are, from the first: `WARM_UPS` times those in which the learning rate warms up."""
+    return WARM_UPS * training.warmup_steps if begins_dense(plan) else 0
 
 
 def pace_of(plan: Plan, training: TrainingSpec, step: int, *, settles: bool = False) -> Pace:
