@@ -51,3 +51,11 @@ def test_the_search_passes_it_on():
     job = Job(model=GPT2, training=TRAINING, cluster=ClusterSpec(ranks=1))
     assert search(job, MEASURED).guesses == ()
     assert len(search(replace(job, model=replace(GPT2, vocab=100)), MEASURED).guesses) == 1
+
+
+def test_a_host_that_was_not_measured():
+    offloaded = Plan(stages=(2,), offload="optimizer")
+    (words,) = told(offloaded)
+    assert "10 GB/s a rank are assumed" in words
+    shared = replace(MEASURED, host=machine(cores=4).host)
+    assert told(offloaded, shared) == ()

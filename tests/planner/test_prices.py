@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from plait.planner.prices import JobPrices
+from plait.planner.memory import memory_of
+from plait.planner.prices import HOST_RATE, JobPrices
 from plait.planner.step_cost import Phase
 from plait.plans.plan import Plan
 from plait.specs.links import Overlap
@@ -106,3 +107,19 @@ def test_even_stages_keep_the_work():
     assert level.mean_stage == pytest.approx(found.mean_stage)
     half = found.with_compute(0.5)
     assert half.stages[0].forward == Phase(compute=found.stages[0].forward.compute / 2)
+
+
+def test_offload_costs_three_copies_where_the_memory_is_the_host_s():
+    offloaded, unclipped = replace(ONE, offload="optimizer"), replace(TRAINING, clip_norm=0.0)
+    elements = memory_of(GPT2, unclipped, ONE, 0).gradients // 4
+    before, after = (cost(plan, training=unclipped, cores=4).optimizer for plan in (ONE, offloaded))
+    assert after - before == pytest.approx(3 * 2 * 4 * elements / 10e9)  # each is read and written
+
+
+def test_offload_on_a_device_takes_what_its_host_takes():
+    offloaded, unclipped = replace(ONE, offload="optimizer"), replace(TRAINING, clip_norm=0.0)
+    for training in (unclipped, replace(unclipped, optimizer="sgd")):
+        kept = memory_of(GPT2, training, offloaded, 0).host
+        found = cost(offloaded, training=training)
+        assert found.optimizer == pytest.approx(2 * kept / HOST_RATE)
+        assert found.optimizer > cost(ONE, training=training).optimizer

@@ -81,7 +81,9 @@ class Averaging:
         """Give all replicas the same masters, in place. Every rank calls it."""
         views = self._gradients.views
         for name, view in views.items():
-            view.copy_(self._before[name]).sub_(masters[name]) if self._before else view.copy_(masters[name])
+            view.copy_(masters[name])  # from host memory, it may be
+            if self._before:
+                torch.sub(self._before[name], view, out=view)
         for handle in [self._start(number) for number in range(len(self._gradients.flat))]:
             handle.wait()
         for flat in self._gradients.flat:
