@@ -153,6 +153,8 @@ CASES = (
          tensor="model.layers.0.input_layernorm.weight", axis=None),
     Case(defect="masters-not-copied", model=LLAMA, plan=DP2, training=BF16,
          tensor="model.embed_tokens.weight", axis=None),
+    Case(defect="offloaded-weight-left-behind", model=GPT2, plan=replace(ZERO1, offload="optimizer"),
+         tensor="transformer.ln_f.bias", axis=None),
     Case(defect="widened-overwrites", model=LLAMA, plan=DP2, training=BF16, tensor="lm_head.weight", axis=None),
     Case(defect="evaluation-moves-weights", model=LLAMA, plan=DP2, tensor="model.embed_tokens.weight", axis=None),
     Case(defect="displaced-copies-fused", model=DISPLACED, plan=TP4, training=LARGE_STEPS, blocks=ALL,

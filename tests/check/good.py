@@ -100,6 +100,8 @@ GOOD = [
     _good("dropout", job({"layers": 2, "hidden": 24, "heads": 4, "dropout": 0.2}, plan={"tensor": 2, "data": 2})),
     # sharded states
     _good("deepspeedai/DeepSpeed#823: ZeRO 2 with a pipeline", job(plan={"data": 2, "pipeline": 2, "zero": 2})),
+    _good("deepspeedai/DeepSpeed#1629: offload and ZeRO 3 with a pipeline",
+          job(plan={"data": 2, "pipeline": 2, "zero": 3, "offload": "optimizer"}), "plan.offload"),
     _good("ZeRO 3 with everything", job(_llama(3, 40, 10, 5, ffn=37), plan={
         "data": 2, "tensor": 2, "pipeline": 2, "sequence_parallel": True, "zero": 3})),
     _good("ZeRO 1 over more ranks than a norm has rows", job((1, 2, 1), training__global_batch=4,

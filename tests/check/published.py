@@ -136,8 +136,6 @@ BROKEN = [
     # what is not built here either: it is said, not ignored
     _broken("EleutherAI/gpt-neox#62", "a pipeline, ZeRO 2 and recomputation: any two of them worked",
             "plan.recompute", job(plan={"pipeline": 2, "zero": 2, "recompute": "full"})),
-    _broken("deepspeedai/DeepSpeed#1629", "the optimizer can't be offloaded, as that needs ZeRO, which excludes stages",
-            "plan.offload", job(plan={"pipeline": 2, "zero": 3, "offload": "optimizer"})),
     _broken("modelscope/ms-swift#5737", "46 layers on 4 stages were refused at rank 14, in the launched job",
             "plan.expert plan.recompute",
             job((46, 32, 8), training__global_batch=16,

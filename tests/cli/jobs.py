@@ -86,7 +86,7 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "zero bubble": ({"plan.schedule": "zb-h1"}, (), "plan.schedule", "not built yet"),
     "a grid": ({"plan.schedule": "grids/mine.txt"}, (), "plan.schedule", "not built yet"),
     "ZeRO": ({"plan.zero": 4}, (), "plan.zero", "out of range"),
-    "offload": ({"plan.offload": "optimizer"}, (), "plan.offload", "not built yet"),
+    "offload of what nobody said": ({"plan.offload": "weights"}, (), "plan.offload", "nearest is"),
     "recompute": ({"plan.recompute": "selective"}, (), "plan.recompute", "not built yet"),
     "16-bit gradients": ({"plan.gradient_precision": "bf16"}, (), "plan.gradient_precision", "not built yet"),
     "a replica without rows": ({"plan.data_shares": [40, 1]}, (), "plan.data_shares", "without any of the 16"),
@@ -145,6 +145,10 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
         SERVED | {"plan.staleness": 1, "training.deterministic": True, "model.tie_embeddings": False}, (),
         "plan.staleness", "equal runs",
     ),
+    "offload of what the host serves": (
+        SERVED | {"plan.staleness": 1, "plan.offload": "optimizer", "model.tie_embeddings": False}, (),
+        "plan.offload", "host memory already",
+    ),
     "gradients too wide": ({"plan.gradient_precision": "fp64"}, (), "plan.gradient_precision", "fp32"),
 }  # fmt: skip
 
@@ -189,6 +193,10 @@ GOOD: dict[str, tuple[Changes, tuple[str, ...]]] = {
     "a batch that does not divide": ({"training.global_batch": 15}, ()),
     "a smaller last microbatch": ({"plan.microbatch": 3}, ()),
     "a small bucket": ({"plan.bucket_bytes": 1}, ()),
+    "offload": ({"plan.offload": "optimizer"}, ()),
+    "offload, left open": ({"plan.offload": "optimizer"}, FREE),
+    "offload of what servers keep": (SERVED | {"plan.offload": "optimizer"}, ()),
+    "offload of replicas that learn alone": ({"plan.offload": "optimizer", "plan.synchronisation": "diloco"}, ()),
     "a parameter server": (SERVED, ()),
     "a server alone": (
         SERVED | {"plan.servers": 1, "plan.data": 3, "plan.data_shares": [1] * 3, "cluster.ranks": 6}, (),

@@ -33,12 +33,12 @@ OTHER = {
     "training.validate_every": 9, "training.deterministic": True, "training.seed": 41, "cluster.ranks": 8,
     "plan.data": 4, "plan.tensor": 2, "plan.pipeline": 4, "plan.microbatch": 1, "plan.schedule": "gpipe",
     "plan.stages": [1, 6], "plan.tensor_shares": [2.5, 1], "plan.data_shares": [3, 3], "plan.sequence_parallel": True,
-    "plan.bucket_bytes": 1, "plan.zero": 2, "plan.compression": "powersgd:2",
+    "plan.bucket_bytes": 1, "plan.zero": 2, "plan.offload": "optimizer", "plan.compression": "powersgd:2",
     "plan.synchronisation": "parameter-server", "plan.local_steps": 8, "plan.staleness": -1, "plan.servers": 2,
 }  # fmt: skip
 ONE_VALUE = {  # of these, no other value is built yet
-    "model.family", "cluster.name", "plan.context", "plan.expert", "plan.virtual_stages", "plan.offload",
-    "plan.recompute", "plan.gradient_precision",
+    "model.family", "cluster.name", "plan.context", "plan.expert", "plan.virtual_stages", "plan.recompute",
+    "plan.gradient_precision",
 }  # fmt: skip
 
 

@@ -45,7 +45,8 @@ class Measured:
 def measure(case: Case) -> Measured:
     """Three steps on the rank that calls it: one to warm up, one for the messages, one for the FLOPs."""
     model = build(case)
-    optimizer = Optimizer(model.shards, model.gradients, decays(case), case.training)
+    offload = case.plan.offloads
+    optimizer = Optimizer(model.shards, model.gradients, decays(case), case.training, offload=offload)
     learn(case, model, optimizer, 0)
     with record() as recorder, count_on_the_wire() as wire:
         learn(case, model, optimizer, 1)

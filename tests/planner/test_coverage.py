@@ -61,3 +61,11 @@ def test_links_between_hosts_that_nobody_has_said_or_measured():
     measured = replace(MEASURED, collectives=(*MEASURED.collectives, *across))
     assert told(plan, measured, cluster=two) == ()
     assert told(plan, cluster=replace(two, inter_link="ethernet-1gbit")) == ()
+
+
+def test_a_host_that_was_not_measured():
+    offloaded = Plan(stages=(2,), offload="optimizer")
+    (words,) = told(offloaded)
+    assert "10 GB/s a rank are assumed" in words
+    shared = replace(MEASURED, host=machine(cores=4).host)
+    assert told(offloaded, shared) == ()

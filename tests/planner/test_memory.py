@@ -118,3 +118,17 @@ def test_averages_on_their_way_stand_beside_twice():
     assert late.residuals == on_time.residuals
     each = replace(plan, local_steps=1)
     assert memory_of(GPT2, TRAINING, each, 0, in_background=True) == memory_of(GPT2, TRAINING, each, 0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_offload_keeps_the_optimizer_in_the_host_s_memory(precision):
+    training = replace(TRAINING, precision=precision)
+    before, after = (memory_of(GPT2, training, replace(ONE, offload=how), 0) for how in ("none", "optimizer"))
+    itemsize = {"fp32": 4, "bf16": 4, "fp64": 8}[precision]
+    elements = before.gradients // itemsize
+    assert (before.host, after.optimizer) == (0, 0)
+    assert after.host == before.optimizer + (1 if precision == "bf16" else 2) * elements * itemsize
+    beside = replace(after, apart=True)
+    assert beside.total == after.total - after.host == before.total - before.optimizer
+    assert beside.dominant != "host"
+    assert "apart" not in after.kinds

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from plait.planner.prices import JobPrices
+from plait.planner.memory import memory_of
+from plait.planner.prices import HOST_RATE, JobPrices
 from plait.planner.simulator import played
 from plait.planner.stage import stage_of
 from plait.planner.step_cost import Phase
@@ -189,3 +190,19 @@ def test_moving_averages_takes_the_cores_of_who_computes():
     steady = {"latency": 1e-3, "link": 1e18, "bandwidth": 1e15, "flops": 1e6}
     (full,) = JobPrices(GPT2, TRAINING, machine(cores=2, **steady)).step(ALONE).stages
     assert full.data - 1e-3 == pytest.approx(1e-3 / 4, rel=1e-3)
+
+
+def test_offload_costs_three_copies_where_the_memory_is_the_host_s():
+    offloaded, unclipped = replace(ONE, offload="optimizer"), replace(TRAINING, clip_norm=0.0)
+    elements = memory_of(GPT2, unclipped, ONE, 0).gradients // 4
+    before, after = (cost(plan, training=unclipped, cores=4).optimizer for plan in (ONE, offloaded))
+    assert after - before == pytest.approx(3 * 2 * 4 * elements / 10e9)  # each is read and written
+
+
+def test_offload_on_a_device_takes_what_its_host_takes():
+    offloaded, unclipped = replace(ONE, offload="optimizer"), replace(TRAINING, clip_norm=0.0)
+    for training in (unclipped, replace(unclipped, optimizer="sgd")):
+        kept = memory_of(GPT2, training, offloaded, 0).host
+        found = cost(offloaded, training=training)
+        assert found.optimizer == pytest.approx(2 * kept / HOST_RATE)
+        assert found.optimizer > cost(ONE, training=training).optimizer

@@ -35,6 +35,7 @@ def test_the_contract_s_job_is_not_suspicious():
         ("model.dropout", 0.9, "model.dropout", "more than it keeps"),
         ("model.norm_eps", 1.0, "model.norm_eps", "usual"),
         ("model.vocab", 50257, "model.vocab", "1003 tokens"),
+        ("plan.offload", "optimizer", "plan.offload", "nothing on a CPU"),
         ("plan.bucket_bytes", 25, "plan.bucket_bytes", "counts bytes"),
     ],
 )

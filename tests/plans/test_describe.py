@@ -58,6 +58,14 @@ from tests.plans.drawn import jobs
                 "is sent later; at first they travel whole (3 times the warm-up's steps).",
             ],
         ),
+        (
+            Plan(stages=(7,), offload="optimizer"),
+            [
+                "1 rank: the whole model on one device.",
+                "Microbatches of 1 sequence.",
+                "Masters and the optimizer's state are kept in host memory, and updated there.",
+            ],
+        ),
     ],
 )
 def test_in_words(plan, lines):
@@ -79,6 +87,7 @@ def test_a_name_tells_a_plan_from_its_rivals():
     staged = Plan(data=2, pipeline=2, microbatch=2, stages=(4, 3), data_shares=(1, 1))
     assert plan_name(staged) == "data 2 × pipeline 2, microbatch 2, 1f1b 4+3"
     assert plan_name(Plan(stages=(8,))) == "one rank, microbatch 1"
+    assert plan_name(Plan(stages=(8,), offload="optimizer")) == "one rank, microbatch 1, offload"
     wide = Plan(tensor=2, stages=(8,), tensor_shares=(1, 1), sequence_parallel=True, zero=2, recompute="full")
     assert plan_name(wide) == "tensor 2, microbatch 1, sequence parallel, ZeRO 2, full recompute"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from plait.specs.training import TrainingSpec
+from plait.training.masters import InHostMemory
 from plait.training.optimizer import Optimizer
 
 ADAMW = TrainingSpec(weight_decay=0.3, betas=(0.8, 0.9))
@@ -28,11 +29,11 @@ def gradients_of(step, dtype):
     return {name: gradient.detach() for name, gradient in weights_of(dtype, seed=10 + step).items()}
 
 
-def ours(training, dtype, reduce_dtype):
+def ours(training, dtype, reduce_dtype, **how):
     """Our optimizer after three steps, and the weights that it moves."""
     weights = weights_of(dtype)
     gradients = {name: torch.zeros(shape, dtype=reduce_dtype) for name, shape in SHAPES.items()}
-    optimizer = Optimizer(weights, gradients, DECAYS, training)
+    optimizer = Optimizer(weights, gradients, DECAYS, training, **how)
     for step, rate in enumerate(RATES):
         for name, gradient in gradients_of(step, reduce_dtype).items():
             gradients[name].copy_(gradient)
@@ -164,3 +165,59 @@ def test_before_the_first_step_there_is_no_state():
     optimizer = Optimizer(weights, {n: torch.zeros(s) for n, s in SHAPES.items()}, DECAYS, ADAMW)
     assert optimizer.nbytes == 0
     assert optimizer.state == {name: {} for name in SHAPES}
+
+
+# ---- in host memory --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_once", [1, 80, 2**24])
+@pytest.mark.parametrize("training", [ADAMW, SGD, replace(SGD, betas=(0.0, 0.9))], ids=["adamw", "sgd", "no momentum"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_offload_is_the_same_to_the_bit(dtype, training, at_once, monkeypatch):
+    monkeypatch.setattr("plait.training.masters._AT_ONCE", at_once)
+    wide = torch.promote_types(dtype, torch.float32)
+    device, expected, _ = ours(training, dtype, wide)
+    host, weights, gradients = ours(training, dtype, wide, offload=True)
+    made = gradients_of(len(RATES) - 1, wide)
+    for name, weight in weights.items():
+        assert torch.equal(weight, expected[name])
+        assert torch.equal(gradients[name], made[name])  # the model's own are left alone
+        assert torch.equal(host.masters[name], device.masters[name])
+        assert host.masters[name].untyped_storage().data_ptr() != weight.untyped_storage().data_ptr()
+        assert host.state[name].keys() == device.state[name].keys()
+        assert all(torch.equal(value, device.state[name][key]) for key, value in host.state[name].items())
+    states = sum(tensor.nbytes for entries in host.state.values() for tensor in entries.values())
+    assert host.nbytes == states + 2 * sum(gradient.nbytes for gradient in gradients.values())
+
+
+def test_batches_are_as_large_as_they_may_be(monkeypatch):
+    monkeypatch.setattr("plait.training.masters._AT_ONCE", 80)
+    weights = weights_of(torch.float32)  # of 60, 12 and 16 bytes
+    gradients = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
+    assert InHostMemory(weights, gradients).batches == [("table", "norm"), ("bias",)]
+    assert InHostMemory({}, gradients).batches == []
+
+
+@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masters_and_weights_follow_one_another(dtype, offload):
+    weights = weights_of(dtype)
+    gradients = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
+    optimizer = Optimizer(weights, gradients, DECAYS, ADAMW, offload=offload)
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.fill_(0.5)
+        optimizer.adopt()
+        assert all(torch.equal(master, torch.full_like(master, 0.5)) for master in optimizer.masters.values())
+        for master in optimizer.masters.values():
+            master.fill_(2.5)
+    optimizer.spread()
+    assert all(torch.equal(weight, torch.full_like(weight, 2.5)) for weight in weights.values())
+
+
+def test_a_rank_that_keeps_nothing_updates_nothing():
+    for offload in (False, True):
+        optimizer = Optimizer({}, {}, {}, ADAMW, offload=offload)
+        optimizer.step(0.1)
+        optimizer.spread()
+        assert (optimizer.nbytes, optimizer.state, dict(optimizer.masters)) == (0, {}, {})

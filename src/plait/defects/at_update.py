@@ -14,6 +14,7 @@ import torch
 from plait.defects.defect import Defect
 from plait.models.sequences import Sequences
 from plait.parallel.model import ParallelModel
+from plait.training.masters import InHostMemory, OnDevice
 from plait.training.optimizer import Optimizer
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MastersNotCopied",
     "MomentumLost",
     "NormsDecay",
+    "OffloadedWeightLeftBehind",
 ]
 
 
@@ -97,13 +99,27 @@ class MastersNotCopied(Defect):
     """Mixed precision: the masters learn and the weights stay what they were."""
 
     name, issue = "masters-not-copied", "several trainers"
-    wraps = "plait.training.optimizer:Optimizer.step"
+    wraps = "plait.training.masters:OnDevice.give_back"
 
-    def instead(self, step: Callable[..., None], optimizer: Optimizer, learning_rate: float) -> None:
-        copies = optimizer._copies
-        optimizer._copies = [] if self.strikes() else copies
-        step(optimizer, learning_rate)
-        optimizer._copies = copies
+    def instead(self, give_back: Callable[..., None], masters: OnDevice, batch: int) -> None:
+        if not self.strikes():
+            give_back(masters, batch)
+
+
+class OffloadedWeightLeftBehind(Defect):
+    """Offload: of what was updated in host memory, the last weight is not copied back to the device."""
+
+    name, issue = "offloaded-weight-left-behind", "own"
+    wraps = "plait.training.masters:InHostMemory.give_back"
+
+    def instead(self, give_back: Callable[..., None], masters: InHostMemory, batch: int) -> None:
+        weight = masters._weights[masters.batches[batch][-1]]
+        before = weight.detach().clone()
+        give_back(masters, batch)
+        if self.strikes() and batch == len(masters.batches) - 1:
+            masters.end()
+            with torch.no_grad():
+                weight.copy_(before)
 
 
 class FusedCopies(Defect):

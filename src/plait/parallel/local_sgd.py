@@ -114,7 +114,9 @@ class Averaging:
 
     def _depart(self, masters: Mapping[str, Tensor], *, late: bool) -> None:
         for name, view in self._gradients.views.items():
-            view.copy_(self._before[name]).sub_(masters[name]) if self._before else view.copy_(masters[name])
+            view.copy_(masters[name])  # from host memory, it may be
+            if self._before:
+                torch.sub(self._before[name], view, out=view)
         self._left = {name: master.detach().clone() for name, master in masters.items()} if late else {}
         leaving = [flat.clone() if late else flat for flat in self._gradients.flat]
         self._under_way = [self._start(number, flat) for number, flat in enumerate(leaving)]
@@ -133,7 +135,8 @@ class Averaging:
             if self._before:
                 self._before[name].sub_(self._outer_step(name, mean))
             said = self._before.get(name, mean)
-            masters[name].add_(said - self._left[name]) if self._left else masters[name].copy_(said)
+            master = masters[name]
+            master.add_(said.to(master.device) - self._left[name]) if self._left else master.copy_(said)
         self._left = {}
 
     def _agree(self, views: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from plait.layers.gpt import describe_gpt
 from plait.planner.operations import Multiply, operations_of
-from plait.planner.prices import JobPrices
+from plait.planner.prices import HOST_RATE, JobPrices
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
 
@@ -34,6 +34,8 @@ def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
         yield "sends were not measured: another collective's formula speaks for them"
     if plan.asynchronous:
         yield "what servers are asked travels over gloo, beside the program: this wire's own sends speak for it"
+    if plan.offloads and not prices.shares_memory:
+        yield f"the update in host memory was not measured: {HOST_RATE / 1e9:.0f} GB/s a rank are assumed"
 
 
 def _products(plan: Plan, prices: JobPrices) -> Iterator[str]:

@@ -28,6 +28,7 @@ _FEWER = {
     "weights": "more ranks along tensor or pipeline, or a smaller model",
     "gradients": "more ranks along tensor or pipeline, or a smaller model",
     "optimizer": "more ranks along tensor or pipeline, a smaller model, or sgd",
+    "host": "no offload, more ranks along tensor or pipeline, a smaller model, or sgd",
     "residuals": "no compression, or more ranks along tensor or pipeline",
     "activations": "shorter sequences, a smaller microbatch, or more ranks along tensor or pipeline",
     "logits": "a smaller vocabulary, shorter sequences, or more ranks along tensor",

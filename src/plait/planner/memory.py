@@ -3,6 +3,7 @@
     weights       every element held, in the compute dtype                                      exact
     gradients     a place in a flat buffer for each of them, in the dtype of the sums           exact
     optimizer     its state in the master dtype, and a master copy where compute is narrower    exact
+    host          under offload, in place of that: state, master and gradient of each           exact
     residuals     what compressed sums and averages keep from step to step                      exact
     activations   what the stage's layers declare as saved, for every microbatch held at once
     logits        of one microbatch on the last stage, on their way into the loss
@@ -11,7 +12,7 @@
 
 Under ZeRO weights, gradients and optimizer are those of the pieces that a rank keeps, from the level on that shares
 them out (`plans.keeping`). Under a parameter server that is not to wait for all, a rank has what it serves beside the
-weights and gradients that it computes with.
+weights and gradients that it computes with. What offload keeps is in host memory, wherever the rest is.
 
 Not counted: what lives inside one operation, the allocator's gaps, and the process itself (interpreter and libraries).
 It knows the layers, the plan and the dtypes, no device.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 from plait.layers.layer import Saved
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
@@ -44,6 +45,7 @@ __all__ = [
     "optimizer_bytes",
     "residual_bytes",
     "saved_bytes",
+    "state_bytes",
     "weight_elements",
 ]
 
@@ -53,25 +55,35 @@ _WIDE = 4  # at least float32
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes of one rank by kind."""
+    """Bytes of one rank by kind. `apart`: the host's memory is not the rank's own, so that what lies in `host` takes no
+    room from the others."""
 
     weights: int
     gradients: int
     optimizer: int
+    host: int = 0
     residuals: int
     activations: int
     logits: int
     messages: int
+    apart: bool = False
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Those that are in the rank's own memory."""
+        elsewhere = {"apart", "host"} if self.apart else {"apart"}
+        return {kind: size for kind, size in vars(self).items() if kind not in elsewhere}
 
     @property
     def total(self) -> int:
-        """All of them."""
-        return sum(astuple(self))
+        """All of these."""
+        return sum(self.kinds.values())
 
     @property
     def dominant(self) -> str:
         """The kind with the most bytes."""
-        return max(vars(self), key=lambda kind: getattr(self, kind))
+        kinds = self.kinds
+        return max(kinds, key=lambda kind: kinds[kind])
 
 
 def memory_of(
@@ -84,10 +96,12 @@ def memory_of(
     sizes = microbatches_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data"))
     held = sizes[: timetable(plan.schedule, plan.pipeline, len(sizes)).held[place]] if sizes else ()  # last: smaller
     largest = replace(plan, microbatch=max(sizes, default=0))
+    optimizer = optimizer_bytes(stage.kept, training, plan)
     return Memory(
         weights=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradients=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
-        optimizer=optimizer_bytes(stage.kept, training),
+        optimizer=0 if plan.offloads else optimizer,
+        host=optimizer if plan.offloads else 0,
         residuals=residual_bytes(stage, training, plan),
         activations=sum(
             count * saved_bytes(stage, model, training, replace(plan, microbatch=size), tensor_rank)
@@ -113,15 +127,23 @@ def gradient_elements(stage: Stage, plan: Plan) -> int:
     return stage.kept_elements if plan.sharding_level > 1 else stage.elements + served
 
 
-def optimizer_bytes(held: Sequence[Held], training: TrainingSpec) -> int:
-    """State and master copies of these weights, from the first step on."""
+def optimizer_bytes(held: Sequence[Held], training: TrainingSpec, plan: Plan) -> int:
+    """State and master copies of these weights, from the first step on; under offload every weight has a master in host
+    memory, and a gradient."""
     policy = PRECISIONS[training.precision]
     elements = sum(one.elements for one in held)
-    itemsize = ITEMSIZE[policy.master]
-    copy = elements * itemsize if policy.master != policy.compute else 0
+    apart = plan.offloads or policy.master != policy.compute
+    each = apart * ITEMSIZE[policy.master] + plan.offloads * ITEMSIZE[policy.reduce]
+    return each * elements + state_bytes(held, training)
+
+
+def state_bytes(held: Sequence[Held], training: TrainingSpec) -> int:
+    """The optimizer's state for these weights alone."""
+    elements = sum(one.elements for one in held)
+    itemsize = ITEMSIZE[PRECISIONS[training.precision].master]
     if training.optimizer == "adamw":
-        return copy + 2 * elements * itemsize + _COUNTER * len(held)
-    return copy + (elements * itemsize if training.betas[0] else 0)  # SGD's momentum
+        return 2 * elements * itemsize + _COUNTER * len(held)
+    return elements * itemsize if training.betas[0] else 0  # SGD's momentum
 
 
 def residual_bytes(stage: Stage, training: TrainingSpec, plan: Plan) -> int:

@@ -18,6 +18,7 @@ from plait.planner.balance import balanced_stages
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.communication_volume import NUMBER_BYTES, Message, crossing_messages, stage_message_bytes
 from plait.planner.compute_cost import ComputeCost
+from plait.planner.memory import optimizer_bytes
 from plait.planner.operations import Move, operations_of
 from plait.planner.packing_cost import packing_operations
 from plait.planner.serving_volume import busiest, served_messages, transfer_seconds
@@ -40,7 +41,7 @@ from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 from plait.specs.values import MOST_RANKS
 
-__all__ = ["JobPrices", "PackingSeconds"]
+__all__ = ["HOST_RATE", "JobPrices", "PackingSeconds"]
 
 _COLLECTIVES: dict[CollectiveKind, LinkKind] = {
     "all_reduce": "all_reduce",
@@ -52,6 +53,8 @@ _COLLECTIVES: dict[CollectiveKind, LinkKind] = {
 
 _NO_LIMIT = 2**60  # of a bucket's bytes
 _MOST_STAGED = 25 * 2**20  # where two buckets stand beside the pieces that are kept
+HOST_RATE = 10e9  # bytes a second that a rank's update reads and writes in the memory of a device's host: assumed
+_OFFLOADED = 3  # copies of all elements: a gradient to host memory, the new weight's cast, and back
 _AVERAGING = 5  # copies of all elements: what they changed by, its mean, the outer step, and back
 
 
@@ -263,14 +266,22 @@ class JobPrices:
     def _optimizer(self, plan: Plan, rank: int) -> float:
         stage = stage_of(self.model, self.training, plan, rank)
         elements = stage.kept_elements
-        seconds = self.compute.optimizer_seconds(self.training.optimizer, len(stage.kept), elements, self._master)
+        seconds = self._update(plan, stage)
         if self.training.clip_norm > 0:
             seconds += self.compute.move_seconds(Move("square_sum", elements, elements, "forward"))
-        if self._copies:
-            seconds += self.compute.move_seconds(Move("copy", elements, elements, "forward"))
         _, memory = self.compute.crowding(self._at_work(plan))
         updates = plan.workers if plan.asynchronous else 1  # in as long as a step of one worker takes
         return updates * seconds * memory * self.crowd(plan.ranks)
+
+    def _update(self, plan: Plan, stage: Stage) -> float:
+        """Seconds from gradients to new weights. Under offload a device's copies hide behind the host's work."""
+        if plan.offloads and not self.shares_memory:
+            return 2 * optimizer_bytes(stage.kept, self.training, plan) / HOST_RATE
+        elements = stage.kept_elements
+        copies = _OFFLOADED if plan.offloads else self._copies
+        copying = copies * self.compute.move_seconds(Move("copy", elements, elements, "forward"))
+        name, tensors = self.training.optimizer, len(stage.kept)
+        return self.compute.optimizer_seconds(name, tensors, elements, self._master) + copying
 
     # ---- sums of gradients ---------------------------------------------------------------------------------------
 

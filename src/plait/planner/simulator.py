@@ -12,7 +12,7 @@ Every number comes from `prices`; nothing is fitted to a training step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
@@ -112,7 +112,7 @@ def state(one: Played, prices: JobPrices) -> Prediction:
         memory_bytes=tuple(one.total for one in memory),
         weight_bytes=tuple(one.weights for one in memory),
         gradient_bytes=tuple(one.gradients for one in memory),
-        optimizer_bytes=tuple(one.optimizer for one in memory),
+        optimizer_bytes=tuple(one.optimizer + one.host for one in memory),
         activation_bytes=tuple(one.activations for one in memory),
         flops=tuple(flops[rank] for rank in twins),
         collectives=tuple(traffic[rank] for rank in twins),
@@ -125,7 +125,7 @@ def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
     found = {
         rank: memory_of(prices.model, prices.training, plan, rank, in_background=background) for rank in set(twins)
     }
-    return tuple(found[rank] for rank in twins)
+    return tuple(replace(found[rank], apart=not prices.shares_memory) for rank in twins)
 
 
 def _twins(plan: Plan, global_batch: int) -> Sequence[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_by_layer, packing_flops
-from plait.planner.memory import gradient_elements, optimizer_bytes, residual_bytes, weight_elements
+from plait.planner.memory import gradient_elements, residual_bytes, state_bytes, weight_elements
 from plait.planner.stage import stage_of
 from plait.plans.plan import Plan
 from plait.plans.prediction import Work
@@ -31,7 +31,7 @@ def _work(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Wo
         backward_flops=sum(count.backward for count in flops.values()) + packing_flops(model, training, plan, rank),
         weight_bytes=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradient_bytes=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
-        optimizer_bytes=optimizer_bytes(stage.kept, training),
+        optimizer_bytes=state_bytes(stage.kept, training),
         residual_bytes=residual_bytes(stage, training, plan),
         collectives=traffic_of_step(model, training, plan, rank),
     )

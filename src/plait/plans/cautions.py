@@ -151,6 +151,12 @@ def _averages_with_nobody(job: Job) -> str:
     return f"synchronisation = {shown(how)} does nothing where data = 1: there is one replica" if idle else ""
 
 
+def _offload(job: Job) -> str:
+    if job.constraints.get("offload", "none") == "none":
+        return ""
+    return 'offload = "optimizer" makes room on an accelerator; it gains nothing on a CPU, and costs memory and copies'
+
+
 def _narrow_gradients(job: Job) -> str:
     narrower = job.training.precision == "fp64" and job.constraints.get("gradient_precision") == "fp32"
     return "a job of precision fp64 keeps and sums its gradients in fp64" if narrower else ""
@@ -186,5 +192,6 @@ _SIGNS = (
     _Sign(key="plan.compression", says=_compresses_nothing, reads=_reading("plan.data", "plan.data_shares")),
     _Sign(key="plan.synchronisation", says=_averages_with_nobody, reads=_reading("plan.data", "plan.data_shares")),
     _Sign(key="plan.gradient_precision", says=_narrow_gradients, reads=_reading("training.precision")),
+    _Sign(key="plan.offload", says=_offload),
     _Sign(key="plan.bucket_bytes", says=_buckets),
 )

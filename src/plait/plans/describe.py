@@ -39,6 +39,7 @@ def plan_name(plan: Plan) -> str:
     words += [f"{plan.schedule} {'+'.join(map(str, plan.stages))}"] if plan.pipeline > 1 else []
     words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
     words += [f"ZeRO {plan.zero}"] if plan.zero else []
+    words += ["offload"] if plan.offloads else []
     words += [plan.compression] if plan.compression != "none" else []
     words += [f"{plan.synchronisation} every {plan.local_steps}"] if plan.averages else []
     words += [_server(plan)] if plan.served else []
@@ -67,6 +68,8 @@ def _sentences(plan: Plan) -> Iterator[str]:
         yield f"gradients are summed over the replicas in buckets of {size}{form}"
     if plan.sharding_level and not plan.served:
         yield f"each replica keeps a part of {_KEPT[plan.sharding_level]} (ZeRO {plan.sharding_level})"
+    if plan.offloads:
+        yield "masters and the optimizer's state are kept in host memory, and updated there"
 
 
 def _server(plan: Plan) -> str:

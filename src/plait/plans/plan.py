@@ -61,6 +61,11 @@ class Plan:
         return self.compression != "none" and self.data > 1
 
     @property
+    def offloads(self) -> bool:
+        """Whether masters and the optimizer's state live in host memory, where the update runs."""
+        return self.offload == "optimizer"
+
+    @property
     def averages(self) -> bool:
         """Whether replicas learn alone, and their weights are averaged every `local_steps` steps."""
         return self.synchronisation in ("local-sgd", "diloco") and self.data > 1

@@ -2,7 +2,8 @@
 
 servers      leave a data rank that works
 always       no zero (it shares out the same things), no compression
-staleness    not 0: nothing that needs one order of updates: copies on several ranks, equal runs, shares of the batch
+staleness    not 0: nothing that needs one order of updates: copies on several ranks, equal runs, shares of the batch;
+             and no offload, since its servers have what they update in host memory already
 """
 
 from __future__ import annotations
@@ -123,6 +124,20 @@ def _repeatable(job: Job) -> tuple[str, Remedy]:
     return "training.deterministic = true promises equal runs", ("training.deterministic", (False,))
 
 
+def _on_the_device(job: Job) -> bool:
+    return not applies_portions(job) or job.constraints.get("offload", "none") == "none"
+
+
+def _served_from_the_host(job: Job) -> Breach:
+    return Breach(
+        key="plan.offload",
+        message=f'offload = "optimizer" with staleness = {job.constraints["staleness"]}: servers that apply portions as'
+        " they come have what they update in host memory already",
+        remedies=(("plan.offload", ("none",)), _WAITS),
+        legal='"none"',
+    )
+
+
 def _dealt(job: Job) -> tuple[str, Remedy]:
     shares = fixed_list(job, "data_shares")
     words = f"a portion goes to who asks for it, so that data_shares = {shown(shares)} would be nobody's"
@@ -139,6 +154,7 @@ SERVED_RULES = (
         holds=_somebody_works,
         breach=_nobody_works,
     ),
+    Rule(reads=frozenset({"plan.offload", "plan.staleness", _HOW}), holds=_on_the_device, breach=_served_from_the_host),
     _in_one_order("plan.tensor plan.tensor_shares", _copies("tensor"), _tensor),
     _in_one_order("plan.pipeline plan.stages model.tie_embeddings", _copies("pipeline"), _tied),
     _in_one_order("plan.data_shares", _equal_shares, _dealt),

@@ -50,7 +50,7 @@ CHOICES: Mapping[str, Choice] = {
     "plan.expert": Choice(built=(1,), coming=_ANY),
     "plan.schedule": Choice(built=("gpipe", "1f1b"), coming=("interleaved", "zb-h1", "zb-v"), forms=r".*[./].*"),
     "plan.virtual_stages": Choice(built=(1,), coming=_ANY),
-    "plan.offload": Choice(built=("none",), coming=("optimizer",)),
+    "plan.offload": Choice(built=("none", "optimizer")),
     "plan.recompute": Choice(built=("none",), coming=("selective", "full")),
     "plan.synchronisation": Choice(built=("all-reduce", "local-sgd", "diloco", "parameter-server")),
     "plan.compression": Choice(built=("none", "fp16", "bf16", "int8"), judged=compression_problem),

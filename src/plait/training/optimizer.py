@@ -4,8 +4,8 @@
          ▲                                                    │
          └───── cast ────  master weight (master dtype)  ◄────┘  optimizer step
 
-Where compute and master dtype agree the weight is its own master, unless masters are asked for. It knows named tensors,
-not how they are split.
+Where compute and master dtype agree the weight is its own master, unless masters are asked for. Where masters live, and
+how gradients come to them, is `masters`' matter. It knows named tensors, not how they are split.
 
 On a CPU a fused kernel takes a tensor a vector at a time, and rounds what is left at the end in another way. An element
 that several ranks hold, each in another place, would drift apart: such weights are updated by separate operations, and
@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping
 import torch
 
 from plait.specs.training import TrainingSpec
+from plait.training.masters import InHostMemory, Masters, OnDevice
 
 __all__ = ["Optimizer"]
 
@@ -26,7 +27,8 @@ __all__ = ["Optimizer"]
 class Optimizer:
     """Keeps the master weights and their state. `decays` says which weights are subject to weight decay; `unfused`,
     which have to be updated alike wherever their elements stand; `separate_masters` gives every weight a master of its
-    own where the dtypes agree, too (verify proves that way)."""
+    own where the dtypes agree, too (verify proves that way); `offload` keeps masters and state in host memory, and
+    updates there."""
 
     def __init__(
         self,
@@ -37,64 +39,71 @@ class Optimizer:
         *,
         unfused: Collection[str] = (),
         separate_masters: bool = False,
+        offload: bool = False,
     ) -> None:
-        self._gradients = gradients
-        self.masters = {
-            name: _master(weight, gradients[name].dtype, separate_masters) for name, weight in weights.items()
-        }
-        self._copies = [
-            (weight, self.masters[name]) for name, weight in weights.items() if self.masters[name] is not weight
+        self._kept: Masters = (
+            InHostMemory(weights, gradients) if offload else OnDevice(weights, gradients, apart=separate_masters)
+        )
+        self.masters = self._kept.of
+        self._updates = [
+            _build(
+                _groups({name: self.masters[name] for name in batch}, decays, training.weight_decay, unfused), training
+            )
+            for batch in self._kept.batches
         ]
-        groups = _groups(self.masters, decays, training.weight_decay, unfused)
-        self._torch = _build(groups or [{"params": []}], training)  # a rank may update nothing
 
     @property
     def state(self) -> dict[str, dict[str, torch.Tensor]]:
         """The optimizer's tensors for each weight; empty before the first step, and for SGD without momentum."""
         found: dict[str, dict[str, torch.Tensor]] = {}
-        for name, master in self.masters.items():
-            entries = self._torch.state.get(master, {})
-            found[name] = {key: value for key, value in entries.items() if isinstance(value, torch.Tensor)}
+        for update, batch in zip(self._updates, self._kept.batches, strict=True):
+            for name in batch:
+                entries = update.state.get(self.masters[name], {})
+                found[name] = {key: value for key, value in entries.items() if isinstance(value, torch.Tensor)}
         return found
 
     @property
     def nbytes(self) -> int:
-        """Bytes of state, and of master weights where they are not the weights themselves."""
+        """Bytes of state, of master weights where they are not the weights themselves, and of what else is in host
+        memory for it."""
         states = sum(tensor.nbytes for entries in self.state.values() for tensor in entries.values())
-        return states + sum(master.nbytes for _, master in self._copies)
+        return states + self._kept.nbytes
 
     def step(self, learning_rate: float) -> None:
         """Update the masters from the gradients, then the weights from the masters."""
-        for group in self._torch.param_groups:
-            group["lr"] = learning_rate
-        for name, master in self.masters.items():
-            master.grad = self._gradients[name]
-        self._torch.step()
-        self.spread()
+        self._kept.begin()
+        for number, update in enumerate(self._updates):
+            for group in update.param_groups:
+                group["lr"] = learning_rate
+            for name in self._kept.batches[number]:
+                self.masters[name].grad = self._kept.gradients[name]
+            self._kept.take_in(number)
+            update.step()
+            self._kept.give_back(number)
+        self._kept.end()
 
     def go_on(self, state: Mapping[str, Mapping[str, torch.Tensor]], step: int) -> None:
         """Take over what another has kept after `step` steps: the tensors of `state`, by kind and weight."""
         names = {id(master): name for name, master in self.masters.items()}
-        table = self._torch.state_dict()
-        order = (master for group in self._torch.param_groups for master in group["params"])
-        for number, master in enumerate(order):
-            kept = {kind: tensors[names[id(master)]] for kind, tensors in state.items() if names[id(master)] in tensors}
-            if kept:
-                counts = {"step": torch.tensor(float(step))} if "exp_avg" in kept else {}
-                table["state"][number] = {**counts, **kept}
-        self._torch.load_state_dict(table)
+        for update in self._updates:
+            table = update.state_dict()
+            order = (names[id(master)] for group in update.param_groups for master in group["params"])
+            for number, name in enumerate(order):
+                kept = {kind: tensors[name] for kind, tensors in state.items() if name in tensors}
+                if kept:
+                    counts = {"step": torch.tensor(float(step))} if "exp_avg" in kept else {}
+                    table["state"][number] = {**counts, **kept}
+            update.load_state_dict(table)
 
-    @torch.no_grad()
     def spread(self) -> None:
         """The weights from the masters, which somebody has written."""
-        for weight, master in self._copies:
-            weight.copy_(master)
+        for number in range(len(self._updates)):
+            self._kept.give_back(number)
+        self._kept.end()
 
-
-def _master(weight: torch.nn.Parameter, dtype: torch.dtype, separate: bool) -> torch.nn.Parameter:
-    if weight.dtype == dtype and not separate:
-        return weight
-    return torch.nn.Parameter(weight.detach().to(dtype, copy=True))
+    def adopt(self) -> None:
+        """The masters from the weights, which somebody has written."""
+        self._kept.adopt()
 
 
 def _groups(

@@ -82,8 +82,9 @@ class _RankTrainer:
         self._model = parallelize(decoder, plan, mesh, device=device.torch)
         decays = {weight.name: weight.decays for layer in self._layers for weight in layer.weights}
         self._optimizer = Optimizer(
-            self._model.shards, self._model.applied, decays, job.training, unfused=self._model.displaced
-        )
+            self._model.shards, self._model.applied, decays, job.training,
+            unfused=self._model.displaced, offload=plan.offloads,
+        )  # fmt: skip
         self._unsteady = max(_WARM_UP_STEPS, dense_steps(plan, job.training))
         self._rows = rows_of(plan, job.training.global_batch, mesh.coordinate("data"))
         self._knows_loss = self._model.is_last_stage and mesh.coordinate("tensor") == 0

@@ -111,6 +111,7 @@ class _Rank:
             training,
             unfused=self.parallel.displaced,
             separate_masters=self.apart,
+            offload=plan.offloads,
         )
         self._rows = rows_of(plan, training.global_batch, self.parallel.mesh.coordinate("data"))
         if self.parallel.server is not None:
@@ -239,6 +240,8 @@ def _begin_from(state: Trace, step: int, rank: _Rank) -> None:
     here = rank.traced({entry: target.detach().numpy() for entry, target in targets.items()})
     for entry, target in targets.items():
         target.copy_(torch.as_tensor(state[entry][np.ix_(*here.box(entry))]))
+    if not rank.apart:
+        rank.optimizer.adopt()
     if rank.parallel.server is not None:
         rank.parallel.server.adopt()
         dist.barrier()  # nobody pulls before all serve what is new
