@@ -96,7 +96,7 @@ class PeerJob:
         self._batches = common.make_batches(self._c)
         self._model: ParallelModel = parallelize(decoder_of(size), plan, mesh or build_mesh(plan.mesh))
         decays = dict.fromkeys(self._model.shards, True)
-        self._optimizer = Optimizer(self._model.shards, self._model.gradients, decays, _TRAINING)
+        self._optimizer = Optimizer(self._model.shards, self._model.applied, decays, _TRAINING)
         self._rows = rows or rows_of(plan, self._c.batch, self._model.mesh.coordinate("data"))
 
     def step(self, number: int) -> float | None:

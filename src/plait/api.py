@@ -205,7 +205,9 @@ def _trained(
     priced = played(chosen, prices)
     directory = RunDirectory.create(run)
     asked, predicted = on_ranks_of(job, chosen), state(priced, prices)
-    return train_under(asked, chosen, predicted, priced.step.timeline, directory, on_event, link=prices.between_hosts)
+    return train_under(
+        asked, chosen, predicted, priced.step.timeline, directory, on_event, link=prices.machine.between_hosts
+    )
 
 
 def verify_job(

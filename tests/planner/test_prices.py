@@ -116,8 +116,8 @@ def test_where_no_core_is_left_what_is_hidden_slows_compute_down():
 
 def test_ranks_beyond_the_cores_share_them():
     prices = JobPrices(GPT2, TRAINING, machine(cores=2))
-    assert [prices.crowd(ranks) for ranks in (1, 2, 4)] == [1.0, 1.0, 2.0]
-    assert JobPrices(GPT2, TRAINING, machine()).crowd(64) == 1.0
+    assert [prices.machine.crowd(ranks) for ranks in (1, 2, 4)] == [1.0, 1.0, 2.0]
+    assert JobPrices(GPT2, TRAINING, machine()).machine.crowd(64) == 1.0
     four = replace(DP2, data=4, data_shares=(1,) * 4)
     assert prices.step(four).optimizer == pytest.approx(2 * prices.step(DP2).optimizer)
 

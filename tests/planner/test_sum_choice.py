@@ -31,7 +31,7 @@ def test_between_hosts_it_is_what_the_wire_asks_for():
     for nodes, hosts in ((4, (1,) * 4), (2, (2, 2))):
         prices, found = sums(DP4, nodes)
         for one in found:
-            chosen = algorithm_between(one.bytes, hosts, prices.between_hosts)
+            chosen = algorithm_between(one.bytes, hosts, prices.machine.between_hosts)
             assert one.algorithm == (chosen if nodes == 4 else f"two levels, {chosen} across")
 
 

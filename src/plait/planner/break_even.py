@@ -47,10 +47,10 @@ def _what_travels(plan: Plan, prices: JobPrices, place: int) -> str:
 
 def _break_even(one: Played, prices: JobPrices, place: int) -> Iterator[str]:
     plan, dense = one.plan, replace(one.plan, compression="none")
-    packing = prices.packing_seconds(plan, _stage(plan, prices, place)).total
+    packing = prices.sums.packing_seconds(plan, _stage(plan, prices, place)).total
     if not packing:
         return
-    whole, less = (prices.sum_seconds(each, _stage(each, prices, place)) for each in (dense, plan))
+    whole, less = (prices.sums.sum_seconds(each, _stage(each, prices, place)) for each in (dense, plan))
     measured = _sent(dense, prices, place) / whole
     without = play(dense, prices.step(dense), prices).seconds
     change = one.step.seconds / without - 1

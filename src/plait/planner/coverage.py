@@ -23,18 +23,18 @@ def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
 
 
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
-    spreads = {axis: prices.spread(plan, axis) for axis in ("data", "tensor")}
-    if prices.between_hosts is not None and prices.communication.assumed:
+    spreads = {axis: prices.machine.spread(plan, axis) for axis in ("data", "tensor")}
+    if prices.machine.between_hosts is not None and prices.machine.communication.assumed:
         yield f"nobody has said or measured what joins the hosts: taken for {ASSUMED} (cluster.inter_link says it)"
     for axis, spread in spreads.items():
         ranks = spread.hosts[0]
-        if ranks > 1 and not prices.communication.measured("all_reduce", ranks):
+        if ranks > 1 and not prices.machine.communication.measured("all_reduce", ranks):
             yield f"links between {ranks} {axis} ranks were not measured: the nearest group's formula speaks for them"
-    if plan.pipeline > 1 and not prices.communication.measured("send", 2):
+    if plan.pipeline > 1 and not prices.machine.communication.measured("send", 2):
         yield "sends were not measured: another collective's formula speaks for them"
     if plan.asynchronous:
         yield "what servers are asked travels over gloo, beside the program: this wire's own sends speak for it"
-    if plan.offloads and not prices.shares_memory:
+    if plan.offloads and not prices.machine.shares_memory:
         yield f"the update in host memory was not measured: {HOST_RATE / 1e9:.0f} GB/s a rank are assumed"
 
 
@@ -44,7 +44,7 @@ def _products(plan: Plan, prices: JobPrices) -> Iterator[str]:
         for rank in range(plan.tensor):
             found = operations_of(layer, prices.model, prices.training.sequence_length, plan, rank)
             asked.update(one for one in (*found.forward, *found.backward) if isinstance(one, Multiply))
-    outside = [one for one in asked if not prices.compute.covers(one)]
+    outside = [one for one in asked if not prices.machine.compute.covers(one)]
     if outside:
         largest = max(outside, key=lambda one: (one.m * one.n * one.k, one))
         shape = f"{largest.m} × {largest.n} × {largest.k}"

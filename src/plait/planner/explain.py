@@ -97,10 +97,10 @@ def _idle(one: Played, prices: JobPrices) -> float:
     plan = one.plan
     microbatches = rounds_of(plan, prices.training.global_batch) - 1 + one.cost.last
     works = [microbatches * stage.seconds for stage in one.cost.stages]
-    least = max(works) * prices.crowd(plan.data * plan.tensor)
-    if prices.cores is not None:
+    least = max(works) * prices.machine.crowd(plan.data * plan.tensor)
+    if prices.machine.cores is not None:
         all_stages = sum(stage.seconds for stage in one.cost.stages)
-        least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.cores)
+        least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)
     return max(0.0, one.step.timeline.step_seconds - least)
 
 
@@ -119,13 +119,14 @@ def why_nothing_fits(plans: Sequence[Played], prices: JobPrices) -> str:
 
     def need(one: Played) -> int:
         sizes = [rank.total for rank in one.memory]
-        return sum(sizes) if prices.shares_memory else max(sizes)
+        return sum(sizes) if prices.machine.shares_memory else max(sizes)
 
     nearest = min(plans, key=need)
     plan, memory = nearest.plan, nearest.memory
     rank = max(range(len(memory)), key=lambda place: memory[place].total)
     kind = memory[rank].dominant
-    room = f"{Bytes(prices.memory_bytes or 0)} that {'all ranks share' if prices.shares_memory else 'a device has'}"
+    whose = "all ranks share" if prices.machine.shares_memory else "a device has"
+    room = f"{Bytes(prices.machine.memory_bytes or 0)} that {whose}"
     degrees = f"data {plan.data}, tensor {plan.tensor}, pipeline {plan.pipeline}, microbatch {plan.microbatch}"
     return (
         f"no legal plan fits: the smallest ({degrees}) needs {Bytes(need(nearest))} of the {room}; "

@@ -65,8 +65,8 @@ def hiding(job: Job, fitting: Sequence[Played], prices: JobPrices) -> Hiding | N
 
     `fitting`: the plans of a search, best first.
     """
-    link = prices.between_hosts
-    crossing = [one for one in fitting if prices.spread(one.plan, "data").crosses and not one.plan.zero]
+    link = prices.machine.between_hosts
+    crossing = [one for one in fitting if prices.machine.spread(one.plan, "data").crosses and not one.plan.zero]
     if link is None or not crossing:
         return None
     unhindered = {one.plan: play(one.plan, one.cost.without("data"), prices).seconds for one in crossing}

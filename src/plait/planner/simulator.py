@@ -82,10 +82,10 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
 
 def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
     """Whether every rank has room: on its device, or all together in the hosts' memory. Unknown memory is enough."""
-    if prices.memory_bytes is None:
+    if prices.machine.memory_bytes is None:
         return True
     sizes = [one.total for one in memory]
-    return (sum(sizes) if prices.shares_memory else max(sizes)) <= prices.memory_bytes
+    return (sum(sizes) if prices.machine.shares_memory else max(sizes)) <= prices.machine.memory_bytes
 
 
 def predict(plan: Plan, prices: JobPrices) -> Prediction:
@@ -101,7 +101,7 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     """
     plan, step, memory = one.plan, one.step, one.memory
     exposed = sum(step.terms.exposed.values())
-    doubt = prices.compute.error() * (step.seconds - exposed) + prices.communication.error() * exposed
+    doubt = prices.machine.compute.error() * (step.seconds - exposed) + prices.machine.communication.error() * exposed
     twins = _twins(plan, prices.training.global_batch)
     flops = {rank: flops_of_step(prices.model, prices.training, plan, rank).total for rank in set(twins)}
     traffic = {rank: traffic_of_step(prices.model, prices.training, plan, rank) for rank in set(twins)}
@@ -121,11 +121,11 @@ def state(one: Played, prices: JobPrices) -> Prediction:
 
 def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
     twins = _twins(plan, prices.training.global_batch)
-    background = prices.in_background(plan)
+    background = prices.machine.in_background(plan)
     found = {
         rank: memory_of(prices.model, prices.training, plan, rank, in_background=background) for rank in set(twins)
     }
-    return tuple(replace(found[rank], apart=not prices.shares_memory) for rank in twins)
+    return tuple(replace(found[rank], apart=not prices.machine.shares_memory) for rank in twins)
 
 
 def _twins(plan: Plan, global_batch: int) -> Sequence[int]:
@@ -151,8 +151,10 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
         return cost.exchange if action in known.exchanged else cost.send
 
     demand = plan.data * plan.tensor  # ranks that compute a stage, each on a core
-    ahead = prices.receives_ahead(plan)
-    return simulate(known.schedule, compute_seconds, transfer_seconds, cores=prices.cores, demand=demand, ahead=ahead)
+    ahead = prices.machine.receives_ahead(plan)
+    return simulate(
+        known.schedule, compute_seconds, transfer_seconds, cores=prices.machine.cores, demand=demand, ahead=ahead
+    )
 
 
 def _computing(timeline: Timeline, stage: int) -> float:

@@ -40,7 +40,7 @@ def sums_over_data(plan: Plan, prices: JobPrices) -> tuple[SumChoice, ...]:
     sums = (one for one in stage.sums if one.axis == "data")
     counted_alike = Counter(message for one in sums for message in one.messages(itemsize))
     return tuple(
-        SumChoice(kind=message.kind, bytes=message.bytes, count=count, algorithm=prices.algorithm(plan, *message))
+        SumChoice(kind=message.kind, bytes=message.bytes, count=count, algorithm=prices.sums.algorithm(plan, *message))
         for message, count in counted_alike.items()
     )
 

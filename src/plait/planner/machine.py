@@ -1,0 +1,81 @@
+"""The machine that prices are for, or several like it: what ranks that share its cores take, and where a plan's stand.
+
+    one operation, one message      `compute_cost`, `communication_cost`, of a rank that is alone
+    with the others at work         crowded here, where ranks share cores
+
+It knows plans as far as where their ranks stand; nothing of what a step is made of.
+"""
+
+from __future__ import annotations
+
+from plait.planner.communication_cost import CommunicationCost
+from plait.planner.compute_cost import ComputeCost
+from plait.planner.spread import Spread, neighbours, spread_of
+from plait.plans.plan import Plan
+from plait.specs.cluster import ClusterSpec
+from plait.specs.links import LinkKind, LinkSpeed
+from plait.specs.measurements import Measurements
+from plait.specs.training import Dtype
+from plait.specs.values import MOST_RANKS
+
+__all__ = ["Machine"]
+
+
+class Machine:
+    """One that was measured, or as many like it as `cluster` has nodes. `cores` and `memory_bytes`: of all of them,
+    None where each rank has its own. Raises UnusableInput where it was not measured in `dtype`."""
+
+    def __init__(self, measurements: Measurements, dtype: Dtype, cluster: ClusterSpec | None = None) -> None:
+        place = cluster or ClusterSpec()
+        self.nodes = place.nodes
+        self._ranks_a_node = place.ranks_a_node if place.nodes > 1 else MOST_RANKS
+        self.compute = ComputeCost(measurements, dtype)
+        self.communication = CommunicationCost(measurements, place.inter_link)
+        host = measurements.host
+        on_cpu = host is not None and host.device == "cpu"
+        self.cores = float(host.cores * self.nodes) if host is not None and on_cpu else None
+        self.memory_bytes = host.memory_bytes * (self.nodes if on_cpu else 1) if host is not None else None
+        self.shares_memory = on_cpu
+
+    def crowd(self, ranks: int) -> float:
+        """How many times longer anything takes where `ranks` ranks share the cores."""
+        return max(1.0, ranks / self.cores) if self.cores else 1.0
+
+    def at_work(self, plan: Plan) -> int:
+        """Ranks of one host that compute at the same time, each on a core of its own."""
+        ranks = min(plan.ranks, int(self.cores)) if self.cores else plan.ranks
+        return -(-ranks // self.nodes)
+
+    def spread(self, plan: Plan, axis: str, members: tuple[int, ...] | None = None) -> Spread:
+        """Where the ranks along an axis stand, or those at some places of it."""
+        return spread_of(plan.mesh, axis, self._ranks_a_node, members)
+
+    def neighbours(self, plan: Plan) -> Spread:
+        """Where two stages that follow each other stand."""
+        return neighbours(plan.mesh, self._ranks_a_node)
+
+    def message(self, kind: LinkKind, group: Spread, size: int, at_once: int) -> float:
+        """Seconds of a message in a group while `at_once` ranks are at it: a link between more ranks than cores was
+        measured with them sharing the cores, and is not slowed down twice; one between hosts does not ask for cores."""
+        seconds = self.communication.seconds(kind, group, size)
+        if group.crosses:
+            return seconds
+        return seconds / self.crowd(group.ranks) * self.crowd(max(group.ranks, at_once))
+
+    def exposed_share(self, plan: Plan) -> float:
+        """The part of a sum over data behind compute that lengthens it all the same."""
+        group = self.spread(plan, "data")
+        return self.communication.exposed_share(group, cores=self.cores, at_work=plan.ranks)
+
+    def in_background(self, plan: Plan) -> bool:
+        """Whether replicas compute while what they send each other goes on."""
+        return self.communication.in_background(self.spread(plan, "data"))
+
+    def receives_ahead(self, plan: Plan) -> bool:
+        """Whether stages expect a transfer before they need it."""
+        return self.communication.receives_ahead(self.neighbours(plan))
+
+    @property
+    def between_hosts(self) -> LinkSpeed | None:
+        """What is taken to join the hosts; None where there is one."""
+        return self.communication.between if self.nodes > 1 else None

@@ -1,0 +1,251 @@
+"""What replicas, tensor ranks and stages tell each other around a step, in seconds: sums of gradients, and what else
+stands beside the schedule.
+
+    backward       sums over data, bucket by bucket; under ZeRO weights that are fetched meanwhile
+    after it       what backward did not hide │ sums over tensor and pipeline │ norm │ new weights
+    every H steps  averages, where replicas learn alone
+
+It knows the sums of a plan's stages and the machine, and no layer's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from plait.layers.layer import Layer
+from plait.planner.communication_volume import NUMBER_BYTES
+from plait.planner.machine import Machine
+from plait.planner.operations import Move
+from plait.planner.packing_cost import packing_operations
+from plait.planner.serving_volume import busiest, served_messages, transfer_seconds
+from plait.planner.spread import Spread, inside
+from plait.planner.stage import Stage
+from plait.planner.weight_volume import When, weight_messages
+from plait.plans.compression import Message as Traveling
+from plait.plans.meetings import DELAY, arrives_late
+from plait.plans.plan import Plan
+from plait.plans.reductions import MET_EACH_ROUND, Reduction, norm_axes
+from plait.plans.rows import rounds_of
+from plait.sharding.buckets import MOST_BUCKET_BYTES, best_bucket_bytes
+from plait.sharding.redistribute import CollectiveKind
+from plait.specs.compression import compression_of
+from plait.specs.links import LinkKind
+from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
+
+__all__ = ["COLLECTIVES", "PackingSeconds", "SumPrices"]
+
+COLLECTIVES: dict[CollectiveKind, LinkKind] = {
+    "all_reduce": "all_reduce",
+    "reduce_scatter": "reduce_scatter",
+    "all_gather": "all_gather",
+    "all_to_all": "all_gather",  # as many bytes, if to other places
+}
+
+_MOST_STAGED = 25 * 2**20  # where two buckets stand beside the pieces that are kept
+_AVERAGING = 5  # copies of all elements: what they changed by, its mean, the outer step, and back
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackingSeconds:
+    """Seconds in which a rank compresses its gradients while backward runs, and sums what came after it."""
+
+    start: float
+    end: float
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.start + self.end
+
+
+class SumPrices:
+    """The seconds of one job's sums on one machine."""
+
+    def __init__(self, machine: Machine, training: TrainingSpec) -> None:
+        self.machine, self.training = machine, training
+        self._reduced = ITEMSIZE[PRECISIONS[training.precision].reduce]
+
+    def algorithm(self, plan: Plan, kind: CollectiveKind, size: int) -> str:
+        """What performs such a message along the data axis."""
+        return self.machine.communication.algorithm(COLLECTIVES[kind], self.machine.spread(plan, "data"), size)
+
+    def bucket_bytes(self, plan: Plan, stage: Stage, backward: float) -> int:
+        """How large this plan's buckets should be for a stage whose gradients are one bucket each kind, and whose
+        `backward` takes so many seconds (`best_bucket_bytes`)."""
+        sums, at_once = [one for one in stage.sums if one.axis == "data"], plan.data * plan.tensor
+        alpha = sum(self._sum_seconds(plan, _least(one), at_once) for one in sums)
+        seconds = sum(self._sum_seconds(plan, one, at_once) for one in sums)
+        size = float(stage.elements * self._reduced)
+        return best_bucket_bytes(
+            size,
+            alpha=alpha,
+            bytes_per_second=size / max(seconds - alpha, 1e-12),
+            backward_seconds=backward * self.machine.crowd(at_once),
+            exposed=self.machine.exposed_share(plan),
+            most=_MOST_STAGED if plan.sharding_level >= MET_EACH_ROUND else MOST_BUCKET_BYTES,
+        )
+
+    def packing_seconds(self, plan: Plan, stage: Stage) -> PackingSeconds:
+        """What compressing costs a rank of this stage, beside what travels."""
+        if not plan.compresses:
+            return PackingSeconds(start=0.0, end=0.0)
+        shapes = {one.weight.name: one.shape for one in stage.held}
+        form, at_work = compression_of(plan.compression), self.machine.at_work(plan)
+        buckets = [packing_operations(one, shapes, form, plan.data) for one in stage.sums if one.axis == "data"]
+        start, end = (
+            sum(self.machine.compute.work(getattr(one, when)).crowded(self.machine.compute, at_work) for one in buckets)
+            for when in ("start", "end")
+        )
+        crowd = self.machine.crowd(plan.data * plan.tensor)
+        return PackingSeconds(start=start * crowd, end=end * crowd)
+
+    def sum_seconds(self, plan: Plan, stage: Stage) -> float:
+        """Seconds in which a stage's gradients travel along the data axis, once, one bucket after another."""
+        at_once = plan.data * plan.tensor
+        return sum(self._sum_seconds(plan, one, at_once) for one in stage.sums if one.axis == "data")
+
+    def report(self, plan: Plan, place: int) -> float:
+        """Seconds in which replicas add up their losses."""
+        tells = plan.data > 1 and place == plan.pipeline - 1 and not plan.asynchronous
+        group = self.machine.spread(plan, "data")
+        return self.machine.message("all_reduce", group, NUMBER_BYTES, plan.data * plan.tensor) if tells else 0.0
+
+    def after_backward(self, plan: Plan, stage: Stage, backward: Sequence[float]) -> tuple[float, float]:
+        """Seconds after the last backward, and seconds that it takes longer: buckets leave one after another, each when
+        its last gradient is there."""
+        if plan.data == 1 or plan.asynchronous:
+            return 0.0, 0.0
+        at_once = plan.data * plan.tensor
+        backward = [seconds * self.machine.crowd(at_once) for seconds in backward]
+        made = _ready(stage.layers, backward)
+        finished = spent = 0.0
+        for bucket in (one for one in stage.sums if one.axis == "data" and not one.each_microbatch):
+            seconds = self._sum_seconds(plan, bucket, at_once)
+            finished = max(finished, *(made[piece.name] for piece in bucket.pieces)) + seconds
+            spent += seconds
+        after = min(spent, max(0.0, finished - sum(backward)))
+        share = self.machine.exposed_share(plan)
+        packing = self.packing_seconds(plan, stage)
+        return after + packing.end, share * (spent - after) + packing.start
+
+    def averages(self, plan: Plan, stage: Stage, microbatch: float) -> float:
+        """Seconds a step of meetings in every `local_steps`; a `microbatch` keeps the stage so long. What arrives late
+        is exposed as far as `DELAY` steps are too short for it, and where moving it takes the cores from them; but a
+        form of two messages sends its second one while all wait."""
+        at_once = plan.data * plan.tensor
+        copy = self.machine.compute.move_seconds(Move("copy", stage.elements, stage.elements, "forward"))
+        seconds = self.packing_seconds(plan, stage).total + _AVERAGING * copy * self.machine.crowd(at_once)
+        seconds += self.sum_seconds(plan, stage)
+        if arrives_late(plan, in_background=self.machine.in_background(plan)):
+            step = microbatch * rounds_of(plan, self.training.global_batch) * self.machine.crowd(at_once)
+            first = (_first_message(one) for one in stage.sums if one.axis == "data")
+            hidden = min(DELAY * step, sum(self._sum_seconds(plan, one, at_once) for one in first))
+            share = self.machine.exposed_share(plan)
+            seconds -= (1 - share) * hidden
+        return seconds / plan.local_steps
+
+    def _sum_seconds(self, plan: Plan, bucket: Reduction, at_once: int) -> float:
+        """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second. What
+        is compressed lies elsewhere."""
+        group = self.machine.spread(plan, "data")
+        if bucket.packing is not None and bucket.packing.compressed:
+            return sum(
+                self.machine.message(COLLECTIVES[m.kind], group, m.bytes, at_once) for m in bucket.packing.messages
+            )
+        if plan.served:
+            return self._passed(plan, bucket.messages(self._reduced), exchanged=True)
+        size = bucket.elements * self._reduced
+        if group.crosses:
+            return self.machine.message(bucket.kind, group, size, at_once)
+        half = 1.0 if bucket.kind == "all_reduce" else 0.5
+        return half * self.machine.message("all_reduce_in_place", group, size, at_once)
+
+    def gathers(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
+        """Seconds of all all-gathers of weights that forward, backward or the end of one step waits for."""
+        at_once = plan.data * plan.tensor
+        found = (one for one in weight_messages(stage, self.training, plan, place) if one.when == when)
+        group = self.machine.spread(plan, "data")
+        if group.crosses:
+            return sum(self.machine.message("all_gather", group, one.bytes, at_once) for one in found)
+        return sum(0.5 * self.machine.message("all_reduce_in_place", group, one.bytes, at_once) for one in found)
+
+    def _passed(self, plan: Plan, messages: Sequence[Traveling], *, exchanged: bool) -> float:
+        """Sends and receives of one rank with servers: what travels, and is packed or added up, one after the other."""
+        at_once, group = plan.data * plan.tensor, self.machine.spread(plan, "data")
+        pair = Spread(hosts=(1, 1), groups=group.groups) if group.crosses else inside(2)
+        elements = sum(one.bytes for one in messages) // self._reduced
+        copies = self.machine.compute.move_seconds(Move("copy", elements, elements, "forward")) * self.machine.crowd(
+            at_once
+        )
+        return copies + transfer_seconds(
+            messages, lambda kind, size: self.machine.message(kind, pair, size, at_once), exchanged=exchanged
+        )
+
+    def meanwhile(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
+        """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
+        exposed share, and all that its `work` is too short to hide."""
+        if plan.sharding_level < 2:
+            return 0.0
+        at_once = plan.data * plan.tensor
+        spent = self.gathers(plan, place, stage, when) / rounds_of(plan, self.training.global_batch)
+        if when == "backward":
+            sums = (one for one in stage.sums if one.each_microbatch)
+            spent += sum(self._sum_seconds(plan, bucket, at_once) for bucket in sums)
+        spent /= self.machine.crowd(at_once)  # the simulation slows all of a stage's work down
+        share = self.machine.exposed_share(plan)
+        return max(share * spent, spent - work)
+
+    def served(self, plan: Plan, place: int, stage: Stage) -> float:
+        """Seconds of what travels under a parameter server beside sums of gradients."""
+        messages = tuple(served_messages(stage, self.training, plan, busiest(plan), place))
+        return self._passed(plan, messages, exchanged=not plan.asynchronous)
+
+    def later(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
+        """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""
+        slowest = 0.0
+        for stage in stages:
+            sums = [one for one in stage.sums if one.axis == axis]
+            groups = [self.machine.spread(plan, axis, one.members) for one in sums]
+            found = [
+                self.machine.message("all_reduce", group, one.elements * self._reduced, plan.ranks)
+                for one, group in zip(sums, groups, strict=True)
+            ]
+            slowest = max(slowest, sum(found))
+        again = 1 / plan.local_steps if plan.averages else 0.0
+        return (1 + again) * slowest + self.norm(plan, axis)
+
+    def norm(self, plan: Plan, axis: str) -> float:
+        """Seconds in which the squares of the norm are summed over an axis."""
+        clips = self.training.clip_norm > 0 and axis in norm_axes(plan)
+        return (
+            self.machine.message("all_reduce", self.machine.spread(plan, axis), NUMBER_BYTES, plan.ranks)
+            if clips
+            else 0.0
+        )
+
+
+def _least(bucket: Reduction) -> Reduction:
+    """The same messages with hardly anything in them."""
+    if bucket.packing is None:
+        return replace(bucket, elements=1)
+    messages = tuple(message._replace(bytes=1) for message in bucket.packing.messages)
+    return replace(bucket, elements=1, packing=replace(bucket.packing, messages=messages))
+
+
+def _first_message(bucket: Reduction) -> Reduction:
+    """A bucket's sum without what is sent only once the first has come."""
+    packing = bucket.packing
+    if packing is None or not packing.compressed:
+        return bucket
+    return replace(bucket, packing=replace(packing, messages=packing.messages[:1]))
+
+
+def _ready(layers: Sequence[Layer], backward: Sequence[float]) -> dict[str, float]:
+    """When backward has made each weight's gradient, by name; a tied weight's when it has been at both places."""
+    made: dict[str, float] = {}
+    now = 0.0
+    for layer, seconds in zip(reversed(layers), reversed(backward), strict=True):
+        now += seconds
+        made.update({weight.name: now for weight in layer.weights})
+    return made
