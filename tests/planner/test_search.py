@@ -143,6 +143,22 @@ def test_a_device_of_its_own_bounds_each_rank():
     assert all(max(one.prediction.memory_bytes) <= largest[0] for one in found.plans)
 
 
+def test_offload_makes_room_on_a_device_and_none_in_the_memory_that_is_the_host_s():
+    def least(how, cores):
+        found = search(job(1, offload=how, microbatch=1), machine(cores=cores))
+        assert {one.plan.offload for one in found.plans} == {how}
+        return found.best.prediction
+
+    on_device, offloaded = least("none", None), least("optimizer", None)
+    assert on_device.memory_bytes[0] - offloaded.memory_bytes[0] == on_device.optimizer_bytes[0]
+    room = machine(memory=on_device.memory_bytes[0] - 1)
+    with pytest.raises(NothingFits):
+        search(job(1, offload="none", microbatch=1), room)
+    assert search(job(1, offload="optimizer", microbatch=1), room).unfit == 0
+    assert least("optimizer", 2).memory_bytes > least("none", 2).memory_bytes
+    assert least("optimizer", 2).step_seconds > least("none", 2).step_seconds
+
+
 def test_nothing_fits_names_what_dominates():
     with pytest.raises(NothingFits) as caught:
         search(job(2), machine(cores=2, memory=10**6))

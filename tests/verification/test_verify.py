@@ -209,6 +209,20 @@ def test_weights_that_are_not_taken_from_their_masters_are_caught(verify):
     assert found.culprit.tensor == "model.embed_tokens.weight"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+@pytest.mark.parametrize("level", [0, 3])
+def test_an_optimizer_in_host_memory_is_proven(verify, level, precision):
+    plan = replace(DP2_TP2, zero=level, offload="optimizer")
+    found = verify(GPT2, plan, replace(TRAINING, precision=precision))
+    assert found.verdict == "REASSOCIATION"
+    assert found.departures == ()
+    assert found.kept["plan.offload"] == "optimizer"
+    with plant("offloaded-weight-left-behind", step=2):
+        found = verify(GPT2, plan, replace(TRAINING, precision=precision))
+    assert (found.verdict, found.culprit.tensor) == ("BUG", "transformer.ln_f.bias")
+    assert min(row.step for row in found.tensors if row.verdict == "BUG") == 2
+
+
 def test_a_job_for_a_thousand_ranks_is_proven_on_eight(verify):
     model = replace(LLAMA, layers=32, hidden=4096, heads=32, kv_heads=8, ffn=14336, vocab=128256, max_positions=4096)
     training = TrainingSpec(global_batch=1024, sequence_length=4096)

@@ -34,12 +34,22 @@ _AT_ONCE = 16 * 2**20  # bytes of gradients in a batch: a way out or back of a m
 
 
 class Masters(Protocol):
-    """The weights that are updated, batch by batch. Of one `of` name has a master, and that has the gradient of the
-    same name when it is told that it is to come in."""
+    """The weights that are updated, batch by batch (by its place among `batches`)."""
 
-    of: Mapping[str, torch.nn.Parameter]
-    gradients: Mapping[str, Tensor]
-    batches: Sequence[Sequence[str]]
+    @property
+    def of(self) -> Mapping[str, torch.nn.Parameter]:
+        """By name, each weight's master."""
+        ...
+
+    @property
+    def gradients(self) -> Mapping[str, Tensor]:
+        """By name, what a master is updated from, once it was taken in."""
+        ...
+
+    @property
+    def batches(self) -> Sequence[Sequence[str]]:
+        """The names that come in, are updated and are given back together."""
+        ...
 
     @property
     def nbytes(self) -> int:
