@@ -206,3 +206,12 @@ def test_offload_on_a_device_takes_what_its_host_takes():
         found = cost(offloaded, training=training)
         assert found.optimizer == pytest.approx(2 * kept / HOST_RATE)
         assert found.optimizer > cost(ONE, training=training).optimizer
+
+
+def test_each_tensor_is_copied_by_itself():
+    offloaded, tensors = replace(ONE, offload="optimizer"), len(stage_of(GPT2, TRAINING, ONE, 0).kept)
+    alone, dispatched = (
+        cost(offloaded, cores=4, dispatch=seconds).optimizer - cost(ONE, cores=4, dispatch=seconds).optimizer
+        for seconds in (0.0, 1e-3)
+    )
+    assert dispatched - alone == pytest.approx(3 * tensors * 1e-3)

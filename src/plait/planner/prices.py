@@ -165,11 +165,11 @@ class JobPrices:
         """Seconds from gradients to new weights. Under offload a device's copies hide behind the host's work."""
         if plan.offloads and not self.machine.shares_memory:
             return 2 * optimizer_bytes(stage.kept, self.training, plan) / HOST_RATE
-        elements = stage.kept_elements
+        sizes = [one.elements for one in stage.kept]
         copies = _OFFLOADED if plan.offloads else self._copies
-        copying = copies * self.machine.compute.move_seconds(Move("copy", elements, elements, "forward"))
-        name, tensors = self.training.optimizer, len(stage.kept)
-        return self.machine.compute.optimizer_seconds(name, tensors, elements, self._master) + copying
+        compute = self.machine.compute
+        copying = copies and copies * sum(compute.move_seconds(Move("copy", n, n, "forward")) for n in sizes)
+        return compute.optimizer_seconds(self.training.optimizer, len(sizes), sum(sizes), self._master) + copying
 
 
 def _keeps_most(plan: Plan, rank: int) -> bool:

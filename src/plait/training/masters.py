@@ -9,7 +9,7 @@
     back                                    │  weight a  │  weight b  │  weight c
 
 Gradients leave once they are clipped, and not before: an update on a host touches seven times the bytes of a gradient
-in memory that is not faster than the way out, so that all but the first batch's copies hide behind updates. A new
+in memory that is hardly faster than the way out, so that all but the first batch's copies hide behind updates. A new
 weight leaves, in the dtype that a device computes in, from the memory of the gradient that it was made from: so the
 host has one piece of memory that a device reaches for each weight, and masters that nothing but the update touches.
 
