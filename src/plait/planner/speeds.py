@@ -51,6 +51,13 @@ class Speeds:
         first = on_each * (host if host < self._hosts else 0)
         return self._known[first + place] if place < on_each else 1.0
 
+    def guessed(self, ranks: int) -> bool:
+        """Whether ranks differ in speed, and some of so many have one that nobody has measured."""
+        each = max(1, len(self._known) // self._hosts)
+        hosts = -(-ranks // self._ranks_a_node)
+        covered = len(self._known) == ranks or (hosts <= self._hosts and min(ranks, self._ranks_a_node) <= each)
+        return len(set(self._known)) > 1 and not covered
+
     def of_replicas(self, mesh: MeshShape) -> tuple[float, ...]:
         """Of each data replica its slowest rank's, since its tensor ranks and stages wait for each other."""
         if len(set(self._known)) <= 1 and self._known[:1] in ((), (1.0,)):
