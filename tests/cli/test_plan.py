@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 
 import pytest
 import tomli_w
@@ -82,6 +83,23 @@ def test_people_read_a_table(capsys):
     assert "why it lost" in out
     assert "… and " in out
     assert lines[-1] == "written to plan.toml"
+
+
+def test_who_is_slower_is_said_and_takes_less(capsys, place):
+    unlike = replace(machine(flops=1e9, latency=1e-7, link=1e12), speeds=(1.0, 1.0, 0.5, 0.5))
+    write_measurements(unlike, place / "unlike.json")
+    write_job("two.toml", {"cluster.ranks": 4, "plan": {"data": 2, "tensor": 2}})
+    assert main(["plan", "two.toml", "--measurements", "unlike.json"]) == 0
+    words = "Data rank 1 computes at half the speed: it takes 5 of 16 sequences."
+    assert words in capsys.readouterr().out.splitlines()
+    _, document = ask(capsys, "plan", "two.toml", "--measurements", "unlike.json")
+    assert document["paces"] == [
+        {"data_rank": 0, "speed": 1.0, "sequences": 11},
+        {"data_rank": 1, "speed": 0.5, "sequences": 5},
+    ]
+    assert read_plan("plan.toml", load("two.toml")).plan.data_shares == (11, 5)
+    even = next(one for one in document["plans"] if one["plan"]["data_shares"] == [1, 1])
+    assert even["lost_because"] == "data rank 1 computes at half the speed: it takes 8 of 16 sequences"
 
 
 def test_nothing_fits_is_the_answer_no(capsys, place):

@@ -46,6 +46,8 @@ def test_a_whole_profile(run_on_ranks: RunOnRanks, tmp_path: Path):
     assert measured.memory_bound
     assert measured.optimizer
     assert measured.dispatch.forward > 0
+    assert len(measured.speeds) == 2
+    assert measured.speeds[0] == 1.0
     assert measured.seconds > 0
     path = tmp_path / "measurements.json"
     write_measurements(measured, path)
@@ -55,7 +57,7 @@ def test_a_whole_profile(run_on_ranks: RunOnRanks, tmp_path: Path):
 
 def test_one_rank_has_no_links(run_on_ranks: RunOnRanks):
     measured = measure_machine(partial(run_on_ranks, 1), 1, measure_links, grid=TINY, dtypes=("fp32",))
-    assert measured.collectives == measured.overlap == ()
+    assert measured.collectives == measured.overlap == measured.speeds == ()
     assert measured.contention.ranks == 1
 
 

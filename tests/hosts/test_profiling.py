@@ -38,6 +38,8 @@ def test_links_between_hosts_are_told_from_those_inside_one(hosts: Hosts, tmp_pa
     written = read_measurements(Path(found["written"]))
     assert json.loads(Path(found["written"]).read_text()) == {k: v for k, v in found.items() if k != "written"}
 
+    assert len(written.speeds) == 4
+    assert written.speeds[0] == 1.0
     groups = {(link.ranks, link.hosts) for link in written.collectives}
     assert groups == {(2, 1), (2, 2), (4, 2)} == {(one.ranks, one.hosts) for one in written.overlap}
     largest = {

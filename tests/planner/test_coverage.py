@@ -34,6 +34,16 @@ def test_a_group_that_was_not_measured():
     assert words.startswith("links between 3 data ranks were not measured")
 
 
+def test_speeds_that_were_not_measured():
+    pair, four = (Plan(data=n, stages=(2,), data_shares=(1,) * n) for n in (2, 4))
+    unlike, alike = (replace(MEASURED, speeds=speeds) for speeds in ((1.0, 0.5), (1.0, 0.95)))
+    assert told(pair, unlike) == told(four, alike) == ()
+    (words,) = told(four, unlike)
+    assert words.startswith("ranks differ in speed, and some of these were not measured")
+    hosts = ClusterSpec(ranks=4, nodes=2, inter_link="ethernet-1gbit")
+    assert any(words == one for one in told(four, unlike, cluster=hosts))
+
+
 def test_a_link_that_was_not_measured():
     alone = replace(MEASURED, collectives=tuple(link for link in MEASURED.collectives if link.kind == "all_reduce"))
     assert told(Plan(pipeline=2, stages=(1, 1)), alone) == (

@@ -19,6 +19,7 @@ MACHINES = {
     "own devices": machine(latency=1e-5),
     "two cores": machine(latency=1e-5, cores=2),
     "slow link": machine(latency=1e-4, link=1e7, dispatch=2e-6),
+    "unlike ranks": replace(machine(flops=1e9, latency=1e-6), speeds=(1.0, 1.0, 0.5, 0.7)),
     "quick link": machine(latency=1e-7, link=1e12, dispatch=2e-6),
 }
 

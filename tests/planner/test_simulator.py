@@ -13,7 +13,7 @@ from plait.planner.flops import flops_of_step
 from plait.planner.memory import memory_of
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import play, played, predict
-from plait.planner.step_cost import Phase, StageCost, StepCost
+from plait.planner.step_cost import Phase, Round, StageCost, StepCost
 from plait.plans.plan import Plan
 from tests.planner.machines import machine
 from tests.planner.shapes import GPT2, LLAMA, TRAINING
@@ -22,9 +22,9 @@ PRICES = JobPrices(GPT2, TRAINING, machine())
 FREE = {"send": 0.0, "exchange": 0.0, "tensor_sums": 0.0, "pipeline_sums": 0.0, "optimizer": 0.0}
 
 
-def even(stages, forward=1.0, backward=2.0, **more):
+def even(stages, microbatches, forward=1.0, backward=2.0, **more):
     stage = StageCost(forward=Phase(compute=forward), backward=Phase(compute=backward))
-    return StepCost(stages=(stage,) * stages, **(FREE | more))
+    return StepCost(stages=(stage,) * stages, rounds=(Round(),) * microbatches, **(FREE | more))
 
 
 def pipeline(stages, microbatches, schedule):
@@ -35,7 +35,7 @@ def pipeline(stages, microbatches, schedule):
 @pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
 @given(stages=st.integers(1, 6), microbatches=st.integers(1, 9))
 def test_the_bubble_of_even_stages(schedule, stages, microbatches):
-    step = play(*_with(even(stages), *pipeline(stages, microbatches, schedule)))
+    step = play(*_with(even(stages, microbatches), *pipeline(stages, microbatches, schedule)))
     assert step.terms.compute == pytest.approx(3.0 * microbatches)
     assert step.terms.bubble == pytest.approx(3.0 * (stages - 1))  # (p - 1) / (m + p - 1) of the step
     assert step.seconds == pytest.approx(3.0 * (microbatches + stages - 1))
@@ -49,7 +49,7 @@ def _with(cost, plan, prices):
 def test_shared_cores_fill_the_bubble(schedule):
     plan, prices = pipeline(4, 8, schedule)
     shared = JobPrices(GPT2, prices.training, machine(cores=1))
-    step = play(plan, even(4), shared)
+    step = play(plan, even(4, 8), shared)
     assert step.seconds == pytest.approx(4 * 8 * 3.0)  # one core does all of it, and is never idle
 
 
@@ -61,7 +61,8 @@ def test_parts_of_a_step_by_hand():
         StageCost(forward=Phase(compute=1.0), backward=Phase(compute=1.0), data=8.0, slowed=1.0),
     )
     cost = StepCost(
-        stages=stages, send=0.125, exchange=0.125, tensor_sums=0.0625, pipeline_sums=0.5, optimizer=3.0
+        stages=stages, send=0.125, exchange=0.125, tensor_sums=0.0625, pipeline_sums=0.5, optimizer=3.0,
+        rounds=(Round(),),
     )  # fmt: skip
     plan, prices = pipeline(2, 1, "1f1b")
     step = play(plan, cost, prices)

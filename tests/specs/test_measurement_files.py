@@ -64,6 +64,7 @@ def full(gemm: tuple[Gemm, ...] = (), collectives: tuple[Link, ...] = ()) -> Mea
         ),
         optimizer=(Optimizer(name="adamw", tensors=1, parameters=10, seconds=1e-5),),
         overlap=(Overlap(backend="gloo", ranks=2, exposed=0.5),),
+        speeds=(1.0, 0.5),
     )
 
 
@@ -89,7 +90,7 @@ def test_the_contracts_document_alone_is_enough(tmp_path: Path):
 
 def changed(key: str, value: object) -> dict[str, Any]:
     """MINIMAL with one value of its first product, or of the whole, replaced."""
-    if key in MINIMAL:
+    if key in MINIMAL or key == "speeds":
         return MINIMAL | {key: value}
     return MINIMAL | {"gemm": [MINIMAL["gemm"][0] | {key: value}]}
 
@@ -105,6 +106,11 @@ def changed(key: str, value: object) -> dict[str, Any]:
         ("flops_per_second", float("nan")),
         ("memory_bandwidth", float("inf")),
         ("memory_bandwidth", "fast"),
+        ("speeds", [1.0, 0.0]),
+        ("speeds", [1.0, -0.5]),
+        ("speeds", [1.0, float("nan")]),
+        ("speeds", [1.0, float("inf")]),
+        ("speeds", 1.0),
         ("gemm", []),
         ("gemm", None),
         ("collectives", [{"backend": "gloo"}]),

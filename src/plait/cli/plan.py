@@ -68,6 +68,7 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "guesses": list(plans.guesses),
         "cautions": list(plans.cautions),
         "sums": [asdict(one) for one in plans.sums],
+        "paces": [asdict(one) for one in plans.paces],
         "would_hide": None if plans.would_hide is None else _hiding_document(plans.would_hide),
     }
 
@@ -104,6 +105,7 @@ def _ranked_document(one: RankedPlan) -> dict[str, Any]:
 def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     """What a person wants to know: the ranked plans, the best one in words, and whether the race was close."""
     from plait.planner.hiding_words import hiding_lines
+    from plait.planner.speeds import pace_words
     from plait.planner.sum_choice import sum_words
     from plait.plans.describe import describe
 
@@ -116,6 +118,7 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
         yield [("dim", f"… and {len(plans.plans) - top} more (--top {len(plans.plans)})")]
     yield []
     yield from ([("bold", line)] for line in describe(plans.best.plan).splitlines())
+    yield from ([("", f"{words[0].upper()}{words[1:]}.")] for words in pace_words(plans.paces))
     if words := sum_words(plans.sums):
         yield [("", f"{words[0].upper()}{words[1:]}.")]
     if plans.too_close_to_call:

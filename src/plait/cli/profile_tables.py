@@ -113,6 +113,8 @@ def _one_rank(measured: Measurements) -> list[list[str]]:
         slower = f"products ×{contention.gemm:.2f}, copies ×{contention.memory:.2f} as long"
         rows.append([f"{contention.ranks} ranks at once", slower])
         rows.append(["their copies together", f"{measured.memory_bandwidth_all / 1e9:.1f} GB/s"])
+    if measured.speeds:
+        rows.append(["speed of each rank", " ".join(f"{speed:.2f}" for speed in measured.speeds)])
     return rows
 
 

@@ -17,6 +17,7 @@ from plait.devices.benchmark import measure_machine, on_first_rank
 from plait.devices.contention import ContentionReport, measure_contention
 from plait.devices.device import current_device
 from plait.devices.grid import Grid
+from plait.devices.rank_speeds import measure_speeds
 from plait.launchers import World, led
 from plait.specs.links import Link, Overlap, Transfer
 from plait.specs.measurements import (
@@ -32,7 +33,7 @@ from plait.specs.measurements import (
 
 __all__ = ["profiled_on"]
 
-_TASKS = (on_first_rank, measure_contention, measure_links)
+_TASKS = (on_first_rank, measure_contention, measure_speeds, measure_links)
 _PARTS = (Measurements, Attention, Contention, Dispatch, Gemm, Host, MemoryBound, Optimizer)
 _CLASSES = (Grid, LinkReport, ContentionReport, Link, Overlap, Transfer, *_PARTS)
 

@@ -1,11 +1,12 @@
 """The profile of this machine: what one rank does, operation by operation, and what ranks cost each other.
 
     operations          contention            links of 2          links of 4 ...
-    rank 0 alone        as many as cores      ranks 0, 1          ranks 0 to 3         never a training step
+    rank 0 alone        as many as cores,     ranks 0, 1          ranks 0 to 3         never a training step
+                        then all: speeds
 
 It knows which families there are and what share of the time each gets; how each is timed stands in `products`,
-`memory_bound`, `overheads` and `contention`, and for links in the room of the wire, `collectives.links`, which is
-handed in. It is given a way to run a function on ranks, and doesn't know how ranks are started.
+`memory_bound`, `overheads`, `contention` and `rank_speeds`, and for links in the room of the wire, `collectives.links`,
+which is handed in. It is given a way to run a function on ranks, and doesn't know how ranks are started.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from plait.devices.grid import Grid
 from plait.devices.memory_bound import measure_copy, measure_memory_bound
 from plait.devices.overheads import measure_dispatch, measure_optimizers
 from plait.devices.products import gemm_shapes, measure_attention, measure_gemm
+from plait.devices.rank_speeds import measure_speeds
 from plait.specs.cluster import usable_cores
 from plait.specs.links import Link, Overlap
 from plait.specs.measurements import Gemm, Host, Measurements
@@ -120,6 +122,7 @@ def measure_machine(
     tell("ranks at once")
     here = len(hosts[0]) if hosts else ranks
     together = run(measure_contention, sizes, min(here, usable_cores()))[0]
+    speeds = run(measure_speeds, sizes)[0] if ranks > 1 else ()
     reports: list[LinkReport] = []
     for members, on in link_groups(ranks, hosts):
         tell(f"links between {len(members)} ranks" + (f" on {on} hosts" if on > 1 else ""))
@@ -130,6 +133,7 @@ def measure_machine(
         memory_bandwidth_all=together.memory_bandwidth,
         collectives=tuple(link for report in reports for link in report.links),
         overlap=tuple(report.overlap for report in reports),
+        speeds=speeds,
         seconds=time.perf_counter() - began,
     )
 

@@ -2,7 +2,7 @@
 
     ranks = data × tensor × pipeline      microbatch divides the most rows of a data rank, or the batch
     schedule, where there is a pipeline   sequence_parallel, where there is a tensor axis
-    zero, where there is a data axis
+    zero, where there is a data axis      data_shares, where replicas differ in speed: by it, and equal
 
 What the job fixes is kept, to the letter. Which of these are legal is `plans.legality`'s to say, how the keys that
 nobody chose are filled in `plans.completion`'s, and which is best `search`'s.
@@ -10,7 +10,8 @@ nobody chose are filled in `plans.completion`'s, and which is best `search`'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 
 from plait.plans.arrangements import divisors, row_span
@@ -27,19 +28,26 @@ _LEVELS = (0, 1, 2, 3)
 _SCHEDULES = ("1f1b", *(name for name in BUILT if name != "1f1b"))
 
 
-def candidates(job: Job) -> Iterator[Choices]:
-    """Every combination for the job's ranks, legal or not; steps of more than 4096 microbatches only if fixed so."""
+def _equally(job: Job, mesh: MeshShape) -> Iterator[Choices]:
+    yield {}
+
+
+def candidates(job: Job, deals: Callable[[Job, MeshShape], Iterator[Choices]] = _equally) -> Iterator[Choices]:
+    """Every combination for the job's ranks, legal or not; steps of more than 4096 microbatches only if fixed so.
+    `deals`: ways to deal the batch to the replicas of a mesh, as further keys (`Speeds.deals`)."""
     ranks, fixed = job.cluster.ranks, job.constraints
     for data, tensor in product(divisors(ranks), repeat=2):
         if ranks % (data * tensor) == 0:
             mesh = MeshShape(data=data, tensor=tensor, pipeline=ranks // (data * tensor))
             if all(fixed.get(axis, mesh.size(axis)) == mesh.size(axis) for axis in AXES):
-                yield from ({**vars(mesh), **open_keys} for open_keys in _open_keys(job, mesh))
+                for dealt in deals(job, mesh):
+                    yield from ({**vars(mesh), **dealt, **open_keys} for open_keys in _open_keys(job, mesh, dealt))
 
 
-def _open_keys(job: Job, mesh: MeshShape) -> Iterator[Choices]:
+def _open_keys(job: Job, mesh: MeshShape, dealt: Mapping[str, PlanValue]) -> Iterator[Choices]:
+    rows = row_span(replace(job, constraints={**job.constraints, **dealt}), mesh.data)
     values: dict[str, tuple[PlanValue, ...]] = {
-        "microbatch": _microbatches(job.training.global_batch, row_span(job, mesh.data)),
+        "microbatch": _microbatches(job.training.global_batch, rows),
         "schedule": _SCHEDULES if mesh.pipeline > 1 else _SCHEDULES[:1],
         "sequence_parallel": (False, True) if mesh.tensor > 1 else (False,),
         "zero": _LEVELS if mesh.data > 1 else _LEVELS[:1],

@@ -19,7 +19,7 @@ __all__ = ["outside_what_was_measured"]
 
 def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
     """One sentence for each kind of guess in this plan's prediction; none where everything was measured."""
-    return (*_links(plan, prices), *_products(plan, prices))
+    return (*_links(plan, prices), *_products(plan, prices), *_speeds(plan, prices))
 
 
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
@@ -36,6 +36,11 @@ def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
         yield "what servers are asked travels over gloo, beside the program: this wire's own sends speak for it"
     if plan.offloads and not prices.machine.shares_memory:
         yield f"the update in host memory was not measured: {HOST_RATE / 1e9:.0f} GB/s a rank are assumed"
+
+
+def _speeds(plan: Plan, prices: JobPrices) -> Iterator[str]:
+    if prices.machine.speeds.guessed(plan.ranks):
+        yield "ranks differ in speed, and some of these were not measured: taken to be as fast as on the first host"
 
 
 def _products(plan: Plan, prices: JobPrices) -> Iterator[str]:

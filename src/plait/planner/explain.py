@@ -5,6 +5,7 @@
     bubble                      no waiting: as long as its busiest stage works, or the cores are full
     uneven stages               every stage as slow as their mean
     compute, optimizer          as much work in all as the winner, or its optimizer
+    slower ranks                every rank as fast as the fastest
 
 The reason is the largest that is enough; where none alone is, the sentence says so and names the largest two.
 """
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, play
-from plait.plans.rows import rounds_of
+from plait.planner.speeds import pace_words, paces_of
 from plait.sharding.mesh_shape import AXES
 from plait.units import Bytes
 
@@ -63,7 +64,7 @@ def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason
         share = (seconds - without) / fastest
         yield Reason(without, f"{axis} {plan.mesh.size(axis)}: exposed communication +{share:.0%}")
     if plan.pipeline > 1:
-        microbatches = rounds_of(plan, prices.training.global_batch)
+        microbatches = len(cost.rounds)
         without = seconds - _idle(loser, prices)
         share = (seconds - without) / seconds
         yield Reason(without, f"pipeline {plan.pipeline}: bubble {share:.0%} at {_counted(microbatches, 'microbatch')}")
@@ -76,6 +77,9 @@ def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason
         yield Reason(
             without, f"tensor {plan.tensor}, microbatch {plan.microbatch}: smaller operations, compute +{more:.0%}"
         )
+    speeds = prices.machine.speeds
+    if words := next(pace_words(paces_of(plan, speeds, prices.training.global_batch)), None):
+        yield Reason(play(plan, cost.at_one_speed(speeds.fastest(plan.mesh)), prices).seconds, words)
     slower = cost.optimizer - winner.cost.optimizer
     if slower > 0:
         yield Reason(seconds - slower, f"data {plan.data}: more weights on a rank, optimizer +{slower / fastest:.0%}")
@@ -95,9 +99,7 @@ def _microbatches(one: Played, prices: JobPrices) -> float:
 def _idle(one: Played, prices: JobPrices) -> float:
     """What the pipeline takes longer than its busiest stage, or than all of its work on cores that are always full."""
     plan = one.plan
-    microbatches = rounds_of(plan, prices.training.global_batch) - 1 + one.cost.last
-    works = [microbatches * stage.seconds for stage in one.cost.stages]
-    least = max(works) * prices.machine.crowd(plan.data * plan.tensor)
+    least = max(one.cost.working(stage) for stage in one.cost.stages) * prices.machine.crowd(plan.data * plan.tensor)
     if prices.machine.cores is not None:
         all_stages = sum(stage.seconds for stage in one.cost.stages)
         least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)

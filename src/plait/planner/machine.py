@@ -2,6 +2,7 @@
 
     one operation, one message      `compute_cost`, `communication_cost`, of a rank that is alone
     with the others at work         crowded here, where ranks share cores
+    of another rank                 as its `speeds` say, where ranks differ
 
 It knows plans as far as where their ranks stand; nothing of what a step is made of.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.compute_cost import ComputeCost
+from plait.planner.speeds import Speeds
 from plait.planner.spread import Spread, neighbours, spread_of
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
@@ -30,6 +32,7 @@ class Machine:
         self.nodes = place.nodes
         self._ranks_a_node = place.ranks_a_node if place.nodes > 1 else MOST_RANKS
         self.compute = ComputeCost(measurements, dtype)
+        self.speeds = Speeds(measurements, self._ranks_a_node)
         self.communication = CommunicationCost(measurements, place.inter_link)
         host = measurements.host
         on_cpu = host is not None and host.device == "cpu"

@@ -4,14 +4,16 @@
     crossings, transfers ──> communication_cost (`machine`) ──────┼──> StepCost
     sums, averages, new weights ──> `sum_prices` ─────────────────┘
 
-A rank is as slow as the slowest of its tensor group; where ranks share cores, all wait for them. It knows the parts of
-a step, not the order in which a schedule puts them.
+A rank is as slow as the slowest of its tensor group; where ranks share cores, all wait for them; where ranks differ in
+speed, all wait for the replica that `rounds` finds. It knows the parts of a step, not the order in which a schedule
+puts them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
@@ -20,12 +22,12 @@ from plait.planner.communication_volume import Message, crossing_messages, stage
 from plait.planner.machine import Machine
 from plait.planner.memory import optimizer_bytes
 from plait.planner.operations import Move, operations_of
+from plait.planner.rounds import rounds_waited_for
 from plait.planner.serving_volume import busiest
 from plait.planner.stage import Stage, stage_of
-from plait.planner.step_cost import Phase, StageCost, StepCost
+from plait.planner.step_cost import Phase, Round, StageCost, StepCost
 from plait.planner.sum_prices import COLLECTIVES, SumPrices
 from plait.plans.plan import Plan
-from plait.plans.rows import busiest_data_rank, microbatches_of
 from plait.specs.cluster import ClusterSpec
 from plait.specs.measurements import Measurements
 from plait.specs.model import ModelSpec
@@ -78,8 +80,9 @@ class JobPrices:
         stages = [stage_of(self.model, self.training, plan, rank) for rank in ranks]
         size = stage_message_bytes(self.model, self.training, plan, tensor_rank=0)
         pairs = self.machine.neighbours(plan)
+        rounds = self._rounds(plan)
         return StepCost(
-            stages=tuple(self._stage(plan, place, stage) for place, stage in enumerate(stages)),
+            stages=tuple(self._stage(plan, place, stage, rounds) for place, stage in enumerate(stages)),
             send=self.machine.message("send", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             exchange=self.machine.message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             tensor_sums=self.sums.later(plan, stages, "tensor"),
@@ -88,7 +91,7 @@ class JobPrices:
             renewal=self.sums.norm(plan, "data")
             + max(self.sums.gathers(plan, place, stage, "update") for place, stage in enumerate(stages))
             + max(self.sums.served(plan, place, stage) for place, stage in enumerate(stages)),
-            last=self._last_part(plan),
+            rounds=rounds,
         )
 
     def bucket_bytes(self, plan: Plan) -> int:
@@ -98,8 +101,9 @@ class JobPrices:
         whole = replace(plan, bucket_bytes=_NO_LIMIT)
         ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=0) for place in range(plan.pipeline)]
         stage = max((stage_of(self.model, self.training, whole, rank) for rank in ranks), key=lambda one: one.elements)
-        backward = sum(self._layer_cost(layer, plan).backward.total for layer in stage.layers)
-        return self.sums.bucket_bytes(plan, stage, backward)
+        first, *_ = self._rounds(plan)
+        backward = _sum([self._layer_cost(layer, plan).backward for layer in stage.layers])
+        return self.sums.bucket_bytes(plan, stage, replace(first, part=1.0).seconds(backward))
 
     def _layer_cost(self, layer: Layer, plan: Plan) -> _LayerCost:
         # blocks of one model are alike: a layer's kind stands for it
@@ -127,25 +131,30 @@ class JobPrices:
         found = (self.machine.communication.seconds(COLLECTIVES[m.kind], group, m.bytes) for m in messages)
         return sum(found) / self.machine.crowd(plan.data * plan.tensor if group.crosses else plan.tensor)
 
-    def _stage(self, plan: Plan, place: int, stage: Stage) -> StageCost:
+    def _stage(self, plan: Plan, place: int, stage: Stage, rounds: Sequence[Round]) -> StageCost:
+        whole = replace(rounds[0], part=1.0)
         costs = [self._layer_cost(layer, plan) for layer in stage.layers]
         forward, backward = (_sum([getattr(cost, way) for cost in costs]) for way in ("forward", "backward"))
-        data, slowed = self.sums.after_backward(plan, stage, [cost.backward.total for cost in costs])
+        data, slowed = self.sums.after_backward(plan, stage, [whole.seconds(cost.backward) for cost in costs])
         if plan.averages:
-            data, slowed = self.sums.averages(plan, stage, forward.total + backward.total), 0.0
+            work = sum(one.seconds(forward) + one.seconds(backward) for one in rounds)
+            data, slowed = self.sums.averages(plan, stage, work), 0.0
+        meanwhile = partial(self.sums.meanwhile, plan, place, stage)
         return StageCost(
-            forward=replace(forward, data=self.sums.meanwhile(plan, place, stage, "forward", forward.total)),
-            backward=replace(backward, data=self.sums.meanwhile(plan, place, stage, "backward", backward.total)),
+            forward=replace(forward, data=meanwhile("forward", whole.seconds(forward))),
+            backward=replace(backward, data=meanwhile("backward", whole.seconds(backward))),
             data=data + self.sums.report(plan, place),
             slowed=slowed,
         )
 
-    def _last_part(self, plan: Plan) -> float:
-        """What part of a microbatch's time the last one takes on the data rank with the most rows: all layers'."""
-        batch = self.training.global_batch
-        first, *_, last = (sizes := microbatches_of(plan, batch, busiest_data_rank(plan, batch))) * 2
-        whole, smaller = (replace(plan, microbatch=size) for size in (first, last))
-        return 1.0 if len(set(sizes)) == 1 else self._layers_seconds(smaller) / self._layers_seconds(whole)
+    def _rounds(self, plan: Plan) -> tuple[Round, ...]:
+        def part(rows: int) -> float:  # of all layers' time
+            if rows == plan.microbatch:
+                return 1.0
+            return self._layers_seconds(replace(plan, microbatch=rows)) / self._layers_seconds(plan)
+
+        speeds = self.machine.speeds.of_replicas(plan.mesh)
+        return rounds_waited_for(plan, self.training.global_batch, speeds, part)
 
     def _layers_seconds(self, plan: Plan) -> float:
         costs = (self._layer_cost(layer, plan) for layer in self._layers)
@@ -159,7 +168,9 @@ class JobPrices:
             seconds += self.machine.compute.move_seconds(Move("square_sum", elements, elements, "forward"))
         _, memory = self.machine.compute.crowding(self.machine.at_work(plan))
         updates = plan.workers if plan.asynchronous else 1  # in as long as a step of one worker takes
-        return updates * seconds * memory * self.machine.crowd(plan.ranks)
+        speeds = self.machine.speeds.of_replicas(plan.mesh)
+        slowest = min(speeds[replica] for replica in plan.keepers)
+        return updates * seconds * memory * self.machine.crowd(plan.ranks) / slowest
 
     def _update(self, plan: Plan, stage: Stage) -> float:
         """Seconds from gradients to new weights. Under offload a device's copies hide behind the host's work."""

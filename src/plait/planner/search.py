@@ -19,6 +19,7 @@ from plait.planner.explain import why_it_lost, why_nothing_fits
 from plait.planner.hiding import Hiding, hiding
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, fits, played, state
+from plait.planner.speeds import Pace, paces_of
 from plait.planner.sum_choice import SumChoice, sums_over_data
 from plait.plans.completion import complete
 from plait.plans.legality import is_legal, problems
@@ -44,7 +45,8 @@ class Plans:
     """The answer of a search: `plans` best first, of `legal` ones among `considered`. `unfit`: legal, but too large for
     the memory. `too_close_to_call`: the second is within the first one's interval. `guesses`: where the first one's
     prediction lies outside what was measured. `cautions`: what to know of its compression before it runs. `sums`: what
-    performs its sums over data. `would_hide`: what would hide a link between hosts that costs it speed."""
+    performs its sums over data. `paces`: its replicas, where ranks differ in speed. `would_hide`: what would
+    hide a link between hosts that costs it speed."""
 
     search_seconds: float
     considered: int
@@ -55,6 +57,7 @@ class Plans:
     guesses: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     sums: tuple[SumChoice, ...] = ()
+    paces: tuple[Pace, ...] = ()
     would_hide: Hiding | None = None
 
     @property
@@ -71,7 +74,7 @@ def search(job: Job, measurements: Measurements) -> Plans:
     """
     began = perf_counter()
     prices = JobPrices(job.model, job.training, measurements, job.cluster)
-    considered = list(candidates(job))
+    considered = list(candidates(job, prices.machine.speeds.deals))
     legal = [choices for choices in considered if is_legal(_fixed(job, choices))]
     if not legal:
         raise IllegalJob(problems(job))
@@ -90,6 +93,7 @@ def search(job: Job, measurements: Measurements) -> Plans:
         guesses=outside_what_was_measured(fitting[0].plan, prices),
         cautions=compression_words(fitting[0], prices),
         sums=sums_over_data(fitting[0].plan, prices),
+        paces=paces_of(fitting[0].plan, prices.machine.speeds, job.training.global_batch),
         would_hide=hiding(job, fitting, prices),
     )
 

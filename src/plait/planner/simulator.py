@@ -5,7 +5,7 @@
 
 The terms are those of the *bottleneck*, the stage with the most work; what it does not work until all stages have
 summed over data is the bubble, transfers included: a stage that waits can't tell a slow neighbour from a slow link.
-Of data ranks with unequal rows the one with the most is played: the others wait for it.
+Of unequal data ranks the one with the most rows for its speed is played (`rounds`): the others wait for it.
 Every number comes from `prices`; nothing is fitted to a training step.
 """
 
@@ -22,7 +22,7 @@ from plait.planner.step_cost import StepCost
 from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
-from plait.plans.rows import rounds_of, row_counts
+from plait.plans.rows import row_counts
 from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.timeline import Timeline, simulate
 
@@ -62,8 +62,8 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     end = max(ends)
     place = max(range(plan.pipeline), key=lambda stage: busy[stage])
     stage = cost.stages[place]
-    work = stage.forward.total + stage.backward.total
-    share = busy[place] / work if work else 0.0
+    work = cost.working(stage)
+    share = sum(one.part for one in cost.rounds) * busy[place] / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
     data = share * (stage.forward.data + stage.backward.data)
     terms = Terms(
@@ -139,13 +139,11 @@ def _twins(plan: Plan, global_batch: int) -> Sequence[int]:
 
 
 def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
-    microbatches = rounds_of(plan, prices.training.global_batch)
-    known = timetable(plan.schedule, plan.pipeline, microbatches)
+    known = timetable(plan.schedule, plan.pipeline, len(cost.rounds))
 
     def compute_seconds(action: Action) -> float:
         stage = cost.stages[action.stage]
-        part = cost.last if action.microbatch == microbatches - 1 else 1.0
-        return part * (stage.forward.total if action.kind == Kind.F else stage.backward.total)
+        return cost.rounds[action.microbatch].seconds(stage.forward if action.kind == Kind.F else stage.backward)
 
     def transfer_seconds(action: Action) -> float:
         return cost.exchange if action in known.exchanged else cost.send

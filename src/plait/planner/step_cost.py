@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-__all__ = ["Phase", "StageCost", "StepCost"]
+__all__ = ["Phase", "Round", "StageCost", "StepCost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,23 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Round:
+    """One microbatch of the step: a smaller one takes a `part` of a whole one's time, and a slower rank computes
+    `slower` times as long as the one that was measured."""
+
+    part: float = 1.0
+    slower: float = 1.0
+
+    def seconds(self, phase: Phase) -> float:
+        """Of a phase in this round."""
+        return self.part * (self.slower * phase.compute + phase.tensor + phase.data)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """One stage: its phases for one microbatch. Of its sums over data, `data` seconds stand after the last backward;
-    the others make it `slowed` seconds longer, where who moves bytes takes a core from who computes."""
+    """One stage: its phases for one whole microbatch on the rank that was measured. Of its sums over data, `data`
+    seconds stand after the last backward; the others make it `slowed` seconds longer, where who moves bytes takes a
+    core from who computes."""
 
     forward: Phase
     backward: Phase
@@ -51,7 +65,7 @@ class StageCost:
 class StepCost:
     """The parts of one step in seconds. `tensor_sums` and `pipeline_sums` follow the data axis's, then `optimizer`, and
     under ZeRO `renewal`: the norm's sum over the data axis, and the new weights to those who have not updated them.
-    `last`: a smaller last microbatch takes this part of the others' time."""
+    `rounds`: the microbatches of the replica that all wait for."""
 
     stages: tuple[StageCost, ...]
     send: float
@@ -59,8 +73,8 @@ class StepCost:
     tensor_sums: float
     pipeline_sums: float
     optimizer: float
+    rounds: tuple[Round, ...]
     renewal: float = 0.0
-    last: float = 1.0
 
     @property
     def mean_stage(self) -> float:
@@ -77,6 +91,14 @@ class StepCost:
                 return replace(self._with(lambda stage: _scaled(stage, tensor=0.0)), tensor_sums=0.0)
             case _:
                 return replace(self, send=0.0, exchange=0.0, pipeline_sums=0.0)
+
+    def working(self, stage: StageCost) -> float:
+        """Seconds in which a stage works through all microbatches."""
+        return sum(one.seconds(stage.forward) + one.seconds(stage.backward) for one in self.rounds)
+
+    def at_one_speed(self, speed: float) -> StepCost:
+        """The same with every rank computing that fast."""
+        return replace(self, rounds=tuple(replace(one, slower=1 / speed) for one in self.rounds))
 
     def with_even_stages(self) -> StepCost:
         """The same with every stage as slow as their mean."""

@@ -129,16 +129,16 @@ class SumPrices:
         packing = self.packing_seconds(plan, stage)
         return after + packing.end, share * (spent - after) + packing.start
 
-    def averages(self, plan: Plan, stage: Stage, microbatch: float) -> float:
-        """Seconds a step of meetings in every `local_steps`; a `microbatch` keeps the stage so long. What arrives late
-        is exposed as far as `DELAY` steps are too short for it, and where moving it takes the cores from them; but a
-        form of two messages sends its second one while all wait."""
+    def averages(self, plan: Plan, stage: Stage, work: float) -> float:
+        """Seconds a step of meetings in every `local_steps`; a step keeps the stage at `work` so long. What arrives
+        late is exposed as far as `DELAY` steps are too short for it, and where moving it takes the cores from them; but
+        a form of two messages sends its second one while all wait."""
         at_once = plan.data * plan.tensor
         copy = self.machine.compute.move_seconds(Move("copy", stage.elements, stage.elements, "forward"))
         seconds = self.packing_seconds(plan, stage).total + _AVERAGING * copy * self.machine.crowd(at_once)
         seconds += self.sum_seconds(plan, stage)
         if arrives_late(plan, in_background=self.machine.in_background(plan)):
-            step = microbatch * rounds_of(plan, self.training.global_batch) * self.machine.crowd(at_once)
+            step = work * self.machine.crowd(at_once)
             first = (_first_message(one) for one in stage.sums if one.axis == "data")
             hidden = min(DELAY * step, sum(self._sum_seconds(plan, one, at_once) for one in first))
             share = self.machine.exposed_share(plan)

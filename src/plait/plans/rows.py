@@ -18,7 +18,15 @@ from heapq import heapify, heapreplace
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval, shares
 
-__all__ = ["balanced_shares", "busiest_data_rank", "microbatches_of", "rounds_of", "row_counts", "rows_of", "sizes_of"]
+__all__ = [
+    "balanced_shares",
+    "cut",
+    "microbatches_of",
+    "rounds_of",
+    "row_counts",
+    "rows_of",
+    "sizes_of",
+]
 
 
 def rows_of(plan: Plan, global_batch: int, data_rank: int) -> Interval:
@@ -34,7 +42,12 @@ def row_counts(plan: Plan, global_batch: int) -> tuple[int, ...]:
 def microbatches_of(plan: Plan, global_batch: int, data_rank: int) -> tuple[int, ...]:
     """The rows of each of its microbatches; the last one may have fewer than the others."""
     start, stop = rows_of(plan, global_batch, data_rank)
-    return tuple(min(plan.microbatch, stop - first) for first in range(start, stop, plan.microbatch))
+    return cut(stop - start, plan.microbatch)
+
+
+def cut(rows: int, microbatch: int) -> tuple[int, ...]:
+    """So many rows in microbatches, of which the last may have fewer than the others."""
+    return tuple(min(microbatch, rows - first) for first in range(0, rows, microbatch))
 
 
 def sizes_of(plan: Plan, global_batch: int, data_rank: int) -> Counter[int]:
@@ -47,12 +60,6 @@ def sizes_of(plan: Plan, global_batch: int, data_rank: int) -> Counter[int]:
 def rounds_of(plan: Plan, global_batch: int) -> int:
     """How many microbatches the data rank with the most of them has."""
     return -(-max(row_counts(plan, global_batch)) // plan.microbatch)
-
-
-def busiest_data_rank(plan: Plan, global_batch: int) -> int:
-    """The first data rank with the most rows."""
-    counts = row_counts(plan, global_batch)
-    return counts.index(max(counts))
 
 
 def _dealt(plan: Plan, global_batch: int) -> tuple[Interval, ...]:

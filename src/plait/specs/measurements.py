@@ -3,8 +3,8 @@
     one rank, one thread                        between ranks
     ├── gemm           by shape and layout      ├── collectives   t = alpha0 + steps · alpha1 + bytes / bandwidth
     ├── attention      by shape                 ├── overlap       what hiding a transfer behind compute leaves
-    ├── memory_bound   by kind and size         └── contention    what ranks at work at once cost each other
-    ├── optimizer      by parameters
+    ├── memory_bound   by kind and size         ├── contention    what ranks at work at once cost each other
+    ├── optimizer      by parameters            └── speeds        of each rank, beside the first
     └── dispatch       of one small operator
 
 It knows numbers and their units, not how they were taken (`devices`), where they lie (`measurement_files`), nor what
@@ -148,7 +148,9 @@ class Contention:
 class Measurements:
     """What one machine was measured to do. `memory_bandwidth`: bytes read and written a second by one rank that
     copies; `memory_bandwidth_all`: the sum over all cores at once, 0 if not measured. `seconds`: what it took.
-    Of several hosts that were measured together `host` is the first, and links say on how many they were timed."""
+    Of several hosts that were measured together `host` is the first, and links say on how many they were timed.
+
+    `speeds`: how fast each rank multiplies while all do, beside the rank whose operations these are: 1 is as fast."""
 
     gemm: Annotated[tuple[Gemm, ...], Field(min_length=1)]
     memory_bandwidth: Positive
@@ -161,4 +163,5 @@ class Measurements:
     dispatch: Dispatch = field(default_factory=Dispatch)
     contention: Contention = field(default_factory=Contention)
     overlap: tuple[Overlap, ...] = ()
+    speeds: tuple[Positive, ...] = ()
     seconds: NotNegative = 0.0

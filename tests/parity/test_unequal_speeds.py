@@ -1,0 +1,80 @@
+"""One rank computes at half the speed: the split that the search makes of it is faster, and is the same model.
+
+    equal   12 rows     rank 0  ▓▓▓▓▓▓······     rank 1  ▓▓▓▓▓▓▓▓▓▓▓▓     6 and 6
+    dealt               rank 0  ▓▓▓▓▓▓▓▓         rank 1  ▓▓▓▓▓▓▓▓         8 and 4
+
+Computing is a sleep for each sequence, beside which the model's own is nothing: cores that others need change no ratio.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import torch.distributed as dist
+
+from plait.planner.search import search
+from plait.planner.work import work_of_ranks
+from plait.specs.cluster import ClusterSpec
+from plait.specs.job import Job
+from plait.verification.verify import verify_plan
+from tests.parallel.cases import case
+from tests.parallel.measured import build, decays, learn
+from tests.parity.harness import GPT2, TRAINING
+from tests.planner.machines import machine
+
+SPEEDS = (1.0, 0.5)
+FP32 = replace(TRAINING, precision="fp32")
+NAP = 0.02  # seconds of a sequence at full speed
+TRIES = 4
+
+
+def planned(**fixed):
+    """The search's plan for two replicas, of which the second is half as fast."""
+    job = Job(model=GPT2, training=FP32, cluster=ClusterSpec(ranks=2), constraints={"data": 2, **fixed})
+    return search(job, replace(machine(flops=1e8, latency=1e-7, link=1e12), speeds=SPEEDS)).best
+
+
+def fastest_steps(model, training, plans):
+    """Of each plan the fastest step of several, in turn: others' work only makes one longer."""
+    from plait.training.optimizer import Optimizer
+
+    asked = [case(str(number), model, plan, training) for number, plan in enumerate(plans)]
+    built = [build(one) for one in asked]
+    learners = [
+        Optimizer(one.shards, one.gradients, decays(of), training) for one, of in zip(built, asked, strict=True)
+    ]
+    for one in built:
+        decoder = one.stage.decoder
+        decoder.trunk[decoder.names.embedding].register_forward_pre_hook(
+            lambda _, given: time.sleep(NAP * len(given[0]) / SPEEDS[dist.get_rank()])
+        )
+    found = [float("inf")] * len(plans)
+    for turn in range(TRIES + 1):  # the first connects
+        for number, (of, one, learner) in enumerate(zip(asked, built, learners, strict=True)):
+            dist.barrier()
+            began = time.perf_counter()
+            learn(of, one, learner, turn)
+            dist.barrier()
+            found[number] = min(found[number], time.perf_counter() - began) if turn else found[number]
+    return found
+
+
+def test_the_planned_split_beats_the_even_one(run_on_ranks):
+    dealt, even = planned(), planned(data_shares=(1, 1))
+    assert dealt.plan.data_shares == (8, 4)
+    seconds, seconds_even = run_on_ranks(2, fastest_steps, GPT2, TRAINING, [dealt.plan, even.plan])[0]
+    assert seconds <= 0.8 * seconds_even  # 8 / 12 of it, and what the model's own work adds to both
+    assert seconds >= 8 * NAP
+    assert dealt.prediction.step_seconds <= 0.8 * even.prediction.step_seconds
+
+
+def test_the_planned_split_is_the_same_model_as_one_rank(parity):
+    parity.holds(GPT2, TRAINING, planned().plan)
+    parity.holds(GPT2, TRAINING, planned(zero=3).plan)
+
+
+def test_the_planned_split_verifies(run_on_ranks):
+    found = verify_plan(Job(model=GPT2, training=FP32), planned().plan, run=run_on_ranks, work_of=work_of_ranks)
+    assert found.verdict in ("REASSOCIATION", "ZERO")
+    assert found.departures == ()
