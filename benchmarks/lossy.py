@@ -44,7 +44,7 @@ from plait.training.optimizer import Optimizer
 from plait.training.portions import given_out
 from plait.training.step import train_step
 
-__all__ = ["JOBS", "PLANS", "Task", "held_out_loss", "main"]
+__all__ = ["JOBS", "PLANS", "Task", "held_out_loss", "main", "task_of"]
 
 JobName = Literal["small", "demo"]
 
@@ -175,7 +175,7 @@ class _Tokens:
         return Sequences(**dict(zip(names, tensors, strict=True)), step=step), batch.target_count
 
 
-def _task(job: JobName, steps: int | None) -> Task:
+def task_of(job: JobName, steps: int | None) -> Task:
     """The dense run of a job; `steps` in place of its own, a tenth of them warm-up."""
     if job == "small":
         model, training, tokens = _MODEL, _TRAINING, None
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--late", action="store_true")
     parser.add_argument("--record", type=Path)
     asked = parser.parse_args(arguments)
-    whole = replace(_task(asked.job, asked.steps), late=asked.late)
+    whole = replace(task_of(asked.job, asked.steps), late=asked.late)
     names = asked.plans.split(",,")
     losses: dict[str, list[float]] = {name: [] for name in names}
     with RankPool(2) as pool:

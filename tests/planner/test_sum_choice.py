@@ -40,3 +40,10 @@ def test_pieces_go_around_a_ring_and_words_count_them():
     assert {(one.kind, one.algorithm) for one in found} == {("reduce_scatter", "ring")}
     assert sum_words(found).startswith("sums over data: 3 messages (")
     assert sum_words(()) == ""
+
+
+def test_servers_are_sent_to_and_portions_are_summed_by_nobody():
+    served = Plan(data=2, stages=(2,), data_shares=(1, 1), synchronisation="parameter-server")
+    _, found = sums(served, 1)
+    assert {one.kind for one in found} == {"send", "receive"}
+    assert sums(replace(served, staleness=1), 1)[1] == ()

@@ -46,10 +46,10 @@ class BreaksAlone(Defect):
     name, issue, axes = "breaks-alone", "own", ("data",)
     wraps = "plait.parallel.model:ParallelModel.forward_backward"
 
-    def instead(self, forward_backward, model, rows, targets):
+    def instead(self, forward_backward, model, rows, targets, *rest):
         if model.plan.data == 1:
             raise ArithmeticError("broken without the axis")
-        return forward_backward(model, rows, targets // 2)
+        return forward_backward(model, rows, targets // 2, *rest)
 
 
 class StageScaled(Defect):

@@ -121,10 +121,10 @@ class SameDropoutEverywhere(Defect):
     wraps = "plait.parallel.model:ParallelModel.forward_backward"
 
     def instead(
-        self, forward_backward: Callable[..., float | None], model: ParallelModel, rows: Sequences, targets: int
+        self, forward_backward: Callable[..., float | None], model: ParallelModel, rows: Sequences, *rest: object
     ) -> float | None:
         first = model.mesh.coordinate("data") * len(rows.samples) if self.strikes() else 0
-        return forward_backward(model, replace(rows, samples=rows.samples - first), targets)
+        return forward_backward(model, replace(rows, samples=rows.samples - first), *rest)
 
 
 class GradientsSwapped(Defect):

@@ -62,9 +62,9 @@ class DropoutStepStuck(_OnlyInParallel):
     wraps = "plait.parallel.model:ParallelModel.forward_backward"
 
     def instead(
-        self, forward_backward: Callable[..., float | None], model: ParallelModel, rows: Sequences, targets: int
+        self, forward_backward: Callable[..., float | None], model: ParallelModel, rows: Sequences, *rest: object
     ) -> float | None:
-        return forward_backward(model, replace(rows, step=0) if self.acts() else rows, targets)
+        return forward_backward(model, replace(rows, step=0) if self.acts() else rows, *rest)
 
 
 class LateLearningRate(_OnlyInParallel):

@@ -34,7 +34,10 @@ class SumChoice:
 
 
 def sums_over_data(plan: Plan, prices: JobPrices) -> tuple[SumChoice, ...]:
-    """Of the first stage's gradients, in the order in which backward makes them; nothing for one replica."""
+    """Of the first stage's gradients, in the order in which backward makes them; nothing for one replica, nor where a
+    server applies portions, which nobody sums."""
+    if plan.asynchronous:
+        return ()
     itemsize = ITEMSIZE[PRECISIONS[prices.training.precision].reduce]
     stage = stage_of(prices.model, prices.training, plan, 0)
     sums = (one for one in stage.sums if one.axis == "data")

@@ -40,6 +40,8 @@ COLLECTIVES: dict[CollectiveKind, LinkKind] = {
     "reduce_scatter": "reduce_scatter",
     "all_gather": "all_gather",
     "all_to_all": "all_gather",  # as many bytes, if to other places
+    "send": "send",
+    "receive": "send",
 }
 
 _MOST_STAGED = 25 * 2**20  # where two buckets stand beside the pieces that are kept
