@@ -4,8 +4,8 @@
                 taken ▲   ▲ sent
 
 A message goes in parts, so that the receiver reads one while the sender writes the next; a sender is done when all of
-its parts have found a slot. Whenever everything has been taken the sender begins anew with the first slot: what was
-just written and read there is still in the processor's cache.
+its parts have found a slot. Whenever everything has been taken the sender begins anew, with the first slot and the
+second in turn: what was just written and read there is still in the processor's cache, and not the peer's alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plait.collectives.progress import Condition, Operation, Steps
 
 __all__ = ["Mail"]
 
-_PART_BYTES = 1 << 18
+_PART_BYTES = 1 << 17
 _SLOTS = MAIL_BYTES // _PART_BYTES
 
 
@@ -47,7 +47,7 @@ class Mail:
             number = self._sent[0] + 1
             yield Condition([self._taken_by_peer], number - _SLOTS, [self._peer])
             if self._taken_by_peer[0] == number - 1:
-                self._sent[1] = number
+                self._sent[1] = number - number % 2
             slot = self._out[(number - self._sent[1]) % _SLOTS]
             slot[: part.nbytes].view(part.dtype).copy_(part)
             self._sent[0] = number

@@ -175,7 +175,7 @@ def _reduce_scatter(arena: Arena, parts: Sequence[Tensor], result: Tensor) -> St
 
 
 def _all_gather(arena: Arena, tensor: Tensor, results: Sequence[Tensor]) -> Steps:
-    room = SLOT_BYTES // tensor.itemsize
+    room = SLOT_BYTES // 2 // tensor.itemsize  # both slots, the tensor and its results in one cache
     size = sum(result.nbytes for result in results)
     for first in range(0, max(result.numel() for result in results), room):
         own = tensor[first : first + room]
