@@ -81,6 +81,10 @@ class Hierarchical(Packed):
         """As `Wire`."""
         return _Driving(self._whole.broadcast(flat, root))
 
+    def receives_ahead(self, peer: int) -> bool:
+        """As `Wire`: not from one of this host, in whose memory nothing moves but while somebody waits."""
+        return peer not in self._local and self._whole.receives_ahead(peer)
+
     def exchange(self, transfers: Sequence[Transfer]) -> Exchange:
         """As `Wire`."""
         near = [

@@ -74,9 +74,10 @@ class Machine:
         """Whether replicas compute while what they send each other goes on."""
         return self.communication.in_background(self.spread(plan, "data"))
 
-    def receives_ahead(self, plan: Plan) -> bool:
-        """Whether stages expect a transfer before they need it."""
-        return self.communication.receives_ahead(self.neighbours(plan))
+    def receives_ahead(self, plan: Plan) -> tuple[bool, ...]:
+        """By stage, whether it and the next expect what passes between them before they need it."""
+        pairs = [self.spread(plan, "pipeline", (stage, stage + 1)) for stage in range(plan.pipeline - 1)]
+        return tuple(self.communication.receives_ahead(pair) for pair in pairs)
 
     @property
     def between_hosts(self) -> LinkSpeed | None:
