@@ -60,8 +60,8 @@ def test_the_transfers_of_a_fused_step_run_side_by_side():
 
 
 def test_only_what_goes_by_itself_is_offered_early():
-    """Rank 1 has what rank 0 sends by the time it needs it, where that goes by itself, and waits a quarter each time for
-    what it sends to rank 2; where only this does, nothing is gained."""
+    """Rank 1 has what rank 0 sends by the time it needs it, where that goes by itself, and waits a quarter each time
+    for what it sends to rank 2; where only this does, nothing is gained."""
 
     def begins(*boundaries: int) -> list[float]:
         def ahead(action: Action) -> bool:
