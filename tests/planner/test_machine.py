@@ -1,4 +1,4 @@
-"""Who of a pipeline is expected ahead: by stage, as the wire between the two says, and so does the simulation."""
+"""Who of a pipeline is expected ahead, as the wire between two stages says; and what sharing cores does to messages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from plait.planner.machine import Machine
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import played
+from plait.planner.spread import Spread, inside
 from plait.plans.plan import Plan
 from plait.schedules.action import COMPUTE
 from plait.schedules.timeline import simulate
@@ -55,3 +56,17 @@ def test_the_simulation_plays_each_pair_as_its_wire_is(monkeypatch):
     microbatches = {name[-1] for name in told}
     expected = {"1SEND_F", "2RECV_F", "2SEND_B", "1RECV_B"}
     assert crossing == {way + microbatch for way in expected for microbatch in microbatches}
+
+
+def test_a_message_is_slowed_down_once_and_a_network_not_at_all():
+    """Two cores: the link between four ranks of a host was measured with two on each. What slows all work down gets
+    seconds that come to the same."""
+    here, across = inside(4), Spread(hosts=(2, 2))
+    known = Machine(machine(cores=2, latency=1e-3, link=1e18), "fp32", ClusterSpec(ranks=8, nodes=1))
+    alone = {group: known.communication.seconds("send", group, 1) for group in (inside(2), here, across)}
+    assert known.message("send", here, 1, 4) == alone[here]
+    assert known.message("send", here, 1, 8) == 2 * alone[here]
+    assert known.message("send", inside(2), 1, 8) == 4 * alone[inside(2)]
+    assert known.message("send", across, 1, 8) == alone[across]
+    assert known.uncrowded("send", here, 1, 4) == alone[here] / 2
+    assert known.uncrowded("send", across, 1, 8) == alone[across] / 4

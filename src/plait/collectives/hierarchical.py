@@ -25,15 +25,13 @@ from torch import Tensor
 from plait.collectives.background import Task, wait_and_drive
 from plait.collectives.c10d import C10d
 from plait.collectives.packed import Packed
-from plait.collectives.progress import Awaited, Operation, Queue, Steps
+from plait.collectives.progress import NAP_SECONDS, Awaited, Operation, Queue, Steps
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.stepwise import Stepwise, cut
 from plait.collectives.wire import Combination, Exchange, Started, Transfer, Work
 from plait.sharding.all_reduce import PIECE_BYTES
 
 __all__ = ["Hierarchical"]
-
-_NAP_SECONDS = 50e-6
 
 _TensorSteps = Generator[Awaited, None, Tensor]
 
@@ -166,7 +164,7 @@ class _Crossed:
 
     @property
     def met(self) -> bool:
-        return self.task.ended(within=_NAP_SECONDS)
+        return self.task.ended(within=NAP_SECONDS)
 
 
 @dataclass(frozen=True)
