@@ -98,7 +98,7 @@ def _synchronous(system: str, mesh: Mesh, weights: dict[str, torch.nn.Parameter]
     else:
         pieces = _pieces(weights, group.size)
         spread = PulledWeights(decoder, (), weights, buckets, pieces, group)
-        sums = PushedGradients(weights, buckets, group, torch.float32, pieces)
+        sums = PushedGradients(weights, buckets, group, torch.float32, pieces, workers=group.size)
         kept = {name: torch.nn.Parameter(piece) for name, piece in spread.kept.items()}
         optimizer = Optimizer(kept, sums.kept, dict.fromkeys(kept, True), _TRAINING)
 

@@ -33,7 +33,6 @@ from plait.collectives.peers import Peers
 from plait.collectives.process_groups import join
 from plait.collectives.ring import Ring
 from plait.collectives.wire import Wire
-from plait.specs.compression import compression_of
 
 __all__ = ["hosts_apart", "main", "measured"]
 
@@ -93,8 +92,6 @@ def _wires() -> dict[str, Wire]:
         "gloo": gloo,
         "ring": Ring(Peers(gloo, tag=11)),
         "halving-doubling": HalvingDoubling(Peers(gloo, tag=12)),
-        "ring, bf16": Ring(Peers(gloo, tag=13), compression_of("bf16")),
-        "ring, int8": Ring(Peers(gloo, tag=14), compression_of("int8")),
     }
     if isinstance(group.wire, Hierarchical):
         wires["hierarchical"] = group.wire

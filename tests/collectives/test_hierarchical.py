@@ -129,6 +129,18 @@ def test_messages_near_and_far(run_on_ranks, hosts):
         assert all(run_on_ranks(sum(map(len, hosts)), exchanged, hosts, count))
 
 
+def expected_ahead(hosts):
+    wire, ranks = in_two_levels(hosts), dist.get_world_size()
+    return [wire.receives_ahead(place) for place in range(ranks) if place != dist.get_rank()]
+
+
+@pytest.mark.parametrize("hosts", [HOSTS["2 + 1"], HOSTS["2 + 2, mixed"]])
+def test_only_what_comes_from_another_host_is_expected_ahead(run_on_ranks, hosts):
+    ranks = range(sum(map(len, hosts)))
+    apart = [[{one, other} not in map(set, hosts) for other in ranks if other != one] for one in ranks]
+    assert run_on_ranks(len(ranks), expected_ahead, hosts) == apart
+
+
 def waited_in_another_order(hosts):
     """Two under way, and one inside the host besides; each rank waits in an order of its own."""
     wire = in_two_levels(hosts)

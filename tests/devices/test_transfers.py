@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from plait.devices import transfers as devices_transfers
 from plait.devices.device import Device, current_device
 from plait.devices.transfers import Transfers
 
@@ -77,6 +81,60 @@ def test_queues_wait_for_kernels_and_kernels_for_queues(monkeypatch):
         "out waits for kernels", "on out", "out marks", "off out", "host waits for out",
         "on back", "back marks", "off back", "kernels waits for back",
     ]  # fmt: skip
+
+
+class Idle:
+    """A queue of a device that does nothing before it is waited for, and then all up to there, in its order."""
+
+    entered: Idle
+
+    def __init__(self, device=None) -> None:
+        self.work: list[Callable[[], object]] = []
+        self.done = 0
+
+    def mark(self) -> Callable[[], None]:
+        upto = len(self.work)
+
+        def work() -> None:
+            while self.done < upto:
+                self.done += 1
+                self.work[self.done - 1]()
+
+        return work
+
+    def wait_stream(self, other: Idle) -> None:
+        self.work.append(other.mark())
+
+    def record_event(self):
+        return SimpleNamespace(synchronize=self.mark())
+
+    def __enter__(self) -> None:
+        Idle.entered = self
+
+    def __exit__(self, *raised: object) -> None:
+        del Idle.entered
+
+
+def test_a_copy_that_is_made_only_when_it_is_waited_for_is_there_in_time(monkeypatch):
+    """Kernels add one on the device, the host adds another."""
+    kernels, copy = Idle(), devices_transfers._copy
+    monkeypatch.setattr(torch, "Stream", Idle)
+    monkeypatch.setattr(torch.accelerator, "current_stream", lambda device: kernels)
+    monkeypatch.setattr(devices_transfers, "_copy", lambda pairs: Idle.entered.work.append(partial(copy, list(pairs))))
+    transfers = Transfers(Device(kind="cuda"))
+    weight, host = torch.zeros(3), torch.full((3,), torch.nan)
+    for step in range(1, 4):
+        kernels.work.append(partial(weight.add_, 1))
+        arrived = transfers.to_host([(weight, host)])
+        assert not torch.equal(host, torch.full_like(host, 2 * step - 1))
+        arrived()
+        assert torch.equal(host, torch.full_like(host, 2 * step - 1))
+        host.add_(1)
+        transfers.to_device([(host, weight)])
+        transfers.finish()
+        assert torch.equal(weight, torch.full_like(host, 2 * step - 1)), "nobody has waited"
+    kernels.mark()()
+    assert torch.equal(weight, torch.full_like(host, 6))
 
 
 @contextmanager

@@ -22,9 +22,11 @@ from tests.hosts.namespaces import Hosts, Launch
 from tests.training.runs import MACHINE, forked, tables
 
 PATIENCE = 120  # seconds, of a crowded machine
+MODEL = {"layers": 4}  # one a stage
 PLANS = {
     "dp4": ({"data": 4}, "1gbit"),
     "tp2 x dp2": ({"tensor": 2, "data": 2}, "200mbit"),  # tensor ranks stand on one host
+    "pp4": ({"pipeline": 4, "microbatch": 1}, "200mbit"),  # the first two stages on one host, and so the last two
     "pp2 x tp2": ({"pipeline": 2, "tensor": 2, "microbatch": 1}, "1gbit"),
 }
 # Plain SGD: what a step adds to a weight is its gradient, clipped.
@@ -49,7 +51,7 @@ LONG = {"steps": 100_000, "validate_every": 100_000}
 
 def job_file(place: Path, *, ranks: int | None = 4, plan: dict[str, Any] | None = None, **training: Any) -> Path:
     """A small job; `ranks` None: left open."""
-    job = tables(place, training=training, cluster={"ranks": ranks}, plan=plan or {})
+    job = tables(place, model=MODEL, training=training, cluster={"ranks": ranks}, plan=plan or {})
     if ranks is None:
         del job["cluster"]["ranks"]
     (place / "job.toml").write_text(tomli_w.dumps(job))
@@ -71,7 +73,9 @@ def one(tmp_path_factory: pytest.TempPathFactory, rank_pools: Any) -> Path:
     """The run of one rank that all are laid beside."""
     place = tmp_path_factory.mktemp("one")
     with forked(rank_pools, place):
-        job = job_from_table(tables(place, training=TWO_STEPS, plan={"data": 1, "tensor": 1, "pipeline": 1}))
+        job = job_from_table(
+            tables(place, model=MODEL, training=TWO_STEPS, plan={"data": 1, "tensor": 1, "pipeline": 1})
+        )
         api.train(job, run=place / "run", measurements=MACHINE)
     return place / "run"
 

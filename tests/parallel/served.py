@@ -60,7 +60,6 @@ class Kept:
 
     taken: list[tuple[int, list[float]]]
     totals: list[list[float]]
-    oldest: int
     traffic: tuple[Traffic, ...]
 
 
@@ -94,7 +93,7 @@ def keep_ledger(plan: Plan, rounds: int, steps: int, naps: tuple[float, ...]) ->
             traffic = recorder.traffic()
         server.settle() if number + 1 < rounds else server.close()
         totals.append([*(weights["ledger"] / workers).tolist(), float(weights["total"]) / workers])
-    return Kept(taken=taken, totals=totals, oldest=server.oldest, traffic=traffic)
+    return Kept(taken=taken, totals=totals, traffic=traffic)
 
 
 class Nothing:

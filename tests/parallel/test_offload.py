@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from unittest.mock import patch
 
 import pytest
 import torch
 
+from plait.devices.device import Device
+from plait.devices.transfers import Pair, Transfers
+from plait.training.masters import InHostMemory
 from plait.training.optimizer import Optimizer
 from tests.parallel.cases import BF16, FP64, GPT2, LLAMA, SGD, TRAINING, Case, case, plan
 from tests.parallel.measured import build, decays, learn
@@ -49,6 +55,59 @@ def test_it_is_the_same_to_the_bit(run_on_ranks):
             assert here.keys() == there.keys(), one
             assert len(here) > 5
             assert [name for name in here if not torch.equal(here[name], there[name])] == [], one
+
+
+class Late(Transfers):
+    """Copies that are made when they are waited for, and not before; memory that holds nothing until then."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(device)
+        self.sent: list[Pair] = []
+
+    def memory(self, like: torch.Tensor) -> torch.Tensor:
+        return super().memory(like).fill_(torch.nan)
+
+    def to_host(self, pairs: Iterable[Pair]) -> Callable[[], None]:
+        return partial(copied, list(pairs))
+
+    def to_device(self, pairs: Iterable[Pair]) -> None:
+        self.sent += pairs
+
+    def finish(self) -> None:
+        copied(self.sent)
+        self.sent.clear()
+
+
+@torch.no_grad()
+def copied(pairs: Iterable[Pair]) -> None:
+    for source, target in pairs:
+        target.copy_(source)
+
+
+def learned_late(one: Case, left_out: str = "") -> Mapping[str, torch.Tensor]:
+    """Offloaded, over `Late`, in batches of one weight; without one of the places where copies are waited for."""
+    with ExitStack() as stack:
+        stack.enter_context(patch("plait.training.masters.Transfers", Late))
+        stack.enter_context(patch("plait.training.masters._AT_ONCE", 1))
+        if left_out:
+            stack.enter_context(patch.object(InHostMemory, left_out, lambda *_: None))
+        return learned(one, True)
+
+
+@pytest.mark.parametrize("one", [CASES[1], CASES[3], CASES[6]], ids=["bf16", "dp2, zero 2", "dp2 pp2"])
+def test_it_waits_for_every_copy(one, run_on_ranks):
+    """The update for a batch's gradients, the next step for the weights."""
+    device = run_on_ranks(one.plan.ranks, learned, one, False)
+    host = run_on_ranks(one.plan.ranks, learned_late, one)
+    for here, there in zip(device, host, strict=True):
+        assert [name for name in here if not torch.equal(here[name], there[name])] == []
+
+
+@pytest.mark.parametrize("left_out", ["take_in", "end"])
+def test_a_copy_that_nobody_waits_for_is_missed(left_out, run_on_ranks):
+    one = CASES[1]
+    (here,), (there,) = run_on_ranks(1, learned, one, False), run_on_ranks(1, learned_late, one, left_out)
+    assert any(not torch.equal(here[name], there[name]) for name in here)
 
 
 @pytest.mark.parametrize("offload", [False, True])

@@ -69,7 +69,6 @@ def test_each_portion_counts_once_and_never_later_than_the_bound(run_on_ranks, d
         assert max(ages) <= staleness
     if workers > 1 and staleness in (1, -1):
         assert max(ages) >= 1  # the fast one has not waited for the slow
-    assert max(rank.oldest for rank in ranks) >= max(ages)  # a server may know of more missing than came to be
 
 
 def test_without_a_bound_nobody_waits_for_a_slow_rank(run_on_ranks):

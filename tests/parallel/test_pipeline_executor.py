@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from plait.collectives.c10d import C10d
 from plait.collectives.process_groups import Group, build_mesh
+from plait.collectives.wire import Exchange
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.schedules.action import COMPUTE, Kind
 from plait.schedules.forward_only import forward_only
@@ -126,6 +127,48 @@ def test_losses_and_gradients_are_one_rank_s(performed, kind, stages, microbatch
     for place, (*_, found, gradient, _) in enumerate(performed(kind, stages, microbatches, over)):
         assert found == (loss.item() if place == stages - 1 else None)
         assert gradient == weights[place].grad.item()
+
+
+class Arrived:
+    """A transfer that is over at once."""
+
+    def wait(self) -> None:
+        pass
+
+
+class Told(C10d):
+    """A wire that tells what is started on it, in one line a group; what comes from the places of `far` goes on by
+    itself. Nothing travels."""
+
+    def __init__(self, told: list[str], far: set[int]) -> None:
+        self.told, self.far = told, far
+
+    def receives_ahead(self, peer: int) -> bool:
+        return peer in self.far
+
+    def exchange(self, transfers) -> Exchange:
+        self.told.append(" ".join(f"{one.direction} {one.peer}" for one in transfers))
+        of = {way: [Arrived() for one in transfers if one.direction == way] for way in ("send", "receive")}
+        return Exchange(receives=of["receive"], sends=of["send"])
+
+
+@pytest.mark.parametrize(
+    ("far", "told"),
+    [
+        (set(), "receive 0, F0, send 2 receive 0, F1, send 2 receive 2, B0, send 0 receive 2, B1, send 0"),
+        ({0, 2}, "receive 0, receive 0, F0, send 2, receive 2, F1, send 2, receive 2, B0, send 0, B1, send 0"),
+        ({0}, "receive 0, receive 0, F0, send 2, F1, send 2 receive 2, B0, send 0 receive 2, B1, send 0"),
+        ({2}, "receive 0, F0, send 2 receive 0, receive 2, F1, send 2, receive 2, B0, send 0, B1, send 0"),
+    ],
+    ids=["nobody", "both", "the stage before", "the stage behind"],
+)
+def test_a_receive_is_started_one_transfer_ahead_where_it_can_come_by_itself(far, told):
+    """The second of three stages, which expects something of the neighbours in `far` alone."""
+    stage, found = Stage(1, 3), []
+    stage.calls = found
+    group = Group(axis="pipeline", ranks=(0, 1, 2), index=1, wire=Told(found, far))
+    PipelineExecutor(stage, group, lambda *, last: None).run(build_schedule("gpipe", 3, 2), range(2), 1.0)
+    assert ", ".join(found) == told
 
 
 @pytest.mark.parametrize("kind", BUILT)

@@ -78,8 +78,7 @@ class SleepingLink(C10d):
     def __init__(self, links: Links, index: int, ahead: bool) -> None:
         self.links, self.index, self.ahead = links, index, ahead
 
-    @property
-    def receives_ahead(self) -> bool:
+    def receives_ahead(self, peer: int) -> bool:
         return self.ahead
 
     def exchange(self, transfers) -> Exchange:
@@ -147,7 +146,7 @@ def step_seconds(kind: str, ahead: bool) -> float:
 
 def simulated(kind: str, transfer: float, ahead: bool = False) -> float:
     schedule = build_schedule(kind, 2, MICROBATCHES)
-    return simulate(schedule, lambda _: COMPUTE, lambda _: transfer, ahead=ahead).step_seconds
+    return simulate(schedule, lambda _: COMPUTE, lambda _: transfer, ahead=lambda _: ahead).step_seconds
 
 
 def exposed_share(kind: str, ahead: bool) -> float:

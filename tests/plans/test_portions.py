@@ -43,7 +43,6 @@ def test_the_bound_is_that_of_the_drawing():
         portions.apply(portion)
     assert portions.complete == 4
     assert [portions.may_begin(portion) for portion in (6, 8, 9)] == [True, True, False]
-    assert [portions.age(portion) for portion in (3, 6, 9)] == [0, 1, 2]
     assert Portions(3, -1).may_begin(1 << 40)
     assert not Portions(3, 0).may_begin(3)
 

@@ -21,7 +21,7 @@ from plait.report.data import (
     Search,
     Verdict,
 )
-from plait.report.spans import Lane, Span, lane_from_timed
+from plait.report.spans import Lane, Span, lane_from_rows
 from plait.schedules.action import Action, Kind
 from plait.schedules.registry import build_schedule
 from plait.schedules.timeline import simulate
@@ -55,7 +55,8 @@ def lanes(stages: int = 2, microbatches: int = 4, slower: float = 0.0, kind: str
         return SECONDS[action.kind] * head * wobble
 
     timeline = simulate(build_schedule(kind, stages, microbatches), computing, lambda _: 0.0021 * (1 + 4 * slower))
-    return tuple(_with_tail(lane_from_timed(timed), slower) for timed in timeline.ranks)
+    rows = [[(str(action), start, end) for action, start, end in timed] for timed in timeline.ranks]
+    return tuple(_with_tail(lane_from_rows(one), slower) for one in rows)
 
 
 def _with_tail(lane: Lane, slower: float) -> Lane:

@@ -59,6 +59,22 @@ def test_the_transfers_of_a_fused_step_run_side_by_side():
     assert times[Action.parse("0B0")] == 9.0, "the step ends with its last transfer"
 
 
+def test_only_what_goes_by_itself_is_offered_early():
+    """Rank 1 has what rank 0 sends by the time it needs it, where that goes by itself, and waits a quarter each time
+    for what it sends to rank 2; where only this does, nothing is gained."""
+
+    def begins(*boundaries: int) -> list[float]:
+        def ahead(action: Action) -> bool:
+            return min(action.stage, action.peer) in boundaries
+
+        times = ends(simulate(forward_only(3, 4), unit, lambda send: (1.0, 0.25)[send.stage], ahead=ahead))
+        return [times[Action(1, Kind.F, k)] - 1.0 for k in range(4)]
+
+    assert begins() == begins(1) == [2.0, 4.0, 6.0, 8.0]
+    assert begins(0) == [2.0, 3.25, 4.5, 5.75]
+    assert begins(0, 1) == [2.0, 3.0, 4.0, 5.0]
+
+
 @settings(deadline=None)
 @given(shapes)
 def test_each_cost_is_asked_once_and_transfers_by_their_send(schedule):

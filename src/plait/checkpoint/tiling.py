@@ -16,14 +16,9 @@ from math import prod
 
 from plait.sharding.boxes import Interval
 
-__all__ = ["Region", "meet", "sizes", "tiling_fault", "whole_of"]
+__all__ = ["Region", "meet", "sizes", "tiling_fault"]
 
 Region = tuple[Interval, ...]
-
-
-def whole_of(shape: Sequence[int]) -> Region:
-    """The box that is all of a tensor."""
-    return tuple((0, size) for size in shape)
 
 
 def sizes(box: Region) -> tuple[int, ...]:

@@ -17,14 +17,12 @@ from queue import Empty, SimpleQueue
 
 import torch
 
-from plait.collectives.progress import drive_others
+from plait.collectives.progress import LOOK_SECONDS, NAP_SECONDS, drive_others
 from plait.collectives.wire import Work
 
 __all__ = ["Line", "Task", "wait_and_drive"]
 
 _LINGER_SECONDS = 1.0
-_NAP_SECONDS = 50e-6
-_LOOK_SECONDS = 0.1
 
 
 class Line:
@@ -104,9 +102,9 @@ class Task:
         """Return when it is done; raises what it raised. What rests elsewhere is driven meanwhile."""
         while not self._ended.is_set():
             if drive_others():
-                self._ended.wait(_NAP_SECONDS)
+                self._ended.wait(NAP_SECONDS)
             elif not self._line.perform(patiently=False):
-                self._ended.wait(_LOOK_SECONDS)
+                self._ended.wait(LOOK_SECONDS)
         if self._error is not None:
             raise self._error
 

@@ -19,14 +19,13 @@ import torch.distributed as dist
 from plait.collectives.background import Line
 from plait.collectives.c10d import C10d
 from plait.collectives.process_groups import Group, Mesh, patience
-from plait.collectives.progress import drive_others
+from plait.collectives.progress import NAP_SECONDS, drive_others
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Work
 
-__all__ = ["LOOK_SECONDS", "Vigil", "beside"]
+__all__ = ["VIGIL_SECONDS", "Vigil", "beside"]
 
-LOOK_SECONDS = 0.5
-_NAP_SECONDS = 50e-6  # while something rests that wants to be driven
+VIGIL_SECONDS = 0.5  # between two looks of a thread beside the program
 
 # by the world that they were made in, and their ranks
 _made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...]], Any] = {}
@@ -57,9 +56,9 @@ class Vigil:
         """Return when it is done; what rests of other groups is driven meanwhile. Raises PeerLost where the rank at
         `place` is gone, or stopped, and what the work raises."""
         task, began, looked = self._line.start(work.wait), time.monotonic(), 0.0
-        while not task.ended(_NAP_SECONDS if drive_others() else LOOK_SECONDS):
+        while not task.ended(NAP_SECONDS if drive_others() else VIGIL_SECONDS):
             seconds = time.monotonic() - began
-            if seconds - looked >= LOOK_SECONDS:
+            if seconds - looked >= VIGIL_SECONDS:
                 looked = seconds
                 self.look(seconds, [place])
         task.wait()

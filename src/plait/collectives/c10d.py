@@ -40,8 +40,7 @@ class C10d(Packed):
         """As `Wire`: gloo, nccl, …"""
         return str(dist.get_backend(self._handle))
 
-    @property
-    def receives_ahead(self) -> bool:
+    def receives_ahead(self, peer: int) -> bool:
         """As `Wire`: NCCL's transfers wait for each other."""
         return self.name in RECEIVES_AHEAD
 

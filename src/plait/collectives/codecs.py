@@ -3,7 +3,7 @@
     Scaled    [ scale: one number of the gradient's dtype | 2 bytes an element | padding ]
     Blocks    [ scales: a float32 for each 256 elements   | 1 byte an element  | padding ]
 
-So travel a plan's compressed buckets, and a ring's hops. A slice whose numbers aren't all finite (int8: the block) is
+So travel a plan's compressed buckets. A slice whose numbers aren't all finite (int8: the block) is
 read as NaN everywhere. Work goes through a tensor in pieces that stay in the processor's cache. It knows no rank and no
 message; `plans.compression` knows the bytes.
 """

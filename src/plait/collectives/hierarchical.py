@@ -25,15 +25,13 @@ from torch import Tensor
 from plait.collectives.background import Task, wait_and_drive
 from plait.collectives.c10d import C10d
 from plait.collectives.packed import Packed
-from plait.collectives.progress import Awaited, Operation, Queue, Steps
+from plait.collectives.progress import NAP_SECONDS, Awaited, Operation, Queue, Steps
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.stepwise import Stepwise, cut
 from plait.collectives.wire import Combination, Exchange, Started, Transfer, Work
 from plait.sharding.all_reduce import PIECE_BYTES
 
 __all__ = ["Hierarchical"]
-
-_NAP_SECONDS = 50e-6
 
 _TensorSteps = Generator[Awaited, None, Tensor]
 
@@ -80,6 +78,10 @@ class Hierarchical(Packed):
     def broadcast(self, flat: Tensor, root: int) -> Work:
         """As `Wire`."""
         return _Driving(self._whole.broadcast(flat, root))
+
+    def receives_ahead(self, peer: int) -> bool:
+        """As `Wire`: not from one of this host, in whose memory nothing moves but while somebody waits."""
+        return peer not in self._local and self._whole.receives_ahead(peer)
 
     def exchange(self, transfers: Sequence[Transfer]) -> Exchange:
         """As `Wire`."""
@@ -162,7 +164,7 @@ class _Crossed:
 
     @property
     def met(self) -> bool:
-        return self.task.ended(within=_NAP_SECONDS)
+        return self.task.ended(within=NAP_SECONDS)
 
 
 @dataclass(frozen=True)

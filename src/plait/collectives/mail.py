@@ -6,6 +6,11 @@
 A message goes in parts, so that the receiver reads one while the sender writes the next; a sender is done when all of
 its parts have found a slot. Whenever everything has been taken the sender begins anew, with the first slot and the
 second in turn: what was just written and read there is still in the processor's cache, and not the peer's alone.
+
+As all flags are (`arena`), these are plain stores that x86's processors show to others in their order: a part, and the
+number that stands in the first slot, before the number of the part that tells of both. What stands in the first slot
+changes only when all has been taken; nobody then reads by the old number, for a receiver says that it has taken a part
+after it has read it, and looks where the next one lies only after it has been told of it.
 """
 
 from __future__ import annotations

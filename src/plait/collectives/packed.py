@@ -25,11 +25,6 @@ class Packed(ABC):
     index: int  # this rank's place in the group
     in_background = True  # as `Wire` has it: threads of its own, or a device's
 
-    @property
-    def receives_ahead(self) -> bool:
-        """As `Wire`."""
-        return True
-
     @abstractmethod
     def all_gather(self, flat: Tensor, counts: Sequence[int]) -> Started:
         """As `Wire`."""

@@ -16,12 +16,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Protocol
 
-__all__ = ["Awaited", "Condition", "Operation", "Queue", "Steps", "drive_others"]
+__all__ = ["LOOK_SECONDS", "NAP_SECONDS", "Awaited", "Condition", "Operation", "Queue", "Steps", "drive_others"]
 
 _SPINS = 100  # some ten microseconds
 _YIELDS_SECONDS = 0.005  # then a sleep's own latency hardly counts
-_NAP_SECONDS = 50e-6
-_LOOK_SECONDS = 0.1
+NAP_SECONDS = 50e-6  # of who waits long, between two looks at what it waits for
+LOOK_SECONDS = 0.1  # between two looks at those that it waits for
 
 
 class Awaited(Protocol):
@@ -139,10 +139,10 @@ class Operation:
             if self._queue.needed is not needed:  # another part of it has come
                 began, needed = now, self._queue.needed
             if now - began > _YIELDS_SECONDS:
-                time.sleep(_NAP_SECONDS)
+                time.sleep(NAP_SECONDS)
             else:
                 os.sched_yield()
             drive_others()
-            if now - looked > _LOOK_SECONDS and needed is not None:
+            if now - looked > LOOK_SECONDS and needed is not None:
                 looked = now
                 self._queue.look(now - began, needed)

@@ -43,7 +43,7 @@ _COMBINE: dict[str, Combine] = {"sum": torch.add, "max": torch.maximum}
 class SharedMemory:
     """The collectives of one group on an arena, as `Wire` has them."""
 
-    in_background = receives_ahead = False  # whoever waits does the work
+    in_background = False  # whoever waits does the work
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
@@ -54,6 +54,10 @@ class SharedMemory:
     def name(self) -> str:
         """As `Wire`."""
         return "shared-memory"
+
+    def receives_ahead(self, peer: int) -> bool:
+        """As `Wire`: nothing goes on by itself."""
+        return False
 
     @property
     def queue(self) -> Queue:

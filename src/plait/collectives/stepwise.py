@@ -84,6 +84,10 @@ class Stepwise(Packed):
         """As `Wire`: down a tree, whose ranks double with each step."""
         return self._start(partial(self._spread, flat, root))
 
+    def receives_ahead(self, peer: int) -> bool:
+        """As `Wire`, which is what the wire below says."""
+        return self._peers.over.receives_ahead(self._peers.places[peer])
+
     def exchange(self, transfers: Sequence[Transfer]) -> Exchange:
         """As `Wire`, which is what the wire below has."""
         places = self._peers.places

@@ -88,9 +88,9 @@ class Wire(Protocol):
         """Whether what is started goes on while the program computes, and not only while it waits."""
         ...
 
-    @property
-    def receives_ahead(self) -> bool:
-        """Whether a receive that is started long before it is needed goes on by itself, and holds nothing else up."""
+    def receives_ahead(self, peer: int) -> bool:
+        """Whether a receive from place `peer` that is started long before it is needed goes on by itself, and holds
+        nothing else up."""
         ...
 
     def all_reduce(self, flat: Tensor, operation: Combination) -> Work:

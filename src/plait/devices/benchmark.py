@@ -103,20 +103,17 @@ def measure_machine(
     *,
     hosts: Sequence[tuple[int, ...]] = (),
     grid: Grid | None = None,
-    dtypes: Sequence[Dtype] | None = None,
     tell: Callable[[str], None] = lambda stage: None,
 ) -> Measurements:
     """The whole profile, on the `ranks` ranks that `run` reaches; `tell` hears what is being timed.
 
     `measure_links(grid, members, n)`, called on every rank, times what those members, on n hosts, send each other.
     `hosts`: the ranks of each host, where there are several.
-
-    `dtypes`: the first gets the whole grid, further ones a coarse part (left out: all that this device computes in).
     """
     began = time.perf_counter()
     sizes = grid or Grid()
     tell("operations")
-    alone = run(on_first_rank, sizes, dtypes)[0]
+    alone = run(on_first_rank, sizes)[0]
     if alone is None:
         raise AssertionError("rank 0 measured nothing")
     tell("ranks at once")
@@ -138,13 +135,14 @@ def measure_machine(
     )
 
 
-def on_first_rank(grid: Grid, dtypes: Sequence[Dtype] | None) -> Measurements | None:
+def on_first_rank(grid: Grid) -> Measurements | None:
     """The first task of a profile: what one rank does alone; None on the others."""
     device = rank_device()
-    return measure_operations(grid, dtypes or _dtypes_of(device), device) if dist.get_rank() == 0 else None
+    return measure_operations(grid, _dtypes_of(device), device) if dist.get_rank() == 0 else None
 
 
 def _dtypes_of(device: Device) -> tuple[Dtype, ...]:
+    """All that it computes in: the first gets the whole grid, further ones a coarse part."""
     return ("bf16", "fp32") if device.is_accelerator else ("fp32", "bf16", "fp64")
 
 

@@ -106,11 +106,6 @@ class ParameterServer:
         """Bytes of the gradient that is applied next."""
         return sum(gradient.nbytes for gradient in self.shard_gradients.values())
 
-    @property
-    def oldest(self) -> int:
-        """Steps by which the weights that this rank has given away lagged behind at most."""
-        return self._shard.oldest
-
     def start(self, update: Update) -> None:
         """Serve, with these updates."""
         self._shard.start(update)

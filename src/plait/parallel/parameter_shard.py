@@ -25,7 +25,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from plait.collectives.beside import LOOK_SECONDS
+from plait.collectives.beside import VIGIL_SECONDS
 from plait.errors import PeerLost
 from plait.parallel.data_parallel import views_of
 from plait.plans.portions import Portions
@@ -76,7 +76,6 @@ class Shard:
         self._snapshot = self._flat  # of when all had settled last
         self._update: Update | None = None
         self.failed: BaseException | None = None
-        self.oldest = 0  # steps by which weights lagged at most when a portion began
 
     def start(self, update: Update) -> None:
         """Updates are this one's from now on."""
@@ -113,7 +112,6 @@ class Shard:
         """The flat weights as soon as the portion may begin. Raises PeerLost where that does not come."""
         with self._changed:
             self._until(place, lambda: self._portions.may_begin(portion))
-            self.oldest = max(self.oldest, self._portions.age(portion))
             into.copy_(self._flat)
 
     def await_workers(self, place: int) -> None:
@@ -151,11 +149,11 @@ class Shard:
         try:
             while not met():
                 self.require_alive()
-                came, now = self._changed.wait(min(self._patience, LOOK_SECONDS)), time.monotonic()
+                came, now = self._changed.wait(min(self._patience, VIGIL_SECONDS)), time.monotonic()
                 news = now if came else news
                 if now - news >= self._patience:
                     raise PeerLost(self._told())
-                if now - looked >= LOOK_SECONDS:
+                if now - looked >= VIGIL_SECONDS:
                     looked = now
                     self._look_after(now, began)
         finally:

@@ -5,7 +5,8 @@
 What a receive brought waits in `arrived` until its computation; what a computation made waits in `leaving` until its
 send. A send is started in its place in the list and waited for before the next transfer, so that it runs beside the
 computation in between and never more than one holds on to its tensor. A receive is waited for in its place, and started
-one transfer ahead where the wire can (`Wire.receives_ahead`): it, too, runs beside the computation before it.
+one transfer ahead where the wire can, from that neighbour (`Wire.receives_ahead`): it, too, runs beside the
+computation before it.
 The executor knows one stage, its two neighbours and the list; no rule of any schedule.
 
 A schedule may have more microbatches than there are: those of another replica's list that this one lacks. Nothing is
@@ -14,7 +15,7 @@ computed or sent of them; `absent` is told in their places, so that what goes be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
@@ -23,7 +24,7 @@ import torch
 from plait.collectives.point_to_point import Exchange, start_transfers
 from plait.collectives.process_groups import Group
 from plait.collectives.wire import Transfer
-from plait.schedules.action import COMPUTE, SENDS, Action, Kind, Step
+from plait.schedules.action import COMPUTE, RECEIVES, SENDS, Action, Kind, Step
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
 
@@ -111,7 +112,7 @@ class _Performance(Generic[Inputs]):
         group: Group,
         microbatches: Sequence[Inputs],
         loss_scale: float,
-        transfers: Iterable[Step],
+        transfers: Sequence[Step],
     ) -> None:
         self._stage, self._group, self._microbatches, self._loss_scale = stage, group, microbatches, loss_scale
         self._last = group.index == group.size - 1
@@ -120,7 +121,7 @@ class _Performance(Generic[Inputs]):
         self._leaving: dict[tuple[Kind, int], torch.Tensor] = {}
         self._losses: list[torch.Tensor] = []
         self._under_way: Exchange | None = None
-        self._ahead = iter(transfers) if group.wire is not None and group.wire.receives_ahead else iter(())
+        self._coming = iter([self._received(step, ahead=True) for step in transfers])
         self._expected: Exchange | None = None
         self._expect_next()
 
@@ -165,23 +166,27 @@ class _Performance(Generic[Inputs]):
         """Sends start now; receives too, unless they are expected already."""
         self._wait_for_sends()
         sends = [self._send(action) for action in step if action.kind in SENDS]
-        receives = [] if self._expected is not None else self._receives(step)
+        receives = [self._receive(action) for action in self._received(step, ahead=False)]
         self._under_way = start_transfers([*sends, *receives], self._group)
-        (self._expected or self._under_way).wait_for_receives()
+        for exchange in filter(None, (self._expected, self._under_way)):
+            exchange.wait_for_receives()
         self._expect_next()
 
     def _expect_next(self) -> None:
-        """Start what the next transfers receive."""
-        step = next(self._ahead, None)
-        self._expected = None if step is None else start_transfers(self._receives(step), self._group)
+        """Start what the next transfers receive from where it can come by itself."""
+        actions = next(self._coming, ())
+        self._expected = start_transfers([self._receive(one) for one in actions], self._group) if actions else None
 
     def _send(self, action: Action) -> Transfer:
         computed = Kind.F if action.kind is Kind.SEND_F else Kind.B
         value = self._leaving.pop((computed, action.microbatch)).contiguous()
         return Transfer(direction="send", tensor=value, peer=action.peer)
 
-    def _receives(self, step: Step) -> list[Transfer]:
-        return [self._receive(action) for action in step if action.kind not in SENDS]
+    def _received(self, step: Step, *, ahead: bool) -> Step:
+        """What these transfers receive, started before their place in the list or in it."""
+        wire = self._group.wire
+        assert wire is not None, "there is nobody to receive from"
+        return tuple(one for one in step if one.kind in RECEIVES and wire.receives_ahead(one.peer) == ahead)
 
     def _receive(self, action: Action) -> Transfer:
         needed_by = Kind.F if action.kind is Kind.RECV_F else Kind.B

@@ -28,8 +28,7 @@ __all__ = ["PulledWeights", "PushedGradients"]
 
 
 class PushedGradients(GradientBuffers):
-    """As `GradientBuffers` with pieces, which are what each data rank serves; the first `workers` ranks push (all, if
-    left out)."""
+    """As `GradientBuffers` with pieces, which are what each data rank serves; the first `workers` ranks push."""
 
     def __init__(
         self,
@@ -39,9 +38,9 @@ class PushedGradients(GradientBuffers):
         dtype: torch.dtype,
         pieces: Pieces,
         *,
-        workers: int | None = None,
+        workers: int,
     ) -> None:
-        self._workers = range(group.size if workers is None else workers)
+        self._workers = range(workers)
         super().__init__(weights, buckets, group, dtype, pieces)
 
     def _sum(self, number: int) -> Handle[object]:

@@ -94,7 +94,7 @@ class CommunicationCost:
         return group.crosses or self._backend not in _BY_WHO_WAITS
 
     def receives_ahead(self, group: Spread) -> bool:
-        """Whether the stages of such a group can expect a transfer before they need it (`Wire.receives_ahead`)."""
+        """Whether one of such a pair of stages can expect a transfer before it needs it (`Wire.receives_ahead`)."""
         return self.algorithm("send", group, 0) in RECEIVES_AHEAD
 
     def error(self) -> float:

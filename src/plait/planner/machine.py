@@ -58,12 +58,15 @@ class Machine:
         return neighbours(plan.mesh, self._ranks_a_node)
 
     def message(self, kind: LinkKind, group: Spread, size: int, at_once: int) -> float:
-        """Seconds of a message in a group while `at_once` ranks are at it: a link between more ranks than cores was
-        measured with them sharing the cores, and is not slowed down twice; one between hosts does not ask for cores."""
-        seconds = self.communication.seconds(kind, group, size)
-        if group.crosses:
-            return seconds
-        return seconds / self.crowd(group.ranks) * self.crowd(max(group.ranks, at_once))
+        """Seconds of a message in a group while `at_once` ranks are at it."""
+        ranks = max(group.ranks, at_once)
+        return self.uncrowded(kind, group, size, ranks) * self.crowd(ranks)
+
+    def uncrowded(self, kind: LinkKind, group: Spread, size: int, at_once: int) -> float:
+        """What of a message's seconds is left once it is taken out that `at_once` ranks share the cores, for who slows
+        all work down by that: a link between more ranks than cores was measured with them sharing the cores, and is not
+        slowed down twice; one between hosts does not ask for cores, and is not slowed down at all."""
+        return self.communication.seconds(kind, group, size) / self.crowd(at_once if group.crosses else group.ranks)
 
     def exposed_share(self, plan: Plan) -> float:
         """The part of a sum over data behind compute that lengthens it all the same."""
@@ -74,9 +77,10 @@ class Machine:
         """Whether replicas compute while what they send each other goes on."""
         return self.communication.in_background(self.spread(plan, "data"))
 
-    def receives_ahead(self, plan: Plan) -> bool:
-        """Whether stages expect a transfer before they need it."""
-        return self.communication.receives_ahead(self.neighbours(plan))
+    def receives_ahead(self, plan: Plan) -> tuple[bool, ...]:
+        """By stage, whether it and the next expect what passes between them before they need it."""
+        pairs = [self.spread(plan, "pipeline", (stage, stage + 1)) for stage in range(plan.pipeline - 1)]
+        return tuple(self.communication.receives_ahead(pair) for pair in pairs)
 
     @property
     def between_hosts(self) -> LinkSpeed | None:

@@ -128,8 +128,8 @@ class JobPrices:
     def _collectives(self, plan: Plan, messages: Iterable[Message]) -> float:
         """Alone: the simulation slows all of a stage's work down where ranks share cores."""
         group = self.machine.spread(plan, "tensor")
-        found = (self.machine.communication.seconds(COLLECTIVES[m.kind], group, m.bytes) for m in messages)
-        return sum(found) / self.machine.crowd(plan.data * plan.tensor if group.crosses else plan.tensor)
+        at_once = plan.data * plan.tensor
+        return sum(self.machine.uncrowded(COLLECTIVES[m.kind], group, m.bytes, at_once) for m in messages)
 
     def _stage(self, plan: Plan, place: int, stage: Stage, rounds: Sequence[Round]) -> StageCost:
         whole = replace(rounds[0], part=1.0)

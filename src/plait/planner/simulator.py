@@ -149,9 +149,14 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
         return cost.exchange if action in known.exchanged else cost.send
 
     demand = plan.data * plan.tensor  # ranks that compute a stage, each on a core
-    ahead = prices.machine.receives_ahead(plan)
+    passes = prices.machine.receives_ahead(plan)
     return simulate(
-        known.schedule, compute_seconds, transfer_seconds, cores=prices.machine.cores, demand=demand, ahead=ahead
+        known.schedule,
+        compute_seconds,
+        transfer_seconds,
+        cores=prices.machine.cores,
+        demand=demand,
+        ahead=lambda action: passes[min(action.stage, action.peer)],
     )
 
 

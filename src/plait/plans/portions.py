@@ -43,7 +43,3 @@ class Portions:
     def may_begin(self, portion: int) -> bool:
         """Whether all portions of the steps that are more than `staleness` before its own have been applied."""
         return self.staleness < 0 or self.complete >= (portion // self.a_step - self.staleness) * self.a_step
-
-    def age(self, portion: int) -> int:
-        """Steps before this portion's own of which something is missing: at most `staleness` where it may begin."""
-        return max(portion // self.a_step - self.complete // self.a_step, 0)

@@ -1,8 +1,8 @@
 """What a rank was busy with, from when to when: the schedule's actions and, beside them, sums and the optimizer.
 
-    Timed(0F0, 0.0, 0.1)            Span(forward, 0.0, 0.1, microbatch 0)
-    Timed(0SEND_F0, 0.1, 0.12)  ->  Span(pipeline, 0.1, 0.12, microbatch 0)
-    ("data", 0.5, 0.6)              Span(data, 0.5, 0.6)
+    ["0F0", 0.0, 0.1]            Span(forward, 0.0, 0.1, microbatch 0)
+    ["0SEND_F0", 0.1, 0.12]  ->  Span(pipeline, 0.1, 0.12, microbatch 0)
+    ["data", 0.5, 0.6]           Span(data, 0.5, 0.6)
 
 A lane is one rank's spans by start. It knows kinds and seconds, not how they are drawn.
 """
@@ -17,7 +17,6 @@ from typing import Any
 from plait.errors import UnusableInput
 from plait.plans.prediction import Terms
 from plait.schedules.action import SENDS, Action, Kind
-from plait.schedules.timeline import Timed
 from plait.sharding.mesh_shape import AXES
 
 __all__ = [
@@ -26,8 +25,6 @@ __all__ = [
     "busy_seconds",
     "end_of",
     "lane_from_rows",
-    "lane_from_timed",
-    "rows_from_timed",
     "with_tail",
     "without_waiting",
 ]
@@ -48,16 +45,6 @@ class Span:
 
 
 Lane = tuple[Span, ...]
-
-
-def lane_from_timed(timed: Iterable[Timed]) -> Lane:
-    """One rank of a `Timeline`, or what was measured of it, as a lane."""
-    return _ordered(_of_action(action, start, end) for action, start, end in timed)
-
-
-def rows_from_timed(timed: Iterable[Timed]) -> list[list[Any]]:
-    """One rank as rows [name, start, end], ready for JSON; `lane_from_rows` reads them."""
-    return [[str(action), start, end] for action, start, end in timed]
 
 
 def lane_from_rows(rows: Sequence[Any]) -> Lane:

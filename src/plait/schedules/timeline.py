@@ -3,8 +3,8 @@
     start a step ─┬─> computation: runs on the rank's cores ────────────────────────────┐
                   └─> transfer: waits until both ends are offered, then occupies both ──┴─> all have ended: next step
 
-A rank starts all actions of a step together and goes on when all have ended. Where transfers go on by themselves
-(`ahead`) they hold a rank up less: a send only until the next transfers, and a receive is offered one transfer early.
+A rank starts all actions of a step together and goes on when all have ended. Transfers that go on by themselves
+(`ahead`) hold a rank up less: a send only until the next transfers, and a receive is offered one transfer early.
 
     in place   F1  [SEND_F1 ~~~~ + RECV_B0 ~~~~]  B0
     ahead      F1  [SEND_F1 ~~~~ · · · · · · · ·  until the next
@@ -63,14 +63,15 @@ def simulate(
     cores: float | None = None,
     demand: float = 1.0,
     *,
-    ahead: bool = False,
+    ahead: Callable[[Action], bool] = lambda _: False,
 ) -> Timeline:
     """When each action of a legal schedule happens, given the seconds that a computation and a transfer take alone.
 
     `transfer_seconds` is asked once a transfer, of its send; the transfers of one step run side by side.
     With `cores`, the ranks share that many: each running computation demands `demand` of them, and where the sum
     exceeds `cores` all slow down in proportion (processor sharing). None gives each rank its own.
-    `ahead`: receives are offered one transfer early, and sends waited for by the next (`Wire.receives_ahead`).
+    `ahead`, asked of either end of a transfer: such receives are offered one transfer early, and such sends waited for
+    by the next (`Wire.receives_ahead`).
     Raises IllegalSchedule (the cycle of waits) if the schedule deadlocks, PlaitError for impossible seconds or cores.
     """
     if demand <= 0 or (cores is not None and cores <= 0):
@@ -129,13 +130,12 @@ class _Machine:
         compute_seconds: Callable[[Action], float],
         transfer_seconds: Callable[[Action], float],
         cores: _Cores,
-        ahead: bool,
+        ahead: Callable[[Action], bool],
     ) -> None:
         self._schedule, self._cores = schedule, cores
         self._compute_seconds, self._transfer_seconds = compute_seconds, transfer_seconds
-        self._now = 0.0
-        perform = self._ahead if ahead else self._in_place
-        self._performances = [perform(program) for program in schedule.programs]
+        self._now, self._ahead = 0.0, ahead
+        self._performances = [self._perform(program) for program in schedule.programs]
         self._ended: set[Action] = set()
         self._awaited: list[Step] = [()] * schedule.ranks  # by rank: what has to end before it goes on
         self._timed: list[list[Timed]] = [[] for _ in range(schedule.ranks)]
@@ -157,15 +157,10 @@ class _Machine:
             raise IllegalSchedule(explain_deadlock(self._schedule, self._offered.values()))
         return tuple(map(tuple, self._timed))
 
-    def _in_place(self, program: Iterable[Step]) -> Iterator[Step]:
-        """Starts one step after another; each time what has to end before the next."""
-        for step in program:
-            self._start(step)
-            yield step
-
-    def _ahead(self, program: Iterable[Step]) -> Iterator[Step]:
-        """The same, with every step's receives offered as soon as the transfers before them are over."""
-        coming = iter([tuple(action for action in step if action.kind in RECEIVES) for step in program if _moves(step)])
+    def _perform(self, program: Iterable[Step]) -> Iterator[Step]:
+        """Starts one step after another; each time what has to end before the next. What is received ahead is offered
+        as soon as the transfers before it are over."""
+        coming = iter([self._expected(step) for step in program if _moves(step)])
         leaving: Step = ()
         self._start(next(coming, ()))
         for step in program:
@@ -174,11 +169,15 @@ class _Machine:
                 yield step
                 continue
             yield leaving
-            leaving = tuple(action for action in step if action.kind in SENDS)
-            self._start(leaving)
-            yield tuple(action for action in step if action.kind in RECEIVES)
+            expected = self._expected(step)
+            leaving = tuple(action for action in step if action.kind in SENDS and self._ahead(action))
+            self._start(tuple(action for action in step if action not in expected))
+            yield tuple(action for action in step if action not in leaving)
             self._start(next(coming, ()))
         yield leaving
+
+    def _expected(self, step: Step) -> Step:
+        return tuple(action for action in step if action.kind in RECEIVES and self._ahead(action))
 
     def _start(self, actions: Step) -> None:
         for action in actions:

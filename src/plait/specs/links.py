@@ -32,8 +32,9 @@ __all__ = [
     "wire_bytes",
 ]
 
-# Backends on which a receive that is started long before it is needed goes on by itself, and holds nothing else up.
-RECEIVES_AHEAD = frozenset({"gloo", "hierarchical"})
+# Backends on which a receive that is started long before it is needed goes on by itself, and holds nothing else up. In
+# two levels it is what carries the one message: gloo to another host, shared memory to the same.
+RECEIVES_AHEAD = frozenset({"gloo"})
 
 LinkKind = Literal["all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange"]
 
