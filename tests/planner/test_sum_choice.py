@@ -1,4 +1,4 @@
-"""What is said to perform a plan's sums, and how many there are; the wire is asked in tests/collectives/test_told.py."""
+"""What is said to perform a plan's sums, and how many there are; tests/collectives/test_told.py asks the wire."""
 
 from __future__ import annotations
 
