@@ -122,9 +122,12 @@ def test_the_first_is_the_fastest_and_none_is_chosen():
     assert all(one.plan.compression == "none" and one.plan.synchronisation == "all-reduce" for one in plans.plans)
 
 
-def test_every_target_that_can_be_kept_has_the_fewest_steps_alone_that_keep_it():
-    _, hiding = found(job(data=2, zero=0))
-    prices = JobPrices(MODEL, TRAINING, MACHINE, job().cluster)
+@pytest.mark.parametrize(("steps", "link"), [(10_000, "ethernet-50mbit"), (200, "ethernet-1gbit")])
+def test_every_target_that_can_be_kept_has_the_fewest_steps_alone_that_keep_it(steps, link):
+    """Of a steady step, however much of the run is dense."""
+    asked = job(link, data=2, zero=0, training=replace(TRAINING, steps=steps))
+    _, hiding = found(asked)
+    prices = JobPrices(MODEL, TRAINING, MACHINE, asked.cluster)
     diloco = {one.plan.local_steps: one for one in hiding.choices if one.keys.get("synchronisation") == "diloco"}
     assert diloco
     for one in diloco.values():
