@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.planner import communication_cost
-from plait.planner.hiding import TARGETS
+from plait.planner.hiding import MEETINGS, TARGETS
 from plait.planner.hiding_words import hiding_lines
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import predict
 from plait.plans.legality import plan_problems
+from plait.plans.meetings import pace_of
+from plait.plans.plan import Plan
 from plait.specs.catalogue import LINKS
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -29,9 +31,12 @@ TRAINING = TrainingSpec(global_batch=8, sequence_length=64)
 MACHINE = machine(cores=1, latency=1e-5)
 
 
-def job(link="ethernet-50mbit", each=1, **constraints):
+LONG = replace(TRAINING, steps=10_000)  # that a dense beginning hardly counts
+
+
+def job(link="ethernet-50mbit", each=1, training=LONG, **constraints):
     cluster = ClusterSpec(ranks=2 * each, nodes=2, devices_per_node=each, inter_link=link)
-    return Job(model=MODEL, training=TRAINING, cluster=cluster, constraints=constraints)
+    return Job(model=MODEL, training=training, cluster=cluster, constraints=constraints)
 
 
 def found(asked, measurements=MACHINE):
@@ -45,28 +50,90 @@ def test_each_choice_is_priced_as_the_plan_that_it_names(each):
     prices = JobPrices(MODEL, TRAINING, MACHINE, job(each=each).cluster)
     assert hiding.dense_seconds == predict(hiding.plan, prices).step_seconds
     for one in hiding.choices:
-        assert predict(one.plan, prices).step_seconds == one.step_seconds < plans.best.prediction.step_seconds
-        assert one.kept == pytest.approx(hiding.unhindered_seconds / one.step_seconds)
+        assert predict(one.plan, prices).step_seconds == one.step_seconds
+        assert one.run_seconds < plans.best.prediction.step_seconds
+        assert one.kept == pytest.approx(hiding.unhindered_seconds / one.run_seconds)
         assert {key: getattr(one.plan, key) for key in one.keys} == one.keys
         assert plan_problems(job(each=each), one.plan) == []
 
 
+@pytest.mark.parametrize("warm_up", [0, 1, 20, 50])
+def test_a_run_takes_as_long_as_all_its_steps(warm_up):
+    """Each priced by its pace, at the price of the very plan that does that: a dense one first."""
+    training = replace(TRAINING, steps=200, warmup_steps=warm_up)
+    asked = job(training=training, data=2, zero=0)
+    _, hiding = found(asked)
+    prices = JobPrices(MODEL, training, MACHINE, asked.cluster)
+    for one in hiding.choices:
+        whole = replace(one.plan, synchronisation="all-reduce", compression="none", local_steps=1)
+        dense = predict(whole, prices).step_seconds
+        paces = [pace_of(one.plan, training, step) for step in range(200)]
+        seconds = sum(dense if pace == "dense" else one.step_seconds for pace in paces)
+        assert one.run_seconds == pytest.approx(seconds / 200)
+        assert one.dense_steps == paces.count("dense") <= 3 * warm_up
+    assert {one.dense_steps for one in hiding.choices} == {0, 3 * warm_up}
+
+
+def test_who_is_slower_in_a_step_may_be_faster_in_a_run():
+    training = replace(TRAINING, steps=200, warmup_steps=50)
+    _, hiding = found(job(training=training, data=2, zero=0))
+    first = hiding.choices[0]
+    assert first.keys == {"compression": "int8"}
+    assert any(one.step_seconds < first.step_seconds for one in hiding.choices)
+    assert found(job(data=2, zero=0))[1].choices[0].dense_steps > 0
+
+
+def test_replicas_meet_a_few_times_before_the_run_ends():
+    for steps in (20, 70, 79, 100, 200, 1000):
+        training = replace(TRAINING, steps=steps)
+        _, hiding = found(job(training=training, data=2, zero=0))
+        for one in hiding.choices:
+            paces = [pace_of(one.plan, training, step) for step in range(steps)]
+            assert paces.count("meets") + paces.count("settles") >= MEETINGS
+    assert any("local_steps" in one.keys for one in hiding.choices)
+
+
+@pytest.mark.parametrize(("steps", "warm_up"), [(100, 40), (60, 20), (61, 20)])
+def test_what_begins_dense_is_not_offered_where_the_run_ends_with_it(steps, warm_up):
+    training = replace(TRAINING, steps=steps, warmup_steps=warm_up)
+    _, hiding = found(job(training=training, data=2, zero=0))
+    assert {tuple(one.keys.values()) for one in hiding.choices} == {("fp16",), ("int8",)}
+
+
+def test_what_the_job_has_taken_is_judged_by_its_run_too():
+    """Its steady step is nearly unhindered, so that only by the run's mean there is something to hide."""
+    training = replace(TRAINING, steps=200, warmup_steps=40)
+    asked = job(training=training, data=2, zero=0, synchronisation="diloco", local_steps=16)
+    plans, hiding = found(asked)
+    prices = JobPrices(MODEL, training, MACHINE, asked.cluster)
+    dense = predict(Plan(data=2, data_shares=(1, 1), stages=(4,), bucket_bytes=hiding.plan.bucket_bytes,
+                         microbatch=hiding.plan.microbatch), prices).step_seconds  # fmt: skip
+    steady = predict(hiding.plan, prices).step_seconds
+    assert steady < dense
+    assert hiding.dense_seconds == pytest.approx((120 * dense + 80 * steady) / 200)
+    assert all(steady < one.run_seconds < hiding.dense_seconds for one in hiding.choices)
+    assert plans.best.prediction.step_seconds == steady
+
+
 def test_the_first_is_the_fastest_and_none_is_chosen():
     plans, hiding = found(job())
-    seconds = [one.step_seconds for one in hiding.choices]
+    seconds = [one.run_seconds for one in hiding.choices]
     assert seconds == sorted(seconds)
     assert all(one.plan.compression == "none" and one.plan.synchronisation == "all-reduce" for one in plans.plans)
 
 
-def test_every_target_that_can_be_kept_has_the_fewest_steps_alone_that_keep_it():
-    _, hiding = found(job(data=2, zero=0))
-    prices = JobPrices(MODEL, TRAINING, MACHINE, job().cluster)
+@pytest.mark.parametrize(("steps", "link"), [(10_000, "ethernet-50mbit"), (200, "ethernet-1gbit")])
+def test_every_target_that_can_be_kept_has_the_fewest_steps_alone_that_keep_it(steps, link):
+    """Of a steady step, however much of the run is dense."""
+    asked = job(link, data=2, zero=0, training=replace(TRAINING, steps=steps))
+    _, hiding = found(asked)
+    prices = JobPrices(MODEL, TRAINING, MACHINE, asked.cluster)
     diloco = {one.plan.local_steps: one for one in hiding.choices if one.keys.get("synchronisation") == "diloco"}
     assert diloco
     for one in diloco.values():
         fewer = replace(one.plan, local_steps=one.plan.local_steps // 2)
-        kept = hiding.unhindered_seconds / predict(fewer, prices).step_seconds
-        assert one.plan.local_steps == 2 or any(kept < target <= one.kept for target in TARGETS)
+        kept, before = (hiding.unhindered_seconds / predict(plan, prices).step_seconds for plan in (one.plan, fewer))
+        assert one.plan.local_steps == 2 or any(before < target <= kept for target in TARGETS)
 
 
 @settings(max_examples=25)
@@ -86,9 +153,9 @@ def test_a_faster_link_never_costs_more(alpha, slow, times, microbatch):
             patch.setattr(communication_cost, "LINKS", {**LINKS, "unseen": unseen})
             plans, hiding = found(asked)
         best = plans.best.prediction.step_seconds
-        named = hiding.choices[0].step_seconds if hiding else best
+        named = hiding.choices[0].run_seconds if hiding else best
         assert named <= best
-        assert hiding is None or all(named <= one.step_seconds for one in hiding.choices)
+        assert hiding is None or all(named <= one.run_seconds for one in hiding.choices)
         told.append((best, named))
     (before, _), (after, _) = told
     assert after <= before * (1 + 1e-9)
@@ -111,10 +178,23 @@ def test_what_the_job_fixes_is_kept():
 
 def test_the_words_name_the_first_as_it_can_be_written():
     _, hiding = found(job(data=2, zero=0))
-    *lines, last = hiding_lines(hiding)
+    words = list(hiding_lines(hiding))
+    place = next(number for number, line in enumerate(words) if "LOSSY" in line)
+    lines, last = words[:place], words[place]
     written = last.partition("write ")[2].partition(" in [plan]")[0].replace(", ", "\n")
     assert tomllib.loads(written) == hiding.choices[0].keys
-    assert "LOSSY" in last
     assert "47.1 Mbit/s" in lines[0]
     assert lines[-1].split()[:3] == ["as", "it", "is"]
-    assert f"{hiding.choices[0].kept:.0%}" in lines[2]
+    assert f"{hiding.choices[0].kept:.0%}" in lines[3]
+
+
+def test_the_words_tell_a_beginning_and_where_the_learning_is_told():
+    _, hiding = found(job(data=2, zero=0, training=replace(TRAINING, steps=1000)))
+    words = list(hiding_lines(hiding))
+    assert "a run of 1000 steps" in words[1]
+    assert words[2].split() == ["steady", "mean"]
+    end, learning = (next(n for n, line in enumerate(words) if sign in line) for sign in ("as it is", "benchmarks.md"))
+    told = {line.split("  ")[1]: "60 dense steps first" in line for line in words[3:end]}
+    assert told["int8"] is told["fp16"] is False
+    assert told["powersgd:4"] is True
+    assert [line.split()[0] for line in words[learning + 1 :]] == ["fp16", "int8", "powersgd", "local-sgd", "diloco"]

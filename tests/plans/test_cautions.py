@@ -64,6 +64,52 @@ def test_what_is_just_usual(key, value):
     assert cautions(with_value(CONTRACT, key, value), cores=4) == []
 
 
+def coarse(steps, warm_up, **plan):
+    job = with_value(with_value(CONTRACT, "training.steps", steps), "training.warmup_steps", warm_up)
+    for key, value in plan.items():
+        job = with_value(job, f"plan.{key}", value)
+    return job
+
+
+DILOCO = {"synchronisation": "diloco", "local_steps": 4}
+FORMS = [DILOCO, DILOCO | {"synchronisation": "local-sgd"}, {"compression": "powersgd:4"}, {"compression": "topk:0.1"}]
+
+
+@pytest.mark.parametrize("plan", FORMS)
+def test_a_dense_beginning_that_fills_the_run_is_told_with_what_would_end_it(plan):
+    (caution,) = cautions(coarse(100, 40, **plan), cores=4)
+    assert caution.key == "training.warmup_steps"
+    assert "all 100 steps are dense" in caution.message
+    assert "above 120" in caution.message
+    assert "at most 33" in caution.message
+    assert cautions(coarse(99, 33, **plan), cores=4) != []
+    assert cautions(coarse(100, 33, **plan | {"local_steps": 1}), cores=4) == []
+    assert cautions(coarse(121, 40, **plan | {"local_steps": 1}), cores=4) == []
+    unknown = frozenset({"training.steps"})
+    assert cautions(coarse(100, 40, **plan), 4, unknown) == []
+
+
+@pytest.mark.parametrize("form", ["none", "fp16", "bf16", "int8", "powersgd:0"])
+def test_what_does_not_begin_dense_may_warm_up_for_long(form):
+    assert cautions(coarse(100, 40, compression=form), cores=4) == []
+
+
+def test_steps_alone_beyond_the_end_of_the_run_are_told():
+    (caution,) = cautions(coarse(200, 20, synchronisation="diloco", local_steps=141), cores=4)
+    assert caution.key == "plan.local_steps"
+    assert "141 is more than the 140 steps that follow 60 dense ones" in caution.message
+    assert cautions(coarse(200, 20, synchronisation="diloco", local_steps=140), cores=4) == []
+    (caution,) = cautions(coarse(200, 0, synchronisation="local-sgd", local_steps=201), cores=4)
+    assert "the 200 steps of the run" in caution.message
+
+
+def test_one_replica_has_nobody_to_begin_dense_with():
+    alone = {"data": 1, "data_shares": (1,), "pipeline": 2}
+    for plan in (DILOCO | {"local_steps": 400}, {"compression": "powersgd:4"}):
+        keys = {caution.key for caution in cautions(coarse(100, 40, **plan | alone), cores=4)}
+        assert not keys & {"training.warmup_steps", "plan.local_steps"}
+
+
 def test_an_open_plan_may_still_have_enough_microbatches():
     assert cautions(with_value(OPEN, "plan.pipeline", 7), cores=4) == []
     assert [c.key for c in cautions(with_value(with_value(OPEN, "plan.pipeline", 7), "plan.data", 8), 4)] == [

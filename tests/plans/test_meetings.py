@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from plait.plans.meetings import DELAY, OUTER_RATE, arrives_late, dense_steps, outer_momentum, pace_of
+from plait.plans.meetings import (
+    DELAY,
+    OUTER_RATE,
+    arrives_late,
+    as_dense,
+    begins_dense,
+    dense_steps,
+    meetings,
+    outer_momentum,
+    pace_of,
+)
 from plait.plans.plan import Plan
 from plait.specs.training import TrainingSpec
 
@@ -40,6 +50,32 @@ def test_only_what_is_coarse_begins_dense(form, steps):
     assert dense_steps(plan, TRAINING) == steps
     assert paces(plan) == "d" * steps + "m" * (14 - steps)
     assert dense_steps(replace(plan, data=1, data_shares=(1,)), TRAINING) == 0
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 4, 5, 11, 14, 100])
+@pytest.mark.parametrize("warm_up", range(6))
+def test_meetings_are_counted_as_they_happen(every, warm_up):
+    training = replace(TRAINING, warmup_steps=warm_up)
+    for plan in (replace(ALONE, local_steps=every), replace(PLAN, compression="powersgd:4"), PLAN):
+        told = paces(plan, training)
+        assert meetings(plan, training) == told.count("m") + told.count("s")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"synchronisation": "local-sgd", "local_steps": 4},
+        {"synchronisation": "diloco", "local_steps": 4, "compression": "int8"},
+        {"compression": "powersgd:4"},
+        {"compression": "topk:0.01"},
+    ],
+)
+def test_what_is_done_first_is_what_a_dense_plan_does(keys):
+    plan = replace(PLAN, **keys)
+    assert begins_dense(plan)
+    assert as_dense(plan) == PLAN
+    rounding = replace(PLAN, compression="int8")
+    assert as_dense(rounding) == rounding
 
 
 def test_the_outer_momentum_takes_the_weights_as_far_as_the_noise_of_parts_of_a_batch_left_them_short():

@@ -78,11 +78,19 @@ def _hiding_document(found: Hiding) -> dict[str, Any]:
 
     return {
         "link": asdict(found.link),
+        "steps": found.steps,
         "plan": plan_table(found.plan),
         "unhindered_seconds": found.unhindered_seconds,
         "dense_seconds": found.dense_seconds,
         "choices": [
-            {"keys": dict(one.keys), "plan": plan_table(one.plan), "step_seconds": one.step_seconds, "kept": one.kept}
+            {
+                "keys": dict(one.keys),
+                "plan": plan_table(one.plan),
+                "step_seconds": one.step_seconds,
+                "dense_steps": one.dense_steps,
+                "run_seconds": one.run_seconds,
+                "kept": one.kept,
+            }
             for one in found.choices
         ],
     }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from plait.plans.arrangements import degree, row_span
+from plait.plans.meetings import WARM_UPS, is_coarse
 from plait.specs.inputs import vocabulary
 from plait.specs.job import Job
 from plait.specs.wording import counted, shown
@@ -151,6 +152,34 @@ def _averages_with_nobody(job: Job) -> str:
     return f"synchronisation = {shown(how)} does nothing where data = 1: there is one replica" if idle else ""
 
 
+def _all_dense(job: Job) -> str:
+    how, form = _telling(job)
+    steps, first = job.training.steps, WARM_UPS * job.training.warmup_steps
+    if not is_coarse(how, form) or degree(job, "data") == 1 or first < steps:
+        return ""
+    key = f"synchronisation = {shown(how)}" if is_coarse(how, "none") else f"compression = {shown(form)}"
+    return (
+        f"all {counted(steps, 'step')} are dense: {key} begins after {WARM_UPS} times the warm-up, {first} steps; "
+        f"for that training.steps has to be above {first}, or training.warmup_steps at most {(steps - 1) // WARM_UPS}"
+    )
+
+
+def _learns_apart(job: Job) -> str:
+    how, _ = _telling(job)
+    every = cast("int", job.constraints.get("local_steps", 1))
+    first = WARM_UPS * job.training.warmup_steps
+    left = job.training.steps - first
+    if not is_coarse(how, "none") or degree(job, "data") == 1 or not 0 < left < every:
+        return ""
+    after = f" that follow {first} dense ones ({WARM_UPS} times the warm-up)" if first else " of the run"
+    return f"local_steps = {every} is more than the {counted(left, 'step')}{after}: replicas hardly meet before its end"
+
+
+def _telling(job: Job) -> tuple[str, str]:
+    """How replicas tell each other what they have learned, and in which form."""
+    return str(job.constraints.get("synchronisation", "all-reduce")), str(job.constraints.get("compression", "none"))
+
+
 def _offload(job: Job) -> str:
     if job.constraints.get("offload", "none") == "none":
         return ""
@@ -174,6 +203,7 @@ def _reading(*keys: str) -> frozenset[str]:
 _DEALT = _reading(
     "plan.stages", "plan.data", "plan.data_shares", "plan.microbatch", "training.global_batch", "model.layers"
 )
+_TELLING = _reading("plan.synchronisation", "plan.data", "plan.data_shares", "training.steps")
 
 _SIGNS = (
     _Sign(key="training.learning_rate", says=_learning_rate, reads=_reading("training.optimizer")),
@@ -191,6 +221,8 @@ _SIGNS = (
     _Sign(key="plan.zero", says=_shares_with_nobody, reads=_reading("plan.data", "plan.data_shares")),
     _Sign(key="plan.compression", says=_compresses_nothing, reads=_reading("plan.data", "plan.data_shares")),
     _Sign(key="plan.synchronisation", says=_averages_with_nobody, reads=_reading("plan.data", "plan.data_shares")),
+    _Sign(key="training.warmup_steps", says=_all_dense, reads=_TELLING | _reading("plan.compression")),
+    _Sign(key="plan.local_steps", says=_learns_apart, reads=_TELLING | _reading("training.warmup_steps")),
     _Sign(key="plan.gradient_precision", says=_narrow_gradients, reads=_reading("training.precision")),
     _Sign(key="plan.offload", says=_offload),
     _Sign(key="plan.bucket_bytes", says=_buckets),

@@ -13,11 +13,12 @@ Pure: the runtime performs it, verify and the planner count on it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 from typing import Literal
 
 from plait.plans.plan import Plan
-from plait.specs.compression import compression_of
+from plait.specs.compression import compression_of, compression_problem
 from plait.specs.training import TrainingSpec
 
 __all__ = [
@@ -26,8 +27,11 @@ __all__ = [
     "WARM_UPS",
     "Pace",
     "arrives_late",
+    "as_dense",
     "begins_dense",
     "dense_steps",
+    "is_coarse",
+    "meetings",
     "outer_momentum",
     "pace_of",
 ]
@@ -42,12 +46,35 @@ DELAY = 1  # steps; a number of 8 bytes, the loss, waits at the end of each for 
 
 def begins_dense(plan: Plan) -> bool:
     """Whether the first steps of a run are dense though the plan's are not: where little of a gradient travels."""
-    return plan.averages or (plan.compresses and compression_of(plan.compression).kind in ("powersgd", "topk"))
+    return plan.data > 1 and is_coarse(plan.synchronisation, plan.compression)
+
+
+def is_coarse(synchronisation: str, compression: str) -> bool:
+    """Whether little of a gradient travels in these two keys of a plan. An illegal form is not."""
+    if synchronisation in ("local-sgd", "diloco"):
+        return True
+    return compression_problem(compression) is None and compression_of(compression).kind in ("powersgd", "topk")
+
+
+def as_dense(plan: Plan) -> Plan:
+    """What a plan that begins dense does in its first steps; any other as it is."""
+    if not begins_dense(plan):
+        return plan
+    return replace(plan, synchronisation="all-reduce", compression="none", local_steps=1)
 
 
 def dense_steps(plan: Plan, training: TrainingSpec) -> int:
     """How many steps of a run are, from the first: `WARM_UPS` times those in which the learning rate warms up."""
     return WARM_UPS * training.warmup_steps if begins_dense(plan) else 0
+
+
+def meetings(plan: Plan, training: TrainingSpec) -> int:
+    """In how many steps of a run replicas meet after its dense beginning, the last step among them."""
+    first, steps = dense_steps(plan, training), training.steps
+    if first >= steps:
+        return 0
+    every = plan.local_steps if plan.averages else 1
+    return steps // every - first // every + (steps % every > 0)
 
 
 def pace_of(plan: Plan, training: TrainingSpec, step: int, *, settles: bool = False) -> Pace:
