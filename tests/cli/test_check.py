@@ -65,6 +65,15 @@ def test_what_is_legal_can_be_planned_where_ranks_are_left_open(write, degrees):
     assert refused.value.problems == (error,)
 
 
+def test_a_caution_does_not_look_like_an_error(write, capsys):
+    assert main(["check", write(table_of({"plan.tensor": 0, "training.learning_rate": 9.0}, ()))]) == 1
+    *told, verdict = capsys.readouterr().out.splitlines()
+    errors = [line for line in told if not line.startswith("caution: ")]
+    assert len(errors) == 1
+    assert len(told) > 1
+    assert verdict.endswith("is not legal: 1 error")
+
+
 SINGLE = [name for name, (changes, _, _, _) in BROKEN.items() if len(changes) == 1]
 
 
