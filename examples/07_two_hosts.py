@@ -5,7 +5,8 @@
     plait-PID-a  10.PID.PID.1 ═══════ RATE ═══════ 10.PID.PID.2  plait-PID-b
        rank 0, rank 1                                 rank 2, rank 3
 
-Needs Linux, root, and iproute2's `ip` and `tc`; without them it says so. What it makes, it removes.
+Needs Linux, root, and iproute2's `ip` and `tc`; without them it says so. What it makes, it removes, but for
+the run, which it leaves in ./runs/two-hosts-PID.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ NAMES = (f"plait-{PID}-a", f"plait-{PID}-b")
 CABLES = (f"pl{PID}a", f"pl{PID}b")
 ADDRESSES = tuple(f"10.{PID >> 8 & 255}.{PID & 255}.{host}" for host in (1, 2))
 SECONDS = 200
+RUN = Path.cwd() / "runs" / f"two-hosts-{PID}"
 JOB = f"""
 [model]
 layers = 4
@@ -61,7 +63,7 @@ def main(rate: str = "200mbit") -> None:
         place = Path(name)
         (place / "job.toml").write_text(JOB)
         (place / "plan.toml").write_text(PLAN)
-        for words in (["verify"], ["train", "--out", "run"]):
+        for words in (["verify"], ["train", "--out", str(RUN)]):
             started = [start(host, place, [*words, "job.toml", "--plan", "plan.toml"]) for host in range(2)]
             codes = [process.wait(SECONDS) for process in started]
             if any(codes):

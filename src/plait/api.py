@@ -64,10 +64,7 @@ def load(path: str | PathLike[str]) -> Job:
     parsed = parse_job(table)
     if parsed.problems:
         raise IllegalJob(_report(table).errors)
-    if not parsed.job.cluster.ranks_open:
-        return parsed.job
-    started = _started_cluster(parsed.job.cluster)
-    return with_most_ranks(parsed.job) if started is None else replace(parsed.job, cluster=started)
+    return _on_ranks(parsed.job)
 
 
 def check(job: Job | str | PathLike[str]) -> Report:
@@ -341,9 +338,18 @@ def _report(table: Mapping[str, Any]) -> Report:
     length = None if unknown & _CUTTING else job.training.sequence_length
     texts = Look() if "data.text" in unknown else look_at_texts(job.data, length)
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
-    settled = with_most_ranks(job) if job.cluster.ranks_open and not errors else job
+    settled = job if errors else _on_ranks(job)
+    errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
     cores = usable_cores() * max(_hosts(), settled.cluster.nodes)
     return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
+
+
+def _on_ranks(job: Job) -> Job:
+    """The job on ranks of ours, where it left open how many: those that torchrun has started, or the most that fit."""
+    if not job.cluster.ranks_open:
+        return job
+    started = _started_cluster(job.cluster)
+    return with_most_ranks(job) if started is None else replace(job, cluster=started)
 
 
 def _started_cluster(asked: ClusterSpec) -> ClusterSpec | None:

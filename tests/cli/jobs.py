@@ -129,6 +129,9 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "servers of nothing": ({"plan.servers": 1}, (), "plan.synchronisation", "no servers"),
     "staleness below -1": ({"plan.staleness": -2}, (), "plan.staleness", "out of range"),
     "servers that nobody works for": (SERVED | {"plan.servers": 2}, (), "plan.servers", "none is left that works"),
+    "servers that nobody works for, on ranks left open": (
+        SERVED | {"plan.servers": 3}, ("cluster.ranks",), "plan.servers", "none is left that works",
+    ),
     "a server in pieces": (SERVED | {"plan.zero": 1}, (), "plan.zero", "shared out over the servers already"),
     "a server that is sent less": (SERVED | {"plan.compression": "int8"}, (), "plan.compression", "travels whole"),
     "a server every few steps": (SERVED | {"plan.local_steps": 2}, (), "plan.synchronisation", "local_steps = 2"),
@@ -136,7 +139,7 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
         SERVED | {"plan.staleness": 1, "plan.tensor": 2, "cluster.ranks": 8, "model.tie_embeddings": False}, (),
         "plan.staleness", "hold alike",
     ),
-    "stages that would part": (SERVED | {"plan.staleness": -1}, (), "plan.staleness", "would part"),
+    "stages that would part": (SERVED | {"plan.staleness": -1}, (), "plan.staleness", "tie_embeddings = false"),
     "shares of what goes to who asks": (
         SERVED | {"plan.staleness": 1, "plan.data_shares": [2, 1], "model.tie_embeddings": False}, (),
         "plan.staleness", "goes to who asks",

@@ -9,9 +9,9 @@ import tomllib
 import pytest
 import tomli_w
 
-from plait.api import check
+from plait.api import check, load, require_legal
 from plait.cli.main import main
-from plait.errors import Problem
+from plait.errors import IllegalJob, Problem
 from plait.plans.completion import complete, with_most_ranks
 from plait.plans.legality import plan_problems, problems
 from plait.specs.files import job_from_table, parse_job
@@ -53,6 +53,25 @@ def test_a_good_job_passes(write, name):
 def test_a_good_job_has_a_plan(name):
     job = with_most_ranks(job_from_table(table_of(*GOOD[name])))
     assert plan_problems(job, complete(job)) == []
+
+
+@pytest.mark.parametrize("degrees", [{"data": 3}, {}])
+def test_what_is_legal_can_be_planned_where_ranks_are_left_open(write, degrees):
+    served = {"synchronisation": "parameter-server", "servers": 2**20, **degrees}
+    path = write({"model": {"layers": 2, "hidden": 8, "heads": 2}, "plan": served})
+    (error,) = check(path).errors
+    with pytest.raises(IllegalJob, match="none is left that works") as refused:
+        require_legal(load(path))
+    assert refused.value.problems == (error,)
+
+
+def test_a_caution_does_not_look_like_an_error(write, capsys):
+    assert main(["check", write(table_of({"plan.tensor": 0, "training.learning_rate": 9.0}, ()))]) == 1
+    *told, verdict = capsys.readouterr().out.splitlines()
+    errors = [line for line in told if not line.startswith("caution: ")]
+    assert len(errors) == 1
+    assert len(told) > 1
+    assert verdict.endswith("is not legal: 1 error")
 
 
 SINGLE = [name for name, (changes, _, _, _) in BROKEN.items() if len(changes) == 1]

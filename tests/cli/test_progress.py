@@ -13,7 +13,7 @@ from plait.cli.progress import TrainingProgress
 def step(number, steps=100, loss=3.0):
     return {
         "event": "step", "step": number, "steps": steps, "loss": loss, "tokens": 500, "seconds": 0.25,
-        "predicted_seconds": 0.2,
+        "predicted_seconds": 0.2, "period": 1,
     }  # fmt: skip
 
 
@@ -52,6 +52,11 @@ def test_a_loss_that_is_no_number(capsys):
 def test_the_pace_is_that_of_the_last_steps(capsys):
     slow, fast = step(1, 30) | {"seconds": 9.0}, [step(number, 30) for number in range(2, 31)]
     assert "step 250 ms" in told(capsys, slow, *fast)[-1]
+
+
+def test_a_step_has_its_part_of_a_meeting(capsys):
+    events = [step(number, 96) | {"period": 32, "seconds": 3.3 if number % 32 == 0 else 0.1} for number in range(1, 97)]
+    assert "step 200 ms" in told(capsys, *events)[-1]
 
 
 class Terminal(io.StringIO):

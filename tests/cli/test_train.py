@@ -71,6 +71,16 @@ def test_under_a_plan_of_one_s_own_for_people(capsys, place):
     assert json.loads((place / "mine/samples.json").read_text())[0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("warmup", "said"), [(0, "the mean of 2 whole periods of local_steps"), (2, "no whole period of local_steps")]
+)
+def test_it_is_said_where_replicas_met_too_seldom_to_measure(capsys, warmup, said):
+    plan = {"data": 2, "synchronisation": "local-sgd", "local_steps": 2}
+    write_job("short.toml", cluster={"ranks": 2}, plan=plan, training={"steps": 6, "warmup_steps": warmup})
+    assert main(["train", "short.toml"]) == 0
+    assert any(said in line for line in capsys.readouterr().out.splitlines())
+
+
 def test_a_loss_that_is_no_number_is_null(capsys):
     training = {"learning_rate": 1e38, "clip_norm": 0.0, "optimizer": "sgd", "warmup_steps": 0, "steps": 3}
     write_job("wild.toml", training=training)
@@ -130,8 +140,8 @@ def test_what_is_suspicious_is_said_once_on_stderr(capsys, monkeypatch, command)
         monkeypatch.setattr("plait.api.verify_job", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     main([command[0], "odd.toml", *command[1:]])
     err = capsys.readouterr().err
-    assert err.count("cluster.ranks: 2 ranks share the 1 core ") == 1
-    assert err.count("training.warmup_steps: ") == 1
+    assert err.count("caution: cluster.ranks: 2 ranks share the 1 core ") == 1
+    assert err.count("caution: training.warmup_steps: ") == 1
 
 
 def test_a_rank_that_raises_is_heard_once(capsys, monkeypatch):

@@ -28,6 +28,7 @@ def test_it_runs(name, tmp_path):
     write_measurements(machine(cores=2), tmp_path / "measurements.json")  # known: no example has to measure this one
     ran = subprocess.run(
         [sys.executable, EXAMPLES / name],
+        cwd=tmp_path,
         env={**os.environ, "PLAIT_CACHE": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -38,3 +39,6 @@ def test_it_runs(name, tmp_path):
     if ran.stdout.startswith("skipped: "):
         pytest.skip(ran.stdout)
     assert SAYS[name] in ran.stdout
+    for line in ran.stdout.splitlines():
+        if line.startswith("report: "):
+            assert Path(line.removeprefix("report: ")).is_file()

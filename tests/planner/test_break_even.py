@@ -45,6 +45,26 @@ def test_the_words_are_true(form, link):
     assert (float(measured) < float(below)) == (effect == "saves") == (link == 1e6)
 
 
+@pytest.mark.parametrize(
+    ("link", "said"), [(None, "at the assumed link's "), ("ethernet-200mbit", "at the declared link's ")]
+)
+def test_what_nobody_measured_is_not_said_to_be(link, said):
+    prices = JobPrices(MODEL, TRAINING, machine(), ClusterSpec(ranks=2, nodes=2, inter_link=link))
+    _, pays = compression_words(played(replace(DP2, compression="int8"), prices), prices)
+    assert said in pays
+    assert "measured" not in pays
+
+
+def test_replicas_that_learn_alone_send_no_gradients():
+    plan = replace(DP2, synchronisation="diloco", compression="int8", local_steps=8)
+    prices = JobPrices(MODEL, TRAINING, machine())
+    travels, _ = compression_words(played(plan, prices), prices)
+    assert travels.startswith("changes of weights travel as int8: each replica sends ")
+    assert " every 8 steps, not " in travels
+    each = compression_words(played(replace(plan, local_steps=1), prices), prices)[0]
+    assert " a step, not " in each
+
+
 def test_nothing_is_said_of_what_is_not_there():
     prices = JobPrices(MODEL, TRAINING, machine())
     assert compression_words(played(DP2, prices), prices) == ()

@@ -128,15 +128,15 @@ def test_a_measured_link_between_hosts_speaks_for_it():
     send = replace(LINK, kind="send", hosts=2, alpha0=1e-3, alpha1=0.0, bytes_per_second=1e6)
     known = declared(*IN_MEMORY, measured, send, link=None)
     assert known.seconds("all_reduce", PAIRS, 10**6) == pytest.approx(0.25 + 1.5e-3)
-    assert (known.between.alpha, known.between.bytes_per_second, known.assumed) == (1e-3, 1e6, False)
+    assert (known.between.alpha, known.between.bytes_per_second, known.source) == (1e-3, 1e6, "measured")
     assert declared(measured, send).seconds("all_reduce", ALONE, 10**6) < 0.1  # what is declared goes before
 
 
 def test_what_nobody_knows_is_assumed():
     known = declared(LINK, link=None)
-    assert known.assumed
+    assert known.source == "assumed"
     assert known.between == LINKS[ASSUMED]
-    assert not declared(LINK).assumed
+    assert declared(LINK).source == "declared"
 
 
 def test_a_network_moves_bytes_behind_compute():

@@ -39,6 +39,7 @@ def test_pieces_go_around_a_ring_and_words_count_them():
     _, found = sums(replace(DP4, zero=1), 4)
     assert {(one.kind, one.algorithm) for one in found} == {("reduce_scatter", "ring")}
     assert sum_words(found).startswith("sums over data: 3 messages (")
+    assert sum_words(found, 8).startswith("sums over data every 8 steps: 3 messages (")
     assert sum_words(()) == ""
 
 

@@ -77,7 +77,7 @@ def test_degrees_are_named_where_they_matter(job):
     assume(is_legal(job))
     plan = complete(job)
     words = describe(plan)
-    assert (f"{plan.data} replicas" in words) == (plan.data > 1)
+    assert (f"{plan.workers} replicas" in words) == (plan.workers > 1)
     assert (f"{plan.pipeline} stages" in words) == (plan.pipeline > 1)
     assert (f"{plan.tensor} tensor ranks" in words) == (plan.tensor > 1)
     assert (plan.schedule in words) == (plan.pipeline > 1)
@@ -90,6 +90,18 @@ def test_a_name_tells_a_plan_from_its_rivals():
     assert plan_name(Plan(stages=(8,), offload="optimizer")) == "one rank, microbatch 1, offload"
     wide = Plan(tensor=2, stages=(8,), tensor_shares=(1, 1), sequence_parallel=True, zero=2, recompute="full")
     assert plan_name(wide) == "tensor 2, microbatch 1, sequence parallel, ZeRO 2, full recompute"
+
+
+def test_who_only_serves_is_no_replica():
+    served = Plan(data=3, data_shares=(1,) * 3, stages=(7,), synchronisation="parameter-server", servers=1)
+    first, _, weights, *_ = describe(served).splitlines()
+    assert first == "3 ranks: 2 replicas of the model, and 1 rank that only serves."
+    assert weights == "Weights are served by the last data rank, which does nothing else."
+    staged = replace(served, servers=2, pipeline=2, stages=(4, 3))
+    first, _, weights, *_ = describe(staged).splitlines()
+    assert first == "6 ranks: 1 replica of a pipeline of 2 stages (4, 3 layers), and 4 ranks that only serve."
+    assert weights == "Weights are served by the last 2 data ranks, which do nothing else."
+    assert describe(replace(served, servers=0)).startswith("3 ranks: 3 replicas of the model.")
 
 
 def test_unequal_shares_of_the_batch_are_told():

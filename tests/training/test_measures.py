@@ -41,6 +41,6 @@ def test_a_result_comes_back_equal():
     run = RunDirectory(Path("runs/x"))
     result = TrainingResult(
         run=run, steps=7, validations=((0, 5.0), (7, 4.0)), tokens_per_second=9.0, prediction=prediction,
-        measured=measured,
+        measured=measured, periods=2,
     )  # fmt: skip
     assert result_from_table(run, json.loads(json.dumps(result_table(result)))) == result

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from plait.cli.output import Answer, JsonFlag, Line, problem_line
+from plait.cli.output import Answer, JsonFlag, Line, caution_line, problem_line
 
 __all__ = ["command"]
 
@@ -18,10 +18,11 @@ def command(
 ) -> Answer:
     """Is this job legal? Every error at once, each with the values that would be legal."""
     from plait.api import check
+    from plait.specs.wording import counted
 
     report = check(job)
     lines: list[Line] = [problem_line(error) for error in report.errors]
-    lines += [[("yellow", f"{warning.key}: {warning.message}")] for warning in report.warnings]
-    wrong = f"{len(report.errors)} error{'s' * (len(report.errors) > 1)}"
+    lines += [caution_line(caution) for caution in report.warnings]
+    wrong = counted(len(report.errors), "error")
     verdict = ("green", f"{job} is legal") if report.ok else ("red", f"{job} is not legal: {wrong}")
     return Answer(document=report.document(), lines=[*lines, [verdict]], code=0 if report.ok else 1)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plait.cli.output import write_lines
+from plait.cli.output import caution_line, write_lines
 
 if TYPE_CHECKING:
     from plait.specs.job import Job
@@ -26,5 +26,5 @@ def legal_job(path: Path) -> Job:
     report = check(job)
     if not report.ok:
         raise IllegalJob(report.errors)
-    write_lines([[("yellow", f"{caution.key}: {caution.message}")] for caution in report.warnings], sys.stderr)
+    write_lines([caution_line(caution) for caution in report.warnings], sys.stderr)
     return job

@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -25,7 +25,20 @@ from plait.errors import Problem
 from plait.specs.documents import finite
 from plait.specs.wording import shown
 
-__all__ = ["Answer", "JsonFlag", "Line", "emit", "problem_line", "stdout_for_the_answer", "tell", "write_lines"]
+if TYPE_CHECKING:
+    from plait.plans.cautions import Caution
+
+__all__ = [
+    "Answer",
+    "JsonFlag",
+    "Line",
+    "caution_line",
+    "emit",
+    "problem_line",
+    "stdout_for_the_answer",
+    "tell",
+    "write_lines",
+]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
 Line = Sequence[tuple[str, str]]  # (style as rich names it, text): "bold", "yellow", ""
@@ -47,6 +60,11 @@ def problem_line(problem: Problem) -> Line:
     legal = problem.legal if isinstance(problem.legal, str) else ", ".join(shown(value) for value in problem.legal)
     line = [("bold red", problem.key), ("", f": {problem.message}")]
     return [*line, ("dim", f"; legal here: {legal}")] if legal else line
+
+
+def caution_line(caution: Caution) -> Line:
+    """One line for what is suspicious and no error: told as such, since it stands below errors of the same form."""
+    return [("yellow", f"caution: {caution.key}: {caution.message}")]
 
 
 def emit(answer: Answer, *, as_json: bool) -> int:

@@ -127,7 +127,7 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     yield []
     yield from ([("bold", line)] for line in describe(plans.best.plan).splitlines())
     yield from ([("", f"{words[0].upper()}{words[1:]}.")] for words in pace_words(plans.paces))
-    if words := sum_words(plans.sums):
+    if words := sum_words(plans.sums, plans.best.plan.local_steps):
         yield [("", f"{words[0].upper()}{words[1:]}.")]
     if plans.too_close_to_call:
         low, high = (Seconds(bound) for bound in plans.best.prediction.interval)

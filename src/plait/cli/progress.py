@@ -8,19 +8,19 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Mapping
-from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from plait.training.measures import typical
 from plait.units import Seconds
 
 __all__ = ["TrainingProgress"]
 
 _LINES = 20  # where there is no terminal: about so many lines in a run
-_RECENT = 20  # steps whose median is shown
+_RECENT = 20  # steps whose typical time is shown; a whole period, where replicas meet less often
 _WIDE = 125  # columns that bar, numbers and the time that remains need; a narrower terminal shows the numbers alone
 
 
@@ -53,6 +53,8 @@ class TrainingProgress:
             self._held_out = f"held out {event['loss']:.3f}  "
             self._say(f"after step {event['step']}: held-out loss {event['loss']:.4f} nats a token")
             return
+        if event["period"] > _RECENT:
+            self._recent = deque(self._recent, maxlen=event["period"])
         self._recent.append(event["seconds"])
         told = self._told(event)
         self._bar.update(self._task, completed=event["step"], total=event["steps"], told=told)
@@ -60,7 +62,7 @@ class TrainingProgress:
             self._say(f"step {event['step']}/{event['steps']}  {told}")
 
     def _told(self, event: Mapping[str, Any]) -> str:
-        seconds = median(self._recent)
+        seconds = typical([*self._recent], event["period"])
         rate = event["tokens"] / seconds
         timing = f"step {Seconds(seconds)} (predicted {Seconds(event['predicted_seconds'])})"
         return f"loss {event['loss']:.3f}  {self._held_out}{rate:,.0f} tokens/s  {timing}"

@@ -12,12 +12,15 @@ import typer
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line
 from plait.cli.plan import known_machine
+from plait.specs.wording import counted
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from plait.training.result import TrainingResult
 
 __all__ = ["command", "result_document", "result_lines"]
+
+_ENOUGH = 3  # whole periods of local_steps, so that one slow meeting is not what is told of all
 
 
 def command(
@@ -102,5 +105,18 @@ def result_lines(result: TrainingResult) -> list[Line]:
     if not low <= measured.step_seconds <= high:
         told = f"the measured step lies outside the predicted interval, {Seconds(low)} to {Seconds(high)}"
         lines.append([("yellow", told)])
+    if result.periods is not None and result.periods < _ENOUGH:
+        lines.append([("yellow", _few(result.periods))])
     lines.append([("", f"report: {result.run.report}")])
     return lines
+
+
+def _few(periods: int) -> str:
+    """Why the measured step is not to be trusted much, where replicas met seldom in so short a run."""
+    if not periods:
+        return (
+            "the run is too short: no whole period of local_steps was measured after its dense beginning; the measured "
+            "step is the mean of what there was"
+        )
+    over = f"the mean of {counted(periods, 'whole period')} of local_steps, meetings included"
+    return f"the run is short: the measured step is {over}; from {_ENOUGH} on it is their median"

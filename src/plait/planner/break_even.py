@@ -42,7 +42,11 @@ def _what_travels(plan: Plan, prices: JobPrices, place: int) -> str:
     alike = [bucket for bucket in buckets if bucket_compression(bucket, plan).kind == "none"]
     shapes = [[held.shape for held in bucket] for bucket in buckets if bucket not in alike]
     whole = [[held.shape for held in bucket] for bucket in alike]
-    return packing_words(compression_of(plan.compression), shapes, itemsize, plan.data, whole)
+    form = compression_of(plan.compression)
+    if not plan.averages:
+        return packing_words(form, shapes, itemsize, plan.data, whole)
+    often = "a step" if plan.local_steps == 1 else f"every {plan.local_steps} steps"
+    return packing_words(form, shapes, itemsize, plan.data, whole, what="changes of weights", often=often)
 
 
 def _break_even(one: Played, prices: JobPrices, place: int) -> Iterator[str]:
@@ -51,19 +55,25 @@ def _break_even(one: Played, prices: JobPrices, place: int) -> Iterator[str]:
     if not packing:
         return
     whole, less = (prices.sums.sum_seconds(each, _stage(each, prices, place)) for each in (dense, plan))
-    measured = _sent(dense, prices, place) / whole
+    speed = _sent(dense, prices, place) / whole
     without = play(dense, prices.step(dense), prices).seconds
     change = one.step.seconds / without - 1
     effect = "makes no difference" if abs(change) < _EVEN else f"{'costs' if change > 0 else 'saves'} {abs(change):.0%}"
     if less >= whole:  # other messages than the dense sum's, over the same links: no fewer seconds on any
-        yield f"compression {plan.compression} pays on no link like these: at {_speed(measured)} it {effect} of a step"
+        yield f"compression {plan.compression} pays on no link like these: at {_speed(speed)} it {effect} of a step"
         return
-    below = measured * (whole - less) / packing
-    hidden = ", as backward hides what it saves" if change > _EVEN and measured < below else ""
+    below = speed * (whole - less) / packing
+    hidden = ", as backward hides what it saves" if change > _EVEN and speed < below else ""
     yield (
         f"compression {plan.compression} pays below {_speed(below)} between these ranks; "
-        f"at the measured {_speed(measured)} it {effect} of a step{hidden}"
+        f"at the {_source(plan, prices)} {_speed(speed)} it {effect} of a step{hidden}"
     )
+
+
+def _source(plan: Plan, prices: JobPrices) -> str:
+    """Where the speed is from that is spoken of."""
+    source = prices.machine.communication.source if prices.machine.spread(plan, "data").crosses else "measured"
+    return source if source == "measured" else f"{source} link's"
 
 
 def _sent(plan: Plan, prices: JobPrices, place: int) -> float:

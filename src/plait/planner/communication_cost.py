@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from math import exp, log
+from typing import Literal
 
 from plait.errors import UnusableInput
 from plait.planner.spread import Spread
@@ -31,7 +32,9 @@ from plait.specs.catalogue import ASSUMED, LINKS
 from plait.specs.links import RECEIVES_AHEAD, Link, LinkKind, LinkSpeed, link_steps, wire_bytes
 from plait.specs.measurements import Measurements
 
-__all__ = ["CommunicationCost"]
+__all__ = ["CommunicationCost", "LinkSource"]
+
+LinkSource = Literal["measured", "declared", "assumed"]
 
 # by device, what ranks send by first: of one host; of several, each with one of them, or with more
 _BACKENDS = {"cpu": ("shared-memory", "gloo"), "cuda": ("nccl",)}
@@ -43,7 +46,8 @@ _NOISE = 0.05  # the least error of a link
 
 class CommunicationCost:
     """The seconds of messages on one machine, or on several like it; remembers what it was asked. `declared`: what is
-    said to join hosts. `between`: what is taken to, and `assumed` where nobody has said or measured it."""
+    said to join hosts. `between`: what is taken to, and its `source`: assumed where nobody has said
+    or measured it."""
 
     def __init__(self, measurements: Measurements, declared: str | None = None) -> None:
         host = measurements.host
@@ -64,7 +68,7 @@ class CommunicationCost:
         ]
         found = _speed(self._between)
         self.between = LINKS[declared or ASSUMED] if found is None else found
-        self.assumed = declared is None and found is None
+        self.source: LinkSource = "declared" if declared else "assumed" if found is None else "measured"
         self._known: dict[tuple[LinkKind, Spread, int], float] = {}
 
     def seconds(self, kind: LinkKind, spread: Spread, size: int) -> float:

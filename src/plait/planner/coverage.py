@@ -24,7 +24,7 @@ def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
 
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
     spreads = {axis: prices.machine.spread(plan, axis) for axis in ("data", "tensor")}
-    if prices.machine.between_hosts is not None and prices.machine.communication.assumed:
+    if prices.machine.between_hosts is not None and prices.machine.communication.source == "assumed":
         yield f"nobody has said or measured what joins the hosts: taken for {ASSUMED} (cluster.inter_link says it)"
     for axis, spread in spreads.items():
         ranks = spread.hosts[0]

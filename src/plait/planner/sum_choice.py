@@ -48,8 +48,8 @@ def sums_over_data(plan: Plan, prices: JobPrices) -> tuple[SumChoice, ...]:
     )
 
 
-def sum_words(sums: Sequence[SumChoice]) -> str:
-    """The same in a sentence without its point; nothing where there are none."""
+def sum_words(sums: Sequence[SumChoice], steps: int = 1) -> str:
+    """The same in a sentence without its point, once in so many steps; nothing where there are none."""
     by_algorithm: dict[str, list[SumChoice]] = {}
     for one in sums:
         by_algorithm.setdefault(one.algorithm, []).append(one)
@@ -58,4 +58,5 @@ def sum_words(sums: Sequence[SumChoice]) -> str:
         f"by {algorithm}"
         for algorithm, some in by_algorithm.items()
     ]
-    return f"sums over data: {', '.join(parts)}" if parts else ""
+    often = f" every {steps} steps" if steps > 1 else ""
+    return f"sums over data{often}: {', '.join(parts)}" if parts else ""

@@ -128,27 +128,30 @@ def packing_words(
     itemsize: int,
     ranks: int,
     alike: Sequence[Sequence[Shape]] = (),
+    *,
+    what: str = "gradients",
+    often: str = "a step",
 ) -> str:
     """What a compression does for one rank's buckets, as a sentence without its point; what is not compressed is told.
 
     `buckets` has the shapes of each bucket's tensors, `alike` those of buckets that tensor ranks have in common: these
-    travel whole.
+    travel whole. `what` travels, and how `often`: replicas that learn alone send something else, and not in each step.
     """
     if ranks == 1:
-        return "one replica: no gradients travel"
+        return f"one replica: no {what} travel"
     packed = [packing(compression, shapes, itemsize, ranks) for shapes in buckets]
     packed += [packing(Compression(kind="none"), shapes, itemsize, ranks) for shapes in alike]
     dense = [_dense(itemsize * sum(prod(shape) for shape in shapes)) for shapes in (*buckets, *alike)]
     before = Bytes(sum(sent_bytes(messages, ranks) for messages in dense))
     if compression.kind == "none":
-        return f"gradients travel as they are: each replica sends {before} a step"
+        return f"{what} travel as they are: each replica sends {before} {often}"
     whole = sum(len(one.whole) for one in packed)
     tensors = sum(len(shapes) for shapes in (*buckets, *alike))
     if whole == tensors:
-        return f"{compression} makes nothing smaller here: gradients travel whole, {before} a step from each replica"
+        return f"{compression} makes nothing smaller here: {what} travel whole, {before} {often} from each replica"
     now = Bytes(sum(sent_bytes(one.messages, ranks) for one in packed))
     kept = Bytes(sum(one.kept_bytes for one in packed))
-    words = f"gradients travel as {compression}: each replica sends {now} a step, not {before}, and keeps {kept} of "
+    words = f"{what} travel as {compression}: each replica sends {now} {often}, not {before}, and keeps {kept} of "
     words += "what was lost"
     if whole:
         held = sum(len(shapes) for shapes in alike)

@@ -79,8 +79,10 @@ def _server(plan: Plan) -> str:
 
 
 def _served(plan: Plan) -> Iterator[str]:
-    last = f"the last {f'{plan.servers} replicas' if plan.servers > 1 else 'replica'}"
-    yield f"weights are served by {f'{last}, which does nothing else' if plan.servers else 'all replicas, each a part'}"
+    few = "the last data rank, which does nothing else"
+    many = f"the last {plan.servers} data ranks, which do nothing else"
+    alone = many if plan.servers > 1 else few
+    yield f"weights are served by {alone if plan.servers else 'all replicas, each a part'}"
     if not plan.asynchronous:
         size = Bytes(plan.bucket_bytes)
         yield f"gradients are sent to their servers in buckets of {size}, and new weights come back once all have come"
@@ -92,13 +94,13 @@ def _served(plan: Plan) -> Iterator[str]:
 
 
 def _arrangement(plan: Plan) -> str:
-    """Outermost first: replicas of a pipeline of stages, each split over tensor ranks."""
+    """Outermost first: replicas of a pipeline of stages, each split over tensor ranks; then those that only serve."""
     if plan.ranks == 1:
         return "the whole model on one device"
     parts: list[str] = []
     if plan.data > 1:
-        ratio = _ratio(plan.data_shares)
-        parts.append(f"{plan.data} replicas{ratio and f' (batch {ratio})'} of ")
+        ratio = _ratio(plan.data_shares[: plan.workers])
+        parts.append(f"{counted(plan.workers, 'replica')}{ratio and f' (batch {ratio})'} of ")
     if plan.pipeline > 1:
         parts.append(f"a pipeline of {plan.pipeline} stages ({', '.join(map(str, plan.stages))} layers)")
     elif plan.tensor > 1 or plan.data > 1:
@@ -107,6 +109,9 @@ def _arrangement(plan: Plan) -> str:
         each = ", each split" if plan.pipeline > 1 else ", split"
         ratio = _ratio(plan.tensor_shares)
         parts.append(f"{each} over {plan.tensor} tensor ranks{ratio and f' in shares of {ratio}'}")
+    if plan.workers < plan.data:
+        serving = (plan.data - plan.workers) * plan.pipeline * plan.tensor
+        parts.append(f", and {counted(serving, 'rank')} that only serve{'s' * (serving == 1)}")
     return "".join(parts)
 
 

@@ -1,6 +1,6 @@
 """The rules of a parameter server: its keys mean nothing without it, and not everything goes with it.
 
-servers      leave a data rank that works
+servers      leave a data rank that works (judged by `data` where that is fixed, however many ranks there will be)
 always       no zero (it shares out the same things), no compression
 staleness    not 0: nothing that needs one order of updates: copies on several ranks, equal runs, shares of the batch;
              and no offload, since its servers have what they update in host memory already
@@ -19,6 +19,7 @@ __all__ = ["SERVED_RULES"]
 
 _SERVED = "parameter-server"
 _HOW = "plan.synchronisation"
+_OF_SERVERS = frozenset({"plan.servers", _HOW, "plan.data", "plan.data_shares"})
 _WAITS: Remedy = ("plan.staleness", (0,))
 
 
@@ -70,6 +71,10 @@ def _somebody_works(job: Job) -> bool:
     return not servers_alone(job) or servers_alone(job) < _most_replicas(job)
 
 
+def _data_is_fixed(job: Job) -> bool:
+    return degree(job, "data") is not None
+
+
 def _nobody_works(job: Job) -> Breach:
     alone, data = servers_alone(job), degree(job, "data")
     of = f"data = {data}" if data else counted(job.cluster.ranks, "rank")
@@ -117,6 +122,7 @@ def _tensor(job: Job) -> tuple[str, Remedy]:
 
 def _tied(job: Job) -> tuple[str, Remedy]:
     words = f"the embedding that the first and last of pipeline = {degree(job, 'pipeline')} stages share would part"
+    words += "; tie_embeddings = false, or pipeline = 1, leaves none to share"
     return words, ("model.tie_embeddings", (False,))
 
 
@@ -150,8 +156,13 @@ SERVED_RULES = (
     _not_served("plan.zero", 0, "what it shares out is shared out over the servers already"),
     _not_served("plan.compression", "none", "what a server is sent travels whole"),
     Rule(
-        reads=frozenset({"plan.servers", _HOW, "plan.data", "plan.data_shares", "cluster.ranks"}),
-        holds=_somebody_works,
+        reads=_OF_SERVERS,
+        holds=lambda job: not _data_is_fixed(job) or _somebody_works(job),
+        breach=_nobody_works,
+    ),
+    Rule(
+        reads=_OF_SERVERS | {"cluster.ranks"},
+        holds=lambda job: _data_is_fixed(job) or _somebody_works(job),
         breach=_nobody_works,
     ),
     Rule(reads=frozenset({"plan.offload", "plan.staleness", _HOW}), holds=_on_the_device, breach=_served_from_the_host),

@@ -30,7 +30,8 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """How a run ended. `validations`: (step, mean loss in nats per token) before, during and after."""
+    """How a run ended. `validations`: (step, mean loss in nats per token) before, during and after.
+    `periods`: where replicas meet once in several steps, over how many whole such periods the step was measured."""
 
     run: RunDirectory
     steps: int
@@ -38,6 +39,7 @@ class TrainingResult:
     tokens_per_second: float
     prediction: Prediction
     measured: Measured
+    periods: int | None = None
 
 
 def result_table(result: TrainingResult) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def result_table(result: TrainingResult) -> dict[str, Any]:
         "tokens_per_second": result.tokens_per_second,
         "prediction": prediction_table(result.prediction),
         "measured": asdict(result.measured),
+        "periods": result.periods,
     }
 
 
@@ -61,4 +64,5 @@ def result_from_table(run: RunDirectory, table: Mapping[str, Any]) -> TrainingRe
         tokens_per_second=table["tokens_per_second"],
         prediction=prediction_from_table(table["prediction"]),
         measured=Measured(**measured),
+        periods=table["periods"],
     )

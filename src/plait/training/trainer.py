@@ -20,6 +20,7 @@ from plait.devices.device import current_device
 from plait.devices.host import memory_bytes, processor_name
 from plait.launchers import ranks_for, together
 from plait.plans.files import write_plan
+from plait.plans.meetings import dense_steps
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_table
 from plait.schedules.timeline import Timed, Timeline
@@ -61,12 +62,17 @@ def train(
         ranks_for(plan.ranks, backend=current_device().backend, timeout=patience) as ranks,
     ):
         steps = StepsOfPortions()
+        known = {
+            "steps": job.training.steps,
+            "predicted_seconds": prediction.step_seconds,
+            "period": plan.local_steps if plan.averages else 1,
+        }
 
         def take(_: int, told: Mapping[str, Any]) -> None:
             for event in steps.take(told):
                 metrics.take(event)
                 if on_event is not None:
-                    on_event({**event, "steps": job.training.steps, "predicted_seconds": prediction.step_seconds})
+                    on_event({**event, **known})
 
         if world is not None:
             lead(world, assignment, dataset, run, patience)
@@ -104,7 +110,16 @@ def _result(
         tokens_per_second=tokens / measured.step_seconds,
         prediction=prediction,
         measured=measured,
+        periods=_periods(job, plan, measures),
     )
+
+
+def _periods(job: Job, plan: Plan, measures: Sequence[RankMeasure]) -> int | None:
+    if not plan.averages:
+        return None
+    if job.training.steps <= dense_steps(plan, job.training):  # what was measured had no period
+        return 0
+    return len(measures[0].timelines) // plan.local_steps
 
 
 def _patience(job: Job, prediction: Prediction) -> float:
