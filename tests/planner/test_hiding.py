@@ -129,7 +129,7 @@ def test_every_target_that_can_be_kept_has_the_fewest_steps_alone_that_keep_it(s
     _, hiding = found(asked)
     prices = JobPrices(MODEL, TRAINING, MACHINE, asked.cluster)
     diloco = {one.plan.local_steps: one for one in hiding.choices if one.keys.get("synchronisation") == "diloco"}
-    assert diloco
+    assert len(diloco) > 1
     for one in diloco.values():
         fewer = replace(one.plan, local_steps=one.plan.local_steps // 2)
         kept, before = (hiding.unhindered_seconds / predict(plan, prices).step_seconds for plan in (one.plan, fewer))
