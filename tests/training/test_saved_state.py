@@ -122,7 +122,7 @@ def owed(one: Case, directory: Path, begin: bool) -> dict[str, torch.Tensor]:
     else:
         go(one, model, optimizer, 0, SAVED)
         save_state(directory, model, optimizer, one.training, step=SAVED, barrier=dist.barrier)
-    found = {name: tensor.clone() for name, tensor in model.owed_in_all.items()}
+    found = {name: tensor.clone() for name, tensor in model.owed_in_all().items()}
     for tensor in found.values():
         all_reduce(tensor, model.mesh.axis("data")).wait()
         tensor.div_(one.plan.data if one.plan.averages else 1)

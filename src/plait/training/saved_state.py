@@ -80,7 +80,7 @@ def _local(family: Family, model: ParallelModel, optimizer: Optimizer) -> Mappin
         case "outer":
             return model.outer_momentum
         case "residual":
-            return model.owed_in_all
+            return model.owed_in_all()
         case kind if kind == RIGHT:
             return model.right
         case kind:
