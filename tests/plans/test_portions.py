@@ -10,13 +10,13 @@ from plait.errors import PlaitError
 from plait.plans.portions import Portions
 
 
-@given(st.integers(1, 4), st.integers(-1, 3), st.integers(0, 3), st.randoms(use_true_random=False))
-def test_any_order_of_workers_ends_within_the_bound(a_step, staleness, first_step, chance):
-    portions = Portions(a_step, staleness, first_step=first_step)
-    first, limit = first_step * a_step, (first_step + 6) * a_step
+@given(st.integers(1, 4), st.integers(-1, 3), st.randoms(use_true_random=False))
+def test_any_order_of_workers_ends_within_the_bound(a_step, staleness, chance):
+    portions = Portions(a_step, staleness)
+    limit = 6 * a_step
     waiting: list[int] = []
     begun: list[int] = []
-    done = set(range(first))
+    done: set[int] = set()
     while len(done) < limit:
         if len(waiting) + len(begun) < a_step and (portion := portions.give(limit)) is not None:
             waiting.append(portion)

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from plait.checkpoint.load import load_whole
 from plait.collectives.functional import all_reduce
 from plait.collectives.shared_memory import SharedMemory
+from plait.errors import PlaitError
 from plait.models.sequences import Sequences
 from plait.parallel.model import ParallelModel
 from plait.training.optimizer import Optimizer
@@ -122,7 +123,7 @@ def owed(one: Case, directory: Path, begin: bool) -> dict[str, torch.Tensor]:
     else:
         go(one, model, optimizer, 0, SAVED)
         save_state(directory, model, optimizer, one.training, step=SAVED, barrier=dist.barrier)
-    found = {name: tensor.clone() for name, tensor in model.owed_in_all.items()}
+    found = {name: tensor.clone() for name, tensor in model.owed_in_all().items()}
     for tensor in found.values():
         all_reduce(tensor, model.mesh.axis("data")).wait()
         tensor.div_(one.plan.data if one.plan.averages else 1)
@@ -139,6 +140,20 @@ def test_what_is_owed_is_owed_by_other_replicas(run_on_ranks, tmp_path, more, re
     for name, tensor in old.items():
         torch.testing.assert_close(new[name], tensor, rtol=0, atol=1e-15)
     assert any(tensor.any() for tensor in old.values())
+
+
+@pytest.mark.parametrize("first", ["gradients", "changes"])
+def test_what_is_owed_of_gradients_is_none_of_changes_nor_the_other_way_round(run_on_ranks, tmp_path, first):
+    sums, averages = (
+        case("owed", GPT2, plan(data=2, compression="topk:0.1", **more), replace(FP64, **QUICK)) for more in ({}, ALONE)
+    )
+    before, after = (sums, averages) if first == "gradients" else (averages, sums)
+    old, same, other = (
+        run_on_ranks(2, owed, one, tmp_path, begin) for one, begin in ((before, False), (before, True), (after, True))
+    )
+    assert all(any(tensor.any() for tensor in rank.values()) for rank in (*old, *same))
+    assert not any(tensor.any() for rank in other for tensor in rank.values())
+    assert all(rank.keys() == theirs.keys() for rank, theirs in zip(other, old, strict=True))
 
 
 @pytest.mark.parametrize("model", [LLAMA, GPT2], ids=["copies", "norms and biases"])
@@ -182,4 +197,32 @@ def left_alone(one: Case, directory: Path) -> str:
 def test_replicas_that_differ_are_not_saved_as_one_model(run_on_ranks, tmp_path):
     alone = case("alone", GPT2, plan(data=2, **ALONE), replace(FP64, **QUICK))
     assert all("learned alone" in words for words in run_on_ranks(2, left_alone, alone, tmp_path))
+    assert not any(tmp_path.iterdir())
+
+
+def in_portions(one: Case, directory: Path) -> list[str]:
+    """What is said where a server's state is to be saved, and read."""
+    model = build(one)
+    assert model.server is not None
+    optimizer = Optimizer(model.shards, model.applied, decays(one), one.training)
+    model.server.start(optimizer)
+    words: list[str] = []
+    try:
+        save_state(directory, model, optimizer, one.training, step=SAVED, barrier=dist.barrier)
+    except PlaitError as error:
+        words.append(str(error))
+    try:
+        load_state(directory, model, optimizer, one.training)
+    except PlaitError as error:
+        words.append(str(error))
+    model.server.close()
+    return words
+
+
+def test_a_state_in_portions_is_refused_in_words(run_on_ranks, tmp_path):
+    chosen = plan(data=3, synchronisation="parameter-server", servers=1, staleness=1)
+    one = case("portions", UNTIED, chosen, replace(TRAINING, **QUICK))
+    for words in run_on_ranks(3, in_portions, one, tmp_path):
+        assert len(words) == 2
+        assert all("a step of it is 2 updates" in said and "staleness = 0 can" in said for said in words)
     assert not any(tmp_path.iterdir())

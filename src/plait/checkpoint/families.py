@@ -5,7 +5,8 @@ can read them, whatever plan wrote them.
     exp_avg/NAME, …             the optimizer's state
     outer/NAME                  DiLoCo's outer momentum; its anchors are the weights, once a meeting is settled
     replica-1/KIND/NAME         the same of one replica: the optimizer's state where replicas learn alone, and what
-                                compressed sums still owe (residual)
+                                compressed sums still owe, of gradients (gradient_residual) or, where replicas learn
+                                alone, of what the weights have changed by (change_residual): not the same unit
     slice-0/right/NAME          powersgd's last Q of one tensor rank's slice: of use to the same slice alone
 
 Pure: layers, plans and the optimizer's name.
@@ -23,10 +24,20 @@ from plait.plans.reductions import reductions
 from plait.specs.compression import compression_of
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
-__all__ = ["OPTIMIZER_STATE", "RIGHT", "WEIGHTS", "Family", "families_of", "optimizer_kinds"]
+__all__ = [
+    "GRADIENT_RESIDUAL",
+    "OPTIMIZER_STATE",
+    "RIGHT",
+    "WEIGHTS",
+    "Family",
+    "families_of",
+    "optimizer_kinds",
+    "residual_kind",
+]
 
 OPTIMIZER_STATE = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
 RIGHT = "right"
+GRADIENT_RESIDUAL, _CHANGE_RESIDUAL = "gradient_residual", "change_residual"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +78,11 @@ def optimizer_kinds(training: TrainingSpec) -> tuple[str, ...]:
     return () if training.optimizer == "sgd" and not training.betas[0] else OPTIMIZER_STATE[training.optimizer]
 
 
+def residual_kind(plan: Plan) -> str:
+    """What compressed messages of a plan owe: of gradients, or of weights' changes."""
+    return _CHANGE_RESIDUAL if plan.averages else GRADIENT_RESIDUAL
+
+
 def _beside(layers: Sequence[Layer], plan: Plan, training: TrainingSpec) -> Iterator[Family]:
     for kind in optimizer_kinds(training):
         yield Family(kind=kind, whose="replica" if plan.averages else "all")
@@ -74,7 +90,7 @@ def _beside(layers: Sequence[Layer], plan: Plan, training: TrainingSpec) -> Iter
         yield Family(kind="outer")
     if plan.compresses:
         compressed = frozenset(_compressed(layers, plan, ITEMSIZE[PRECISIONS[training.precision].reduce]))
-        yield Family(kind="residual", whose="replica", only=compressed)
+        yield Family(kind=residual_kind(plan), whose="replica", only=compressed)
         form = compression_of(plan.compression)
         if form.kind == "powersgd":
             yield Family(kind=RIGHT, whose="slice", only=compressed, columns=form.rank)

@@ -142,10 +142,9 @@ class ParallelModel:
         buckets = zip(self._buckets(), self._compressed, strict=True) if self._compressed else ()
         return {bucket[place].weight.name: owed for bucket, sums in buckets for place, owed in sums.owed.items()}
 
-    @property
     def owed_in_all(self) -> dict[str, torch.Tensor]:
         """The same of every weight, where tensor ranks or stages hold elements in common as what they owe together: as
-        it is saved. Averages take the first holder's, which owes alone."""
+        it is saved. Averages take the first holder's, which owes alone. Every rank calls it: it sums over ranks."""
         owed = {name: torch.zeros_like(gradient) for name, gradient in self.gradients.items()}
         for name, mine in self.owed.items():
             owed[name].copy_(mine)

@@ -58,7 +58,6 @@ class ParameterServer:
         *,
         workers: int,
         staleness: int,
-        first_step: int = 0,
     ) -> None:
         group, self._pipeline = mesh.axis(_AXIS), mesh.axis("pipeline")
         self._place, self.workers, self._gradients, self._pieces = group.index, workers, gradients, pieces
@@ -74,7 +73,7 @@ class ParameterServer:
         self._shard = Shard(
             {name: piece for name, piece in mine.items() if piece.numel()},
             next(iter(gradients.values())).dtype,
-            Portions(workers, staleness, first_step=first_step),
+            Portions(workers, staleness),
             ranks=group.ranks,
             workers=workers,
             patience=limit,

@@ -16,11 +16,11 @@ __all__ = ["Portions"]
 
 
 class Portions:
-    """Of steps with `a_step` portions each, from `first_step` on; `staleness` as a plan has it: -1 has no bound."""
+    """Of steps with `a_step` portions each; `staleness` as a plan has it: -1 has no bound."""
 
-    def __init__(self, a_step: int, staleness: int, *, first_step: int = 0) -> None:
+    def __init__(self, a_step: int, staleness: int) -> None:
         self.a_step, self.staleness = a_step, staleness
-        self.complete = first_step * a_step  # so many have been applied without a gap
+        self.complete = 0  # so many have been applied without a gap
         self._given = self.complete
         self._beyond: set[int] = set()  # applied after a gap
 

@@ -5,11 +5,15 @@ compressed sums remember. Any plan can go on from what any other left.
     another number              an optimizer's state of its own: the mean of all replicas' in its place
                                 what is owed to sums of gradients: all of it, shared out evenly (the sum is conserved)
                                 what is owed to averages: the mean, to each (so is theirs)
+    owed of the other kind      dropped: an error of gradients is none of weights' changes, nor the other way round
     not saved                   zeros (a plan that did not have it); Q of another slice: drawn anew
 
 Of what several tensor ranks or stages owe of one element, the sum is saved, and owed by the first of them from then on;
 averages take the first one's values anyway. Replicas that learn alone have to be together when they are saved
 (`train_step(settles=True)`): their weights are one model then, and the anchors are those weights.
+
+An asynchronous parameter server is refused, saved or read: its Adam has updated once a portion, not once a step, and
+its portions are counted from the first; a manifest says neither.
 """
 
 from __future__ import annotations
@@ -20,10 +24,19 @@ from pathlib import Path
 
 import torch
 
-from plait.checkpoint.families import RIGHT, WEIGHTS, Family, families_of, optimizer_kinds
+from plait.checkpoint.families import (
+    GRADIENT_RESIDUAL,
+    RIGHT,
+    WEIGHTS,
+    Family,
+    families_of,
+    optimizer_kinds,
+    residual_kind,
+)
 from plait.checkpoint.load import load_like, load_whole
 from plait.checkpoint.manifest import Manifest, read_manifest
 from plait.checkpoint.save import save_tensors
+from plait.errors import PlaitError
 from plait.parallel.model import ParallelModel
 from plait.specs.training import TrainingSpec
 from plait.training.optimizer import Optimizer
@@ -45,8 +58,10 @@ def save_state(
 ) -> None:
     """Save a run that has taken `step` steps, in place of what `directory` held; every rank calls it.
 
-    Raises ValueError where replicas have learned alone since they last met, UnusableInput as `save_tensors` does.
+    Raises ValueError where replicas have learned alone since they last met, UnusableInput as `save_tensors` does,
+    PlaitError under an asynchronous server.
     """
+    _require_steps(model)
     if not model.together:
         raise ValueError("replicas have learned alone since they last met: save after train_step(settles=True)")
     families = families_of(model.layers, model.plan, training)
@@ -58,8 +73,10 @@ def save_state(
 def load_state(directory: Path, model: ParallelModel, optimizer: Optimizer, training: TrainingSpec) -> int:
     """Go on from what was saved in `directory`; how many steps had been taken. Every rank calls it.
 
-    Raises UnusableInput for files that are missing, damaged, or another model's.
+    Raises UnusableInput for files that are missing, damaged, or another model's; PlaitError under an asynchronous
+    server.
     """
+    _require_steps(model)
     manifest = read_manifest(directory)
     families = {family.kind: family for family in families_of(model.layers, model.plan, training)}
     found = {kind: _read(directory, manifest, family, model) for kind, family in families.items()}
@@ -69,8 +86,20 @@ def load_state(directory: Path, model: ParallelModel, optimizer: Optimizer, trai
     optimizer.spread()
     optimizer.go_on({kind: found[kind] for kind in optimizer_kinds(training)}, manifest.step)
     model.renew_weights()
-    model.go_on(optimizer.masters, found.get("outer", {}), found.get("residual", {}), found.get(RIGHT, {}))
+    owed = found.get(residual_kind(model.plan), {})
+    model.go_on(optimizer.masters, found.get("outer", {}), owed, found.get(RIGHT, {}))
     return manifest.step
+
+
+def _require_steps(model: ParallelModel) -> None:
+    """Before anything is sent or read: what is saved counts updates in steps."""
+    plan = model.plan
+    if plan.asynchronous:
+        raise PlaitError(
+            f"staleness = {plan.staleness}: the state of an asynchronous parameter server can't be saved or gone on"
+            f" from: a step of it is {plan.workers} updates, and a saved state counts steps; staleness = 0 can, and"
+            " weights alone are saved under any"
+        )
 
 
 def _local(family: Family, model: ParallelModel, optimizer: Optimizer) -> Mapping[str, torch.Tensor]:
@@ -79,8 +108,8 @@ def _local(family: Family, model: ParallelModel, optimizer: Optimizer) -> Mappin
             return optimizer.masters
         case "outer":
             return model.outer_momentum
-        case "residual":
-            return model.owed_in_all
+        case kind if kind == residual_kind(model.plan):
+            return model.owed_in_all()
         case kind if kind == RIGHT:
             return model.right
         case kind:
@@ -99,7 +128,7 @@ def _read(directory: Path, manifest: Manifest, family: Family, model: ParallelMo
     own = Family(kind=family.kind, whose="replica", only=family.only)
     if family.whose == "replica" and len(replicas) == plan.data:
         return _read_from(directory, manifest, own, model, replica)
-    scale = plan.data if family.kind == "residual" and not plan.averages else len(replicas)
+    scale = plan.data if family.kind == GRADIENT_RESIDUAL else len(replicas)
     total: _Tensors = {}
     for one in replicas:
         for name, tensor in _read_from(directory, manifest, own, model, one).items():
