@@ -40,9 +40,11 @@ class WeightMessage(NamedTuple):
 
 def weight_messages(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[WeightMessage]:
     """Every all-gather of one step on pipeline stage `place`."""
-    for held, when in _sent(stage, training, plan, place):
-        size = plan.data * most_kept(held, plan) * ITEMSIZE[PRECISIONS[training.precision].compute]
-        yield WeightMessage(size, when)
+    sizes: dict[int, int] = {}  # a layer is fetched at every microbatch
+    for number, held, when in _sent(stage, training, plan, place):
+        if number not in sizes:
+            sizes[number] = plan.data * most_kept(held, plan) * ITEMSIZE[PRECISIONS[training.precision].compute]
+        yield WeightMessage(sizes[number], when)
 
 
 def staged_elements(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
@@ -61,15 +63,16 @@ def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int)
     return max(sum(known[number].elements for number in turn.there) for known, turn, _ in found)
 
 
-def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[Sequence[Held], When]]:
+def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[int, Sequence[Held], When]]:
+    """The number of a bucket or unit, what it has, and what waits for it."""
     if plan.sharding_level in (1, 2) and not plan.served:
         itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
-        for bucket in gradient_buckets(stage.held, plan, itemsize):
-            yield bucket, "update"
+        for number, bucket in enumerate(gradient_buckets(stage.held, plan, itemsize)):
+            yield number, bucket, "update"
     if plan.sharding_level == 3:
         for known, turn, when in _turns(stage, training, plan, place):
             for number in turn.fetched:
-                yield known[number].weights, when
+                yield number, known[number].weights, when
 
 
 def _turns(
