@@ -11,23 +11,19 @@ its ratio to `chosen`. Every step's seconds go to --out, if one is given.
 from __future__ import annotations
 
 from dataclasses import replace
-from time import perf_counter
 
-import torch.distributed as dist
-from peer_job import PeerJob, common, spec_of
-from step_table import options, tell
+from peer_job import PeerJob, common, spec_of, training_of
+from step_table import in_turns, options, slower_rank, tell
 
 from plait.api import measured
 from plait.collectives.process_groups import build_mesh
 from plait.launchers import RankPool
 from plait.planner.prices import JobPrices
 from plait.plans.plan import Plan
-from plait.specs.training import TrainingSpec
 
 __all__ = ["steps_of_sizes"]
 
 _FIXED = {"1 MiB": 2**20, "25 MiB": 25 * 2**20, "one bucket": 2**40}
-_WARM_UP = 2
 _PATIENCE = 600.0
 
 
@@ -35,8 +31,7 @@ def plan_of(size: str) -> Plan:
     """Two replicas of the peers' job, in buckets as the planner has them."""
     c = common.cfg_of(size)
     plan = Plan(data=2, stages=(c.layers,), microbatch=c.batch // 2, data_shares=(1, 1))
-    training = TrainingSpec(global_batch=c.batch, sequence_length=c.seq, clip_norm=0.0)
-    return replace(plan, bucket_bytes=JobPrices(spec_of(size), training, measured()).bucket_bytes(plan))
+    return replace(plan, bucket_bytes=JobPrices(spec_of(size), training_of(size), measured()).bucket_bytes(plan))
 
 
 def steps_of_sizes(size: str, plan: Plan, rounds: int, steps: int) -> dict[str, list[float]]:
@@ -45,16 +40,7 @@ def steps_of_sizes(size: str, plan: Plan, rounds: int, steps: int) -> dict[str, 
     jobs = {
         name: PeerJob(size, replace(plan, bucket_bytes=many), build_mesh(plan.mesh)) for name, many in sizes.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for turn in range(rounds + 1):
-        for name, job in jobs.items():
-            for number in range(steps if turn else _WARM_UP):
-                dist.barrier()
-                start = perf_counter()
-                job.step(number)
-                if turn:
-                    seconds[name].append(perf_counter() - start)
-    return seconds
+    return in_turns(jobs, rounds, steps)
 
 
 def main() -> None:
@@ -64,8 +50,7 @@ def main() -> None:
     print(f"chosen: {plan.bucket_bytes:,} bytes")
     with RankPool(2, timeout=_PATIENCE) as pool:
         ranks = pool.run(steps_of_sizes, given.size, plan, given.rounds, given.steps)
-    slower = {name: [max(pair) for pair in zip(*(rank[name] for rank in ranks), strict=True)] for name in ranks[0]}
-    tell(given.size, slower, ("chosen",), given.out)
+    tell(given.size, slower_rank(ranks), ("chosen",), given.out)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,9 @@ slower rank, and its ratio to `alone` and to `dp2`. Every step's seconds go to -
 
 from __future__ import annotations
 
-from time import perf_counter
-
 import torch.distributed as dist
 from peer_job import PeerJob, common
-from step_table import options, tell
+from step_table import in_turns, options, slower_rank, tell
 
 from plait.collectives.process_groups import Group, Mesh, build_mesh
 from plait.launchers import RankPool
@@ -27,7 +25,6 @@ from plait.sharding.mesh_shape import AXES, MeshShape
 __all__ = ["steps_of_systems"]
 
 LEVELS = {"dp2": 0, "zero 1": 1, "zero 2": 2, "zero 3": 3}
-_WARM_UP = 2
 _PATIENCE = 600.0
 
 
@@ -42,16 +39,7 @@ def steps_of_systems(size: str, rounds: int, steps: int) -> dict[str, list[float
     for name, level in LEVELS.items():
         leveled = Plan(**{**vars(plan), "zero": level})
         jobs[name] = PeerJob(size, leveled, build_mesh(leveled.mesh))
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for turn in range(rounds + 1):
-        for name, job in jobs.items():
-            for number in range(steps if turn else _WARM_UP):
-                dist.barrier()
-                start = perf_counter()
-                job.step(number)
-                if turn:
-                    seconds[name].append(perf_counter() - start)
-    return seconds
+    return in_turns(jobs, rounds, steps)
 
 
 def main() -> None:
@@ -59,8 +47,7 @@ def main() -> None:
     given = options(__doc__)
     with RankPool(2, timeout=_PATIENCE) as pool:
         ranks = pool.run(steps_of_systems, given.size, given.rounds, given.steps)
-    slower = {name: [max(pair) for pair in zip(*(rank[name] for rank in ranks), strict=True)] for name in ranks[0]}
-    tell(given.size, slower, ("alone", "dp2"), given.out)
+    tell(given.size, slower_rank(ranks), ("alone", "dp2"), given.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from hypothesis import strategies as st
 
-from plait.checkpoint.save import save_weights
+from plait.checkpoint.families import WEIGHTS
+from plait.checkpoint.save import save_tensors
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
 from plait.plans.holdings import Held, held_weights, stage_layers
@@ -106,4 +107,4 @@ def save_as(
     layers = describe_gpt(spec)
     for rank in reversed(range(plan.ranks)) if ranks is None else ranks:
         local = {held.weight.name: cut(whole[held.weight.name], held) for held in held_by(layers, plan, rank)}
-        save_weights(directory, local, layers, plan, rank, step=step, barrier=barrier)
+        save_tensors(directory, {WEIGHTS: local}, layers, plan, rank, step=step, barrier=barrier)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from plait.checkpoint.families import WEIGHTS
 from plait.checkpoint.load import load_whole
 from plait.checkpoint.manifest import MANIFEST, read_manifest
 from plait.checkpoint.rank_file import write_boxes
-from plait.checkpoint.save import save_weights
+from plait.checkpoint.save import save_tensors
 from plait.errors import UnusableInput
 from plait.layers.gpt import describe_gpt
 from plait.plans.plan import Plan
@@ -176,7 +177,7 @@ def test_learning_goes_on_while_nothing_saved_changes(tmp_path: Path) -> None:
         name: torch.nn.Parameter(w.clone().t().contiguous().t() if w.dim() > 1 else w.clone())
         for name, w in whole.items()
     }
-    save_weights(tmp_path, turned, layers, one_rank(LLAMA), 0, step=0, barrier=lambda: None)
+    save_tensors(tmp_path, {WEIGHTS: turned}, layers, one_rank(LLAMA), 0, step=0, barrier=lambda: None)
     with torch.no_grad():
         for weight in turned.values():
             weight.zero_()

@@ -28,21 +28,7 @@ from plait.errors import UnusableInput
 from plait.layers.layer import Layer
 from plait.plans.plan import Plan
 
-__all__ = ["save_tensors", "save_weights"]
-
-
-def save_weights(
-    directory: Path,
-    weights: Mapping[str, torch.Tensor],
-    layers: Sequence[Layer],
-    plan: Plan,
-    rank: int,
-    *,
-    step: int,
-    barrier: Callable[[], object],
-) -> None:
-    """Save local `weights` as `save_tensors` does."""
-    save_tensors(directory, {WEIGHTS: weights}, layers, plan, rank, step=step, barrier=barrier)
+__all__ = ["save_tensors"]
 
 
 def save_tensors(

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from plait.checkpoint.save import save_weights
+from plait.checkpoint.families import WEIGHTS
+from plait.checkpoint.save import save_tensors
 from plait.collectives.process_groups import build_mesh
 from plait.data.dataset import load_tokens
 from plait.data.loader import Batch, Loader, validation_batches
@@ -181,7 +182,9 @@ class _RankTrainer:
     def _save(self) -> None:
         plan, rank = self._assignment.plan, self._model.mesh.rank
         directory, steps = self._assignment.weights, self._training.steps
-        save_weights(directory, self._optimizer.masters, self._layers, plan, rank, step=steps, barrier=_barrier)
+        save_tensors(
+            directory, {WEIGHTS: self._optimizer.masters}, self._layers, plan, rank, step=steps, barrier=_barrier
+        )
 
     def _measure(self, steady: Collection[_Step]) -> RankMeasure:
         plan = self._assignment.plan
