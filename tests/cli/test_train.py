@@ -88,6 +88,8 @@ def test_a_loss_that_is_no_number_is_null(capsys):
     assert code == 0
     assert_shape(document, golden("train"))
     assert document["loss"]["last_validation"] is None
+    assert main(["train", "wild.toml", "--out", "again"]) == 0
+    assert any("diverged" in line for line in capsys.readouterr().out.splitlines())
 
 
 @pytest.fixture

@@ -36,11 +36,18 @@ def test_a_container_s_quota_counts(tmp_path: Path, quota: str, cores: int | Non
         (2, None, None, "cluster.devices_per_node"),
         (2**40, 2, None, "cluster.nodes"),
         (2, 2**40, None, "cluster.devices_per_node"),
+        (2**40, 2**40, None, "cluster.devices_per_node"),
     ],
 )
 def test_where_ranks_stand(nodes, each, ranks, key):
     problem = misplaced(nodes, each, ranks)
     assert (problem.key if problem else None) == key
+
+
+def test_what_no_single_number_mends_says_so():
+    problem = misplaced(10**9, 10**9, None)
+    assert problem is not None
+    assert "and nodes no more than" in str(problem)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_wrong_value_is_refused_by_its_key(tmp_path: Path, key: str, value: ob
 def test_what_is_no_document_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "m.json"
     path.write_bytes(content)
-    with pytest.raises(UnusableInput, match=r"m\.json"):
+    with pytest.raises(UnusableInput, match=r"m\.json .*`plait profile` writes new ones"):
         read_measurements(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,6 +108,9 @@ def result_lines(result: TrainingResult) -> list[Line]:
         lines.append([("yellow", told)])
     if result.periods is not None and result.periods < _ENOUGH:
         lines.append([("yellow", _few(result.periods))])
+    if not isfinite(last):
+        told = "the held-out loss is no number: the run has diverged; try a smaller training.learning_rate"
+        lines.append([("yellow", told)])
     lines.append([("", f"report: {result.run.report}")])
     return lines
 

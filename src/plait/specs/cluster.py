@@ -41,7 +41,9 @@ def misplaced(nodes: int, devices_per_node: int | None, ranks: int | None) -> Pr
         if wanted > MOST_RANKS:
             message = f"{each} ranks are more than {MOST_RANKS}, the most there may be"
             key, other = ("nodes", devices_per_node) if devices_per_node <= MOST_RANKS else ("devices_per_node", nodes)
-            return Problem(key=f"cluster.{key}", message=message, legal=f"1 to {max(1, MOST_RANKS // other)}")
+            room = MOST_RANKS // other  # 0: neither alone can mend it
+            legal = f"1 to {room}" if room else f"1 to {MOST_RANKS}, and nodes no more than {MOST_RANKS} in all"
+            return Problem(key=f"cluster.{key}", message=message, legal=legal)
         if ranks not in (None, wanted):
             return Problem(key="cluster.ranks", message=f"ranks = {ranks}, but {each}", legal=(wanted,))
     elif nodes > 1 and ranks is None:

@@ -70,7 +70,9 @@ def read_measurements(path: Path) -> Measurements:
     except FileNotFoundError as error:
         raise UnusableInput(f"there are no measurements at {path}; `plait profile` writes them") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UnusableInput(f"measurements can't be read from {path}: {error}") from error
+        raise UnusableInput(
+            f"measurements can't be read from {path} (`plait profile` writes new ones): {error}"
+        ) from error
     try:
         return TypeAdapter(Measurements).validate_json(text)
     except ValidationError as error:
@@ -83,4 +85,5 @@ def _complaint(path: Path, error: ValidationError) -> str:
         for problem in error.errors(include_url=False, include_context=False)[:5]
     ]
     more = error.error_count() - len(shown)
-    return "\n".join([f"{path} holds no measurements:", *shown, *([f"  and {more} more"] if more else [])])
+    first = f"{path} holds no measurements (`plait profile` writes new ones):"
+    return "\n".join([first, *shown, *([f"  and {more} more"] if more else [])])
