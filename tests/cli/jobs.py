@@ -125,9 +125,6 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "local SGD in pieces": (
         {"plan.synchronisation": "diloco", "plan.zero": 2}, (), "plan.synchronisation", "share nothing out",
     ),
-    "local SGD of unequal replicas": (
-        {"plan.synchronisation": "local-sgd", "plan.data_shares": [3, 1]}, (), "plan.data_shares", "each replica alike",
-    ),
     "staleness of what waits": ({"plan.staleness": 2}, (), "plan.staleness", "no servers"),
     "servers of nothing": ({"plan.servers": 1}, (), "plan.synchronisation", "no servers"),
     "staleness below -1": ({"plan.staleness": -2}, (), "plan.staleness", "out of range"),

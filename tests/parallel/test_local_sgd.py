@@ -50,6 +50,43 @@ def test_with_one_step_and_plain_sgd_it_is_dense(run_on_ranks):
             torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("shares", [(3, 1), (1, 2)])
+def test_rows_weigh_alike_wherever_they_are(run_on_ranks, shares):
+    """With one step and plain SGD a mean of weights is dense only if replicas count by their targets."""
+    uneven = plan(data=2, data_shares=shares)
+    dense = run_on_ranks(2, weights_after, case("dense", GPT2, uneven, PLAIN), 3)
+    alone = replace(uneven, synchronisation="local-sgd")
+    for compression in ("none", "topk:1"):
+        found = run_on_ranks(2, weights_after, case("sgd", GPT2, replace(alone, compression=compression), PLAIN), 3)
+        for (expected, _), (weights, _) in zip(dense[0], found[0], strict=True):
+            for name, weight in expected.items():
+                torch.testing.assert_close(weights[name], weight, rtol=0, atol=1e-14)
+
+
+def test_a_replica_counts_by_all_its_targets_since_the_last_meeting(run_on_ranks):
+    """One of them learns alone: the mean is its, for another step, and then a mean."""
+    (found, _), (other, _) = run_on_ranks(
+        2, weighed, case("sgd", GPT2, plan(data=2, synchronisation="local-sgd"), PLAIN)
+    )
+    assert found == other == [7 / 8, 0.0, 0.5]
+
+
+def weighed(one: Case) -> tuple[list[float], int]:
+    """What an average of replicas with weights 0 and 1 is: by 7 targets of 8, by none, and where nobody counted."""
+    model = build(one)
+    place = model.mesh.coordinate("data")
+    found = []
+    for own, of in (((1, 7)[place], 8), ((4, 0)[place], 4), (0, 0)):
+        for weight in model.shards.values():
+            weight.data.fill_(float(place))
+        model._averaging.learns_from(own, of)
+        assert model.average(dict(model.shards), "meets")
+        values = {float(value) for weight in model.shards.values() for value in (weight.min(), weight.max())}
+        assert len(values) == 1
+        found += values
+    return found, place
+
+
 @pytest.mark.parametrize(
     "more",
     [

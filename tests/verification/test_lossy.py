@@ -76,8 +76,9 @@ class ResidualForgotten(Defect):
     [
         replace(DP2, synchronisation="local-sgd", compression="none", local_steps=4),
         replace(DP2_TP2_PP2, synchronisation="diloco", compression="int8"),
+        replace(DP2, synchronisation="diloco", compression="none", data_shares=(3, 1)),
     ],
-    ids=["local sgd", "diloco everywhere, int8"],
+    ids=["local sgd", "diloco everywhere, int8", "diloco of unequal replicas"],
 )
 def test_replicas_that_learn_alone_are_lossy_and_no_more(verify, plan):
     found = verify(plan)

@@ -4,10 +4,11 @@
     replica 1   w ─► step ─► step ─► … ─► w1 ╱ over the data axis   diloco       d = w - mean of w0, w1
                 └───────── H steps ─────────┘                                    v = μ v + d,  w -= 0.7 (d + μ v)
 
-Each divides its loss by its own targets and clips by its own norm; the optimizer's state stays its own. Compressed,
-what travels is what the weights have changed by, with error feedback. Elements that several tensor ranks or stages hold
-take the first holder's values: their replicas' sums may be taken in another order elsewhere. Which steps are meetings,
-which are dense, and when a meeting's averages arrive, is said by `plans.meetings`:
+Each divides its loss by its own targets and clips by its own norm; the optimizer's state stays its own. In a mean each
+counts by the targets that it has learned from since the last one, so that rows weigh alike wherever they are.
+Compressed, what travels is what the weights have changed by, with error feedback. Elements that several tensor ranks or
+stages hold take the first holder's values: their replicas' sums may be taken in another order elsewhere. Which steps
+are meetings, which are dense, and when a meeting's averages arrive, is said by `plans.meetings`:
 
     in step     meeting │ w = said                        late     meeting ─► step │ w += said - (w as it left)
 
@@ -34,13 +35,13 @@ from plait.plans.meetings import OUTER_RATE, Pace, arrives_late, outer_momentum
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction
 
-__all__ = ["Averaging", "LocalGradients", "own_targets"]
+__all__ = ["Averaging", "LocalGradients", "targets_of"]
 
 
-def own_targets(rows: Sequences) -> int:
-    """How many targets a replica's rows have; 1 where they have none, as there is nothing to divide then."""
+def targets_of(rows: Sequences) -> int:
+    """How many targets a replica's rows have."""
     assert rows.targets is not None
-    return max(1, int((rows.targets != IGNORED).sum()))
+    return int((rows.targets != IGNORED).sum())
 
 
 class LocalGradients(GradientBuffers):
@@ -78,6 +79,7 @@ class Averaging:
         self._before = {n: weights[n].detach().to(view.dtype, copy=True) for n, view in views.items()} if moves else {}
         self.momentum = {n: torch.zeros_like(view) for n, view in views.items()} if self._outer else {}
         self.together = True  # whether all replicas have the same masters
+        self._own = self._all = 0  # targets since the last meeting: this replica's, and all replicas'
         self._left: dict[str, Tensor] = {}  # the masters as they were when the meeting under way began
         self._under_way: list[Handle[Tensor]] = []
 
@@ -85,6 +87,11 @@ class Averaging:
     def nbytes(self) -> int:
         """Bytes of what stays from one meeting to the next."""
         return sum(kept.nbytes for kept in (*self._before.values(), *self.momentum.values()))
+
+    def learns_from(self, own: int, of: int) -> None:
+        """This replica is about to learn from `own` targets of a batch that has `of`."""
+        self._own += own
+        self._all += of
 
     @torch.no_grad()
     def attend(self, masters: Mapping[str, Tensor], pace: Pace) -> bool:
@@ -109,14 +116,19 @@ class Averaging:
     @torch.no_grad()
     def begin_from(self, masters: Mapping[str, Tensor]) -> None:
         """Replicas that have the same masters learn alone from there."""
+        self._own = self._all = 0
         for name, before in self._before.items():
             before.copy_(masters[name])
 
     def _depart(self, masters: Mapping[str, Tensor], *, late: bool) -> None:
+        counts = self._own * self._group.size / self._all if self._all else 1.0  # for so many of equal replicas
+        self._own = self._all = 0
         for name, view in self._gradients.views.items():
             view.copy_(masters[name])  # from host memory, it may be
             if self._before:
                 torch.sub(self._before[name], view, out=view)
+            if counts != 1.0:
+                view.mul_(counts)
         self._left = {name: master.detach().clone() for name, master in masters.items()} if late else {}
         leaving = [flat.clone() if late else flat for flat in self._gradients.flat]
         self._under_way = [self._start(number, flat) for number, flat in enumerate(leaving)]

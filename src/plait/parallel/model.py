@@ -26,7 +26,7 @@ from plait.parallel.compressed_gradients import CompressedGradients
 from plait.parallel.data_parallel import GradientBuffers, Gradients, Pieces, piece_of
 from plait.parallel.gathered_weights import GatheredWeights
 from plait.parallel.gradients import clip, global_norm, perform_reductions
-from plait.parallel.local_sgd import Averaging, LocalGradients, own_targets
+from plait.parallel.local_sgd import Averaging, LocalGradients, targets_of
 from plait.parallel.parameter_server import ParameterServer
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
@@ -186,7 +186,10 @@ class ParallelModel:
         self.stage.train(True)
         rounds = self._rounds(len(microbatches))
         schedule = training_schedule(self.plan.schedule, self.plan.pipeline, rounds) if rounds else None
-        counted = own_targets(rows) if self.plan.averages and not dense else target_count
+        counted = target_count
+        if self._averaging is not None and not dense:
+            counted = max(1, own := targets_of(rows))  # where there are none, there is nothing to divide
+            self._averaging.learns_from(own, target_count)
         total = self._run(schedule, microbatches, 1.0 / counted)
         if schedule is None:  # zeros, in the place where others sum what their backward has made
             self._sharing.before_backward(last=True)

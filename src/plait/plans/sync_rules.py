@@ -1,14 +1,12 @@
 """The rules of how replicas keep together: which ways of telling each other what they learned go with one another.
 
 compression    not with zero: pieces of sums have no form of their own in fewer bytes
-local SGD      not with zero, nor with unequal shares of rows: its averages count each replica alike; it alone takes
-               more than one local step
+local SGD      not with zero; it alone takes more than one local step
 a server       not with zero, which shares out the same things, nor with compression; what it alone has (`served_rules`)
 """
 
 from __future__ import annotations
 
-from plait.plans.arrangements import fixed_list
 from plait.plans.rule import Breach, Rule
 from plait.plans.served_rules import SERVED_RULES
 from plait.specs.job import Job
@@ -69,27 +67,9 @@ def _steps_together(job: Job) -> Breach:
     )
 
 
-def _equal_replicas(job: Job) -> bool:
-    return not _learns_alone(job) or len(set(fixed_list(job, "data_shares"))) <= 1
-
-
-def _unequal_replicas(job: Job) -> Breach:
-    how, dealt = job.constraints.get("synchronisation"), fixed_list(job, "data_shares")
-    return Breach(
-        key="plan.data_shares",
-        message=f"data_shares = {shown(dealt)} with synchronisation = {shown(how)}: averages count each replica alike, "
-        "so that rows of a smaller one would count for more",
-        remedies=(("plan.data_shares", ((1,) * len(dealt),)), ("plan.synchronisation", ("all-reduce",))),
-        legal=shown((1,) * len(dealt)),
-    )
-
-
 SYNC_RULES = (
     Rule(reads=frozenset({"plan.compression", "plan.zero"}), holds=_whole_sums, breach=_pieces_compressed),
     Rule(reads=frozenset({"plan.synchronisation", "plan.zero"}), holds=_whole_replicas, breach=_replicas_in_pieces),
     Rule(reads=frozenset({"plan.synchronisation", "plan.local_steps"}), holds=_steps_are_alone, breach=_steps_together),
-    Rule(
-        reads=frozenset({"plan.synchronisation", "plan.data_shares"}), holds=_equal_replicas, breach=_unequal_replicas
-    ),
     *SERVED_RULES,
 )

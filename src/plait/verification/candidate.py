@@ -23,7 +23,7 @@ from plait.collectives.process_groups import build_mesh
 from plait.collectives.recorder import record
 from plait.devices.flop_counter import flop_counter
 from plait.parallel.apply import parallelize
-from plait.parallel.local_sgd import own_targets
+from plait.parallel.local_sgd import targets_of
 from plait.parallel.parameter_server import ParameterServer
 from plait.plans.holdings import positions_held
 from plait.plans.prediction import Work
@@ -181,7 +181,7 @@ class _Rank:
         if not self.parallel.plan.averages:
             return 1.0
         rows = self._experiment.source.batch(step).rows(*self._rows)
-        return own_targets(rows) / self._experiment.targets(step)
+        return targets_of(rows) / self._experiment.targets(step)
 
     def evaluate(self, step: int, trace: Trace) -> None:
         """The batch of the step once more, forward only, with the weights that the step has left."""
