@@ -46,8 +46,7 @@ _NOISE = 0.05  # the least error of a link
 
 class CommunicationCost:
     """The seconds of messages on one machine, or on several like it; remembers what it was asked. `declared`: what is
-    said to join hosts. `between`: what is taken to, and its `source`: assumed where nobody has said
-    or measured it."""
+    said to join hosts. `between`: what is taken to, and its `source`: assumed where nobody has said or measured it."""
 
     def __init__(self, measurements: Measurements, declared: str | None = None) -> None:
         host = measurements.host

@@ -5,7 +5,7 @@ stands beside the schedule.
     after it       what backward did not hide │ sums over tensor and pipeline │ norm │ new weights
     every H steps  averages, where replicas learn alone
 
-It knows the sums of a plan's stages and the machine, and no layer's work.
+It knows the sums of a plan's stages and the machine; of a layer only when backward is done with it, which it is told.
 """
 
 from __future__ import annotations
@@ -177,12 +177,11 @@ class SumPrices:
         at_once, group = plan.data * plan.tensor, self.machine.spread(plan, "data")
         pair = Spread(hosts=(1, 1), groups=group.groups) if group.crosses else inside(2)
         elements = sum(one.bytes for one in messages) // self._reduced
-        copies = self.machine.compute.move_seconds(Move("copy", elements, elements, "forward")) * self.machine.crowd(
-            at_once
-        )
-        return copies + transfer_seconds(
+        copies = self.machine.compute.move_seconds(Move("copy", elements, elements, "forward"))
+        passing = transfer_seconds(
             messages, lambda kind, size: self.machine.message(kind, pair, size, at_once), exchanged=exchanged
         )
+        return copies * self.machine.crowd(at_once) + passing
 
     def meanwhile(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
         """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
@@ -219,12 +218,9 @@ class SumPrices:
 
     def norm(self, plan: Plan, axis: str) -> float:
         """Seconds in which the squares of the norm are summed over an axis."""
-        clips = self.training.clip_norm > 0 and axis in norm_axes(plan)
-        return (
-            self.machine.message("all_reduce", self.machine.spread(plan, axis), NUMBER_BYTES, plan.ranks)
-            if clips
-            else 0.0
-        )
+        if self.training.clip_norm <= 0 or axis not in norm_axes(plan):
+            return 0.0
+        return self.machine.message("all_reduce", self.machine.spread(plan, axis), NUMBER_BYTES, plan.ranks)
 
 
 def _least(bucket: Reduction) -> Reduction:
