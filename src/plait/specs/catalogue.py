@@ -21,6 +21,7 @@ __all__ = [
     "ASSUMED",
     "ASSUMED_SPEED",
     "between_named",
+    "cards_in",
     "device_named",
     "device_problem",
     "inside_named",
@@ -47,10 +48,15 @@ def inside_named(name: str) -> HostLink | None:
 
 def between_named(name: str) -> HostLink | None:
     """The link between hosts of that name, with the cards that it counts ("ib-hdr-x8"); None if there is none."""
-    counted = _CARDS.fullmatch(name)
-    base, cards = (counted[1], int(counted[2])) if counted else (name, 1)
+    base, cards = cards_in(name)
     found = BETWEEN.get(base)
     return replace(found, name=name, cards=cards) if found and cards else None
+
+
+def cards_in(name: str) -> tuple[str, int]:
+    """The link of one card in the name of a link between hosts, and how many cards it counts."""
+    counted = _CARDS.fullmatch(name)
+    return (counted[1], int(counted[2])) if counted else (name, 1)
 
 
 def speed_between(name: str) -> LinkSpeed:
@@ -83,7 +89,7 @@ def inter_link_problem(key: str, name: str) -> Problem | None:
     if inside_named(name):
         message = f"{shown(name)} joins the devices of one host; between hosts stands another link"
         return Problem(key=key, message=message, legal=tuple(BETWEEN))
-    return _unknown(key, name.partition("-x")[0], "link between hosts", tuple(BETWEEN), asked=name)
+    return _unknown(key, cards_in(name)[0], "link between hosts", tuple(BETWEEN), asked=name)
 
 
 def _unknown(key: str, name: str, kind: str, known: tuple[str, ...], *, asked: str = "") -> Problem:

@@ -38,7 +38,8 @@ def _inside(name: str, gigabytes: float, source: str, *, reached: float, alpha: 
             measured: str = "", domain: int | None = None,
             reached_by: tuple[tuple[int, float], ...] = ()) -> HostLink:  # fmt: skip
     return HostLink(name=name, place="inside", peak=gigabytes * _GIGA, reached=reached, alpha0=alpha[0],
-                    alpha1=alpha[1], source=source, measured=measured, domain=domain, reached_by=reached_by)  # fmt: skip
+                    alpha1=alpha[1], source=source, measured=measured, domain=domain,
+                    reached_by=reached_by)  # fmt: skip
 
 
 def _card(name: str, gigabits: float, source: str) -> HostLink:
@@ -62,18 +63,25 @@ _INSIDE = (
     _inside("nvlink2", 150, _NVLINK, reached=0.75, alpha=_NCCL),
     _inside("nvlink3", 300, _NVLINK, reached=0.757, reached_by=((2, 0.643), (4, 0.727), (8, 0.757)),
             measured=_VTRAIN, alpha=_NCCL),
-    _inside("nvlink4", 450, _NVLINK, reached=0.757, alpha=_NCCL),
+    _inside("nvlink4", 450, _NVLINK, reached=0.8, alpha=_NCCL),
     _inside("nvlink5", 900, _NVLINK, reached=0.742, alpha=_BLACKWELL, measured=_SIMUMAX),
+    # of the devices made for export: links are fewer
+    _inside("nvlink-400", 200, "NVIDIA A800 and H800 data sheets: 400 GB/s, both directions", reached=0.757,
+            alpha=_NCCL),
     _inside("nvl72", 900, "NVIDIA GB200 NVL72 data sheet; reached as nvlink5", reached=0.742, alpha=_BLACKWELL,
             domain=72),
     _inside("pcie3", 15.75, _PCI_SIG, reached=0.6, alpha=_PCIE),
     _inside("pcie4", 31.5, _PCI_SIG, reached=0.398, reached_by=((2, 0.663), (4, 0.659), (8, 0.398)),
             measured=_SIMUMAX, alpha=_PCIE),
     _inside("pcie5", 63.0, _PCI_SIG, reached=0.398, reached_by=((2, 0.663), (4, 0.659), (8, 0.398)), alpha=_PCIE),
-    # without peer-to-peer every message is copied into the host's memory and out of it: half of the bytes' time each
-    _inside("pcie4-via-host", 31.5, f"{_PCI_SIG}; GeForce has no peer-to-peer", reached=0.3, alpha=_PCIE),
-    _inside("pcie5-via-host", 63.0, f"{_PCI_SIG}; GeForce has no peer-to-peer", reached=0.3, alpha=_PCIE),
-    _inside("infinity-fabric", 448, "AMD MI300X data sheet: 7 links of 64 GB/s each way", reached=0.7, alpha=_NCCL),
+    # without peer-to-peer every message is copied into the host's memory and out of it
+    _inside("pcie4-via-host", 31.5, f"{_PCI_SIG}; GeForce has no peer-to-peer", reached=0.444,
+            reached_by=((4, 0.556), (8, 0.444)), alpha=_PCIE),
+    _inside("pcie5-via-host", 63.0, f"{_PCI_SIG}; GeForce has no peer-to-peer", reached=0.444,
+            reached_by=((4, 0.556), (8, 0.444)), measured="35 and 28 GB/s among 4 and 8 RTX 5090 (NVIDIA/nccl#1639)",
+            alpha=_PCIE),
+    _inside("infinity-fabric", 448, "AMD MI300X data sheet: 7 links of 64 GB/s each way", reached=0.7, alpha=_NCCL,
+            measured="about 48 of 64 GB/s a link (AMD, Understanding RCCL Bandwidth and xGMI, 2025); less for sums"),
     _inside("gaudi3-ports", 525, "Intel Gaudi 3 white paper: 21 of 24 ports of 200 Gbit/s", reached=0.8, alpha=_NCCL),
     _inside("ici-v5p", 600, "Google Cloud, TPU v5p: 4,800 Gbit/s a chip", reached=0.9, alpha=(5e-6, 1e-6),
             domain=8960),

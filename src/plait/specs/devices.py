@@ -75,13 +75,28 @@ _B200_RATES: _Rates = {"fp64": 37.0, "fp32": 75.0, "tf32": 1125.0, "fp16": 2250.
                "mxfp8": 4500.0, "nvfp4": 9000.0}  # fmt: skip
 _GB200_RATES: _Rates = {"fp64": 40.0, "fp32": 80.0, "tf32": 1250.0, "fp16": 2500.0, "bf16": 2500.0, "fp8": 5000.0,
                 "mxfp8": 5000.0, "nvfp4": 10000.0}  # fmt: skip
-_BLACKWELL: _Entry = {"units": 148, "cache_mib": 126, "tile": (128, 256), "bandwidth": 8000}
-_HGX: _Entry = {**_BLACKWELL, "per_node": 8, "inside": "nvlink5", "between": "ib-ndr-x8"}
-_NVL72: _Entry = {**_BLACKWELL, "per_node": 4, "inside": "nvl72", "between": "ib-ndr-x4"}
+_BLACKWELL: _Entry = {"cache_mib": 126, "tile": (128, 256)}  # units and cache: as CUDA tells them of a device
+_HGX: _Entry = {
+    **_BLACKWELL,
+    "units": 148,
+    "bandwidth": 7700,
+    "per_node": 8,
+    "inside": "nvlink5",
+    "between": "ib-ndr-x8",
+}
+_NVL72: _Entry = {
+    **_BLACKWELL,
+    "units": 152,
+    "bandwidth": 8000,
+    "per_node": 4,
+    "inside": "nvl72",
+    "between": "ib-ndr-x4",
+}
 _FP64_CUT: _Rates = {"fp64": 1.3}  # Blackwell Ultra gave its fp64 units up for fp4
 
 # ---- NVIDIA: GeForce, which sums 16-bit products in fp32 at half rate -----------------------------------------------
 
+_RTX_3090: _Rates = {"fp64": 0.6, "fp32": 35.6, "tf32": 35.6, "fp16": 71.0, "bf16": 71.0}
 _RTX_4090: _Rates = {
     "fp64": 1.3,
     "fp32": 82.6,
@@ -110,6 +125,14 @@ _ALL = (
     _device("h100-96gb", _H100, memory_mib=97320, bandwidth=2400, power_watts=500.0),
     _device("h200", _H100, source="NVIDIA H200 data sheet (2024)", memory_mib=143156, bandwidth=4800,
             power_watts=700.0),
+    _device("a800-80gb", _A100_SXM, source="NVIDIA A800 data sheet: an A100 with fewer links", inside="nvlink-400",
+            memory_mib=81251, bandwidth=2039),
+    _device("h800-80gb", _H100, source="NVIDIA H800 data sheet: an H100 with fewer links", inside="nvlink-400",
+            memory_mib=81112, bandwidth=3352, power_watts=700.0,
+            peaks={**_H100_RATES, "fp64": 1.0}),
+    _device("h20", _H100, source="NVIDIA H20 data sheet (2023)", memory_mib=97320, bandwidth=4000, power_watts=400.0,
+            units=78, cache_mib=60, peaks={"fp64": 1.0, "fp32": 44.0, "tf32": 74.0, "fp16": 148.0, "bf16": 148.0,
+                                           "fp8": 296.0, "mxfp8": 296.0}),
     _device("b200", _HGX, peaks=_B200_RATES, memory_mib=182632, power_watts=1000.0,
             source="NVIDIA DGX B200 and HGX B200 data sheets (2024), an eighth of each"),
     _device("b300", _HGX, between="ib-xdr-x8", power_watts=1100.0, memory_mib=274400,
@@ -125,6 +148,10 @@ _ALL = (
             peaks={"fp64": 81.7, "fp32": 163.4, "tf32": 653.7, "fp16": 1307.4, "bf16": 1307.4, "fp8": 2614.9},
             per_node=8, inside="infinity-fabric", between="roce-400gbit-x8",
             source="AMD Instinct MI300X data sheet (2023); the cache is its Infinity Cache"),
+    _device("mi325x", memory_mib=261824, bandwidth=6000, cache_mib=256, units=304, tile=(256, 256), power_watts=1000.0,
+            peaks={"fp64": 81.7, "fp32": 163.4, "tf32": 653.7, "fp16": 1307.4, "bf16": 1307.4, "fp8": 2614.9},
+            per_node=8, inside="infinity-fabric", between="roce-400gbit-x8",
+            source="AMD Instinct MI325X data sheet (2024); the cache is its Infinity Cache"),
     # 24 ports of 200 Gbit/s: 21 to the seven others of a host, 3 to other hosts
     _device("gaudi3", memory_mib=130048, bandwidth=3700, cache_mib=96, units=8, tile=(256, 256), power_watts=900.0,
             peaks={"bf16": 1835.0, "fp8": 1835.0}, per_node=8, inside="gaudi3-ports", between="roce-200gbit-x24",
@@ -132,6 +159,11 @@ _ALL = (
     _device("tpu-v5p", memory_mib=97280, bandwidth=2765, cache_mib=128, units=2, tile=(128, 128), power_watts=None,
             peaks={"bf16": 459.0}, per_node=4, inside="ici-v5p", between="ethernet-200gbit",
             source="Google Cloud, TPU v5p (2024); units: cores; the cache: their vector memory"),
+    _device("l40s", memory_mib=45400, bandwidth=864, cache_mib=96, units=142, tile=(128, 256), power_watts=350.0,
+            peaks={"fp64": 1.4, "fp32": 91.6, "tf32": 183.0, "fp16": 362.0, "bf16": 362.0, "fp8": 733.0},
+            per_node=8, inside="pcie4", between="ib-hdr", source="NVIDIA L40S data sheet (2023)"),
+    _device("rtx-3090", _GEFORCE, memory_mib=24120, bandwidth=936, cache_mib=6, units=82, power_watts=350.0,
+            peaks=_RTX_3090, per_node=8, inside="pcie4-via-host", source="NVIDIA GA102 whitepaper v2, appendix A"),
     _device("rtx-4090", _GEFORCE, memory_mib=24210, bandwidth=1008, cache_mib=72, units=128, power_watts=450.0,
             peaks=_RTX_4090, per_node=8, inside="pcie4-via-host", source="NVIDIA Ada whitepaper v2.1, appendix A"),
     _device("rtx-5090", _GEFORCE, memory_mib=32120, bandwidth=1792, cache_mib=96, units=170, power_watts=575.0,

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
 from plait.errors import Problem
+from plait.specs.config_fields import Config, Unreadable
 from plait.specs.model import Experts, LatentAttention
 from plait.specs.wording import cut, kind_of, nearest, shown
 
@@ -23,79 +23,6 @@ __all__ = ["KINDS", "shape_in"]
 
 _KEY = "model.huggingface"
 _LARGEST_FILE = 2**24  # bytes: a configuration has some thousands
-_LARGEST, _DEEPEST = 2**50, 2**16  # as a job's own numbers
-_ABSENT: Any = object()
-
-
-class _Unreadable(Exception):
-    """What is wrong with a configuration, in words."""
-
-
-class _Config:
-    """A configuration's fields, each asked for by name and kind."""
-
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._fields = fields
-
-    def count(self, name: str, default: int = _ABSENT, *, least: int = 1, most: int = _LARGEST) -> int:
-        value = self._value(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise _Unreadable(f"{name} = {shown(value)} is no whole number from {least} to {most}")
-        return value
-
-    def depth(self, name: str, default: int = _ABSENT, *, least: int = 1) -> int:
-        return self.count(name, default, least=least, most=_DEEPEST)
-
-    def maybe(self, name: str) -> int | None:
-        return None if self._fields.get(name) is None else self.count(name)
-
-    def number(self, name: str, default: float) -> float:
-        value = self._value(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-            raise _Unreadable(f"{name} = {shown(value)} is no number above 0")
-        return float(value)
-
-    def switch(self, name: str, default: bool) -> bool:
-        value = self._value(name, default)
-        if not isinstance(value, bool):
-            raise _Unreadable(f"{name} = {shown(value)} is neither true nor false")
-        return value
-
-    def word(self, name: str, default: str, known: Mapping[str, Any]) -> Any:
-        value = self._value(name, default)
-        if not isinstance(value, str) or value not in known:
-            raise _Unreadable(f"{name} = {shown(value)} is not known here; known are {', '.join(known)}")
-        return known[value]
-
-    def part(self, name: str) -> _Config:
-        """A table inside; empty where there is none."""
-        value = self._value(name, {})
-        if not isinstance(value, dict):
-            raise _Unreadable(f"{name} = {shown(value)} is {kind_of(value)} in place of a table")
-        return _Config(cast("dict[str, Any]", value))
-
-    def places(self, name: str, most: int) -> tuple[int, ...]:
-        """A list of numbers of blocks; empty where there is none."""
-        value = self._value(name, [])
-        numbers = cast("list[Any]", value) if isinstance(value, list) else []
-        whole = [one for one in numbers if isinstance(one, int) and not isinstance(one, bool) and 0 <= one < most]
-        if not isinstance(value, list) or len(whole) < len(numbers):
-            words = shown(cast("object", value))
-            raise _Unreadable(f"{name} = {words} is no list of whole numbers from 0 to {most - 1}")
-        return tuple(sorted(set(whole)))
-
-    def only(self, name: str, value: object) -> None:
-        """Refuse a field that has another value than the one whose shape is known."""
-        given = self._fields.get(name, value)
-        if given is not None and given != value:
-            raise _Unreadable(f"{name} = {shown(given)} is a shape that Plait has no words for; {shown(value)} it has")
-
-    def _value(self, name: str, default: Any) -> Any:
-        """A field that is null counts as left out."""
-        value = self._fields.get(name)
-        if value is None and default is _ABSENT:
-            raise _Unreadable(f"{name} is missing")
-        return default if value is None else value
 
 
 _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu", "gelu_fast": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
@@ -106,7 +33,7 @@ _Shape = dict[str, Any]
 # ---- decoders with learned positions, or none -----------------------------------------------------------------------
 
 
-def _gpt2(config: _Config) -> _Shape:
+def _gpt2(config: Config) -> _Shape:
     hidden = config.count("n_embd", 768)
     return {
         "layers": config.depth("n_layer", 12), "hidden": hidden, "heads": config.depth("n_head", 12),
@@ -117,7 +44,7 @@ def _gpt2(config: _Config) -> _Shape:
     }  # fmt: skip
 
 
-def _gpt_neox(config: _Config) -> _Shape:
+def _gpt_neox(config: Config) -> _Shape:
     hidden = config.count("hidden_size", 6144)
     return {
         "layers": config.depth("num_hidden_layers", 44), "hidden": hidden,
@@ -130,7 +57,7 @@ def _gpt_neox(config: _Config) -> _Shape:
     }  # fmt: skip
 
 
-def _opt(config: _Config) -> _Shape:
+def _opt(config: Config) -> _Shape:
     hidden = config.count("hidden_size", 768)
     config.only("word_embed_proj_dim", hidden)
     config.only("do_layer_norm_before", True)
@@ -143,7 +70,7 @@ def _opt(config: _Config) -> _Shape:
     }  # fmt: skip
 
 
-def _bloom(config: _Config) -> _Shape:
+def _bloom(config: Config) -> _Shape:
     hidden = config.count("n_embed" if config.maybe("n_embed") else "hidden_size", 64)
     return {
         "layers": config.depth("num_hidden_layers" if config.maybe("num_hidden_layers") else "n_layer", 2),
@@ -155,7 +82,7 @@ def _bloom(config: _Config) -> _Shape:
     }  # fmt: skip
 
 
-def _mpt(config: _Config) -> _Shape:
+def _mpt(config: Config) -> _Shape:
     hidden, attention = config.count("d_model", 2048), config.part("attn_config")
     alibi = attention.switch("alibi", True)
     attention.only("qk_ln", False)
@@ -170,7 +97,7 @@ def _mpt(config: _Config) -> _Shape:
 # ---- decoders with rotary positions ---------------------------------------------------------------------------------
 
 
-def _llama(config: _Config) -> _Shape:
+def _llama(config: Config) -> _Shape:
     heads = config.depth("num_attention_heads", 32)
     config.only("mlp_bias", False)
     rope = config.part("rope_parameters")  # where newer configurations keep what rope_theta was
@@ -185,35 +112,35 @@ def _llama(config: _Config) -> _Shape:
     }  # fmt: skip
 
 
-def _plain_llama(config: _Config) -> _Shape:
+def _plain_llama(config: Config) -> _Shape:
     config.only("attention_bias", False)
     return _llama(config)
 
 
-def _mistral(config: _Config) -> _Shape:
+def _mistral(config: Config) -> _Shape:
     return {**_llama(config), "window": config.maybe("sliding_window")}
 
 
-def _mixtral(config: _Config) -> _Shape:
+def _mixtral(config: Config) -> _Shape:
     shape = _mistral(config)
     count, ffn = config.depth("num_local_experts", 8), shape["ffn"]
     return {**shape, "experts": _experts(config, count, "num_experts_per_tok", ffn=ffn, per_token=2)}
 
 
-def _qwen2(config: _Config) -> _Shape:
+def _qwen2(config: Config) -> _Shape:
     window = config.maybe("sliding_window") if config.switch("use_sliding_window", False) else None
     if window is not None and config.depth("max_window_layers", 28, least=0) > 0:
-        raise _Unreadable("use_sliding_window with max_window_layers: windows in some layers only are not known here")
+        raise Unreadable("use_sliding_window with max_window_layers: windows in some layers only are not known here")
     return {**_llama(config), "window": window, "query_bias": True}
 
 
-def _qwen3(config: _Config) -> _Shape:
+def _qwen3(config: Config) -> _Shape:
     bias = config.switch("attention_bias", False)
     config.only("attention_bias", False)
     return {**_qwen2(config), "query_bias": bias, "query_norm": True, "head_width": config.count("head_dim", 128)}
 
 
-def _qwen3_moe(config: _Config) -> _Shape:
+def _qwen3_moe(config: Config) -> _Shape:
     shape = _qwen3(config)
     layers, step = shape["layers"], config.depth("decoder_sparse_step", 1)
     dense = {number for number in range(layers) if (number + 1) % step}
@@ -222,7 +149,7 @@ def _qwen3_moe(config: _Config) -> _Shape:
     return {**shape, "experts": _experts(config, count, "num_experts_per_tok", ffn=ffn, per_token=8, dense=dense)}
 
 
-def _deepseek_v3(config: _Config) -> _Shape:
+def _deepseek_v3(config: Config) -> _Shape:
     shape = _plain_llama(config)
     layers = shape["layers"]
     config.only("moe_layer_freq", 1)
@@ -243,18 +170,18 @@ def _deepseek_v3(config: _Config) -> _Shape:
 
 
 def _experts(
-    config: _Config, count: int, chosen: str, *, ffn: int, per_token: int, dense: set[int] | None = None, **more: Any
+    config: Config, count: int, chosen: str, *, ffn: int, per_token: int, dense: set[int] | None = None, **more: Any
 ) -> Experts:
     sent = config.depth(chosen, per_token)
     if sent > count:
-        raise _Unreadable(f"{chosen} = {sent} is more than the {count} experts")
+        raise Unreadable(f"{chosen} = {sent} is more than the {count} experts")
     return Experts(count=count, per_token=sent, ffn=ffn, dense=tuple(sorted(dense or ())), **more)
 
 
 # ---- encoders -------------------------------------------------------------------------------------------------------
 
 
-def _bert(config: _Config) -> _Shape:
+def _bert(config: Config) -> _Shape:
     config.only("position_embedding_type", "absolute")
     return {
         "family": "bert", "layers": config.depth("num_hidden_layers", 12), "hidden": config.count("hidden_size", 768),
@@ -269,7 +196,7 @@ def _bert(config: _Config) -> _Shape:
 _T5_FORMS = {"relu": "relu", "gated-gelu": "geglu", "gated-silu": "swiglu", "gelu": "gelu"}
 
 
-def _t5(config: _Config) -> _Shape:
+def _t5(config: Config) -> _Shape:
     encoder = config.depth("num_layers", 6)
     decoder = config.depth("num_decoder_layers", encoder)
     return {
@@ -283,7 +210,7 @@ def _t5(config: _Config) -> _Shape:
     }  # fmt: skip
 
 
-KINDS: Mapping[str, Callable[[_Config], _Shape]] = {
+KINDS: Mapping[str, Callable[[Config], _Shape]] = {
     "gpt2": _gpt2, "gpt_neox": _gpt_neox, "opt": _opt, "bloom": _bloom, "mpt": _mpt, "llama": _plain_llama,
     "mistral": _mistral, "mixtral": _mixtral, "qwen2": _qwen2, "qwen3": _qwen3, "qwen3_moe": _qwen3_moe,
     "deepseek_v3": _deepseek_v3, "bert": _bert, "t5": _t5,
@@ -301,7 +228,7 @@ def shape_in(place: str) -> _Shape | Problem:
         path = path.expanduser()
         path = path / "config.json" if path.is_dir() else path
         return _shape(_fields_in(path))
-    except _Unreadable as error:
+    except Unreadable as error:
         reason = str(error)
     except (OSError, ValueError, RuntimeError) as error:  # too deep a file and a user without a home are RuntimeErrors
         reason = (error.strerror if isinstance(error, OSError) else None) or cut(str(error))
@@ -310,21 +237,21 @@ def shape_in(place: str) -> _Shape | Problem:
 
 def _fields_in(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
-        raise _Unreadable("it is no regular file")  # a pipe may never end
+        raise Unreadable("it is no regular file")  # a pipe may never end
     if path.stat().st_size > _LARGEST_FILE:
-        raise _Unreadable("it is larger than a configuration can be")
+        raise Unreadable("it is larger than a configuration can be")
     fields = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(fields, dict):
-        raise _Unreadable(f"it holds {kind_of(fields)} in place of a table")
+        raise Unreadable(f"it holds {kind_of(fields)} in place of a table")
     return cast("dict[str, Any]", fields)
 
 
 def _shape(fields: Mapping[str, Any]) -> _Shape:
     kind = fields.get("model_type")
     if kind is None:
-        raise _Unreadable(f"model_type is missing; known are {', '.join(KINDS)}")
+        raise Unreadable(f"model_type is missing; known are {', '.join(KINDS)}")
     if not isinstance(kind, str) or kind not in KINDS:
         near = f"the nearest is {nearest(kind, KINDS)[0]}; " if isinstance(kind, str) else ""
-        raise _Unreadable(f"model_type = {shown(kind)} is not known here; {near}known are {', '.join(KINDS)}")
-    shape = KINDS[kind](_Config(fields))
+        raise Unreadable(f"model_type = {shown(kind)} is not known here; {near}known are {', '.join(KINDS)}")
+    shape = KINDS[kind](Config(fields))
     return {**shape, "kv_heads": shape.get("kv_heads", shape["heads"]), "ffn": shape.get("ffn", 4 * shape["hidden"])}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plait.specs.catalogue import between_named, device_named, inside_named
+from plait.specs.catalogue import between_named, cards_in, device_named, inside_named
 from plait.specs.cluster import ClusterSpec, GroupSpec
 from plait.specs.hardware import DeviceSpec, HostLink
 
@@ -94,8 +94,8 @@ def devices_each(group: GroupSpec) -> int:
 
 def usual_between(device: DeviceSpec, devices_per_node: int) -> str:
     """The link between such hosts where nobody said it: as many cards a device as usual, at least one a host."""
-    base, _, cards = device.between.partition("-x")
-    count = int(cards or 1) * devices_per_node // device.per_node
+    base, cards = cards_in(device.between)
+    count = cards * devices_per_node // device.per_node
     return f"{base}-x{count}" if count > 1 else base
 
 

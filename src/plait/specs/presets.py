@@ -136,10 +136,10 @@ _ALIBI = {
     "mpt-70b": {**_MPT, **_shape(80, 8192, 64, vocab=50368)},
 }
 
-# Zeng et al. 2021 (arXiv 2104.12369, table 1); its query layer is counted as one of the layers
+# Zeng et al. 2021 (arXiv 2104.12369), as the configurations in MindSpore's model zoo have it; without its query layer
 _PANGU = {**_GPT2, "vocab": 40000}
 _PANGUS = {
-    "pangu-alpha-2.6b": {**_PANGU, **_shape(32, 2560, 40)},
+    "pangu-alpha-2.6b": {**_PANGU, **_shape(32, 2560, 32)},
     "pangu-alpha-13b": {**_PANGU, **_shape(40, 5120, 40)},
     "pangu-alpha-200b": {**_PANGU, **_shape(64, 16384, 128)},
 }
