@@ -16,6 +16,7 @@ from plait.plans.completion import complete
 from plait.plans.files import read_plan, write_plan
 from plait.plans.legality import plan_problems
 from plait.specs.cluster import ClusterSpec
+from plait.specs.presets import PRESETS
 
 SHAPE = {"layers": 2, "hidden": 8, "heads": 2}
 ELSEWHERE = {"device": "h100-80gb", "nodes": 2, "devices_per_node": 4}
@@ -105,6 +106,12 @@ def test_a_plan_for_it_fills_its_ranks_with_context_and_goes_through_a_file(writ
 
 def job_here(job):
     return replace(job, cluster=ClusterSpec(ranks=8))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_model_with_a_name_is_legal_there(write, name):
+    report = api.check(write(model={"name": name}, training={"global_batch": 64, "sequence_length": 4096}))
+    assert report.errors == ()
 
 
 def test_texts_that_lie_there_are_not_looked_for(write, capsys):

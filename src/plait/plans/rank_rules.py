@@ -58,7 +58,7 @@ def _fillable(job: Job) -> bool:
 
 def _unfillable(job: Job) -> Breach:
     fixed, ranks = fixed_degrees(job), job.cluster.ranks
-    batch = {name: cast("int", n) for name, n in job.constraints.items() if name in ("microbatch", "servers") and n}
+    batch = {name: cast("int", n) for name, n in job.constraints.items() if name in _BESIDE and n}
     wanted = counted(ranks, "rank")
     having = ", ".join(f"{name} = {number}" for name, number in {**fixed, **batch}.items())
     name, units = scarcest(job)
@@ -120,6 +120,7 @@ def _too_many(job: Job) -> Breach:
     )
 
 
+_BESIDE = ("microbatch", "servers", "expert")  # no degrees of a mesh, and yet what a mesh has to fit
 _LISTS = ("plan.stages", "plan.tensor_shares", "plan.data_shares")
 _DEGREE_KEYS = frozenset({"plan.data", "plan.tensor", "plan.pipeline", *_LISTS})
 _MODEL = ("model.layers", "model.heads", "model.ffn", "model.vocab")
