@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 from plait.layers.layer import Saved
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
@@ -71,10 +72,10 @@ class Memory:
     @property
     def kinds(self) -> dict[str, int]:
         """Those that are in the rank's own memory."""
-        elsewhere = {"apart", "host"} if self.apart else {"apart"}
-        return {kind: size for kind, size in vars(self).items() if kind not in elsewhere}
+        kinds = [one.name for one in fields(self) if one.name != "apart" and not (self.apart and one.name == "host")]
+        return {kind: getattr(self, kind) for kind in kinds}
 
-    @property
+    @cached_property
     def total(self) -> int:
         """All of these."""
         return sum(self.kinds.values())

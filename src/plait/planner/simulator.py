@@ -11,22 +11,28 @@ Every number comes from `prices`; nothing is fitted to a training step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import TypeVar
 
+from plait.planner.alike import keepers_like, tensor_ranks_alike, workers_alike
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
 from plait.planner.memory import Memory, memory_of
 from plait.planner.prices import JobPrices
+from plait.planner.stage import stage_of
 from plait.planner.step_cost import StepCost
 from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
-from plait.plans.rows import row_counts
 from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.timeline import Timeline, simulate
 
 __all__ = ["Played", "Step", "fits", "play", "played", "predict", "state"]
+
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +107,9 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     """
     plan, step, memory = one.plan, one.step, one.memory
     exposed = sum(step.terms.exposed.values())
-    doubt = prices.machine.compute.error() * (step.seconds - exposed) + prices.machine.communication.error() * exposed
-    twins = _twins(plan, prices.training.global_batch)
-    flops = {rank: flops_of_step(prices.model, prices.training, plan, rank).total for rank in set(twins)}
-    traffic = {rank: traffic_of_step(prices.model, prices.training, plan, rank) for rank in set(twins)}
+    doubt = prices.machine.compute.error * (step.seconds - exposed) + prices.machine.communication.error * exposed
+    flops = _by_rank(lambda rank: flops_of_step(prices.model, prices.training, plan, rank).total, plan, prices)
+    traffic = _by_rank(lambda rank: traffic_of_step(prices.model, prices.training, plan, rank), plan, prices)
     return Prediction(
         step_seconds=step.seconds,
         interval=(max(0.0, step.seconds - doubt), step.seconds + doubt),
@@ -114,28 +119,41 @@ def state(one: Played, prices: JobPrices) -> Prediction:
         gradient_bytes=tuple(one.gradients for one in memory),
         optimizer_bytes=tuple(one.optimizer + one.host for one in memory),
         activation_bytes=tuple(one.activations for one in memory),
-        flops=tuple(flops[rank] for rank in twins),
-        collectives=tuple(traffic[rank] for rank in twins),
+        flops=flops,
+        collectives=traffic,
     )
 
 
 def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
-    twins = _twins(plan, prices.training.global_batch)
     background = prices.machine.in_background(plan)
-    found = {
-        rank: memory_of(prices.model, prices.training, plan, rank, in_background=background) for rank in set(twins)
-    }
-    return tuple(replace(found[rank], apart=not prices.machine.shares_memory) for rank in twins)
+    apart = not prices.machine.shares_memory
+
+    def memory(rank: int) -> Memory:
+        found = memory_of(prices.model, prices.training, plan, rank, in_background=background)
+        return replace(found, apart=True) if apart else found
+
+    return _by_rank(memory, plan, prices)
 
 
-def _twins(plan: Plan, global_batch: int) -> Sequence[int]:
-    """For each rank the first along the data axis that has as many rows: it holds and does the same, but under ZeRO."""
-    if plan.sharding_level:
-        return range(plan.ranks)
-    counts = row_counts(plan, global_batch)
-    first = [counts.index(count) for count in counts]
-    mesh = plan.mesh
-    return [mesh.group(rank, "data")[first[mesh.coordinate(rank, "data")]] for rank in range(plan.ranks)]
+def _by_rank(find: Callable[[int], _Found], plan: Plan, prices: JobPrices) -> tuple[_Found, ...]:
+    """What `find` says of every rank, asked of one of those that are alike (`alike`)."""
+    tensors = tensor_ranks_alike(prices.model, prices.training, plan)
+    workers = workers_alike(plan, prices.training.global_batch)
+    known: dict[tuple[int, int, int, int], _Found] = {}
+    found: list[_Found] = []
+    for place in range(plan.pipeline):
+        keepers = {tensor: _keepers(plan, place, tensor, prices) for tensor in set(tensors)}
+        for data, tensor in product(range(plan.data), tensors):
+            key = (place, workers[data], keepers[tensor][data], tensor)
+            if key not in known:
+                known[key] = find(plan.mesh.rank_at(pipeline=place, data=data, tensor=tensor))
+            found.append(known[key])
+    return tuple(found)
+
+
+def _keepers(plan: Plan, place: int, tensor: int, prices: JobPrices) -> tuple[int, ...]:
+    held = stage_of(prices.model, prices.training, plan, plan.mesh.rank_at(pipeline=place, data=0, tensor=tensor)).held
+    return keepers_like(held, plan)
 
 
 def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:

@@ -62,8 +62,8 @@ def kept_weights(held: Sequence[Held], plan: Plan, data_rank: int) -> tuple[Held
 
 def most_kept(held: Sequence[Held], plan: Plan) -> int:
     """Elements that the data rank with most of these weights keeps of them: so long is every part of a message that
-    shares them out, or puts them together."""
-    return max(sum(one.elements for one in kept_weights(held, plan, rank)) for rank in range(plan.data))
+    shares them out, or puts them together. It is the first that keeps any: it has the longest part of each."""
+    return sum(one.elements for one in kept_weights(held, plan, plan.keepers.start))
 
 
 def _within(intervals: Sequence[Interval], start: int, stop: int) -> Iterator[Interval]:
