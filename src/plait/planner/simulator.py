@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import TypeVar
 
-from plait.planner.alike import keepers_like, tensor_ranks_alike, workers_alike
+from plait.planner.alike import tensor_ranks_alike, workers_alike
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
 from plait.planner.memory import Memory, memory_of
 from plait.planner.prices import JobPrices
+from plait.planner.soonest import MIRRORED, soonest
 from plait.planner.stage import stage_of
 from plait.planner.step_cost import StepCost
 from plait.planner.timetable import timetable
@@ -29,7 +31,7 @@ from plait.plans.prediction import Prediction, Terms
 from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.timeline import Timeline, simulate
 
-__all__ = ["Played", "Step", "fits", "play", "played", "predict", "state"]
+__all__ = ["Played", "Step", "bounded", "fits", "least", "performed", "play", "played", "predict", "state"]
 
 
 _Found = TypeVar("_Found")
@@ -37,39 +39,71 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go."""
+    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go.
+    `played`: whether the schedule was; else the timeline is empty, and no step under this plan is shorter than that."""
 
     timeline: Timeline
     seconds: float
     terms: Terms
+    played: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """A plan with what its parts cost, how its step runs, and what each rank holds."""
+    """A plan with what its parts cost, how its step runs as far as that is known, and what each rank holds."""
 
     plan: Plan
     cost: StepCost
     step: Step
     memory: tuple[Memory, ...]
 
+    @cached_property
+    def fullest(self) -> int:
+        """Bytes of the rank that holds most."""
+        return max(rank.total for rank in self.memory)
+
+
+def bounded(plan: Plan, prices: JobPrices) -> Played:
+    """Price a plan, and bound its step from below."""
+    cost = prices.step(plan)
+    return Played(plan=plan, cost=cost, step=least(plan, cost, prices), memory=_memories(plan, prices))
+
 
 def played(plan: Plan, prices: JobPrices) -> Played:
     """Price a plan and play its step."""
-    cost = prices.step(plan)
-    return Played(plan=plan, cost=cost, step=play(plan, cost, prices), memory=_memories(plan, prices))
+    return performed(bounded(plan, prices), prices)
+
+
+def performed(one: Played, prices: JobPrices) -> Played:
+    """The same plan, its step played."""
+    return one if one.step.played else replace(one, step=play(one.plan, one.cost, prices))
 
 
 def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """Play a step whose parts cost `cost`."""
     timeline = _timeline(plan, cost, prices)
     busy = [_computing(timeline, stage) for stage in range(plan.pipeline)]
-    ends = [timed[-1].end + stage.slowed + stage.data for timed, stage in zip(timeline.ranks, cost.stages, strict=True)]
-    end = max(ends)
-    place = max(range(plan.pipeline), key=lambda stage: busy[stage])
+    ends = [timed[-1].end for timed in timeline.ranks]
+    return _step(cost, timeline, busy, ends, played=True)
+
+
+def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
+    """The shortest step that any order of these actions could have, without playing one (`soonest`)."""
+    crowd = prices.machine.crowd(plan.data * plan.tensor)
+    busy = [cost.working(stage) * crowd for stage in cost.stages]
+    cores = prices.machine.cores
+    all_full = 0.0 if cores is None else sum(busy) / crowd * plan.data * plan.tensor / cores
+    ends = soonest(cost, busy, crowd, all_full, mirrored=plan.schedule in MIRRORED)
+    return _step(cost, Timeline(ranks=()), busy, ends, played=False)
+
+
+def _step(cost: StepCost, timeline: Timeline, busy: Sequence[float], last: Sequence[float], *, played: bool) -> Step:
+    """The step in which each stage computes for `busy` seconds until its `last`."""
+    end = max(last + stage.slowed + stage.data for last, stage in zip(last, cost.stages, strict=True))
+    place = max(range(len(busy)), key=lambda stage: busy[stage])
     stage = cost.stages[place]
     work = cost.working(stage)
-    share = sum(one.part for one in cost.rounds) * busy[place] / work if work else 0.0
+    share = sum(one.part * times for one, times in cost.kinds.items()) * busy[place] / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
     data = share * (stage.forward.data + stage.backward.data)
     terms = Terms(
@@ -83,7 +117,7 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
         },
     )
     seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
-    return Step(timeline=timeline, seconds=seconds, terms=terms)
+    return Step(timeline=timeline, seconds=seconds, terms=terms, played=played)
 
 
 def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
@@ -100,7 +134,7 @@ def predict(plan: Plan, prices: JobPrices) -> Prediction:
 
 
 def state(one: Played, prices: JobPrices) -> Prediction:
-    """The same, of a plan that was played already.
+    """The same, of a plan that was priced already.
 
     The interval allows compute, bubble and optimizer the error of the measured operations, and what is exposed that of
     the measured links (`ComputeCost.error`, `CommunicationCost.error`).
@@ -152,8 +186,8 @@ def _by_rank(find: Callable[[int], _Found], plan: Plan, prices: JobPrices) -> tu
 
 
 def _keepers(plan: Plan, place: int, tensor: int, prices: JobPrices) -> tuple[int, ...]:
-    held = stage_of(prices.model, prices.training, plan, plan.mesh.rank_at(pipeline=place, data=0, tensor=tensor)).held
-    return keepers_like(held, plan)
+    rank = plan.mesh.rank_at(pipeline=place, data=0, tensor=tensor)
+    return stage_of(prices.model, prices.training, plan, rank).keepers
 
 
 def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:

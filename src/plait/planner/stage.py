@@ -6,6 +6,7 @@ A search asks for it hundreds of times and it has few answers, so they are kept.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -14,7 +15,7 @@ from plait.layers.layer import Layer
 from plait.planner.alike import keepers_like, stage_like
 from plait.plans.fetching import Unit, units
 from plait.plans.holdings import Held, held_weights, stage_layers
-from plait.plans.keeping import kept_weights
+from plait.plans.keeping import kept_weights, most_kept
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, reductions
 from plait.specs.model import ModelSpec
@@ -27,7 +28,7 @@ __all__ = ["Stage", "stage_of"]
 class Stage:
     """The layers of a rank's stage, its weights as the rank holds them (`elements` in all), what it keeps of them
     (`kept_elements` in all; without those of which it keeps nothing), and the sums of gradients that it takes part
-    in."""
+    in. `keepers`: for each data rank one that keeps as much; `longest`: by weight the most elements that one keeps."""
 
     layers: tuple[Layer, ...]
     held: tuple[Held, ...]
@@ -35,6 +36,14 @@ class Stage:
     sums: tuple[Reduction, ...]
     elements: int
     kept_elements: int
+    keepers: tuple[int, ...]
+    longest: Mapping[str, int]
+
+    @cached_property
+    def buckets(self) -> tuple[tuple[Held, ...], ...]:
+        """The weights whose gradients travel together along the data axis."""
+        by_name = {one.weight.name: one for one in self.held}
+        return tuple(tuple(by_name[piece.name] for piece in one.pieces) for one in self.sums if one.axis == "data")
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -64,9 +73,9 @@ def _known(model: ModelSpec, plan: Plan, place: int, data_rank: int, tensor_rank
     layers = describe_gpt(model)
     members = stage_layers(layers, plan.stages)[place]
     held = held_weights(members, plan, tensor_rank)
-    found = keepers_like(held, plan)[data_rank]
-    if found != data_rank:
-        return _known(model, plan, place, found, tensor_rank, itemsize)
+    keepers = keepers_like(held, plan)
+    if keepers[data_rank] != data_rank:
+        return _known(model, plan, place, keepers[data_rank], tensor_rank, itemsize)
     kept = tuple(one for one in kept_weights(held, plan, data_rank) if one.elements)
     rank = plan.mesh.rank_at(pipeline=place, data=data_rank, tensor=tensor_rank)
     return Stage(
@@ -76,4 +85,6 @@ def _known(model: ModelSpec, plan: Plan, place: int, data_rank: int, tensor_rank
         sums=reductions(layers, plan, rank, itemsize),
         elements=sum(one.elements for one in held),
         kept_elements=sum(one.elements for one in kept),
+        keepers=keepers,
+        longest={one.weight.name: most_kept([one], plan) for one in held},
     )

@@ -18,9 +18,8 @@ from plait.planner.stage import Stage
 from plait.planner.timetable import timetable
 from plait.plans.fetching import Fetches, fetches
 from plait.plans.holdings import Held
-from plait.plans.keeping import most_kept
 from plait.plans.plan import Plan
-from plait.plans.reductions import STAGED, gradient_buckets
+from plait.plans.reductions import STAGED
 from plait.plans.rows import rounds_of
 from plait.schedules.action import Kind
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
@@ -40,21 +39,23 @@ class WeightMessage(NamedTuple):
     when: When
 
 
+@lru_cache(maxsize=4096)
 def weight_messages(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Counter[WeightMessage]:
     """How often each all-gather of one step occurs on pipeline stage `place`."""
     found: Counter[WeightMessage] = Counter()
     for held, when, times in _sent(stage, training, plan, place):
-        size = plan.data * most_kept(held, plan) * ITEMSIZE[PRECISIONS[training.precision].compute]
+        longest = sum(stage.longest[one.weight.name] for one in held)
+        size = plan.data * longest * ITEMSIZE[PRECISIONS[training.precision].compute]
         found[WeightMessage(size, when)] += times
     return found
 
 
-def staged_elements(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
+def staged_elements(stage: Stage, plan: Plan) -> int:
     """Elements of the buffers in which gradients are on their way."""
     if plan.sharding_level < 2:
         return 0
-    buckets = gradient_buckets(stage.held, plan, ITEMSIZE[PRECISIONS[training.precision].reduce])
-    return max(sum(one.elements for one in bucket) for bucket in buckets) * min(len(buckets), STAGED)
+    largest = max(sum(one.elements for one in bucket) for bucket in stage.buckets)
+    return largest * min(len(stage.buckets), STAGED)
 
 
 def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> int:
@@ -68,8 +69,7 @@ def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int)
 def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[Sequence[Held], When, int]]:
     """What a bucket or unit has, what waits for it, and how often."""
     if plan.sharding_level in (1, 2) and not plan.served:
-        itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
-        for bucket in gradient_buckets(stage.held, plan, itemsize):
+        for bucket in stage.buckets:
             yield bucket, "update", 1
     if plan.sharding_level == 3:
         rounds = rounds_of(plan, training.global_batch)
