@@ -65,6 +65,7 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "considered": plans.considered,
         "legal": plans.legal,
         "unfit": plans.unfit,
+        "played": plans.played,
         "plans": [_ranked_document(one) for one in plans.plans[:top]],
         "too_close_to_call": plans.too_close_to_call,
         "guesses": list(plans.guesses),
@@ -109,6 +110,7 @@ def _ranked_document(one: RankedPlan) -> dict[str, Any]:
         "memory_bytes": list(predicted.memory_bytes),
         "terms": asdict(predicted.terms),
         "lost_because": one.lost_because,
+        "played": one.played,
     }
 
 
@@ -120,8 +122,10 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     from plait.plans.describe import describe
 
     unfit = f", {plans.unfit} too large for the memory" if plans.unfit else ""
-    searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}, in {Seconds(plans.search_seconds)}"
-    yield [("dim", searched)]
+    left = len(plans.plans) - plans.played
+    unplayed = f", {left} too slow whatever their schedule (not played)" if left else ""
+    searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}{unplayed}"
+    yield [("dim", f"{searched}, in {Seconds(plans.search_seconds)}")]
     yield []
     yield from _table([_row(one) for one in plans.plans[:top]])
     if len(plans.plans) > top:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from math import exp, log
 from typing import Literal
@@ -100,6 +101,7 @@ class CommunicationCost:
         """Whether one of such a pair of stages can expect a transfer before it needs it (`Wire.receives_ahead`)."""
         return self.algorithm("send", group, 0) in RECEIVES_AHEAD
 
+    @cached_property
     def error(self) -> float:
         """The relative error to expect: the largest median error of a link's own formula."""
         return max([_NOISE, *(link.error for link in self._links), *(link.error for link in self._between)])
