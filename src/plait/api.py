@@ -3,7 +3,8 @@
     load ──> Job ──> check ──> Report
                  └─> plan ──> Plans        (from the machine's measurements: `measured`)
                  └─> verify_job ──> Verification      (verify: of a module of one's own)
-                 └─> train ──> TrainingResult, and a run on disk
+                 ├─> train ──> TrainingResult, and a run on disk
+                 └─> bench ──> BenchResult: several plans, predicted beside measured
 
 Here, and in `cli`, planner and runtime meet. Rooms that are heavy to import are imported by the function that needs
 them, so that `load` and `check` stay free of torch and numpy.
@@ -12,14 +13,13 @@ them, so that `load` and `check` stay free of torch and numpy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.errors import IllegalJob, Problem, UnusableInput
+from plait.errors import IllegalJob, Problem
+from plait.launchers.started import on_started_ranks, require_hosts, started_hosts
 from plait.plans.cautions import cautions
-from plait.plans.completion import with_most_ranks
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
 from plait.plans.report import Report
@@ -27,7 +27,6 @@ from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
 from plait.specs.job import Job
 from plait.specs.texts import Look, look_at_texts
-from plait.specs.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,11 +40,25 @@ if TYPE_CHECKING:
     from plait.plans.plan import Plan
     from plait.specs.measurements import Measurements
     from plait.specs.training import TrainingSpec
+    from plait.training.bench import Contest, Entry, OnTurn
+    from plait.training.bench_result import BenchResult
     from plait.training.result import TrainingResult
     from plait.verification.report import Verification
     from plait.verification.trial import RunOnRanks
 
-__all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train", "verify", "verify_job"]
+__all__ = [
+    "bench",
+    "check",
+    "load",
+    "measured",
+    "plan",
+    "profile",
+    "report",
+    "require_legal",
+    "train",
+    "verify",
+    "verify_job",
+]
 
 _PATIENCE = 300.0  # seconds: nobody hears from a rank while it measures
 _MOST_RANKS = 8  # of a proof, on this machine
@@ -64,7 +77,7 @@ def load(path: str | PathLike[str]) -> Job:
     parsed = parse_job(table)
     if parsed.problems:
         raise IllegalJob(_report(table).errors)
-    return _on_ranks(parsed.job)
+    return on_started_ranks(parsed.job)
 
 
 def check(job: Job | str | PathLike[str]) -> Report:
@@ -121,7 +134,7 @@ def measured(path: Path | None = None, *, tell: Callable[[str], None] = lambda s
     be read, or a cache that can't be written."""
     from plait.specs.measurement_files import default_path, read_measurements, require_place, write_measurements
 
-    together = default_path(hosts=_hosts())
+    together = default_path(hosts=started_hosts())
     if path is not None or together.exists():
         return read_measurements(path or together)
     if default_path().exists():
@@ -166,7 +179,7 @@ def train(
         require_legal(job)
         if world is not None and not job.cluster.ranks_open:
             world.require(job.cluster.ranks)
-        _require_hosts(job.cluster.nodes)
+        require_hosts(job.cluster.nodes)
         if world is not None and world.rank > 0:
             return follow(world, job, RunDirectory(Path(run)))
         result = _trained(job, plan, Path(run), measurements, on_event)
@@ -184,6 +197,7 @@ def _trained(
     on_event: Callable[[Mapping[str, Any]], None] | None,
 ) -> TrainingResult:
     from plait.launchers import together
+    from plait.planner.coverage import outside_what_was_measured
     from plait.planner.prices import JobPrices
     from plait.planner.simulator import played, state
     from plait.plans.legality import on_ranks_of, plan_problems
@@ -202,8 +216,71 @@ def _trained(
     priced = played(chosen, prices)
     directory = RunDirectory.create(run)
     asked, predicted = on_ranks_of(job, chosen), state(priced, prices)
-    return train_under(
-        asked, chosen, predicted, priced.step.timeline, directory, on_event, link=prices.machine.between_hosts
+    link, guesses = prices.machine.between_hosts, outside_what_was_measured(chosen, prices)
+    return train_under(asked, chosen, predicted, priced.step.timeline, directory, on_event, link=link, guesses=guesses)
+
+
+def bench(
+    job: Job,
+    plans: Sequence[Plan] = (),
+    *,
+    best: int | None = None,
+    repeats: int = 3,
+    steps: int = 15,
+    run: str | PathLike[str] = "runs/bench",
+    record: str | PathLike[str] | None = None,
+    measurements: Measurements | None = None,
+    on_turn: OnTurn = lambda turn, entry, measured: None,
+) -> BenchResult | None:
+    """Measure `plans` and the `best` ones of the job (None: none where plans are given, else 8), in `repeats` rounds of
+    `steps` steps; predicted beside measured into the new directory `run`. `record`: a file of turns to go on with.
+
+    Where torchrun has started the program, its processes are the ranks: each calls this, and the first one alone gets a
+    result. Raises IllegalJob for a plan that is not legal for the job, UnusableInput for data or a directory that can't
+    be used; a plan that fails while it runs is told in the result.
+    """
+    from plait.launchers import together
+    from plait.training.bench import bench as bench_here
+    from plait.training.bench import bench_on
+    from plait.training.bench_run import begun, ended
+
+    most = 0 if plans and best is None else 8 if best is None else best
+    with together() as world:
+        require_legal(job)
+        require_hosts(job.cluster.nodes)
+
+        def contest() -> Contest:
+            for one in plans if world is not None else ():
+                world.require(one.ranks)
+            entries = _entries(job, plans, most, measurements or measured())
+            return begun(job, entries, Path(run), record, repeats=repeats, steps=steps)
+
+        found = bench_here(contest(), on_turn) if world is None else bench_on(world, contest, on_turn)
+        if found is not None:
+            ended(Path(run), found)
+            report(run)
+        return found
+
+
+def _entries(job: Job, plans: Sequence[Plan], most: int, known: Measurements) -> tuple[Entry, ...]:
+    from plait.planner.coverage import outside_what_was_measured
+    from plait.planner.prices import JobPrices
+    from plait.planner.simulator import predict
+    from plait.plans.legality import plan_problems
+    from plait.training.bench import Entry
+
+    if wrong := [problem for one in plans for problem in plan_problems(job, one)]:
+        raise IllegalJob(wrong)
+    found = [one.plan for one in _search(job, known).plans[:most]] if most else []
+    prices = JobPrices(job.model, job.training, known, job.cluster)
+    return tuple(
+        Entry(
+            plan=one,
+            prediction=predict(one, prices),
+            guesses=outside_what_was_measured(one, prices),
+            link=prices.machine.between_hosts,
+        )
+        for one in dict.fromkeys([*plans, *found])
     )
 
 
@@ -304,16 +381,21 @@ def verify(
 
 
 def report(run: str | PathLike[str]) -> Path:
-    """Draw the report of a run that has ended, `report.html` in its directory; returns its path.
+    """Draw the report of a run or a bench that has ended, `report.html` in its directory; returns its path.
 
     Raises UnusableInput for a directory that holds no such run.
     """
+    from plait.report.bench_page import render_bench
+    from plait.report.bench_run import bench_data
     from plait.report.page import render_report
     from plait.report.run import report_data
     from plait.training.run_directory import RunDirectory
 
     directory = RunDirectory(Path(run))
-    directory.write_page(render_report(report_data(directory.path)))
+    if directory.bench.exists():
+        directory.write_page(render_bench(bench_data(directory.path)))
+    else:
+        directory.write_page(render_report(report_data(directory.path)))
     return directory.report
 
 
@@ -338,46 +420,7 @@ def _report(table: Mapping[str, Any]) -> Report:
     length = None if unknown & _CUTTING else job.training.sequence_length
     texts = Look() if "data.text" in unknown else look_at_texts(job.data, length)
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
-    settled = job if errors else _on_ranks(job)
+    settled = job if errors else on_started_ranks(job)
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
-    cores = usable_cores() * max(_hosts(), settled.cluster.nodes)
+    cores = usable_cores() * max(started_hosts(), settled.cluster.nodes)
     return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
-
-
-def _on_ranks(job: Job) -> Job:
-    """The job on ranks of ours, where it left open how many: those that torchrun has started, or the most that fit."""
-    if not job.cluster.ranks_open:
-        return job
-    started = _started_cluster(job.cluster)
-    return with_most_ranks(job) if started is None else replace(job, cluster=started)
-
-
-def _started_cluster(asked: ClusterSpec) -> ClusterSpec | None:
-    """The ranks that torchrun has started, on its hosts; None without it."""
-    from plait.launchers.torchrun import place
-
-    where = place()
-    if where is None:
-        return None
-    if (
-        where.hosts == 1 or where.hosts * where.local_size != where.size
-    ):  # of unequal hosts nobody knows what stands where
-        return replace(asked, ranks=where.size)
-    return replace(asked, ranks=where.size, nodes=where.hosts, devices_per_node=where.local_size)
-
-
-def _require_hosts(nodes: int) -> None:
-    """Raises UnusableInput where a run is to have other hosts than the program was started on."""
-    if nodes > 1 and nodes != (hosts := _hosts()):
-        raise UnusableInput(
-            f"cluster.nodes = {nodes}, and this runs on {counted(hosts, 'host')}: start it on each of them with "
-            f"`torchrun --nnodes {nodes} ...` (docs/several_hosts.md), or leave nodes out"
-        )
-
-
-def _hosts() -> int:
-    """On how many hosts, taken to be alike."""
-    from plait.launchers.torchrun import place
-
-    where = place()
-    return 1 if where is None else where.hosts

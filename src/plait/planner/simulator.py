@@ -18,12 +18,13 @@ from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
 from plait.planner.memory import Memory, memory_of
 from plait.planner.prices import JobPrices
-from plait.planner.step_cost import StepCost
+from plait.planner.step_cost import StageCost, StepCost
 from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
 from plait.plans.rows import row_counts
 from plait.schedules.action import COMPUTE, Action, Kind
+from plait.schedules.moving import moving_seconds
 from plait.schedules.timeline import Timeline, simulate
 
 __all__ = ["Played", "Step", "fits", "play", "played", "predict", "state"]
@@ -31,11 +32,13 @@ __all__ = ["Played", "Step", "fits", "play", "played", "predict", "state"]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go."""
+    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go: on the
+    bottleneck, and on every stage."""
 
     timeline: Timeline
     seconds: float
     terms: Terms
+    stages: tuple[Terms, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +64,20 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     ends = [timed[-1].end + stage.slowed + stage.data for timed, stage in zip(timeline.ranks, cost.stages, strict=True)]
     end = max(ends)
     place = max(range(plan.pipeline), key=lambda stage: busy[stage])
-    stage = cost.stages[place]
+    stages = tuple(_terms(cost, one, busy[stage], end) for stage, one in enumerate(cost.stages))
+    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
+    return Step(timeline=timeline, seconds=seconds, terms=stages[place], stages=stages)
+
+
+def _terms(cost: StepCost, stage: StageCost, busy: float, end: float) -> Terms:
+    """Of a stage that is `busy` for so long until all stages have summed over data, at `end`."""
     work = cost.working(stage)
-    share = sum(one.part for one in cost.rounds) * busy[place] / work if work else 0.0
+    share = sum(one.part for one in cost.rounds) * busy / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
     data = share * (stage.forward.data + stage.backward.data)
-    terms = Terms(
-        compute=busy[place] - tensor - data + stage.slowed,
-        bubble=max(0.0, round(end - busy[place] - stage.slowed - stage.data, 9)),  # below a nanosecond it is rounding
+    return Terms(
+        compute=busy - tensor - data + stage.slowed,
+        bubble=max(0.0, round(end - busy - stage.slowed - stage.data, 9)),  # below a nanosecond it is rounding
         optimizer=cost.optimizer,
         exposed={
             "data": data + stage.data + cost.renewal,
@@ -76,8 +85,6 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
             "pipeline": cost.pipeline_sums,
         },
     )
-    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
-    return Step(timeline=timeline, seconds=seconds, terms=terms)
 
 
 def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
@@ -116,6 +123,8 @@ def state(one: Played, prices: JobPrices) -> Prediction:
         activation_bytes=tuple(one.activations for one in memory),
         flops=tuple(flops[rank] for rank in twins),
         collectives=tuple(traffic[rank] for rank in twins),
+        stages=step.stages,
+        transfers=moving_seconds(step.timeline.ranks) if plan.pipeline > 1 else (),
     )
 
 
