@@ -3,8 +3,7 @@
     load ──> Job ──> check ──> Report
                  └─> plan ──> Plans        (from the machine's measurements: `measured`)
                  └─> verify_job ──> Verification      (verify: of a module of one's own)
-                 ├─> train ──> TrainingResult, and a run on disk
-                 └─> bench ──> BenchResult: several plans, predicted beside measured
+                 └─> train ──> TrainingResult, and a run on disk
 
 Here, and in `cli`, planner and runtime meet. Rooms that are heavy to import are imported by the function that needs
 them, so that `load` and `check` stay free of torch and numpy.
@@ -40,14 +39,11 @@ if TYPE_CHECKING:
     from plait.plans.plan import Plan
     from plait.specs.measurements import Measurements
     from plait.specs.training import TrainingSpec
-    from plait.training.bench import Contest, Entry, OnTurn
-    from plait.training.bench_result import BenchResult
     from plait.training.result import TrainingResult
     from plait.verification.report import Verification
     from plait.verification.trial import RunOnRanks
 
 __all__ = [
-    "bench",
     "check",
     "load",
     "measured",
@@ -218,70 +214,6 @@ def _trained(
     asked, predicted = on_ranks_of(job, chosen), state(priced, prices)
     link, guesses = prices.machine.between_hosts, outside_what_was_measured(chosen, prices)
     return train_under(asked, chosen, predicted, priced.step.timeline, directory, on_event, link=link, guesses=guesses)
-
-
-def bench(
-    job: Job,
-    plans: Sequence[Plan] = (),
-    *,
-    best: int | None = None,
-    repeats: int = 3,
-    steps: int = 15,
-    run: str | PathLike[str] = "runs/bench",
-    record: str | PathLike[str] | None = None,
-    measurements: Measurements | None = None,
-    on_turn: OnTurn = lambda turn, entry, measured: None,
-) -> BenchResult | None:
-    """Measure `plans` and the `best` ones of the job (None: none where plans are given, else 8), in `repeats` rounds of
-    `steps` steps; predicted beside measured into the new directory `run`. `record`: a file of turns to go on with.
-
-    Where torchrun has started the program, its processes are the ranks: each calls this, and the first one alone gets a
-    result. Raises IllegalJob for a plan that is not legal for the job, UnusableInput for data or a directory that can't
-    be used; a plan that fails while it runs is told in the result.
-    """
-    from plait.launchers import together
-    from plait.training.bench import bench as bench_here
-    from plait.training.bench import bench_on
-    from plait.training.bench_run import begun, ended
-
-    most = 0 if plans and best is None else 8 if best is None else best
-    with together() as world:
-        require_legal(job)
-        require_hosts(job.cluster.nodes)
-
-        def contest() -> Contest:
-            for one in plans if world is not None else ():
-                world.require(one.ranks)
-            entries = _entries(job, plans, most, measurements or measured())
-            return begun(job, entries, Path(run), record, repeats=repeats, steps=steps)
-
-        found = bench_here(contest(), on_turn) if world is None else bench_on(world, contest, on_turn)
-        if found is not None:
-            ended(Path(run), found)
-            report(run)
-        return found
-
-
-def _entries(job: Job, plans: Sequence[Plan], most: int, known: Measurements) -> tuple[Entry, ...]:
-    from plait.planner.coverage import outside_what_was_measured
-    from plait.planner.prices import JobPrices
-    from plait.planner.simulator import predict
-    from plait.plans.legality import plan_problems
-    from plait.training.bench import Entry
-
-    if wrong := [problem for one in plans for problem in plan_problems(job, one)]:
-        raise IllegalJob(wrong)
-    found = [one.plan for one in _search(job, known).plans[:most]] if most else []
-    prices = JobPrices(job.model, job.training, known, job.cluster)
-    return tuple(
-        Entry(
-            plan=one,
-            prediction=predict(one, prices),
-            guesses=outside_what_was_measured(one, prices),
-            link=prices.machine.between_hosts,
-        )
-        for one in dict.fromkeys([*plans, *found])
-    )
 
 
 def verify_job(

@@ -41,7 +41,8 @@ def command(
     json: JsonFlag = False,
 ) -> Answer | None:
     """Run several plans in turns, and lay predicted beside measured."""
-    from plait.api import bench, load
+    from plait.api import load
+    from plait.cli.benching import bench
     from plait.launchers import together
     from plait.plans.files import read_plan
     from plait.training.run_directory import RunDirectory

@@ -77,8 +77,8 @@ class Device:
 
     @property
     def peak_memory(self) -> int:
-        """The most that was allocated since `reset_peak_memory`; on a CPU that can't, since the process began. All files
-        count as if they had been in memory at that moment: they come, and hardly ever go."""
+        """The most that was allocated since `reset_peak_memory`; on a CPU that can't, since the process began. Files
+        count as if all had been in memory at that moment: they come, and hardly ever go."""
         if self.is_accelerator:
             return torch.accelerator.max_memory_allocated(self.torch)
         return host.peak_resident_bytes() - host.resident_file_bytes()

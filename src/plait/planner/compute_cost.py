@@ -69,6 +69,7 @@ class ComputeCost:
     def __init__(self, measurements: Measurements, dtype: Dtype) -> None:
         self._measured = measurements
         self._dtype: Dtype = dtype
+        self._corrected = measurements.correction("computing")
         gemm = [one for one in measurements.gemm if one.dtype == dtype]
         if not gemm:
             known = ", ".join(sorted({one.dtype for one in measurements.gemm}))
@@ -78,7 +79,7 @@ class ComputeCost:
         self._memory: dict[tuple[MemoryBoundKind, Way], TimeTable | None] = {}
 
     def work(self, operations: Iterable[Operation]) -> Work:
-        """What these operations take, one after another."""
+        """What these operations take, one after another, as runs have corrected it."""
         multiplying = moving = 0.0
         for operation in operations:
             match operation:
@@ -90,7 +91,7 @@ class ComputeCost:
                     moving += self.move_seconds(operation)
                 case Views(number, way):
                     moving += number * _VIEW[way] * self._dispatch(way)
-        return Work(multiplying, moving)
+        return Work(self._corrected * multiplying, self._corrected * moving)
 
     def multiply_seconds(self, operation: Multiply) -> float:
         """Seconds of a matrix product, or of `times` small ones in one operator."""

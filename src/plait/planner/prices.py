@@ -64,6 +64,7 @@ class JobPrices:
         self._layers = describe_gpt(model)
         self._master = ITEMSIZE[policy.master]
         self._copies = policy.master != policy.compute
+        self._updating = measurements.correction("optimizer")
         self._known: dict[tuple[object, ...], _LayerCost] = {}
 
     def balanced(self, plan: Plan) -> tuple[int, ...]:
@@ -170,7 +171,7 @@ class JobPrices:
         updates = plan.workers if plan.asynchronous else 1  # in as long as a step of one worker takes
         speeds = self.machine.speeds.of_replicas(plan.mesh)
         slowest = min(speeds[replica] for replica in plan.keepers)
-        return updates * seconds * memory * self.machine.crowd(plan.ranks) / slowest
+        return self._updating * updates * seconds * memory * self.machine.crowd(plan.ranks) / slowest
 
     def _update(self, plan: Plan, stage: Stage) -> float:
         """Seconds from gradients to new weights. Under offload a device's copies hide behind the host's work."""

@@ -1,9 +1,9 @@
 """Where a measured step departs from its prediction, and whose doing that is: one line for each cause worth naming.
 
-    a stage's own computing      stage 1 computes 1.8 × its prediction: +40 ms
-    sums and messages            along the data axis 3.2 × its prediction is exposed: +25 ms
-    transfers between stages     bytes between stages take 5.0 × their prediction: +12 ms
-    the update                   the optimizer takes 1.4 × its prediction: +9 ms
+    a stage's own computing      stage 1 computes 1.8 × what was predicted: +40 ms
+    sums and messages            exposed communication along the data axis is 3.2 × what was predicted: +25 ms
+    transfers between stages     bytes between stages take 5.0 × what was predicted: +12 ms
+    the update                   the optimizer takes 1.4 × what was predicted: +9 ms
 
 A stage that waits for a slow neighbour is not slow, and the wire is not either: what a stage computes its own clock
 tells, what moves between two both of theirs (`schedules.moving`), and what is left of the bubble follows from these; it
@@ -76,7 +76,7 @@ def _others(prediction: Prediction, terms: Terms, transfers: Sequence[float]) ->
 
 
 def _departure(term: str, name: str, predicted: float, measured: float) -> Departure:
-    times = f"{measured / predicted:.1f} × its prediction" if predicted > 0 else "there, and none was predicted"
+    times = f"{measured / predicted:.1f} × what was predicted" if predicted > 0 else "there, and none was predicted"
     sign = "+" if measured >= predicted else "−"
     words = f"{name} {times}: {sign}{Seconds(abs(measured - predicted))}"
     return Departure(term=term, predicted=predicted, measured=measured, words=words)
