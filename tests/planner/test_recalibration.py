@@ -1,4 +1,4 @@
-"""A wrong profile is put right by one run: its corrections make the prediction of another plan better, in their bounds."""
+"""A wrong profile is put right by one run: corrections make the prediction of another plan better, in their bounds."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def test_links_between_hosts_are_told_from_those_inside_one():
     corrected = recalibrated(apart, TRUE, [slower], source="runs/x")
     assert [one.what for one in corrected.corrections] == ["links between hosts"]
     assert predicted(corrected, inside) == predicted(TRUE, inside)
-    assert predicted(corrected, apart).terms.exposed["tensor"] == pytest.approx(slower.terms.exposed["tensor"], rel=1e-3)
+    assert predicted(corrected, apart).terms.exposed["tensor"] == pytest.approx(
+        slower.terms.exposed["tensor"], rel=1e-3
+    )
 
 
 def test_a_run_that_went_as_predicted_corrects_nothing():

@@ -1,7 +1,7 @@
 """Several plans of a job, measured in turns on the same ranks, each beside what was predicted of it before.
 
     round 1     A  D  B  C        a turn: some steps of one plan, on ranks that are warm
-    round 2     C  A  B  D        what disturbs a machine for a while disturbs all of them alike
+    round 2     C  B  D  A        what disturbs a machine for a while disturbs all of them alike
     round 3     B  D  A  C        a plan's figures are medians over its rounds
 
 A plan that can't be launched, or fails in a turn, is told with its reason; the others go on, where ranks can be started
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from plait.devices.device import current_device
-from plait.errors import PlaitError, UnusableInput
+from plait.errors import PlaitError, RankFailure, UnusableInput
 from plait.launchers import RankPools, World, led
 from plait.plans.files import plan_table
 from plait.plans.plan import Plan
@@ -139,12 +139,16 @@ class _Bench:
         return self._told()
 
     def _turns(self) -> Iterator[tuple[int, int]]:
-        """Round and entry, in an order that is another one in each round and the same in every bench. A plan that has
-        failed has no more turns; where ranks can't be started anew, nor has any other."""
+        """Round and entry. The order is drawn, the same in every bench; each second round has it backwards, so that who
+        is early is late as often. A plan that has failed has no more turns; where ranks can't be started anew, nor has
+        any other."""
+        drawn, order = random.Random(0), list(range(len(self.contest.entries)))
         for turn in range(1, self.contest.repeats + 1):
-            order = list(range(len(self.contest.entries)))
-            random.Random(turn).shuffle(order)
-            for place in order:
+            if turn % 2:
+                drawn.shuffle(order)
+            else:
+                order.reverse()
+            for place in tuple(order):
                 if place not in self.failed and (self.goes_on or not self.failed):
                     yield turn, place
 
@@ -175,9 +179,9 @@ class _Bench:
 
 
 def _words(error: PlaitError) -> str:
-    """The last line that says something: of a traceback, what was raised."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    """One line: of a rank that failed, which, and what it raised."""
+    told = f"rank {error.rank}: {error.report}" if isinstance(error, RankFailure) else str(error)
+    return told.partition("\n")[0]
 
 
 class _Record:
