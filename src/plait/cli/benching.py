@@ -56,8 +56,9 @@ def bench(
         require_hosts(job.cluster.nodes)
 
         def contest() -> Contest:
-            for one in plans if world is not None else ():
-                world.require(one.ranks)
+            if world is not None:
+                for ranks in {one.ranks for one in plans}:
+                    world.require(ranks)
             entries = _entries(job, plans, most, measurements or measured())
             return begun(job, entries, Path(run), record, repeats=repeats, steps=steps)
 

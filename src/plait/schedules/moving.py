@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from plait.schedules.action import COMPUTE, RECEIVES
+from plait.schedules.action import COMPUTE, RECEIVES, Action
 from plait.schedules.timeline import Timed
 
 __all__ = ["clock_offsets", "moving_seconds", "shifted"]
@@ -30,7 +30,7 @@ def moving_seconds(ranks: _Ranks) -> tuple[float, ...]:
     return tuple(_moving(rank, sent) for rank in ranks)
 
 
-def _moving(rank: Sequence[Timed], sent: dict[object, float]) -> float:
+def _moving(rank: Sequence[Timed], sent: dict[Action, float]) -> float:
     coming = [
         (max(timed.start, sent.get(timed.action.counterpart, timed.start)), timed.end)
         for timed in rank

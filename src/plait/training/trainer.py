@@ -85,8 +85,8 @@ def train(
         )
         here = plan.ranks if world is None else world.place.local_size
         first = next(rank for rank, measure in enumerate(measures) if measure.timelines)
-        steps = steps_of_pipeline(plan, measures, first, hosts=hosts)
-        run.write_json("measured.json", _measured_document(result, measures, steps, dataset, here))
+        pipeline = steps_of_pipeline(plan, measures, first, hosts=hosts)
+        run.write_json("measured.json", _measured_document(result, measures, pipeline, dataset, here))
         if world is not None:
             world.say("trained", result_table(result))
     return result
