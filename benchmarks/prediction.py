@@ -31,7 +31,6 @@ from wires_between_hosts import hosts_apart
 from plait.api import load
 from plait.errors import PlaitError
 from plait.launchers import RankPools
-from plait.planner.candidates import candidates
 from plait.plans.completion import complete
 from plait.plans.files import plan_table, read_plan
 from plait.plans.legality import is_legal
@@ -189,11 +188,24 @@ def _table(path: Path, job: Job) -> dict[str, Any]:
     return json.loads(json.dumps(plan_table(read_plan(path, job).plan)))
 
 
+def refused(job: Job) -> Iterator[dict[str, Any]]:
+    """Combinations for the job's ranks that `plait check` refuses, beyond those that a search comes by."""
+    batch, ranks = job.training.global_batch, job.cluster.ranks
+    for data, tensor, pipeline in product(range(1, ranks + 1), repeat=3):
+        for microbatch, zero, compression in product((1, 3, batch, 2 * batch), (0, 1, 2, 3), ("none", "int8")):
+            choices = {
+                "data": data, "tensor": tensor, "pipeline": pipeline, "microbatch": microbatch, "zero": zero,
+                "compression": compression,
+            }  # fmt: skip
+            asked = replace(job, constraints={**job.constraints, **choices})
+            if data * tensor * pipeline == ranks and not is_legal(asked):
+                yield choices
+
+
 def refused_that_run(job: Job, most: int) -> tuple[int, list[str]]:
-    """Of the combinations that a search refuses, a sample: how many were tried, and which of them trained all the same
-    (none should)."""
-    refused = [one for one in candidates(job) if not is_legal(replace(job, constraints={**job.constraints, **one}))]
-    sample = random.Random(0).sample(refused, min(most, len(refused)))
+    """Of combinations that are refused a sample: how many were tried, and which of them trained all the same."""
+    found = list(refused(job))
+    sample = random.Random(0).sample(found, min(most, len(found)))
     folder = str(prepared_tokens(job).folder)
     ran: list[str] = []
     with RankPools(timeout=_REFUSED_SECONDS) as pools:

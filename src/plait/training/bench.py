@@ -40,6 +40,7 @@ from plait.training.run_directory import written
 __all__ = ["Contest", "Entry", "OnTurn", "bench", "bench_on"]
 
 _PATIENCE = 120.0  # seconds of a turn without a word from any rank, beside ten times what is predicted
+_LONGEST = 1800.0  # the same under torchrun, whose ranks are asked for all turns before any is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def bench_on(world: World, contest: Callable[[], Contest], on_turn: OnTurn) -> B
         folders = [folder for folder, _ in told]
         found.append(_Bench(asked, on_ranks, folders, on_turn, hosts=len(world.hosts), goes_on=False).result())
 
-    led(world, program, tasks=TASKS, classes=CLASSES, backend=current_device().backend, timeout=_PATIENCE * 5)
+    led(world, program, tasks=TASKS, classes=CLASSES, backend=current_device().backend, timeout=_LONGEST)
     return found[0] if found else None
 
 
