@@ -66,6 +66,7 @@ class JobPrices:
         self._layers = describe_gpt(model)
         self._master = ITEMSIZE[policy.master]
         self._copies = policy.master != policy.compute
+        self._updating = measurements.correction("optimizer")
         self._known: dict[tuple[object, ...], dict[str, _LayerCost]] = {}
         self._stages: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._updates: dict[tuple[Stage, str], float] = {}
@@ -180,7 +181,7 @@ class JobPrices:
             for place, tensor in product(range(plan.pipeline), unlike)
             for rank in [plan.mesh.rank_at(pipeline=place, data=plan.keepers.start, tensor=tensor)]
         ]
-        seconds = max(self._updated(stage, plan) for stage in dict.fromkeys(most))
+        seconds = self._updating * max(self._updated(stage, plan) for stage in dict.fromkeys(most))
         return updates * seconds * memory * self.machine.crowd(plan.ranks) / slowest
 
     def _updated(self, stage: Stage, plan: Plan) -> float:
