@@ -28,6 +28,13 @@ __all__ = ["Attend", "LayerOperations", "Move", "Multiply", "Operation", "Views"
 Way = Literal["forward", "backward"]
 
 _WAYS: tuple[Way, ...] = ("forward", "backward")
+# a gate by either curve moves as much
+_ACTIVATIONS: dict[Activation, MemoryBoundKind] = {
+    "gelu": "gelu",
+    "relu": "relu",
+    "swiglu": "swiglu",
+    "geglu": "swiglu",
+}
 _NORMS: dict[Norm, MemoryBoundKind] = {"layer": "layer_norm", "rms": "rms_norm"}
 _ACTIVATIONS: dict[Activation, MemoryBoundKind] = {  # a gated GELU reads and writes what SwiGLU does
     "gelu": "gelu", "relu": "relu", "swiglu": "swiglu", "geglu": "swiglu",
