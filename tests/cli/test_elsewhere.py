@@ -60,7 +60,7 @@ def test_what_is_said_is_not_taken_for_granted(write, capsys):
     assert [warning["key"] for warning in document["warnings"]] == ["cluster.groups.devices_per_node"]
 
 
-@pytest.mark.parametrize("command", ["plan", "simulate", "train"])
+@pytest.mark.parametrize("command", ["plan", "simulate", "train", "bench"])
 def test_what_would_use_this_machine_refuses_it_in_words(write, capsys, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("plait.api.measured", lambda *_, **__: pytest.fail("this machine was measured"))
