@@ -36,9 +36,6 @@ _ACTIVATIONS: dict[Activation, MemoryBoundKind] = {
     "geglu": "swiglu",
 }
 _NORMS: dict[Norm, MemoryBoundKind] = {"layer": "layer_norm", "rms": "rms_norm"}
-_ACTIVATIONS: dict[Activation, MemoryBoundKind] = {  # a gated GELU reads and writes what SwiGLU does
-    "gelu": "gelu", "relu": "relu", "swiglu": "swiglu", "geglu": "swiglu",
-}  # fmt: skip
 
 # per product and per attention: views, transposes and calls; tests count them in the real layers
 _PRODUCT_VIEWS: dict[Way, int] = {"forward": 5, "backward": 9}
