@@ -12,6 +12,7 @@ them, so that `load` and `check` stay free of torch and numpy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from plait.launchers.started import on_started_ranks, require_hosts, started_hos
 from plait.plans.cautions import cautions
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
+from plait.plans.planned import require_this_machine
 from plait.plans.report import Report
 from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
@@ -147,6 +149,7 @@ def plan(job: Job, measurements: Measurements | None = None) -> Plans:
     Raises IllegalJob for a job that no plan can make legal, NothingFits where none fits the memory.
     """
     require_legal(job)
+    require_this_machine(job)
     return _search(job, measurements or measured())
 
 
@@ -173,6 +176,7 @@ def train(
 
     with together() as world:
         require_legal(job)
+        require_this_machine(job)
         if world is not None and not job.cluster.ranks_open:
             world.require(job.cluster.ranks)
         require_hosts(job.cluster.nodes)
@@ -264,6 +268,7 @@ def _proven(
     from plait.plans.legality import plan_problems
     from plait.verification.verify import verify_plan
 
+    job = _here(job)
     require_legal(job)
     chosen = plan or complete(job)
     if wrong := plan_problems(job, chosen):
@@ -350,9 +355,14 @@ def _report(table: Mapping[str, Any]) -> Report:
     parsed = parse_job(table)
     job, unknown = parsed.job, parsed.unknown
     length = None if unknown & _CUTTING else job.training.sequence_length
-    texts = Look() if "data.text" in unknown else look_at_texts(job.data, length)
+    texts = Look() if "data.text" in unknown or job.cluster.elsewhere else look_at_texts(job.data, length)
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
     settled = job if errors else on_started_ranks(job)
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
     cores = usable_cores() * max(started_hosts(), settled.cluster.nodes)
     return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
+
+
+def _here(job: Job) -> Job:
+    """The job with its ranks on this machine: where a proof is asked for, whose matter is the plan and no hardware."""
+    return replace(job, cluster=ClusterSpec(ranks=job.cluster.ranks)) if job.cluster.elsewhere else job

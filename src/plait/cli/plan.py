@@ -39,8 +39,10 @@ def command(
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
     from plait.api import plan
     from plait.plans.files import write_plan
+    from plait.plans.planned import require_this_machine
 
     asked = legal_job(job)
+    require_this_machine(asked)
     plans = plan(asked, known_machine(measurements))
     write_plan(out, plans.best.plan, plans.best.prediction)
     return Answer(
@@ -63,6 +65,7 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "considered": plans.considered,
         "legal": plans.legal,
         "unfit": plans.unfit,
+        "played": plans.played,
         "plans": [_ranked_document(one) for one in plans.plans[:top]],
         "too_close_to_call": plans.too_close_to_call,
         "guesses": list(plans.guesses),
@@ -108,6 +111,7 @@ def _ranked_document(one: RankedPlan) -> dict[str, Any]:
         "memory_bytes": list(predicted.memory_bytes),
         "terms": asdict(predicted.terms),
         "lost_because": one.lost_because,
+        "played": one.played,
     }
 
 
@@ -119,8 +123,10 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     from plait.plans.describe import describe
 
     unfit = f", {plans.unfit} too large for the memory" if plans.unfit else ""
-    searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}, in {Seconds(plans.search_seconds)}"
-    yield [("dim", searched)]
+    left = len(plans.plans) - plans.played
+    unplayed = f", {left} too slow whatever their schedule (not played)" if left else ""
+    searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}{unplayed}"
+    yield [("dim", f"{searched}, in {Seconds(plans.search_seconds)}")]
     yield []
     yield from _table([_row(one) for one in plans.plans[:top]])
     if len(plans.plans) > top:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from math import exp, log
 from typing import Literal
@@ -29,7 +30,7 @@ from typing import Literal
 from plait.errors import UnusableInput
 from plait.planner.spread import Spread
 from plait.sharding.all_reduce import PIECE_BYTES, STEP_SECONDS, across_seconds, algorithm_between, pieces, shared
-from plait.specs.catalogue import ASSUMED, LINKS
+from plait.specs.catalogue import ASSUMED, speed_between
 from plait.specs.links import RECEIVES_AHEAD, Link, LinkKind, LinkSpeed, link_steps, wire_bytes
 from plait.specs.measurements import Measurements
 
@@ -67,7 +68,7 @@ class CommunicationCost:
             if link.hosts > 1 and declared is None and link.backend == between[link.ranks > link.hosts]
         ]
         found = _speed(self._between)
-        self.between = LINKS[declared or ASSUMED] if found is None else found
+        self.between = speed_between(declared or ASSUMED) if found is None else found
         self.source: LinkSource = "declared" if declared else "assumed" if found is None else "measured"
         self._within = measurements.correction("links inside a host")
         self._beyond = measurements.correction("links between hosts")
@@ -103,6 +104,7 @@ class CommunicationCost:
         """Whether one of such a pair of stages can expect a transfer before it needs it (`Wire.receives_ahead`)."""
         return self.algorithm("send", group, 0) in RECEIVES_AHEAD
 
+    @cached_property
     def error(self) -> float:
         """The relative error to expect: the largest median error of a link's own formula."""
         return max([_NOISE, *(link.error for link in self._links), *(link.error for link in self._between)])
