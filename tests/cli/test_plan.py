@@ -94,8 +94,8 @@ def test_who_is_slower_is_said_and_takes_less(capsys, place):
     assert words in capsys.readouterr().out.splitlines()
     _, document = ask(capsys, "plan", "two.toml", "--measurements", "unlike.json")
     assert document["paces"] == [
-        {"data_rank": 0, "speed": 1.0, "sequences": 11},
-        {"data_rank": 1, "speed": 0.5, "sequences": 5},
+        {"axis": "data", "place": 0, "speed": 1.0, "share": 11},
+        {"axis": "data", "place": 1, "speed": 0.5, "share": 5},
     ]
     assert read_plan("plan.toml", load("two.toml")).plan.data_shares == (11, 5)
     even = next(one for one in document["plans"] if one["plan"]["data_shares"] == [1, 1])

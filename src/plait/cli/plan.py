@@ -115,7 +115,7 @@ def _ranked_document(one: RankedPlan) -> dict[str, Any]:
 def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     """What a person wants to know: the ranked plans, the best one in words, and whether the race was close."""
     from plait.planner.hiding_words import hiding_lines
-    from plait.planner.speeds import pace_words
+    from plait.planner.paces import pace_words
     from plait.planner.sum_choice import sum_words
     from plait.plans.describe import describe
 

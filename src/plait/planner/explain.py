@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from plait.planner.paces import pace_words, paces_of
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, play
-from plait.planner.speeds import pace_words, paces_of
 from plait.sharding.mesh_shape import AXES
 from plait.units import Bytes
 
@@ -72,9 +72,10 @@ def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason
         without = seconds - _idle(loser, prices)
         share = (seconds - without) / seconds
         yield Reason(without, f"pipeline {plan.pipeline}: bubble {share:.0%} at {_counted(microbatches, 'microbatch')}")
-        slowest = max(stage.seconds for stage in cost.stages) / cost.mean_stage - 1
         without = play(plan, cost.with_even_stages(), prices).seconds
-        yield Reason(without, f"stages {'+'.join(map(str, plan.stages))}: the slowest is {slowest:.0%} above the mean")
+        yield Reason(
+            without, f"stages {'+'.join(map(str, plan.stages))}: the slowest is {cost.unevenness:.0%} above the mean"
+        )
     more = _work(loser, prices) / _work(winner, prices) - 1
     if more > 0:
         without = play(plan, cost.with_compute(1 / (1 + more)), prices).seconds
@@ -82,7 +83,8 @@ def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason
             without, f"tensor {plan.tensor}, microbatch {plan.microbatch}: smaller operations, compute +{more:.0%}"
         )
     speeds = prices.machine.speeds
-    if words := next(pace_words(paces_of(plan, speeds, prices.training.global_batch)), None):
+    paces = paces_of(plan, speeds, prices.model, prices.training.global_batch)
+    if words := next(pace_words(paces), None):
         yield Reason(play(plan, cost.at_one_speed(speeds.fastest(plan.mesh)), prices).seconds, words)
     slower = cost.optimizer - winner.cost.optimizer
     if slower > 0:
@@ -103,7 +105,8 @@ def _microbatches(one: Played, prices: JobPrices) -> float:
 def _idle(one: Played, prices: JobPrices) -> float:
     """What the pipeline takes longer than its busiest stage, or than all of its work on cores that are always full."""
     plan = one.plan
-    least = max(one.cost.working(stage) for stage in one.cost.stages) * prices.machine.crowd(plan.data * plan.tensor)
+    work = [one.cost.working(place) for place in range(plan.pipeline)]
+    least = max(work) * prices.machine.crowd(plan.data * plan.tensor)
     if prices.machine.cores is not None:
         all_stages = sum(stage.seconds for stage in one.cost.stages)
         least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)

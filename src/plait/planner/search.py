@@ -7,8 +7,9 @@ It knows a job and measurements, no file and no screen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
 
 from plait.errors import IllegalJob, NothingFits
@@ -16,17 +17,18 @@ from plait.planner.break_even import compression_words
 from plait.planner.candidates import Choices, candidates
 from plait.planner.contest import SURE, contested
 from plait.planner.coverage import outside_what_was_measured
+from plait.planner.deals import deals
 from plait.planner.explain import why_it_lost, why_nothing_fits
 from plait.planner.hiding import Hiding, hiding
+from plait.planner.paces import Pace, paces_of
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, bounded, fits, state
-from plait.planner.speeds import Pace, paces_of
 from plait.planner.sum_choice import SumChoice, sums_over_data
 from plait.plans.completion import complete
 from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
-from plait.specs.job import Job
+from plait.specs.job import Job, PlanValue
 from plait.specs.measurements import Measurements
 
 __all__ = ["Plans", "RankedPlan", "search"]
@@ -98,11 +100,13 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
     """
     began = perf_counter()
     prices = JobPrices(job.model, job.training, measurements, job.cluster)
-    considered = list(candidates(job, prices.machine.speeds.deals))
+    considered = list(candidates(job, partial(deals, prices=prices)))
     legal = [choices for choices in considered if is_legal(_fixed(job, choices))]
     if not legal:
         raise IllegalJob(problems(job))
-    priced = [bounded(_chosen(complete(job, **choices), job, prices), prices) for choices in legal]
+    priced = [
+        bounded(_chosen(complete(job, **choices), {**job.constraints, **choices}, prices), prices) for choices in legal
+    ]
     fitting = [one for one in priced if fits(one.memory, prices)]
     if not fitting:
         raise NothingFits(why_nothing_fits(priced, prices))
@@ -118,7 +122,7 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
         guesses=outside_what_was_measured(best.plan, prices),
         cautions=compression_words(best, prices),
         sums=sums_over_data(best.plan, prices),
-        paces=paces_of(best.plan, prices.machine.speeds, job.training.global_batch),
+        paces=paces_of(best.plan, prices.machine.speeds, job.model, job.training.global_batch),
         would_hide=hiding(job, ranked, prices),
         search_seconds=perf_counter() - began,
     )
@@ -128,9 +132,9 @@ def _fixed(job: Job, choices: Choices) -> Job:
     return replace(job, constraints={**job.constraints, **choices})
 
 
-def _chosen(plan: Plan, job: Job, prices: JobPrices) -> Plan:
-    """The plan with stages of equal cost, and buckets for its link, unless the job fixes them."""
-    balanced = plan if "stages" in job.constraints else replace(plan, stages=prices.balanced(plan))
-    if "bucket_bytes" in job.constraints:
+def _chosen(plan: Plan, fixed: Mapping[str, PlanValue], prices: JobPrices) -> Plan:
+    """The plan with stages of equal cost, and buckets for its link, unless they are fixed."""
+    balanced = plan if "stages" in fixed else replace(plan, stages=prices.balanced(plan))
+    if "bucket_bytes" in fixed:
         return balanced
     return replace(balanced, bucket_bytes=prices.bucket_bytes(balanced))

@@ -90,7 +90,7 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
 def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """The shortest step that any order of these actions could have, without playing one (`soonest`)."""
     crowd = prices.machine.crowd(plan.data * plan.tensor)
-    busy = [cost.working(stage) * crowd for stage in cost.stages]
+    busy = [cost.working(place) * crowd for place in range(plan.pipeline)]
     cores = prices.machine.cores
     all_full = 0.0 if cores is None else sum(busy) / crowd * plan.data * plan.tensor / cores
     ends = soonest(cost, busy, crowd, all_full, mirrored=plan.schedule in MIRRORED)
@@ -102,7 +102,7 @@ def _step(cost: StepCost, timeline: Timeline, busy: Sequence[float], last: Seque
     end = max(last + stage.slowed + stage.data for last, stage in zip(last, cost.stages, strict=True))
     place = max(range(len(busy)), key=lambda stage: busy[stage])
     stage = cost.stages[place]
-    work = cost.working(stage)
+    work = cost.working(place)
     share = sum(one.part * times for one, times in cost.kinds.items()) * busy[place] / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
     data = share * (stage.forward.data + stage.backward.data)
@@ -195,7 +195,8 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
 
     def compute_seconds(action: Action) -> float:
         stage = cost.stages[action.stage]
-        return cost.rounds[action.microbatch].seconds(stage.forward if action.kind == Kind.F else stage.backward)
+        phase = stage.forward if action.kind == Kind.F else stage.backward
+        return cost.rounds[action.microbatch].seconds(phase, action.stage)
 
     def transfer_seconds(action: Action) -> float:
         return cost.exchange if action in known.exchanged else cost.send
