@@ -12,7 +12,7 @@ The reason is the largest that is enough; where none alone is, the sentence says
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from plait.planner.paces import pace_words, paces_of
@@ -21,20 +21,10 @@ from plait.planner.simulator import Played, play
 from plait.sharding.mesh_shape import AXES
 from plait.units import Bytes
 
-__all__ = ["Reason", "reasons", "why_it_lost", "why_nothing_fits"]
+__all__ = ["Reason", "reasons", "why_it_lost"]
 
 _TIE = 1e-3  # plans closer than this are as good as equal
 _ROUNDING = 1 + 1e-9
-_FEWER = {
-    "weights": "more ranks along tensor or pipeline, or a smaller model",
-    "gradients": "more ranks along tensor or pipeline, or a smaller model",
-    "optimizer": "more ranks along tensor or pipeline, a smaller model, or sgd",
-    "host": "no offload, more ranks along tensor or pipeline, a smaller model, or sgd",
-    "residuals": "no compression, or more ranks along tensor or pipeline",
-    "activations": "shorter sequences, a smaller microbatch, or more ranks along tensor or pipeline",
-    "logits": "a smaller vocabulary, shorter sequences, or more ranks along tensor",
-    "messages": "shorter sequences, or a smaller microbatch",
-}
 
 
 class Reason(NamedTuple):
@@ -121,24 +111,3 @@ def _tie(loser: Played, winner: Played) -> str:
 
 def _counted(number: int, name: str) -> str:
     return f"{number} {name}" if number == 1 else f"{number} {name}es"
-
-
-def why_nothing_fits(plans: Sequence[Played], prices: JobPrices) -> str:
-    """The plan that comes nearest, its rank that dies first, and what fills it."""
-
-    def need(one: Played) -> int:
-        sizes = [rank.total for rank in one.memory]
-        return sum(sizes) if prices.machine.shares_memory else max(sizes)
-
-    nearest = min(plans, key=need)
-    plan, memory = nearest.plan, nearest.memory
-    rank = max(range(len(memory)), key=lambda place: memory[place].total)
-    kind = memory[rank].dominant
-    whose = "all ranks share" if prices.machine.shares_memory else "a device has"
-    room = f"{Bytes(prices.machine.memory_bytes or 0)} that {whose}"
-    degrees = f"data {plan.data}, tensor {plan.tensor}, pipeline {plan.pipeline}, microbatch {plan.microbatch}"
-    return (
-        f"no legal plan fits: the smallest ({degrees}) needs {Bytes(need(nearest))} of the {room}; "
-        f"rank {rank} dies first with {Bytes(memory[rank].total)}, most of it {kind}: "
-        f"{Bytes(getattr(memory[rank], kind))}; fewer with {_FEWER[kind]}"
-    )

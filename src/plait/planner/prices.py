@@ -11,7 +11,7 @@ step, not the order in which a schedule puts them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -87,6 +87,11 @@ class JobPrices:
         if key not in self._stages:
             self._stages[key] = balanced_stages(blocks, plan.pipeline, embedding=embedding, head=head, slower=slower)
         return self._stages[key]
+
+    def settled(self, plan: Plan, fixed: Collection[str]) -> Plan:
+        """The plan with stages of equal cost, and buckets for its link, but for keys that are fixed."""
+        balanced = plan if "stages" in fixed else replace(plan, stages=self.balanced(plan))
+        return balanced if "bucket_bytes" in fixed else replace(balanced, bucket_bytes=self.bucket_bytes(balanced))
 
     def slower(self, plan: Plan) -> tuple[tuple[float, ...], ...]:
         """Of each replica, how many times longer each of its stages computes than if all its ranks were as fast as the

@@ -7,7 +7,6 @@ It knows a job and measurements, no file and no screen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from time import perf_counter
@@ -18,17 +17,18 @@ from plait.planner.candidates import Choices, candidates
 from plait.planner.contest import SURE, contested
 from plait.planner.coverage import outside_what_was_measured
 from plait.planner.deals import deals
-from plait.planner.explain import why_it_lost, why_nothing_fits
+from plait.planner.explain import why_it_lost
 from plait.planner.hiding import Hiding, hiding
 from plait.planner.paces import Pace, paces_of
 from plait.planner.prices import JobPrices
+from plait.planner.shortage import why_nothing_fits
 from plait.planner.simulator import Played, bounded, fits, state
 from plait.planner.sum_choice import SumChoice, sums_over_data
 from plait.plans.completion import complete
 from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
-from plait.specs.job import Job, PlanValue
+from plait.specs.job import Job
 from plait.specs.measurements import Measurements
 
 __all__ = ["Plans", "RankedPlan", "search"]
@@ -105,11 +105,11 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
     if not legal:
         raise IllegalJob(problems(job))
     priced = [
-        bounded(_chosen(complete(job, **choices), {**job.constraints, **choices}, prices), prices) for choices in legal
+        bounded(prices.settled(complete(job, **choices), {**job.constraints, **choices}), prices) for choices in legal
     ]
     fitting = [one for one in priced if fits(one.memory, prices)]
     if not fitting:
-        raise NothingFits(why_nothing_fits(priced, prices))
+        raise NothingFits(why_nothing_fits(job, priced, measurements, prices))
     ranked = contested(fitting, prices, sure)
     best = ranked[0]
     plans = tuple(RankedPlan(plan=one.plan, found=one, best=best, prices=prices) for one in ranked)
@@ -130,11 +130,3 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
 
 def _fixed(job: Job, choices: Choices) -> Job:
     return replace(job, constraints={**job.constraints, **choices})
-
-
-def _chosen(plan: Plan, fixed: Mapping[str, PlanValue], prices: JobPrices) -> Plan:
-    """The plan with stages of equal cost, and buckets for its link, unless they are fixed."""
-    balanced = plan if "stages" in fixed else replace(plan, stages=prices.balanced(plan))
-    if "bucket_bytes" in fixed:
-        return balanced
-    return replace(balanced, bucket_bytes=prices.bucket_bytes(balanced))

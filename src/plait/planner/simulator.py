@@ -31,7 +31,7 @@ from plait.plans.prediction import Prediction, Terms
 from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.timeline import Timeline, simulate
 
-__all__ = ["Played", "Step", "bounded", "fits", "least", "performed", "play", "played", "predict", "state"]
+__all__ = ["Played", "Step", "bounded", "fits", "least", "memories", "performed", "play", "played", "predict", "state"]
 
 
 _Found = TypeVar("_Found")
@@ -66,7 +66,7 @@ class Played:
 def bounded(plan: Plan, prices: JobPrices) -> Played:
     """Price a plan, and bound its step from below."""
     cost = prices.step(plan)
-    return Played(plan=plan, cost=cost, step=least(plan, cost, prices), memory=_memories(plan, prices))
+    return Played(plan=plan, cost=cost, step=least(plan, cost, prices), memory=memories(plan, prices))
 
 
 def played(plan: Plan, prices: JobPrices) -> Played:
@@ -158,7 +158,8 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     )
 
 
-def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
+def memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
+    """What each rank holds."""
     background = prices.machine.in_background(plan)
     apart = not prices.machine.shares_memory
 
