@@ -39,8 +39,10 @@ def command(
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
     from plait.api import plan
     from plait.plans.files import write_plan
+    from plait.plans.planned import require_this_machine
 
     asked = legal_job(job)
+    require_this_machine(asked)
     plans = plan(asked, known_machine(measurements))
     write_plan(out, plans.best.plan, plans.best.prediction)
     return Answer(
@@ -67,6 +69,7 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "plans": [_ranked_document(one) for one in plans.plans[:top]],
         "too_close_to_call": plans.too_close_to_call,
         "guesses": list(plans.guesses),
+        "corrections": list(plans.corrections),
         "cautions": list(plans.cautions),
         "sums": [asdict(one) for one in plans.sums],
         "paces": [asdict(one) for one in plans.paces],
@@ -136,6 +139,7 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     if plans.too_close_to_call:
         low, high = (Seconds(bound) for bound in plans.best.prediction.interval)
         yield [("yellow", f"too close to call: the best takes {low} to {high}, and others lie within that")]
+    yield from ([("dim", f"corrected: {one}")] for one in plans.corrections)
     yield from ([("yellow", f"a guess: {guess}")] for guess in plans.guesses)
     yield from ([("yellow", caution)] for caution in plans.cautions)
     if plans.would_hide is not None:

@@ -70,6 +70,7 @@ class ComputeCost:
     def __init__(self, measurements: Measurements, dtype: Dtype) -> None:
         self._measured = measurements
         self._dtype: Dtype = dtype
+        self._corrected = measurements.correction("computing")
         gemm = [one for one in measurements.gemm if one.dtype == dtype]
         if not gemm:
             known = ", ".join(sorted({one.dtype for one in measurements.gemm}))
@@ -80,7 +81,7 @@ class ComputeCost:
         self._optimizers: dict[str, tuple[float, float]] = {}
 
     def work(self, operations: Iterable[Operation]) -> Work:
-        """What these operations take, one after another."""
+        """What these operations take, one after another, as runs have corrected it."""
         multiplying = moving = 0.0
         for operation in operations:
             match operation:
@@ -92,7 +93,7 @@ class ComputeCost:
                     moving += self.move_seconds(operation)
                 case Views(number, way):
                     moving += number * _VIEW[way] * self._dispatch(way)
-        return Work(multiplying, moving)
+        return Work(self._corrected * multiplying, self._corrected * moving)
 
     def multiply_seconds(self, operation: Multiply) -> float:
         """Seconds of a matrix product, or of `times` small ones in one operator."""

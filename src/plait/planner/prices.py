@@ -75,6 +75,7 @@ class JobPrices:
         self._layers = describe_gpt(model)
         self._master = ITEMSIZE[policy.master]
         self._copies = policy.master != policy.compute
+        self._updating = measurements.correction("optimizer")
         self._known: dict[tuple[object, ...], dict[str, _LayerCost]] = {}
         self._stages: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._updates: dict[tuple[Stage, str], float] = {}
@@ -232,7 +233,7 @@ class JobPrices:
             for place, tensor in product(range(plan.pipeline), tensors)
             for rank in [plan.mesh.rank_at(pipeline=place, data=first, tensor=tensor)]
         }
-        seconds = max(self._updated(stage, plan) / speed for stage, speed in most)
+        seconds = self._updating * max(self._updated(stage, plan) / speed for stage, speed in most)
         return updates * seconds * memory * self.machine.crowd(plan.ranks)
 
     def _updated(self, stage: Stage, plan: Plan) -> float:

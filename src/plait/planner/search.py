@@ -15,7 +15,7 @@ from plait.errors import IllegalJob, NothingFits
 from plait.planner.break_even import compression_words
 from plait.planner.candidates import Choices, candidates
 from plait.planner.contest import SURE, contested
-from plait.planner.coverage import outside_what_was_measured
+from plait.planner.coverage import corrected_by_runs, outside_what_was_measured
 from plait.planner.deals import deals
 from plait.planner.explain import why_it_lost
 from plait.planner.hiding import Hiding, hiding
@@ -65,9 +65,9 @@ class Plans:
     """The answer of a search: `plans` best first, of `legal` ones among `considered`. `unfit`: legal, but too large for
     the memory. `played`: how many had their schedules played; the others can't be among the first (`contest`).
     `too_close_to_call`: the second is within the first one's interval. `guesses`: where the first one's
-    prediction lies outside what was measured. `cautions`: what to know of its compression before it runs. `sums`: what
-    performs its sums over data. `paces`: its replicas, where ranks differ in speed. `would_hide`: what would
-    hide a link between hosts that costs it speed."""
+    prediction lies outside what was measured; `corrections`: what runs have corrected in it. `cautions`: what to know
+    of its compression before it runs. `sums`: what performs its sums over data. `paces`: its replicas, where ranks
+    differ in speed. `would_hide`: what would hide a link between hosts that costs it speed."""
 
     search_seconds: float
     considered: int
@@ -76,6 +76,7 @@ class Plans:
     plans: tuple[RankedPlan, ...]
     too_close_to_call: bool
     guesses: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     sums: tuple[SumChoice, ...] = ()
     paces: tuple[Pace, ...] = ()
@@ -120,6 +121,7 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
         plans=plans,
         too_close_to_call=len(ranked) > 1 and ranked[1].step.seconds <= plans[0].prediction.interval[1],
         guesses=outside_what_was_measured(best.plan, prices),
+        corrections=corrected_by_runs(measurements),
         cautions=compression_words(best, prices),
         sums=sums_over_data(best.plan, prices),
         paces=paces_of(best.plan, prices.machine.speeds, job.model, job.training.global_batch),

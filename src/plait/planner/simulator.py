@@ -29,6 +29,7 @@ from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
 from plait.schedules.action import COMPUTE, Action, Kind
+from plait.schedules.moving import moving_seconds
 from plait.schedules.timeline import Timeline, simulate
 
 __all__ = ["Played", "Step", "bounded", "fits", "least", "memories", "performed", "play", "played", "predict", "state"]
@@ -39,12 +40,14 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go.
-    `played`: whether the schedule was; else the timeline is empty, and no step under this plan is shorter than that."""
+    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go: on the
+    bottleneck, and on every stage. `played`: whether the schedule was; else the timeline is empty, and no step under
+    this plan is shorter than that."""
 
     timeline: Timeline
     seconds: float
     terms: Terms
+    stages: tuple[Terms, ...]
     played: bool = True
 
 
@@ -101,14 +104,20 @@ def _step(cost: StepCost, timeline: Timeline, busy: Sequence[float], last: Seque
     """The step in which each stage computes for `busy` seconds until its `last`."""
     end = max(last + stage.slowed + stage.data for last, stage in zip(last, cost.stages, strict=True))
     place = max(range(len(busy)), key=lambda stage: busy[stage])
-    stage = cost.stages[place]
-    work = cost.working(place)
-    share = sum(one.part * times for one, times in cost.kinds.items()) * busy[place] / work if work else 0.0
+    stages = tuple(_terms(cost, stage, busy[stage], end) for stage in range(len(busy)))
+    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
+    return Step(timeline=timeline, seconds=seconds, terms=stages[place], stages=stages, played=played)
+
+
+def _terms(cost: StepCost, place: int, busy: float, end: float) -> Terms:
+    """Of a stage that is `busy` for so long until all stages have summed over data, at `end`."""
+    stage, work = cost.stages[place], cost.working(place)
+    share = sum(one.part * times for one, times in cost.kinds.items()) * busy / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
     data = share * (stage.forward.data + stage.backward.data)
-    terms = Terms(
-        compute=busy[place] - tensor - data + stage.slowed,
-        bubble=max(0.0, round(end - busy[place] - stage.slowed - stage.data, 9)),  # below a nanosecond it is rounding
+    return Terms(
+        compute=busy - tensor - data + stage.slowed,
+        bubble=max(0.0, round(end - busy - stage.slowed - stage.data, 9)),  # below a nanosecond it is rounding
         optimizer=cost.optimizer,
         exposed={
             "data": data + stage.data + cost.renewal,
@@ -116,8 +125,6 @@ def _step(cost: StepCost, timeline: Timeline, busy: Sequence[float], last: Seque
             "pipeline": cost.pipeline_sums,
         },
     )
-    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
-    return Step(timeline=timeline, seconds=seconds, terms=terms, played=played)
 
 
 def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
@@ -155,6 +162,8 @@ def state(one: Played, prices: JobPrices) -> Prediction:
         activation_bytes=tuple(one.activations for one in memory),
         flops=flops,
         collectives=traffic,
+        stages=step.stages,
+        transfers=moving_seconds(step.timeline.ranks) if plan.pipeline > 1 else (),
     )
 
 
