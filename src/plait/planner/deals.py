@@ -85,4 +85,6 @@ def _plan(job: Job, mesh: MeshShape, heads: _Keys) -> Plan:
         "microbatch": rows,
         "stages": even_stages(job.model.layers, mesh.pipeline),
     }
-    return Plan(**{**keys, **heads, **{key: job.constraints[key] for key in keys if key in job.constraints}})
+    keys.update(heads)
+    keys.update({key: job.constraints[key] for key in keys if key in job.constraints})
+    return Plan(**keys)

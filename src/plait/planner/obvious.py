@@ -10,7 +10,7 @@ It looks among the plans of a search, and plays those that were not; it knows a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from plait.planner.explain import Reason, reasons, why_it_lost
@@ -82,7 +82,7 @@ def _kinds(job: Job, plans: Plans) -> Iterator[Obvious]:
         yield from (_best_of(f"the same with ZeRO {level}", {**mesh, "zero": level}, job, plans) for level in levels)
 
 
-def _best_of(name: str, keys: dict[str, int | str], job: Job, plans: Plans) -> Obvious:
+def _best_of(name: str, keys: Mapping[str, int | str], job: Job, plans: Plans) -> Obvious:
     """The best plan with these keys, and why it lost; else why there is none."""
     alike = [one for one in plans.plans if all(getattr(one.plan, key) == value for key, value in keys.items())]
     if not alike:
@@ -98,7 +98,7 @@ def _fastest(alike: Sequence[RankedPlan]) -> RankedPlan:
     return next((one for one in alike if one.played), alike[0])
 
 
-def _why_none(keys: dict[str, int | str], job: Job) -> str:
+def _why_none(keys: Mapping[str, int | str], job: Job) -> str:
     asked = replace(job, constraints={**job.constraints, **keys})
     if is_legal(asked):
         return "too large for the memory, whatever its microbatch"

@@ -50,16 +50,17 @@ def paces_of(plan: Plan, speeds: Speeds, model: ModelSpec, global_batch: int) ->
     if speeds.alike(plan.mesh) is not None:
         return ()
     fastest = speeds.fastest(plan.mesh)
-    counts = {
+    counts: dict[_Axis, tuple[int, ...]] = {
         "data": row_counts(plan, global_batch)[: plan.workers],
         "pipeline": plan.stages,
         "tensor": tuple(stop - start for start, stop in shares(model.heads, plan.tensor_shares)),
     }
     along = {axis: speeds.along(plan.mesh, axis)[: len(counts[axis])] for axis in _AXES}
-    unlike = [axis for axis in _AXES if len(set(along[axis])) > 1]
+    unlike: list[_Axis] = [axis for axis in _AXES if len(set(along[axis])) > 1]
+    several: list[_Axis] = [axis for axis in _AXES if len(along[axis]) > 1]
     return tuple(
         Pace(axis=axis, place=place, speed=speed / fastest, share=share)
-        for axis in unlike or [axis for axis in _AXES if len(along[axis]) > 1][:1]
+        for axis in unlike or several[:1]
         for place, (speed, share) in enumerate(zip(along[axis], counts[axis], strict=True))
     )
 

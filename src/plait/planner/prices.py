@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from operator import add, truediv
+from operator import add
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
@@ -106,7 +106,7 @@ class JobPrices:
         def ratio(place: int, data: int) -> float:
             ranks = (mesh.rank_at(pipeline=place, data=data, tensor=tensor) for tensor in range(plan.tensor))
             speeds = (self.machine.speeds.of_rank(rank, plan.ranks) for rank in ranks)
-            return max(map(truediv, works[place], speeds)) / max(works[place])
+            return max(work / speed for work, speed in zip(works[place], speeds, strict=True)) / max(works[place])
 
         return tuple(tuple(ratio(place, data) for place in range(plan.pipeline)) for data in range(plan.data))
 
