@@ -2,7 +2,7 @@
 
     python benchmarks/search_speed.py
 
-The demo's model with a larger batch, and one of 24 layers; memory is taken to be enough, so that every legal plan counts.
+The demo's model with a larger batch, and one of 24 layers; memory is taken to be enough: every legal plan counts.
 """
 
 from __future__ import annotations
