@@ -22,6 +22,7 @@ from plait.plans.cautions import cautions
 from plait.plans.completion import with_most_ranks
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
+from plait.plans.planned import require_this_machine
 from plait.plans.report import Report
 from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
@@ -138,6 +139,7 @@ def plan(job: Job, measurements: Measurements | None = None) -> Plans:
     Raises IllegalJob for a job that no plan can make legal, NothingFits where none fits the memory.
     """
     require_legal(job)
+    require_this_machine(job)
     return _search(job, measurements or measured())
 
 
@@ -164,6 +166,7 @@ def train(
 
     with together() as world:
         require_legal(job)
+        require_this_machine(job)
         if world is not None and not job.cluster.ranks_open:
             world.require(job.cluster.ranks)
         _require_hosts(job.cluster.nodes)
@@ -255,6 +258,7 @@ def _proven(
     from plait.plans.legality import plan_problems
     from plait.verification.verify import verify_plan
 
+    job = _here(job)
     require_legal(job)
     chosen = plan or complete(job)
     if wrong := plan_problems(job, chosen):
@@ -336,7 +340,7 @@ def _report(table: Mapping[str, Any]) -> Report:
     parsed = parse_job(table)
     job, unknown = parsed.job, parsed.unknown
     length = None if unknown & _CUTTING else job.training.sequence_length
-    texts = Look() if "data.text" in unknown else look_at_texts(job.data, length)
+    texts = Look() if "data.text" in unknown or job.cluster.elsewhere else look_at_texts(job.data, length)
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
     settled = job if errors else _on_ranks(job)
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
@@ -373,6 +377,11 @@ def _require_hosts(nodes: int) -> None:
             f"cluster.nodes = {nodes}, and this runs on {counted(hosts, 'host')}: start it on each of them with "
             f"`torchrun --nnodes {nodes} ...` (docs/several_hosts.md), or leave nodes out"
         )
+
+
+def _here(job: Job) -> Job:
+    """The job with its ranks on this machine: where a proof is asked for, whose matter is the plan and no hardware."""
+    return replace(job, cluster=ClusterSpec(ranks=job.cluster.ranks)) if job.cluster.elsewhere else job
 
 
 def _hosts() -> int:

@@ -63,10 +63,19 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "a glob of nothing": ({"data.text": ["python-stdlib", "no/such/*.txt"]}, (), "data.text", "matches"),
     # not built yet
     "another family": ({"model.family": "bert"}, (), "model.family", "not built yet"),
-    "a checkpoint's directory": ({"model": {"huggingface": "gpt2"}}, (), "model.huggingface", "not built yet"),
+    "a checkpoint that is not there": ({"model": {"huggingface": "no/such"}}, (), "model.huggingface", "No such file"),
+    "a model with experts": ({"model": {"name": "mixtral-8x7b"}}, ("plan",), "model.name", "not built yet"),
+    "experts by key": ({"model.experts": {"count": 4, "per_token": 2, "ffn": 8}}, (), "model.experts", "not built yet"),
+    "experts without a number": ({"model.experts": {"count": 4}}, (), "model.experts", "not built yet"),
+    "a slip in a table of the model": ({"model.experts": {"cuont": 4}}, (), "model.experts.cuont", "count"),
+    "a model twice": ({"model": {"name": "gpt2", "huggingface": "x"}}, (), "model.huggingface", "both name a model"),
     "alibi": ({"model.positions": "alibi"}, (), "model.positions", "not built yet"),
     "JSON lines": ({"data.text": "corpus.jsonl"}, (), "data.text", "not built yet"),
-    "an InfiniBand link": ({"cluster.inter_link": "ib-hdr-x8"}, (), "cluster.inter_link", "not built yet"),
+    "a link of no host": ({"cluster.inter_link": "ib-hdx-x8"}, (), "cluster.inter_link", "nearest is ib-hdr"),
+    "a link of no cards": ({"cluster.inter_link": "ib-hdr-x0"}, (), "cluster.inter_link", "nearest is ib-hdr"),
+    "a link inside between": ({"cluster.inter_link": "nvlink3"}, (), "cluster.inter_link", "of one host"),
+    "a link inside this machine": ({"cluster.intra_link": "nvlink3"}, (), "cluster.intra_link", "there is no device"),
+    "a price of this machine": ({"cluster.price_per_hour": 2.0}, (), "cluster.price_per_hour", "there is no device"),
     "a link that is none": ({"cluster.inter_link": "ethernet-2gbit"}, (), "cluster.inter_link", "nearest is ethernet-"),
     "hosts of unequal ranks": ({"cluster.nodes": 3}, (), "cluster.nodes", "can't stand on 3 nodes"),
     "ranks that the hosts don't have": (
@@ -78,8 +87,39 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "hosts beyond all bounds": (
         {"cluster.nodes": 2**40, "cluster.devices_per_node": 2}, ("cluster.ranks", "plan"), "cluster.nodes", "the most",
     ),
-    "a catalogue device": ({"cluster.device": "a100-80gb"}, (), "cluster.device", "not built yet"),
-    "unequal machines": ({"cluster.groups": [{"nodes": 2}]}, (), "cluster.groups", "not built yet"),
+    "a device that is none": ({"cluster.device": "A100"}, (), "cluster.device", "nearest is a100-"),
+    "a link between inside": (
+        {"cluster.device": "h200", "cluster.intra_link": "ib-ndr"}, (), "cluster.intra_link", "joins hosts",
+    ),
+    "devices that the hosts don't have": (
+        {"cluster.device": "h200", "cluster.nodes": 3, "cluster.devices_per_node": 8}, ("plan",), "cluster.ranks",
+        "= 24",
+    ),
+    "ranks of half a host": ({"cluster.device": "h200", "cluster.ranks": 13}, ("plan",), "cluster.nodes", "13"),
+    "a group without a device": ({"cluster.groups": [{"nodes": 2}]}, (), "cluster.groups.device", "no device"),
+    "a group of a device that is none": (
+        {"cluster.groups": [{"device": "rtx4090"}]}, ("cluster.ranks",), "cluster.groups.device", "nearest is rtx-4090",
+    ),
+    "no groups": ({"cluster.groups": []}, (), "cluster.groups", "no group"),
+    "a device and groups": (
+        {"cluster.groups": [{"device": "h200"}], "cluster.device": "h200"}, ("cluster.ranks", "plan"), "cluster.device",
+        "each group",
+    ),
+    "groups that are not the ranks": (
+        {"cluster.groups": [{"device": "h200"}, {"device": "b200", "nodes": 2}]}, ("plan",), "cluster.ranks",
+        "24 devices",
+    ),
+    "groups beyond all bounds": (
+        {"cluster.groups": [{"device": "h200", "nodes": 2**30}]}, ("cluster.ranks", "plan"), "cluster.groups",
+        "the most",
+    ),
+    "experts of a model without": (
+        {"cluster.device": "h200", "plan.expert": 2}, (), "plan.expert", "no experts",
+    ),
+    "more context ranks than tokens": (
+        {"cluster.device": "h200", "plan.context": 256, "cluster.nodes": 128}, FREE, "plan.context",
+        "128 tokens",
+    ),
     "context parallel": ({"plan.context": 2}, (), "plan.context", "not built yet"),
     "experts": ({"plan.expert": 2}, (), "plan.expert", "not built yet"),
     "interleaving": ({"plan.virtual_stages": 2}, (), "plan.virtual_stages", "not built yet"),
@@ -190,6 +230,21 @@ GOOD: dict[str, tuple[Changes, tuple[str, ...]]] = {
         {"cluster.nodes": 2, "cluster.devices_per_node": 2, "cluster.inter_link": "ethernet-1gbit"}, ("cluster.ranks",),
     ),
     "two hosts that share the ranks": ({"cluster.nodes": 2}, ()),
+    "an InfiniBand link": ({"cluster.nodes": 2, "cluster.inter_link": "ib-hdr-x8"}, ()),
+    "a catalogue device": ({"cluster.device": "a100-80gb"}, ()),
+    "the page's own cluster": (
+        {"cluster.device": "a100-80gb", "cluster.nodes": 128, "cluster.devices_per_node": 8,
+         "cluster.intra_link": "nvlink3", "cluster.inter_link": "ib-hdr-x8", "training.global_batch": 1024},
+        ("cluster.ranks", "plan"),
+    ),
+    "unequal machines": (
+        {"cluster.groups": [{"device": "rtx-4090", "nodes": 2, "devices_per_node": 4, "price_per_hour": 0.40,
+                             "power_watts": 450}, {"device": "a100-80gb"}]}, ("cluster.ranks", "plan"),
+    ),
+    "experts of a catalogue cluster": (
+        {"model": {"name": "mixtral-8x7b"}, "cluster.device": "h200", "cluster.nodes": 2, "plan.expert": 8,
+         "plan.context": 2, "plan.recompute": "full"}, FREE,
+    ),
     "a prime number of ranks": ({"cluster.ranks": 7}, ("plan",)),
     "equal replicas by any number": ({"plan.data_shares": [2.5, 2.5]}, ()),
     "unequal replicas": ({"plan.data_shares": [2, 1]}, ()),

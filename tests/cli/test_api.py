@@ -75,7 +75,7 @@ def test_what_can_t_be_read_tells_everything(write):
 
 @pytest.mark.parametrize("cores", [1, 2, 7, 13, 64])
 def test_a_job_without_ranks_gets_the_most_it_can_fill(write, monkeypatch, cores):
-    monkeypatch.setattr("plait.specs.assembly.usable_cores", lambda: cores)
+    monkeypatch.setattr("plait.specs.placing.usable_cores", lambda: cores)
     path = write({"model": {"layers": 3, "hidden": 8, "heads": 2}, "training": {"global_batch": 5}})
     assert plait.check(path).ok
     job = plait.load(path)
@@ -87,7 +87,7 @@ def test_a_job_without_ranks_gets_the_most_it_can_fill(write, monkeypatch, cores
 @pytest.mark.parametrize("ranks", [1, 4])
 def test_a_job_that_leaves_its_ranks_open_takes_those_of_the_plan(write, tmp_path, monkeypatch, ranks):
     """On a machine of two cores, one plan has fewer and one has more."""
-    monkeypatch.setattr("plait.specs.assembly.usable_cores", lambda: 2)
+    monkeypatch.setattr("plait.specs.placing.usable_cores", lambda: 2)
     job = plait.load(write({"model": {"layers": 3, "hidden": 8, "heads": 2}}))
     assert job.cluster == ClusterSpec(ranks=2, ranks_open=True)
     chosen = Plan(data=ranks, stages=(3,), tensor_shares=(1,), data_shares=(1,) * ranks)

@@ -111,7 +111,7 @@ def test_every_value_that_is_offered_mends_the_job(name):
 def test_every_error_at_once(write, capsys):
     wrong = {
         "model.hidden": 121, "model.dropout": 2, "data.tokenizer": "bpe:1", "training.steps": 0, "plan.tensor": 9,
-        "plan.stagse": [4, 3], "plan.zero": 4, "plan.microbatch": 9, "cluster.device": "a100-80gb",
+        "plan.stagse": [4, 3], "plan.zero": 4, "plan.microbatch": 9, "cluster.device": "a100",
     }  # fmt: skip
     code = main(["check", write(contract_table(wrong, ["plan.tensor_shares", "plan.stages"])), "--json"])
     document = json.loads(capsys.readouterr().out)

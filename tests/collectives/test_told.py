@@ -19,7 +19,7 @@ from plait.collectives.halving_doubling import HalvingDoubling
 from plait.collectives.ring import Ring
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.spread import Spread
-from plait.specs.catalogue import LINKS
+from plait.specs.catalogue import speed_between
 from plait.specs.links import LinkSpeed
 from tests.planner.machines import machine
 
@@ -30,7 +30,7 @@ WAYS = {
     "doubling": (HalvingDoubling, "double_all"),
 }
 COUNTS = (5, 20_000, 1_500_000)  # of float32; in two levels the last goes in two pieces
-FAST = LINKS["ethernet-100gbit"]
+FAST = speed_between("ethernet-100gbit")
 SLOW = LinkSpeed(alpha=1e-2, bytes_per_second=1e8)
 
 

@@ -1,12 +1,13 @@
 """The golden files speak for the contract: its job is legal, every key of it is known, and shapes can be told apart."""
 
+import re
 import tomllib
 
 import pytest
 
 from plait.api import check, load
 from plait.specs.files import job_from_table, job_table
-from plait.specs.tables import known_keys
+from plait.specs.tables import RARE, known_keys
 from tests.contract.golden import JOB, PAGE, assert_shape, contract_table, golden, mismatch
 
 KEYS = [(table, key) for table, keys in contract_table().items() for key in keys]
@@ -62,9 +63,11 @@ def test_the_commented_keys_of_the_page_are_known():
 
 
 def test_the_tables_know_no_key_that_the_page_has_not():
+    """But for those of networks that the page's keys can't describe, which have names: a job must be writable."""
     text = JOB.read_text(encoding="utf-8")
     for table in ("model", "data", "training", "cluster", "cluster.groups", "plan"):
-        assert [key for key in known_keys(table) if key not in text] == []
+        beyond = RARE if table == "model" else ()
+        assert [key for key in known_keys(table) if not re.search(rf"\b{key}\b", text)] == list(beyond)
 
 
 def test_a_key_of_the_contract_is_enough():

@@ -10,7 +10,7 @@ from plait.errors import UnusableInput
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.spread import Spread, inside
 from plait.sharding.all_reduce import STEP_SECONDS, seconds_of_all_reduce, shared
-from plait.specs.catalogue import ASSUMED, LINKS
+from plait.specs.catalogue import ASSUMED, speed_between
 from plait.specs.links import Link, Overlap, Transfer
 from tests.planner.machines import machine
 
@@ -83,7 +83,7 @@ def test_the_error_is_the_worst_link_s_and_never_none():
     assert cost(LINK, replace(LINK, ranks=4, error=0.3)).error() == 0.3
 
 
-SLOW = LINKS["ethernet-200mbit"]
+SLOW = speed_between("ethernet-200mbit")
 ALONE, PAIRS = Spread(hosts=(1, 1)), Spread(hosts=(2, 2))  # two hosts, of one rank and of two
 IN_MEMORY = tuple(
     Link(backend="shared-memory", kind=kind, ranks=2, alpha0=0.5, alpha1=0.0, bytes_per_second=1e12)
@@ -135,7 +135,7 @@ def test_a_measured_link_between_hosts_speaks_for_it():
 def test_what_nobody_knows_is_assumed():
     known = declared(LINK, link=None)
     assert known.source == "assumed"
-    assert known.between == LINKS[ASSUMED]
+    assert known.between == speed_between(ASSUMED)
     assert declared(LINK).source == "declared"
 
 

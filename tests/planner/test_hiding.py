@@ -18,7 +18,6 @@ from plait.planner.simulator import predict
 from plait.plans.legality import plan_problems
 from plait.plans.meetings import pace_of
 from plait.plans.plan import Plan
-from plait.specs.catalogue import LINKS
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.links import LinkSpeed
@@ -150,7 +149,7 @@ def test_a_faster_link_never_costs_more(alpha, slow, times, microbatch):
     for speed in (slow, slow * times):
         with pytest.MonkeyPatch.context() as patch:
             unseen = LinkSpeed(alpha=alpha, bytes_per_second=speed)
-            patch.setattr(communication_cost, "LINKS", {**LINKS, "unseen": unseen})
+            patch.setattr(communication_cost, "speed_between", {"unseen": unseen}.__getitem__)
             plans, hiding = found(asked)
         best = plans.best.prediction.step_seconds
         named = hiding.choices[0].run_seconds if hiding else best

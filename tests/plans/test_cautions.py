@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from plait.plans.cautions import Caution, cautions
+from plait.plans.cautions import cautions
+from plait.plans.planned import Caution
 from plait.plans.report import Report
 from plait.plans.rule import with_value
 from plait.specs.files import job_from_table

@@ -4,7 +4,7 @@ import pytest
 
 from plait.plans.plan import Plan
 from plait.schedules.registry import BUILT
-from plait.specs.choices import CHOICES, COMING_KEYS, judge
+from plait.specs.choices import CHOICES, COMING_KEYS, ELSEWHERE, judge
 from plait.specs.model import ModelSpec
 from plait.specs.tables import known_keys
 from plait.specs.training import PRECISIONS, TrainingSpec
@@ -12,14 +12,14 @@ from plait.specs.training import PRECISIONS, TrainingSpec
 
 @pytest.mark.parametrize("key", CHOICES)
 def test_what_is_built_is_taken(key):
-    assert [judge(key, value) for value in (*CHOICES[key].built, *CHOICES[key].sometimes)] == [
-        None for _ in (*CHOICES[key].built, *CHOICES[key].sometimes)
-    ]
+    values = (*CHOICES[key].built, *CHOICES[key].sometimes)
+    assert [judge(key, value, here=key not in ELSEWHERE) for value in values] == [None for _ in values]
 
 
 @pytest.mark.parametrize("key", [key for key in CHOICES if CHOICES[key].coming])
 def test_what_is_to_come_is_refused(key):
     for value in [value for value in CHOICES[key].coming[:5] if value not in CHOICES[key].built]:
+        assert judge(key, value, here=False) is None
         problem = judge(key, value)
         assert problem is not None
         assert "not built yet" in problem.message
@@ -37,6 +37,9 @@ def test_what_is_to_come_is_refused(key):
         ("model.family", "gtp", "nearest is gpt"),
         ("model.positions", "rotary", "nearest"),
         ("cluster.name", "dgx", "not built yet"),
+        ("cluster.device", "a100", "nearest is a100-"),
+        ("cluster.intra_link", "nvlink3", "there is no device"),
+        ("cluster.inter_link", "ib-hrd-x8", "nearest is ib-hdr"),
     ],
 )
 def test_forms_and_slips(key, value, said):
@@ -48,6 +51,13 @@ def test_forms_and_slips(key, value, said):
 @pytest.mark.parametrize("key", COMING_KEYS)
 def test_keys_without_a_part_are_refused_whatever_their_value(key):
     assert "not built yet" in getattr(judge(key, "x"), "message", "")
+    assert judge(key, "x", here=False) is None
+
+
+def test_a_slip_is_refused_wherever_it_is_to_run():
+    for key, value in [("plan.recompute", "som"), ("plan.schedule", "my/grid.txt"), ("model.family", "gtp")]:
+        assert judge(key, value, here=False) is not None
+    assert judge("cluster.name", "dgx", here=False) is None
 
 
 def test_any_other_key_takes_what_it_likes():

@@ -91,7 +91,7 @@ def test_a_short_run_has_a_short_warm_up():
 
 
 def ranks(plan, cores, monkeypatch) -> int:
-    monkeypatch.setattr("plait.specs.assembly.usable_cores", lambda: cores)
+    monkeypatch.setattr("plait.specs.placing.usable_cores", lambda: cores)
     return job_from_table({"model": SHAPE, "plan": plan}).cluster.ranks
 
 

@@ -26,7 +26,7 @@ from plait.specs.documents import finite
 from plait.specs.wording import shown
 
 if TYPE_CHECKING:
-    from plait.plans.cautions import Caution
+    from plait.plans.planned import Caution
 
 __all__ = [
     "Answer",

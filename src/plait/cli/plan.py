@@ -39,8 +39,10 @@ def command(
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
     from plait.api import plan
     from plait.plans.files import write_plan
+    from plait.plans.planned import require_this_machine
 
     asked = legal_job(job)
+    require_this_machine(asked)
     plans = plan(asked, known_machine(measurements))
     write_plan(out, plans.best.plan, plans.best.prediction)
     return Answer(

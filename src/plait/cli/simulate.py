@@ -38,8 +38,10 @@ def command(
     """What will each rank do when? A timeline as text, and as a Chrome trace."""
     from plait.planner.prices import JobPrices
     from plait.planner.simulator import played
+    from plait.plans.planned import require_this_machine
 
     asked = legal_job(job)
+    require_this_machine(asked)
     machine = known_machine(measurements)
     prices = JobPrices(asked.model, asked.training, machine, asked.cluster)
     one = played(_chosen(asked, plan, machine), prices)

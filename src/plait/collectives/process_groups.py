@@ -18,7 +18,7 @@ from plait.collectives.meeting import meet
 from plait.collectives.wire import Wire
 from plait.errors import PlaitError
 from plait.sharding.mesh_shape import AXES, MeshShape
-from plait.specs.catalogue import ASSUMED, LINKS
+from plait.specs.catalogue import ASSUMED_SPEED
 from plait.specs.links import LinkSpeed
 
 __all__ = ["Group", "Mesh", "build_mesh", "join", "patience"]
@@ -46,7 +46,7 @@ class Mesh:
     shape: MeshShape
     rank: int
     axes: dict[str, Group]
-    link: LinkSpeed = LINKS[ASSUMED]  # between hosts
+    link: LinkSpeed = ASSUMED_SPEED  # between hosts
 
     def axis(self, name: str) -> Group:
         """This rank's whole group along an axis."""
@@ -82,7 +82,7 @@ def build_mesh(shape: MeshShape, link: LinkSpeed | None = None) -> Mesh:
             f"the plan occupies {shape.ranks} ranks and {world} are running; start {shape.ranks}, or plan for {world}"
         )
     rank = dist.get_rank() if dist.is_initialized() else 0
-    between = link or LINKS[ASSUMED]
+    between = link or ASSUMED_SPEED
     axes: dict[str, Group] = {}
     for axis in AXES:
         for ranks in shape.groups(axis):
@@ -99,7 +99,7 @@ _made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...], LinkSpeed], Wire | 
 def join(axis: str, ranks: tuple[int, ...]) -> Group | None:
     """The group of some of the world's ranks, outside of any mesh; every rank of the world calls it. None for a rank
     that is no member, and outside of a world."""
-    return _group(axis, ranks, dist.get_rank(), LINKS[ASSUMED]) if dist.is_initialized() else None
+    return _group(axis, ranks, dist.get_rank(), ASSUMED_SPEED) if dist.is_initialized() else None
 
 
 def _group(axis: str, ranks: tuple[int, ...], rank: int, link: LinkSpeed) -> Group | None:

@@ -28,7 +28,7 @@ from typing import Literal
 from plait.errors import UnusableInput
 from plait.planner.spread import Spread
 from plait.sharding.all_reduce import PIECE_BYTES, STEP_SECONDS, across_seconds, algorithm_between, pieces, shared
-from plait.specs.catalogue import ASSUMED, LINKS
+from plait.specs.catalogue import ASSUMED, speed_between
 from plait.specs.links import RECEIVES_AHEAD, Link, LinkKind, LinkSpeed, link_steps, wire_bytes
 from plait.specs.measurements import Measurements
 
@@ -66,7 +66,7 @@ class CommunicationCost:
             if link.hosts > 1 and declared is None and link.backend == between[link.ranks > link.hosts]
         ]
         found = _speed(self._between)
-        self.between = LINKS[declared or ASSUMED] if found is None else found
+        self.between = speed_between(declared or ASSUMED) if found is None else found
         self.source: LinkSource = "declared" if declared else "assumed" if found is None else "measured"
         self._known: dict[tuple[LinkKind, Spread, int], float] = {}
 

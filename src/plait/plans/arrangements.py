@@ -26,6 +26,7 @@ from plait.specs.job import Job, fixed_degree
 __all__ = [
     "applies_portions",
     "arrangements",
+    "context_degree",
     "data_fits",
     "degree",
     "divisors",
@@ -34,6 +35,7 @@ __all__ = [
     "fillable",
     "fixed_degrees",
     "fixed_list",
+    "fixes_all",
     "idle_rank",
     "most",
     "pipeline_fits",
@@ -47,6 +49,9 @@ __all__ = [
 
 def arrangements(job: Job, ranks: int) -> Iterator[MeshShape]:
     """Every legal arrangement of `ranks`, those with the most data parallelism first, then the least tensor."""
+    ranks, left = divmod(ranks, context_degree(job))
+    if left:
+        return
     tensors = [tensor for tensor in _allowed(job, "tensor", ranks) if tensor_fits(job, tensor)]
     pipelines = {pipeline for pipeline in _allowed(job, "pipeline", ranks) if pipeline_fits(job, pipeline)}
     for data in reversed(_allowed(job, "data", ranks)):
@@ -107,9 +112,20 @@ def fixed_list(job: Job, key: str) -> tuple[float, ...]:
 
 
 def fixed_degrees(job: Job) -> dict[str, int]:
-    """The axes along which the job fixes something."""
+    """The axes along which the job fixes something; context among them where it splits sequences."""
     degrees = {axis: degree(job, axis) for axis in ("data", "tensor", "pipeline")}
-    return {axis: number for axis, number in degrees.items() if number is not None}
+    fixed = {axis: number for axis, number in degrees.items() if number is not None}
+    return fixed if (context := context_degree(job)) == 1 else {**fixed, "context": context}
+
+
+def context_degree(job: Job) -> int:
+    """Over how many ranks sequences are split: no axis of a mesh yet, so that it is 1 unless the job fixes it."""
+    return cast("int", job.constraints.get("context", 1))
+
+
+def fixes_all(job: Job) -> bool:
+    """Whether no degree of the mesh is left open."""
+    return all(degree(job, axis) is not None for axis in ("data", "tensor", "pipeline"))
 
 
 def most(job: Job, axis: str) -> int:

@@ -1,4 +1,5 @@
-"""The rules of what is built: a plan that asks for a part to come is refused, never run without it."""
+"""The rules of what is built: a plan that asks for a part to come is refused, never run without it. For machines of the
+catalogue nothing is run: there it may ask for whatever can be described."""
 
 from __future__ import annotations
 
@@ -14,13 +15,14 @@ def _built(key: str) -> Rule:
     name, choice = key.removeprefix("plan."), CHOICES[key]
 
     def holds(job: Job) -> bool:
-        return name not in job.constraints or judge(key, job.constraints[name]) is None
+        here = not job.cluster.elsewhere
+        return name not in job.constraints or judge(key, job.constraints[name], here=here) is None
 
     def breach(job: Job) -> Breach:
-        problem = judge(key, job.constraints[name])
+        problem = judge(key, job.constraints[name], here=not job.cluster.elsewhere)
         return Breach(key=key, message=problem.message if problem else "", remedies=((key, choice.built),))
 
-    return Rule(reads=frozenset({key}), holds=holds, breach=breach)
+    return Rule(reads=frozenset({key, "cluster.device", "cluster.groups"}), holds=holds, breach=breach)
 
 
 def _gradients_fit(job: Job) -> bool:

@@ -2,7 +2,7 @@
 
     learning      a rate of 0, a warm-up longer than the run, more held out than learned from, ...
     the plan      fewer microbatches than stages, a switch that does nothing, bytes that look like megabytes, ...
-    the machine   more ranks than cores
+    the machine   more ranks than cores; of the catalogue's, what was taken for granted (`planned`)
 
 A caution that would have to read a key whose value is not known is not given.
 """
@@ -15,23 +15,16 @@ from typing import cast
 
 from plait.plans.arrangements import degree, row_span
 from plait.plans.meetings import WARM_UPS, is_coarse
+from plait.plans.planned import Caution, planned_only
 from plait.specs.inputs import vocabulary
 from plait.specs.job import Job
 from plait.specs.wording import counted, shown
 
-__all__ = ["Caution", "cautions"]
+__all__ = ["cautions"]
 
 _STEEP = 0.1  # a learning rate, with Adam
 _TINY_BUCKET = 1024  # bytes: nobody means fewer
 _SPARE = 2  # times the tokenizer's tokens: a vocabulary beyond it was meant for another
-
-
-@dataclass(frozen=True, kw_only=True)
-class Caution:
-    """A key of the job, and what is odd about its value."""
-
-    key: str
-    message: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +43,9 @@ def cautions(job: Job, cores: int, unknown: frozenset[str] = frozenset(), *, tex
     """
     known = [sign for sign in _SIGNS if not unknown & {sign.key, *sign.reads}]
     found = [Caution(key=sign.key, message=message) for sign in known if (message := sign.says(job))]
-    if job.cluster.ranks > cores:
+    if job.cluster.elsewhere:
+        found += planned_only(job)
+    elif job.cluster.ranks > cores:
         message = f"{counted(job.cluster.ranks, 'rank')} share the {counted(cores, 'core')} of this machine: "
         found.append(Caution(key="cluster.ranks", message=f"{message}they will wait for each other"))
     if not texts_seen:
@@ -108,16 +103,15 @@ def _norm_eps(job: Job) -> str:
 
 def _vocabulary(job: Job) -> str:
     tokens = vocabulary(job.data.tokenizer)
-    if job.model.vocab <= _SPARE * tokens:
+    if job.cluster.elsewhere or job.model.vocab <= _SPARE * tokens:
         return ""
     return f"vocab = {job.model.vocab}, but tokenizer {shown(job.data.tokenizer)} has {tokens} tokens: most never occur"
 
 
 def _joins_nothing(job: Job) -> str:
     link = job.cluster.inter_link
-    return (
-        f"inter_link = {shown(link)} joins nothing where there is one node" if link and job.cluster.nodes == 1 else ""
-    )
+    alone = job.cluster.nodes == 1
+    return f"inter_link = {shown(link)} joins nothing where there is one node" if link and alone else ""
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------

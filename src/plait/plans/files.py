@@ -70,7 +70,7 @@ def read_plan(path: str | PathLike[str], job: Job) -> PlanFile:
     """
     tables = read_table(path)
     problems = list(_strangers(tables))
-    sifted = sift({"plan": tables["plan"]} if "plan" in tables else {})
+    sifted = sift({"plan": tables["plan"]} if "plan" in tables else {}, here=not job.cluster.elsewhere)
     problems += sifted.problems
     if problems:
         raise IllegalJob(problems)

@@ -3,6 +3,7 @@
     built_rules   what there is no part for yet    zero = 3, ...
     model_rules   what no plan could mend          heads divide hidden, ...
     axis_rules    each axis by itself              tensor is at most the heads, ...
+    split_rules   those that are planned only      expert divides the experts, ...
     list_rules    the lists                        stages have all layers together, ...
     sync_rules    how replicas keep together       compression needs zero = 0, ...
     rank_rules    what ties the axes together      data × tensor × pipeline = ranks
@@ -25,6 +26,7 @@ from plait.plans.model_rules import MODEL_RULES
 from plait.plans.plan import Plan
 from plait.plans.rank_rules import FILLABLE, RANK_RULES
 from plait.plans.rule import Rule, broken, explain, with_values
+from plait.plans.split_rules import SPLIT_RULES
 from plait.plans.sync_rules import SYNC_RULES
 from plait.sharding.mesh_shape import AXES, MeshShape
 from plait.specs.border import sift
@@ -47,7 +49,7 @@ __all__ = [
 _DEGREES = {"plan.data", "plan.tensor", "plan.pipeline"}
 _PRECISION = "training.precision"
 _OF_TRAINING = frozenset({_PRECISION, "training.global_batch", "training.sequence_length"})
-_RULES = (*BUILT_RULES, *MODEL_RULES, *AXIS_RULES, *RANK_RULES, *LIST_RULES, *SYNC_RULES, FILLABLE)
+_RULES = (*BUILT_RULES, *MODEL_RULES, *AXIS_RULES, *SPLIT_RULES, *RANK_RULES, *LIST_RULES, *SYNC_RULES, FILLABLE)
 
 
 def problems(job: Job, unknown: frozenset[str] = frozenset()) -> list[Problem]:
@@ -92,7 +94,7 @@ def plan_problems(job: Job, plan: Plan, unknown: frozenset[str] = frozenset()) -
     Ranks that the job left open are the plan's to choose. A plan may have been made by hand: its values are judged one
     by one, too, as those of a file are.
     """
-    sifted = sift({"plan": with_lists(vars(plan))})
+    sifted = sift({"plan": with_lists(vars(plan))}, here=not job.cluster.elsewhere)
     refused = sifted.refused
     settled = job if job.cluster.ranks_open and refused & _DEGREES else on_ranks_of(job, plan)
     judged = replace(settled, constraints=with_tuples(sifted.values.get("plan", {})))

@@ -10,7 +10,8 @@ __all__ = ["MODEL_RULES"]
 
 
 def _even_heads(job: Job) -> bool:
-    return job.model.hidden % job.model.heads == 0
+    model = job.model
+    return model.head_width is not None or model.latent is not None or model.hidden % model.heads == 0
 
 
 def _uneven_heads(job: Job) -> Breach:
@@ -43,7 +44,8 @@ def _uneven_groups(job: Job) -> Breach:
 
 def _rotates(job: Job) -> bool:
     model = job.model
-    return model.positions != "rope" or not _even_heads(job) or model.head_dim % 2 == 0
+    rotated = model.head_dim if model.latent is None else model.latent.rotated
+    return model.positions != "rope" or not _even_heads(job) or rotated % 2 == 0
 
 
 def _odd_head(job: Job) -> Breach:

@@ -47,8 +47,8 @@ class Plan:
 
     @property
     def ranks(self) -> int:
-        """How many ranks the plan occupies."""
-        return self.mesh.ranks
+        """How many ranks the plan occupies. Experts are split over ranks that are counted already."""
+        return self.mesh.ranks * self.context
 
     @property
     def sharding_level(self) -> int:

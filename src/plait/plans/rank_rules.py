@@ -5,9 +5,17 @@ from __future__ import annotations
 from math import prod
 from typing import cast
 
-from plait.plans.arrangements import applies_portions, divisors, fillable, fixed_degrees, most, scarcest, servers_alone
+from plait.plans.arrangements import (
+    applies_portions,
+    divisors,
+    fillable,
+    fixed_degrees,
+    fixes_all,
+    most,
+    scarcest,
+    servers_alone,
+)
 from plait.plans.rule import Breach, Rule, multiples_near, nearest_first
-from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job
 from plait.specs.values import MOST_RANKS
 from plait.specs.wording import counted
@@ -18,12 +26,12 @@ __all__ = ["FILLABLE", "RANK_RULES"]
 def _product_fits(job: Job) -> bool:
     fixed, ranks = fixed_degrees(job), job.cluster.ranks
     product = prod(fixed.values())
-    return product == ranks if len(fixed) == len(AXES) else ranks % product == 0
+    return product == ranks if fixes_all(job) else ranks % product == 0
 
 
 def _product_misfits(job: Job) -> Breach:
     fixed, ranks = fixed_degrees(job), job.cluster.ranks
-    wanted, all_fixed = prod(fixed.values()), len(fixed) == len(AXES)
+    wanted, all_fixed = prod(fixed.values()), fixes_all(job)
     product = f"{' × '.join(fixed)} = {' × '.join(map(str, fixed.values()))}{f' = {wanted}' if len(fixed) > 1 else ''}"
     room = {axis: ranks // (wanted // number) for axis, number in fixed.items() if ranks % (wanted // number) == 0}
     degrees = {
@@ -45,8 +53,7 @@ def _product_misfits(job: Job) -> Breach:
 
 
 def _fillable(job: Job) -> bool:
-    all_fixed = len(fixed_degrees(job)) == len(AXES)
-    return all_fixed or (_product_fits(job) and fillable(job, job.cluster.ranks))
+    return fixes_all(job) or (_product_fits(job) and fillable(job, job.cluster.ranks))
 
 
 def _unfillable(job: Job) -> Breach:

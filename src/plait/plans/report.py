@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plait.errors import Problem
-from plait.plans.cautions import Caution
+from plait.plans.planned import Caution
 
 __all__ = ["Report", "problem_document"]
 

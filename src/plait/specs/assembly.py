@@ -12,25 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 from plait.errors import Problem
 from plait.specs.border import Sifted
-from plait.specs.cluster import ClusterSpec, misplaced, usable_cores
 from plait.specs.inputs import tokenizer_problem, vocabulary
-from plait.specs.job import Job, fixed_degree
+from plait.specs.job import Job
 from plait.specs.model import ModelSpec
-from plait.specs.presets import PRESETS
+from plait.specs.placing import placed
+from plait.specs.shapes import Named, lacking, named_shape, plainest, unbuilt_shape, with_parts
 from plait.specs.tables import known_keys, with_tuples
 from plait.specs.training import DataSpec, TrainingSpec
-from plait.specs.wording import nearest, shown
+from plait.specs.wording import shown
 
 __all__ = ["Assembled", "assemble"]
 
 _REQUIRED = ("layers", "hidden", "heads")
 _STAND_IN = 1
-_PLACES = ("ranks", "nodes", "devices_per_node")
 _Keys = Mapping[str, Any]
 
 
@@ -47,27 +45,20 @@ def assemble(sifted: Sifted) -> Assembled:
     """The job that sifted tables describe, as far as they do."""
     values, refused = sifted.values, sifted.refused
     data = DataSpec(**with_tuples(values.get("data", {})))
-    problems = [*_missing(values.get("model"), refused), *_unread(data)]
-    unknown = {key for name in (*refused, *(problem.key for problem in problems)) for key in _keys_of(name)}
-    shape = _shape(values.get("model", {}), data, unknown)
     training = _training(values.get("training", {}))
+    named = named_shape(values.get("model", {}), training.sequence_length, here=sifted.here)
+    problems = [*_missing(values.get("model"), named, refused), *_unread(data)]
+    unknown = {key for name in (*refused, *(problem.key for problem in problems)) for key in _keys_of(name)}
+    model = _model(values.get("model", {}), named, data, training, unknown)
+    if sifted.here and not unknown & {"model.name", "model.huggingface"}:
+        problems += unbuilt_shape(model, values.get("model", {}))
     plan = with_tuples(values.get("plan", {}))
-    placed = values.get("cluster", {})
-    if unknown & {f"cluster.{key}" for key in _PLACES}:
-        placed = {key: value for key, value in placed.items() if key not in _PLACES[1:]}
-    elif wrong := misplaced(placed.get("nodes", 1), placed.get("devices_per_node"), placed.get("ranks")):
-        problems.append(wrong)
-        placed = {key: value for key, value in placed.items() if key not in _PLACES}
-    cluster = _cluster(placed, plan)
-    if cluster.ranks_open:
+    there = placed(values.get("cluster", {}), plan, frozenset(unknown))
+    problems += there.problems
+    unknown |= there.unknown
+    if there.cluster.ranks_open:
         unknown.add("cluster.ranks")
-    job = Job(
-        model=ModelSpec(**shape, max_positions=training.sequence_length),
-        data=data,
-        training=training,
-        cluster=cluster,
-        constraints=plan,
-    )
+    job = Job(model=model, data=data, training=training, cluster=there.cluster, constraints=plan)
     if not unknown & {"model.vocab", "data.tokenizer"}:
         problems += _too_few_tokens(job)
     return Assembled(job=job, problems=tuple(problems), unknown=frozenset(unknown))
@@ -81,38 +72,34 @@ def _keys_of(name: str) -> tuple[str, ...]:
 # ---- model --------------------------------------------------------------------------------------------------------
 
 
-def _missing(model: _Keys | None, refused: frozenset[str]) -> Iterator[Problem]:
-    """A model without a shape: no table, a name that no model has, a number left out."""
-    if refused & {"model", "model.name", "model.huggingface"}:
-        return
-    if model is None:
+def _missing(model: _Keys | None, named: Named, refused: frozenset[str]) -> Iterator[Problem]:
+    """A model without a shape: no table, a name or a file that says none, a number left out."""
+    if model is None and "model" not in refused:
         message = "there is no [model]; it is the one table that a job needs"
         yield Problem(key="model", message=message, legal=f"{', '.join(_REQUIRED)}; or a name")
+    if model is None or refused & {"model.name", "model.huggingface"}:
         return
-    name = model.get("name")
-    if name is not None and name not in PRESETS:
-        message = f"no model is called {shown(name)}; the nearest are {', '.join(nearest(name, PRESETS, 3))}"
-        yield Problem(key="model.name", message=message, legal=tuple(PRESETS))
-        return
-    for key in _REQUIRED if name is None else ():
+    yield from named.problems
+    for key in _REQUIRED if named.shape is None and not named.problems else ():
         if key not in model and f"model.{key}" not in refused:
             yield Problem(
                 key=f"model.{key}", message=f"{key} is missing", legal="a whole number from 1; or name a model"
             )
+    yield from lacking(model)
 
 
-def _shape(model: _Keys, data: DataSpec, unknown: set[str]) -> dict[str, Any]:
+def _model(model: _Keys, named: Named, data: DataSpec, training: TrainingSpec, unknown: set[str]) -> ModelSpec:
     """Every number of a ModelSpec that has no default there, and all other keys given. Adds stand-ins to `unknown`."""
-    shape = {**PRESETS.get(model.get("name", ""), {}), **model}
-    shape.pop("name", None)
-    if "model.name" in unknown or "model.huggingface" in unknown:  # it would have said all the rest
+    shape = {**(named.shape or {}), **with_parts(model)}
+    if unknown & {"model.name", "model.huggingface"}:  # it would have said all the rest
         unknown |= {f"model.{key}" for key in known_keys("model") if key not in shape}
     for key in _REQUIRED:
         shape.setdefault(key, _STAND_IN)
     defaults = (("kv_heads", "model.heads"), ("ffn", "model.hidden"), ("vocab", "data.tokenizer"))
     unknown |= {f"model.{key}" for key, source in defaults if key not in shape and source in unknown}
     tokens = _STAND_IN if "data.tokenizer" in unknown else vocabulary(data.tokenizer)
-    return {"kv_heads": shape["heads"], "ffn": 4 * shape["hidden"], "vocab": tokens, **shape}
+    whole: dict[str, Any] = {"kv_heads": shape["heads"], "ffn": 4 * shape["hidden"], "vocab": tokens, **shape}
+    return plainest(ModelSpec(**whole, max_positions=training.sequence_length))
 
 
 # ---- the rest -----------------------------------------------------------------------------------------------------
@@ -127,21 +114,6 @@ def _training(keys: _Keys) -> TrainingSpec:
     """A short run's warm-up is no longer than the run, where nobody asked for one."""
     spec = TrainingSpec(**with_tuples(keys))
     return spec if "warmup_steps" in keys else replace(spec, warmup_steps=min(spec.warmup_steps, spec.steps))
-
-
-def _cluster(keys: _Keys, plan: _Keys) -> ClusterSpec:
-    if "ranks" in keys:
-        return ClusterSpec(**keys)
-    if "devices_per_node" in keys:
-        return ClusterSpec(**keys, ranks=keys.get("nodes", 1) * keys["devices_per_node"])
-    return ClusterSpec(**keys, ranks=_default_ranks(plan), ranks_open=True)
-
-
-def _default_ranks(plan: _Keys) -> int:
-    """As many ranks as this machine has cores, in whole copies of what the plan fixes; at least one copy."""
-    degrees = [fixed_degree(plan, axis) for axis in ("data", "tensor", "pipeline")]
-    fixed = prod(degree or 1 for degree in degrees)
-    return fixed if None not in degrees else fixed * max(1, usable_cores() // fixed)
 
 
 def _too_few_tokens(job: Job) -> Iterator[Problem]:

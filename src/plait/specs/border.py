@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from plait.errors import Problem
 from plait.specs.choices import CHOICES, COMING_KEYS, judge
 from plait.specs.keys import unknown_key
-from plait.specs.tables import JobTable, description
+from plait.specs.tables import TABLES, JobTable, description
 from plait.specs.wording import kind_of, shown
 
 __all__ = ["Sifted", "sift"]
@@ -28,14 +28,17 @@ __all__ = ["Sifted", "sift"]
 _OWNERS = {"stages": "stage", "tensor_shares": "tensor rank", "data_shares": "data rank"}
 
 _Tables = dict[str, dict[str, Any]]
+_Keys = Mapping[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sifted:
-    """`values`: the tables, of the right kinds, with the good keys only. `refused`: every key (or table) left out."""
+    """`values`: the tables, of the right kinds, with the good keys only. `refused`: every key (or table) left out.
+    `here`: whether it is this machine, or one like it, that is to run the job."""
 
     values: _Tables
     problems: tuple[Problem, ...]
+    here: bool
 
     @property
     def refused(self) -> frozenset[str]:
@@ -43,8 +46,12 @@ class Sifted:
         return frozenset(problem.key for problem in self.problems)
 
 
-def sift(table: Mapping[str, Any]) -> Sifted:
-    """Judge every key of a job's tables by itself. Nothing is raised; a table without fault has no problems."""
+def sift(table: Mapping[str, Any], *, here: bool | None = None) -> Sifted:
+    """Judge every key of a job's tables by itself. Nothing is raised; a table without fault has no problems.
+
+    `here`: whether this machine is to run it; left out, a table whose `[cluster]` has a device or groups is for others.
+    """
+    here = _is_here(table) if here is None else here
     problems: dict[str, Problem] = {}
     while True:
         try:
@@ -56,10 +63,15 @@ def sift(table: Mapping[str, Any]) -> Sifted:
             problem = _problem(table, detail)
             problems.setdefault(problem.key, problem)
         table = _without(table, details)
-    judged = [judge(f"{name}.{key}", value) for name, keys in values.items() for key, value in keys.items()]
+    judged = [judge(f"{name}.{key}", value, here=here) for name, keys in values.items() for key, value in keys.items()]
     unbuilt = {problem.key: problem for problem in judged if problem is not None}
     kept = {name: {k: v for k, v in keys.items() if f"{name}.{k}" not in unbuilt} for name, keys in values.items()}
-    return Sifted(values=kept, problems=(*problems.values(), *unbuilt.values()))
+    return Sifted(values=kept, problems=(*problems.values(), *unbuilt.values()), here=here)
+
+
+def _is_here(table: Mapping[str, Any]) -> bool:
+    cluster = table.get("cluster")
+    return not isinstance(cluster, Mapping) or not {"device", "groups"} & {str(key) for key in cast("_Keys", cluster)}
 
 
 @cache
@@ -71,9 +83,9 @@ def _problem(table: Mapping[str, Any], detail: ErrorDetails) -> Problem:
     names = [part for part in detail["loc"] if isinstance(part, str)]
     if detail["type"] == "extra_forbidden":
         return unknown_key(".".join(names[:-1]), names[-1])
-    in_group = names[:2] == ["cluster", "groups"] and len(names) > 2
-    key, leaf = ".".join(names[: 2 + in_group]), names[: 2 + in_group][-1]
-    given, wrong = (detail["input"] if in_group else _value(table, names)), detail["input"]
+    inner = ".".join(names[:2]) in TABLES and len(names) > 2  # a key of a table inside a table
+    key, leaf = ".".join(names[: 2 + inner]), names[: 2 + inner][-1]
+    given, wrong = (detail["input"] if inner else _value(table, names)), detail["input"]
     inside = f"{shown(wrong)}{_place(leaf, detail)} in {leaf} = {shown(given)}"
     subject = f"{leaf} = {shown(given)}" if given is wrong else inside
     return Problem(key=key, message=f"{subject} {_complaint(detail)}", legal=_legal(key))

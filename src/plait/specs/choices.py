@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from plait.errors import Problem
-from plait.specs.catalogue import LINKS
+from plait.specs.catalogue import device_problem, inter_link_problem, intra_link_problem
 from plait.specs.compression import compression_problem
+from plait.specs.connections import BETWEEN, INSIDE
+from plait.specs.devices import DEVICES
 from plait.specs.wording import nearest, shown
 
-__all__ = ["CHOICES", "COMING_KEYS", "Choice", "judge"]
+__all__ = ["CHOICES", "COMING_KEYS", "ELSEWHERE", "Choice", "judge"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,8 @@ class Choice:
     """The values of one key. `coming` lists those without a part yet, `forms` is a pattern for what can't be listed.
 
     `sometimes`: built, but legal only with some values of other keys, which is the matter of a rule (`plans`).
-    `judged`: who says what is wrong with a value, in place of these lists.
+    `judged`: who says what is wrong with a value, in place of these lists. `label`: of machines elsewhere, any word
+    will do.
     """
 
     built: tuple[str | int, ...]
@@ -32,6 +35,11 @@ class Choice:
     coming: Sequence[str | int] = ()
     forms: str = ""
     judged: Callable[[object], Problem | None] | None = None
+    label: bool = False
+
+
+def _by_name(key: str, problem: Callable[[str, str], Problem | None]) -> Callable[[object], Problem | None]:
+    return lambda value: problem(key, str(value))
 
 
 _ANY = range(-1, 2**63)  # every whole number that the border lets pass
@@ -40,12 +48,20 @@ CHOICES: Mapping[str, Choice] = {
     "model.family": Choice(built=("gpt",), coming=("bert", "t5")),
     "model.positions": Choice(built=("learned", "rope"), coming=("alibi", "relative")),
     "model.norm": Choice(built=("layer", "rms")),
-    "model.activation": Choice(built=("gelu", "relu", "swiglu")),
+    "model.activation": Choice(built=("gelu", "relu", "swiglu"), coming=("geglu",)),
+    "model.encoder_layers": Choice(built=(0,), coming=_ANY),
+    "model.query_norm": Choice(built=(False,), coming=(True,)),
+    "model.branches": Choice(built=("serial",), coming=("parallel", "one-norm")),
+    "model.embedding_norm": Choice(built=(False,), coming=(True,)),
+    "model.token_types": Choice(built=(0,), coming=_ANY),
+    "model.prediction_layers": Choice(built=(0,), coming=_ANY),
     "training.precision": Choice(built=("fp32", "bf16", "fp64")),
     "training.optimizer": Choice(built=("adamw", "sgd")),
     "training.decay": Choice(built=("cosine", "linear", "none")),
-    "cluster.name": Choice(built=("local",), forms=".+"),  # the catalogue
-    "cluster.inter_link": Choice(built=tuple(LINKS), forms="(ib|roce)-.+"),
+    "cluster.name": Choice(built=("local",), forms=".+", label=True),
+    "cluster.device": Choice(built=tuple(DEVICES), judged=_by_name("cluster.device", device_problem)),
+    "cluster.intra_link": Choice(built=tuple(INSIDE), judged=_by_name("cluster.intra_link", intra_link_problem)),
+    "cluster.inter_link": Choice(built=tuple(BETWEEN), judged=_by_name("cluster.inter_link", inter_link_problem)),
     "plan.context": Choice(built=(1,), coming=_ANY),
     "plan.expert": Choice(built=(1,), coming=_ANY),
     "plan.schedule": Choice(built=("gpipe", "1f1b"), coming=("interleaved", "zb-h1", "zb-v"), forms=r".*[./].*"),
@@ -57,28 +73,42 @@ CHOICES: Mapping[str, Choice] = {
     "plan.gradient_precision": Choice(built=("fp32",), sometimes=("fp64",), coming=("bf16", "fp16")),
 }
 
-COMING_KEYS = frozenset(  # keys that have no value yet with which they would be legal
+COMING_KEYS = frozenset(  # keys that have no value yet with which this machine could run a job
     {
-        "model.huggingface",
-        "cluster.device",
-        "cluster.intra_link",
-        "cluster.groups",
-        "cluster.price_per_hour",
-        "cluster.power_watts",
+        "model.head_width",
+        "model.window",
+        "model.query_bias",
+        "model.experts",
+        "model.latent",
     }
 )
+ELSEWHERE = frozenset({"cluster.intra_link", "cluster.price_per_hour", "cluster.power_watts"})  # of catalogue machines
 
 
-def judge(key: str, value: object) -> Problem | None:
-    """What is wrong with the value of a key, as far as its list of values says; None for any other key."""
+def judge(key: str, value: object, *, here: bool = True) -> Problem | None:
+    """What is wrong with the value of a key, as far as its list of values says; None for any other key.
+
+    `here`: whether this machine is to run it. For machines of the catalogue a job is planned only, and may have what is
+    described and can be priced before there is a part that runs it.
+    """
     name = key.rpartition(".")[2]
     if key in COMING_KEYS:
-        return Problem(key=key, message=f"{name} is not built yet", legal="leave it out")
+        return Problem(key=key, message=f"{name} is not built yet", legal="leave it out") if here else None
+    if here and key in ELSEWHERE:
+        message = f"{name} is of a catalogue device's machines, and there is no device"
+        return Problem(key=key, message=message, legal="leave it out, or name a device")
     choice = CHOICES.get(key)
     if choice is not None and choice.judged is not None:
         return choice.judged(value)
     if choice is None or value in choice.built or value in choice.sometimes:
         return None
+    if not here and (choice.label or value in choice.coming):
+        return None
+    return _refused(key, value, choice)
+
+
+def _refused(key: str, value: object, choice: Choice) -> Problem:
+    name = key.rpartition(".")[2]
     if value in choice.coming or (isinstance(value, str) and choice.forms and re.fullmatch(choice.forms, value)):
         return Problem(key=key, message=f"{name} = {shown(value)} is not built yet", legal=choice.built)
     known = [str(word) for word in (*choice.built, *choice.coming)]

@@ -1,5 +1,10 @@
-"""What there is to run on: `[cluster]` of a job. Today the ranks of this machine, or of several machines like it that a
-link joins; catalogue devices are to come."""
+"""What there is to run on: `[cluster]` of a job.
+
+    here         ranks of this machine, or of several machines like it that a link joins
+    elsewhere    machines of the catalogue: equal ones (`device`) or unequal ones (`groups`); a job for them is planned
+
+Their devices and links are names here; what these say stands in the catalogue, and `machines` puts both together.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +16,33 @@ from pathlib import Path
 from plait.errors import Problem
 from plait.specs.values import MOST_RANKS
 
-__all__ = ["ClusterSpec", "misplaced", "usable_cores"]
+__all__ = ["ClusterSpec", "GroupSpec", "misplaced", "usable_cores"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupSpec:
+    """Equal machines among unequal ones. What is None was not said: see `machines`."""
+
+    device: str
+    nodes: int = 1
+    devices_per_node: int | None = None
+    intra_link: str | None = None
+    inter_link: str | None = None
+    price_per_hour: float | None = None
+    power_watts: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterSpec:
     """`ranks` processes on machines like the one called `name`, numbered host by host; where nobody said how many, a
-    plan may bring its own. `inter_link` (of `catalogue.LINKS`) joins the hosts; None: nobody said."""
+    plan may bring its own. `inter_link` (of the catalogue) joins the hosts; None: nobody said.
+
+    With a `device` or with `groups` these are machines of the catalogue, numbered group by group. `price_per_hour` (in
+    a currency of the user's choice) and `power_watts` are of one device; with groups, links, price and power are those
+    of groups that have none of their own.
+    """
 
     name: str = "local"
     ranks: int = 1
@@ -27,6 +50,16 @@ class ClusterSpec:
     nodes: int = 1
     devices_per_node: int | None = None
     inter_link: str | None = None
+    device: str | None = None
+    intra_link: str | None = None
+    groups: tuple[GroupSpec, ...] = ()
+    price_per_hour: float | None = None
+    power_watts: float | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether these are machines of the catalogue."""
+        return self.device is not None or bool(self.groups)
 
     @property
     def ranks_a_node(self) -> int:

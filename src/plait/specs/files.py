@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 from plait.errors import IllegalJob, UnusableInput
 from plait.specs.assembly import Assembled, assemble
 from plait.specs.border import sift
+from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
-from plait.specs.tables import with_lists
+from plait.specs.model import ModelSpec
+from plait.specs.tables import RARE, with_lists
 
 __all__ = ["job_from_table", "job_table", "parse_job", "read_job", "read_table"]
 
@@ -28,7 +31,11 @@ def read_job(path: str | PathLike[str]) -> Job:
     return job_from_table(read_table(path))
 
 
-_UNSAID = {"nodes": 1, "devices_per_node": None, "inter_link": None}  # of a cluster: not written down
+_ALWAYS = {"name", "ranks"}  # of a cluster; everything else is written where it says more than its absence
+_UNSAID = {
+    "model": {field.name: field.default for field in fields(ModelSpec) if field.name in RARE},
+    "cluster": {field.name: field.default for field in fields(ClusterSpec) if field.name not in _ALWAYS},
+}
 
 
 def read_table(path: str | PathLike[str]) -> dict[str, Any]:
@@ -72,9 +79,15 @@ def job_table(job: Job) -> dict[str, Any]:
     A model has no key for `max_positions`: it is the sequence length of the training. Ranks left open stay so.
     """
     parts = {"model": job.model, "data": job.data, "training": job.training, "cluster": job.cluster}
-    tables = {name: with_lists(vars(part)) for name, part in parts.items()}
+    tables = {name: with_lists(_said(name, vars(part))) for name, part in parts.items()}
     del tables["model"]["max_positions"]
-    if tables["cluster"].pop("ranks_open"):
+    if tables["cluster"].pop("ranks_open", False):
         del tables["cluster"]["ranks"]
-    tables["cluster"] = {key: value for key, value in tables["cluster"].items() if _UNSAID.get(key, ...) != value}
+    if job.cluster.groups:
+        del tables["cluster"]["nodes"]  # of all of them together
     return {**tables, "plan": with_lists(job.constraints)}
+
+
+def _said(table: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+    unsaid = _UNSAID.get(table, {})
+    return {key: value for key, value in keys.items() if key not in unsaid or unsaid[key] != value}

@@ -7,6 +7,7 @@ key takes, and which are built, stands in `choices`; what values mean together i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Annotated, Any, cast, get_type_hints
 
@@ -21,11 +22,14 @@ from plait.specs.values import (
     Degree,
     Depth,
     Depths,
+    DepthsFromZero,
     Fraction,
     NotNegative,
     Positive,
     Shares,
     Size,
+    SomeDepth,
+    SomeSize,
     Staleness,
     Switch,
     Text,
@@ -35,11 +39,14 @@ from plait.specs.values import (
 )
 
 __all__ = [
+    "RARE",
     "TABLES",
     "ClusterTable",
     "DataTable",
+    "ExpertsTable",
     "GroupTable",
     "JobTable",
+    "LatentTable",
     "ModelTable",
     "PlanTable",
     "TrainingTable",
@@ -51,6 +58,30 @@ __all__ = [
 ]
 
 _BORDER = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@with_config(_BORDER)
+class ExpertsTable(TypedDict, total=False):
+    """`[model.experts]`: what stands in place of a feed-forward part. The first three are required."""
+
+    count: Depth
+    per_token: Depth
+    ffn: Size
+    shared: SomeDepth
+    shared_gate: Switch
+    dense: DepthsFromZero
+    router_bias: Switch
+
+
+@with_config(_BORDER)
+class LatentTable(TypedDict, total=False):
+    """`[model.latent]`: multi-head latent attention. All are required."""
+
+    query_rank: SomeSize
+    kv_rank: Size
+    plain: Size
+    rotated: SomeSize
+    value: Size
 
 
 @with_config(_BORDER)
@@ -74,6 +105,18 @@ class ModelTable(TypedDict, total=False):
     bias: Switch
     dropout: BelowOne
     tie_embeddings: Switch
+    encoder_layers: SomeDepth
+    head_width: Size
+    window: Size
+    query_bias: Switch
+    query_norm: Switch
+    branches: Word
+    embedding_norm: Switch
+    token_types: SomeSize
+    relative_buckets: Size
+    prediction_layers: SomeDepth
+    experts: Annotated[ExpertsTable, Field(description="a table, written [model.experts]")]
+    latent: Annotated[LatentTable, Field(description="a table, written [model.latent]")]
 
 
 @with_config(_BORDER)
@@ -169,12 +212,18 @@ class JobTable(TypedDict, total=False):
 TABLES: dict[str, Any] = {
     "": JobTable,
     "model": ModelTable,
+    "model.experts": ExpertsTable,
+    "model.latent": LatentTable,
     "data": DataTable,
     "training": TrainingTable,
     "cluster": ClusterTable,
     "cluster.groups": GroupTable,
     "plan": PlanTable,
 }
+
+
+# keys of [model] beyond the page's, for networks that it can't describe; written only where they say something
+RARE = tuple(ModelTable.__annotations__)[tuple(ModelTable.__annotations__).index("encoder_layers") :]
 
 
 def known_keys(table: str) -> tuple[str, ...]:
@@ -211,5 +260,13 @@ def with_tuples(keys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_lists(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """A table as TOML and JSON have it: tuples are lists."""
-    return {key: list(cast("tuple[Any]", value)) if isinstance(value, tuple) else value for key, value in keys.items()}
+    """A table as TOML and JSON have it: tuples are lists, parts of a spec are tables, and None is left out of these."""
+    return {key: _plain(value) for key, value in keys.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in cast("tuple[Any]", value)]
+    if is_dataclass(value):
+        return {key: _plain(part) for key, part in vars(value).items() if part is not None}
+    return value

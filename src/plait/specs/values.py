@@ -17,12 +17,15 @@ __all__ = [
     "Degree",
     "Depth",
     "Depths",
+    "DepthsFromZero",
     "Fraction",
     "NotNegative",
     "Positive",
     "Share",
     "Shares",
     "Size",
+    "SomeDepth",
+    "SomeSize",
     "Staleness",
     "Switch",
     "Text",
@@ -40,6 +43,8 @@ Count = Annotated[int, Field(ge=1, le=_LARGEST, description="a whole number from
 Size = Annotated[int, Field(ge=1, le=_LARGEST_SIZE, description=f"a whole number from 1 to {_LARGEST_SIZE}")]
 Depth = Annotated[int, Field(ge=1, le=_DEEPEST, description=f"a whole number from 1 to {_DEEPEST}")]
 Whole = Annotated[int, Field(ge=0, le=_LARGEST, description="a whole number from 0")]
+SomeSize = Annotated[int, Field(ge=0, le=_LARGEST_SIZE, description=f"a whole number from 0 to {_LARGEST_SIZE}")]
+SomeDepth = Annotated[int, Field(ge=0, le=_DEEPEST, description=f"a whole number from 0 to {_DEEPEST}")]
 Degree = Annotated[int, Field(ge=1, le=MOST_RANKS, description=f"a whole number from 1 to {MOST_RANKS}")]
 ZeroLevel = Annotated[int, Field(ge=0, le=3, description="0, 1, 2 or 3")]
 Staleness = Annotated[int, Field(ge=-1, le=_LARGEST, description="a whole number from -1")]
@@ -56,5 +61,6 @@ Text = Annotated[
     Word | Annotated[list[Word], Field(min_length=1)], Field(description="a text in quotes, or a list of them")
 ]
 Depths = Annotated[list[Depth], Field(min_length=1, description="a list of whole numbers from 1")]
+DepthsFromZero = Annotated[list[SomeDepth], Field(description="a list of whole numbers from 0")]
 Share = Annotated[int | float, Field(ge=1e-6, le=1e6)]
 Shares = Annotated[list[Share], Field(min_length=1, description="a list of numbers above 0 (1e-6 to 1e6), one a rank")]

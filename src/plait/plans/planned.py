@@ -1,0 +1,77 @@
+"""What a user is told of a job for machines of the catalogue: what this Plait plans there but can't run yet, and what
+of the machines was taken for granted, since the job does not say it.
+
+    model.experts       planned, not run: no part runs it yet
+    cluster.inter_link  taken for ib-hdr-x8, as a100-80gb usually has it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from plait.errors import UnusableInput
+from plait.specs.choices import judge
+from plait.specs.cluster import ClusterSpec, GroupSpec
+from plait.specs.job import Job
+from plait.specs.machines import Machines, groups_of, machines_of
+from plait.specs.model import ModelSpec
+from plait.specs.wording import counted, shown
+
+__all__ = ["Caution", "planned_only", "require_this_machine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caution:
+    """A key of the job, and what is odd about its value."""
+
+    key: str
+    message: str
+
+
+def planned_only(job: Job) -> list[Caution]:
+    """Everything of a job for other machines that can't be run yet, and everything that was taken for granted."""
+    return [*_not_run(job), *_taken_for_granted(job.cluster)]
+
+
+def require_this_machine(job: Job) -> None:
+    """Raises UnusableInput for a job that is for machines of the catalogue: nothing is measured or run on them."""
+    if job.cluster.elsewhere:
+        names = ", ".join(dict.fromkeys(group.device for group in groups_of(job.cluster)))
+        raise UnusableInput(
+            f"this job is for {counted(job.cluster.ranks, 'device')} of the catalogue ({names}), and this machine is "
+            "not them: leave device (or groups) out of [cluster] to use it here; plans for them are not priced yet"
+        )
+
+
+def _not_run(job: Job) -> Iterator[Caution]:
+    shape = {part.name: getattr(job.model, part.name) for part in fields(ModelSpec)}
+    defaults = {part.name: part.default for part in fields(ModelSpec)}
+    said = {f"model.{name}": value for name, value in shape.items() if value not in (None, defaults[name])}
+    said |= {f"plan.{name}": value for name, value in job.constraints.items()}
+    for key, value in said.items():
+        if judge(key, value) is not None and judge(key, value, here=False) is None:
+            name = key.rpartition(".")[2]
+            what = name if isinstance(value, tuple) or hasattr(value, "__dict__") else f"{name} = {shown(value)}"
+            yield Caution(key=key, message=f"{what} is planned for, and can't be run by this Plait yet")
+
+
+def _taken_for_granted(cluster: ClusterSpec) -> Iterator[Caution]:
+    said = cluster.groups or (GroupSpec(device=cluster.device or "", devices_per_node=cluster.devices_per_node),)
+    table = "cluster.groups" if cluster.groups else "cluster"
+    told: set[str] = set()
+    for group, machines in zip(said, machines_of(cluster), strict=True):
+        for key, what in _assumed(group, cluster, machines):
+            message = f"{key} is left out: taken for {what}, as machines with {machines.device.name} usually have"
+            if message not in told:
+                yield Caution(key=f"{table}.{key}", message=message)
+            told.add(message)
+
+
+def _assumed(group: GroupSpec, cluster: ClusterSpec, machines: Machines) -> Iterator[tuple[str, str]]:
+    if group.devices_per_node is None:
+        yield "devices_per_node", str(machines.devices_per_node)
+    if machines.devices_per_node > 1 and not (group.intra_link or cluster.intra_link):
+        yield "intra_link", machines.inside.name
+    if cluster.nodes > 1 and not (group.inter_link or cluster.inter_link):
+        yield "inter_link", machines.between.name

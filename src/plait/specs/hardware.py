@@ -1,0 +1,87 @@
+"""What a catalogue says of a device and of a link: numbers with their source. The entries stand in `devices` and
+`connections`, who looks for one in `catalogue`.
+
+    device   peak of each dtype, memory and its bandwidth, units, cache, power, and the machine it usually stands in
+    link     inside a host: one direction, of one device          nvlink3
+             between hosts: one direction, of one card, × cards   ib-hdr-x8: eight cards a host, shared by its devices
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from plait.specs.links import LinkSpeed
+
+__all__ = ["DeviceSpec", "HostLink", "Peak"]
+
+Peak = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSpec:
+    """One device. `peaks` in FLOP/s, dense, of matrix products that sum in fp32 (fp32 and fp64: without tensor cores
+    where the vendor tells them apart); a dtype that it has no units for is missing.
+
+    `memory_bytes` is what a program can use, `memory_bandwidth` in bytes/s. `units`: streaming multiprocessors, compute
+    units, cores. `tile`: rows and columns of a product's usual piece on one unit, None: not known. `power_watts`: of
+    the board, None: not published. `per_node`, `inside` and `between`: the host it usually stands in, taken where a job
+    doesn't say. `source`: where the figures stand.
+    """
+
+    name: str
+    peaks: Mapping[Peak, float]
+    memory_bytes: int
+    memory_bandwidth: float
+    units: int
+    tile: tuple[int, int] | None
+    cache_bytes: int
+    power_watts: float | None
+    per_node: int
+    inside: str
+    between: str
+    source: str
+
+    def peak(self, dtype: str) -> float | None:
+        """FLOP/s of a dtype; None where it has no units for it. mxfp8 is fp8 with finer scales: the same rate."""
+        found = {str(name): rate for name, rate in self.peaks.items()}
+        return found.get(dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostLink:
+    """What joins devices of one host ("inside"), or hosts ("between"). `peak` is printed on it: bytes/s in one
+    direction, of one device or one card; `reached` the part of it that large collectives get.
+
+    A collective takes alpha0 + steps · alpha1 + wire bytes / bandwidth (`links`). `domain`: so many devices of several
+    hosts are joined; None: those of one host. `cards`: of a host. `reached_by`: the part that groups of so many devices
+    were measured to get. `measured`: what of `reached` and the alphas was measured, and where; all else is assumed.
+    """
+
+    name: str
+    place: Literal["inside", "between"]
+    peak: float
+    reached: float
+    alpha0: float
+    alpha1: float
+    source: str
+    measured: str = ""
+    cards: int = 1
+    domain: int | None = None
+    reached_by: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def bytes_per_second(self) -> float:
+        """What large collectives get in one direction: of a device inside a host, of the whole host between hosts."""
+        return self.peak * self.cards * self.reached
+
+    def among(self, ranks: int) -> float:
+        """`bytes_per_second` of a group of so many devices; as the next larger one that was measured."""
+        fitting = [part for size, part in sorted(self.reached_by) if size >= ranks]
+        return self.peak * self.cards * (fitting[0] if fitting else self.reached)
+
+    @property
+    def speed(self) -> LinkSpeed:
+        """The link as one pipe between two hosts."""
+        return LinkSpeed(alpha=self.alpha1, bytes_per_second=self.bytes_per_second)
