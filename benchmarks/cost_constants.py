@@ -1,7 +1,7 @@
 """Are the cost model's constants fitted, and do they hold for runs that they were not fitted to?
 
-    python benchmarks/cost_constants.py RUNS.csv                 errors of a random half of the rows, as the constants are
-    python benchmarks/cost_constants.py RUNS.csv --fit           fit them to the other half by turns; print both errors
+    python benchmarks/cost_constants.py RUNS.csv             errors of two random halves, as the constants are
+    python benchmarks/cost_constants.py RUNS.csv --fit       fit them to one half by turns; print both errors
 
 The file has the columns of `plait evaluate`. The objective is the mean over sources of the median |log(predicted /
 measured)|, so that a source with many rows has no more to say than one with few. Of each source at most --most rows

@@ -94,13 +94,14 @@ def _errors_document(found: Errors | None) -> dict[str, Any]:
 
 def evaluation_lines(found: Evaluation) -> Iterator[Line]:
     """By source, by group, and what could not be predicted."""
-    yield [("bold", "step time"), ("dim", "   |predicted / measured - 1|, beside one efficiency a source fitted to the rows")]
+    yield [
+        ("bold", "step time"),
+        ("dim", "   |predicted / measured - 1|, beside one efficiency a source fitted to the rows"),
+    ]
     head = ("", "runs", "median", "mean", "bias", "constant: median", "mean")
     sources = sorted(found.sources, key=lambda one: -(one.time.median if one.time else -1))
     rows = [
-        (one.name[:44], *_cells(one.time), *_cells(one.constant, short=True))
-        for one in sources
-        if one.time is not None
+        (one.name[:44], *_cells(one.time), *_cells(one.constant, short=True)) for one in sources if one.time is not None
     ]
     yield from _table([head, *rows, ("all", *_cells(found.time), *_cells(found.constant, short=True))])
     yield from _memory_lines(found)
@@ -138,7 +139,13 @@ def _group_lines(groups: Sequence[Group]) -> Iterator[Line]:
     yield [("bold", "order within a group"), ("dim", f"   {few}")]
     worst = sorted(compared, key=lambda group: (group.tau or 0.0, -group.regret))[:_SHOWN]
     rows = [
-        (f"{group.source[:30]}  {group.model[:22]}", str(group.n_gpus), str(group.n), f"{group.tau:.2f}", f"{group.regret:.1%}")
+        (
+            f"{group.source[:30]}  {group.model[:22]}",
+            str(group.n_gpus),
+            str(group.n),
+            f"{group.tau:.2f}",
+            f"{group.regret:.1%}",
+        )
         for group in worst
     ]
     yield from _table([("", "devices", "plans", "tau", "regret"), *rows])

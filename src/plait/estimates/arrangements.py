@@ -30,7 +30,7 @@ RECOMPUTE = ("none", "selective", "full")
 
 @dataclass(frozen=True, kw_only=True)
 class Arrangements:
-    """One row a plan. `schedule` and `recompute` are places in SCHEDULES and RECOMPUTE; all columns are equally long."""
+    """One row a plan; all columns are equally long. `schedule` and `recompute` are places in SCHEDULES, RECOMPUTE."""
 
     data: Numbers
     tensor: Numbers

@@ -26,7 +26,7 @@ _FLASH = {"forward": 0.72, "backward": 0.60}  # of the sustained rate of product
 _FLASH_ROWS = 128
 _FILLED = 16  # rows of an expert's product are filled up to a multiple of this
 _PADDED = 128  # a rank's rows of the vocabulary are filled up to a multiple of this
-_BACKWARD = {"products": 2.5, "moves": 2.0, "kernels": 1.7}
+_BACKWARD_KERNELS = 1.7  # launched for each of forward's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +97,9 @@ class Shapes:
             )
         feed = self._experts(experts) if experts else self._mlp(self.model.ffn)
         forward, backward = attention.forward + feed.forward, attention.backward + feed.backward
-        full = forward
-        again = [self.nothing(), attention.again, full]
-        chosen = Part(
-            **{
-                name: np.choose(self.rows.recompute, [getattr(one, name) for one in again]) for name in vars(full)
-            }
-        )
-        return Parts(forward=forward, backward=backward, again=chosen)
+        again = [self.nothing(), attention.again, forward]  # none, selective, full
+        chosen = {name: np.choose(self.rows.recompute, [getattr(one, name) for one in again]) for name in vars(forward)}
+        return Parts(forward=forward, backward=backward, again=Part(**chosen))
 
     def head(self) -> Parts:
         """The norm, the product with the vocabulary and the loss."""
@@ -129,8 +124,7 @@ class Shapes:
 
     def _attention(self, causal: bool) -> Parts:
         model, tensor = self.model, self.rows.tensor
-        forward = backward = self._norm()
-        backward = 2 * backward
+        forward, backward = self._norm(), 2 * self._norm()
         for m, n, k in self._projections():
             one = self._product(m, n, k)
             forward, backward = forward + one[0], backward + one[1]
@@ -147,7 +141,9 @@ class Shapes:
         if not self.practice.fused_attention:
             again = replace(again, compute=core, kernels=np.full(len(self.rows), 7.0))
         return Parts(
-            forward=replace(parts.forward, context=ring), backward=replace(parts.backward, context=2 * ring), again=again
+            forward=replace(parts.forward, context=ring),
+            backward=replace(parts.backward, context=2 * ring),
+            again=again,
         )
 
     def _mlp(self, ffn: int) -> Parts:
@@ -156,13 +152,15 @@ class Shapes:
         for m, n, k in self._feed(self.tokens, width):
             one = self._product(m, n, k)
             forward, backward = forward + one[0], backward + one[1]
-        moves = self._moved((3 if self.model.gated else 2) * self.tokens * width + 3 * self.residual * self.model.hidden)
+        moves = self._moved(
+            (3 if self.model.gated else 2) * self.tokens * width + 3 * self.residual * self.model.hidden
+        )
         size = self.tokens * self.model.hidden * 2.0
         return self._passes(forward + moves, backward + 2 * moves, kernels=9.0, tensor=self._sum(size))
 
     def _experts(self, experts: Experts) -> Parts:
         rows, hidden = self.rows, self.model.hidden
-        tokens = self.tokens / rows.tensor if experts.count else self.tokens  # each tensor rank routes its part
+        tokens = self.tokens / rows.tensor  # each tensor rank routes its part
         routed = tokens * experts.per_token
         width, local = float(experts.ffn), experts.count / rows.expert
         each = np.ceil(np.maximum(routed * rows.expert / experts.count, 1.0) / _FILLED) * _FILLED
@@ -176,7 +174,9 @@ class Shapes:
                 one = self._product(m, n, k)
                 forward, backward = forward + one[0], backward + one[1]
         moves = self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
-        parts = self._passes(forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed, tensor=0.0 * tokens)
+        parts = self._passes(
+            forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed, tensor=0.0 * tokens
+        )
         sent = self.network.dispatch(tokens * hidden * 2.0, experts.per_token, rows.expert, np.ones_like(rows.expert))
         return Parts(
             forward=replace(parts.forward, expert=2 * sent), backward=replace(parts.backward, expert=2 * sent),
@@ -255,13 +255,14 @@ class Shapes:
     def _passes(self, forward: Column, backward: Column, kernels: float, tensor: Column) -> Parts:
         """Both passes of a half: its tensor sum stands once in each."""
         zero = np.zeros(len(self.rows))
-        loose = 0.5 if self.practice.compiled else 1.0
-        back = tensor
-        if self.practice.overlap_tensor:  # the weights' gradients stand beside it
-            back = np.maximum(0.0, tensor - 0.4 * backward)
+        launched = kernels * (0.5 if self.practice.compiled else 1.0)
         called = np.where(self.rows.tensor > 1, self.kernels.constants.called, 0.0)
-        first = Part(compute=forward, kernels=called + loose * kernels, tensor=tensor + zero, context=zero, expert=zero)
-        second = Part(
-            compute=backward, kernels=called + loose * kernels * _BACKWARD["kernels"], tensor=back + zero, context=zero, expert=zero
-        )  # fmt: skip
+        ahead, back = tensor + zero, tensor + zero
+        if self.practice.pipelined_tensor:
+            ahead = np.maximum(0.0, ahead - 0.5 * forward)
+        if self.practice.overlap_tensor:  # of backward nearly half is weights' gradients, which can wait
+            back = np.maximum(0.0, back - 0.4 * backward)
+        first = Part(compute=forward, kernels=called + launched, tensor=ahead, context=zero, expert=zero)
+        launched = called + launched * _BACKWARD_KERNELS
+        second = Part(compute=backward, kernels=launched, tensor=back, context=zero, expert=zero)
         return Parts(forward=first, backward=second, again=self.nothing())

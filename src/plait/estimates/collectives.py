@@ -89,6 +89,6 @@ class Network:
         return self.machines.between.bytes_per_second / self.machines.devices_per_node
 
     @staticmethod
-    def _ring(size: Column, ranks: Column, rate: Column | float, first: float, each: float) -> Column:
+    def _ring(size: Column, ranks: Column | Numbers, rate: Column | float, first: float, each: float) -> Column:
         steps = np.minimum(ranks - 1, 2 * np.log2(np.maximum(ranks, 2)))  # a tree where a ring has too many steps
         return np.where(ranks > 1, first + steps * each + (ranks - 1) / ranks * size / rate, 0.0)

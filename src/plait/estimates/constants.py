@@ -1,4 +1,4 @@
-"""Every number that was fitted to runs, in one place; no other module holds one, and none is of one source's runs alone.
+"""Every number that was fitted to runs, in one place; no other module holds one, none is of one source's runs alone.
 
 Numbers that a data sheet or a measurement of a kernel or a link gives stand with the device or link (`specs.devices`,
 `specs.connections`), not here. `python benchmarks/cost_constants.py RUNS.csv` says what each does to the errors.
@@ -21,7 +21,7 @@ class Constants:
     depth           features k of a product at which half of its time is its beginning and end
     moved           part of the memory bandwidth that element-wise kernels reach
     launch          seconds of a processor for each kernel that a program launches, in eager PyTorch
-    softness        how sharply the slower of device and processor decides: the power of their sum; 1 adds, large is a maximum
+    softness        how sharply the slower of device and processor decides: 1 adds both, a large one takes the maximum
     interference    part of a hidden transfer's time that lengthens the compute it hides behind
     jitter          part of a step that waiting for the slowest of all devices adds, for each doubling of their number
     loose           how many times as many bytes element-wise work moves where nobody fused it

@@ -1,6 +1,6 @@
 """All that is said of plans at once: seconds with an interval, where they go, bytes, and how likely they are to fit.
 
-An interval holds nine of ten held-out measured runs of the kinds that were looked at (docs/cost_model.md). A rank's
+An interval holds four of five measured runs of the kinds that were looked at (docs/cost_model.md). A rank's
 device must hold what the program allocates, what its allocator can't use, and what drivers and libraries take.
 """
 
@@ -17,9 +17,9 @@ from plait.estimates.task import Task
 
 __all__ = ["CONTEXT", "FRAGMENTED", "Estimates", "estimate", "reserved"]
 
-CONTEXT = 3 * 2.0**30  # bytes: a CUDA context, NCCL's buffers, libraries' workspaces; planning.md: 1 to 3 GiB
+CONTEXT = 2 * 2.0**30  # bytes: a CUDA context, NCCL's buffers, libraries' workspaces; planning.md: 1 to 3 GiB
 FRAGMENTED = 0.05  # of what is allocated: PyTorch's allocator keeps that much that nobody can use; 3 to 10 %
-_TIME_SPREAD = 0.20  # of a step
+_TIME_SPREAD = 0.18  # of a step: four of five published runs lie within it
 _MEMORY_SPREAD = 0.07  # standard deviation of predicted memory
 
 

@@ -77,7 +77,13 @@ class Kernels:
         if family not in (*_HOPPER, *_BLACKWELL):
             return None
         wide = self.constants.energy_hopper if family in _HOPPER else self.constants.energy_blackwell
-        return wide * (self.constants.narrow if dtype in ("fp8", "mxfp8") else self.constants.narrowest if dtype == "nvfp4" else 1.0)
+        return wide * (
+            self.constants.narrow
+            if dtype in ("fp8", "mxfp8")
+            else self.constants.narrowest
+            if dtype == "nvfp4"
+            else 1.0
+        )
 
     def multiply(self, m: Column, n: Column, k: Column, times: Column | float = 1.0) -> Column:
         """Seconds of `times` products of (m, k) by (k, n) in one launch."""

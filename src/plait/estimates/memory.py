@@ -2,7 +2,7 @@
 
     weights       every element held, in the dtype of products; under ZeRO 3 a share, and two layers whole
     gradients     in the dtype in which they are kept; a share from ZeRO 2 on
-    optimizer     master weights and two moments in float32: 12 bytes; a share from ZeRO 1 on
+    optimizer     two moments in float32, and a master where weights are narrower; a share from ZeRO 1 on
     activations   what every block saves, times the microbatches under way
     logits        of the last stage: as they are, in float32, and their gradient
 
@@ -17,16 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plait.estimates.arrangements import SCHEDULES, Arrangements, Column, Numbers
+from plait.estimates.arrangements import SCHEDULES, Arrangements, Column
 from plait.estimates.practice import Practice
 from plait.estimates.task import Task
-from plait.estimates.weights import Held, held_by
+from plait.estimates.weights import Held, Place, held_by
 from plait.specs.model import ModelSpec
 
 __all__ = ["Bytes", "memory", "saved_by_block"]
 
-_LOGITS = 12.0  # bytes an element: in 16 bits and in float32, and a gradient of each
-_STATE = 12.0  # master weights and two moments
+_MOMENTS = 8.0  # Adam's two, in float32; a master of 4 bytes beside them where weights are narrower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,58 +53,60 @@ def memory(task: Task, plans: Arrangements) -> Bytes:
     return Bytes(**{**kinds, "last": chosen * 1.0})
 
 
-def _stage(task: Task, plans: Arrangements, *, place: str) -> Bytes:
+def _stage(task: Task, plans: Arrangements, *, place: Place) -> Bytes:
     held = held_by(task, plans, place)
-    group = plans.data * plans.context
-    apart = np.maximum(group // np.maximum(plans.expert, 1), 1)
-
-    def shared(level: int) -> Column:
-        """Elements of which a rank keeps only its share from this level on."""
-        return np.where(plans.zero >= level, held.dense / group + held.experts / apart, held.dense + held.experts)
-
-    wide = float(task.practice.gradient_bytes * task.practice.gradient_copies)
-    m = plans.microbatches(task.global_batch)
-    saved, working = _activations(task, plans, held, m, place)
+    weights, gradients, optimizer = _states(task, plans, held)
     tokens = plans.microbatch * task.sequence / plans.context
-    logits = tokens * task.model.vocab / plans.tensor * _LOGITS * (place == "last")
-    logits = np.where((place == "first") & (plans.pipeline == 1), tokens * task.model.vocab / plans.tensor * _LOGITS, logits)
-    two = 2 * (held.dense + held.experts) / np.maximum(held.blocks, 1)
-    whole = np.where(plans.zero == 3, np.where(task.practice.gathers_once, held.dense + held.experts, two), 0.0)
-    state = np.where(plans.offload, 0.0, _STATE * shared(1))
-    master = 4.0 if task.practice.wide_shards else 2.0
-    kept = np.where(plans.zero == 3, (master if task.practice.wide_shards else 2.0) * shared(3), 2.0 * shared(3))
-    if task.practice.wide_shards:
-        state = np.where(plans.zero == 3, state - 4.0 * shared(1), state)
+    has_head = (plans.pipeline == 1) | (place == "last")
     return Bytes(
-        weights=kept + 2.0 * whole,
-        gradients=np.where(
-            (plans.zero == 3) & task.practice.gathers_once,
-            wide * (held.dense + held.experts),
-            wide * shared(2) + np.where(plans.zero >= 2, wide * two / 2, 0.0),
-        ),
-        optimizer=state,
-        activations=saved + working,
-        logits=logits,
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=_activations(task, plans, held, place),
+        logits=np.where(has_head, tokens * task.model.vocab / plans.tensor * task.practice.loss_bytes, 0.0),
         last=np.zeros(len(plans)),
     )
 
 
-def _activations(task: Task, plans: Arrangements, held: Held, m: Numbers, place: str) -> tuple[Column, Column]:
+def _states(task: Task, plans: Arrangements, held: Held) -> tuple[Column, Column, Column]:
+    """Bytes of weights, gradients and the optimizer's state."""
+    practice, itemsize = task.practice, float(task.itemsize)
+    everything = held.dense + held.experts
+    group = plans.data * plans.context
+    share = held.dense / group + held.experts / np.maximum(group // np.maximum(plans.expert, 1), 1)
+    two_layers = 2 * everything / np.maximum(held.blocks, 1)
+    third = plans.zero == 3
+    wide = practice.gradient_bytes * np.where(plans.zero > 0, float(practice.gradient_copies), 1.0)
+    gathered = np.where(third, everything if practice.gathers_once else two_layers, 0.0)
+    masters = 4.0 if practice.wide_shards else itemsize  # what a share under ZeRO 3 is held in
+    weights = np.where(third, masters * share, itemsize * everything) + itemsize * gathered
+    # a layer's whole gradient is there until its share is taken; all are, where that is done once a step
+    gradients = np.where(plans.zero >= 2, wide * (share + two_layers / 2), wide * everything)
+    if practice.gathers_once:
+        gradients = np.where(third, wide * everything, gradients)
+    state = np.where(third & (masters > itemsize), _MOMENTS, _MOMENTS + (4.0 if itemsize < 4 else 0.0))
+    kept = np.where(plans.zero >= 1, share, everything)
+    return weights, gradients, np.where(plans.offload, 0.0, state * kept)
+
+
+def _activations(task: Task, plans: Arrangements, held: Held, place: Place) -> Column:
     """Bytes of all microbatches under way, and of the block that is at work under recompute."""
+    m = plans.microbatches(task.global_batch)
     block = saved_by_block(task.model, task.practice, plans, task.sequence)
     p, v = plans.pipeline, np.maximum(plans.virtual_stages, 1)
-    full = p * (1 + (p - 1) / (p * v)) if place == "first" else np.ones(len(plans)) * 1.0
-    under_way = np.choose(
-        plans.schedule,
-        [{"gpipe": m * 1.0, "interleaved": np.minimum(full, m), "zb-v": np.minimum(p, m) * 1.0}.get(
-            name, np.minimum(p if place == "first" else 1, m) * 1.0) for name in SCHEDULES],
-    )  # fmt: skip
+    first = place == "first"
+    most = {name: np.minimum(p if first else 1, m) * 1.0 for name in SCHEDULES}
+    most["gpipe"] = m * 1.0
+    most["zb-v"] = np.minimum(p, m) * 1.0
+    # 1 + (p - 1) / (p·v) times 1F1B's (Narayanan et al. 2021; Korthikanti et al. 2022, section 4.2.3)
+    most["interleaved"] = np.minimum(p * (1 + (p - 1) / (p * v)) if first else 1.0, m)
+    under_way = np.choose(plans.schedule, [most[name] for name in SCHEDULES])
     every = block["none"]
     input_only = 2.0 * plans.microbatch * task.sequence / plans.context * task.model.hidden
     input_only = np.where(plans.sequence_parallel, input_only / plans.tensor, input_only)
     kept = np.choose(plans.recompute, [every, block["selective"], input_only])
     received = np.where(p > 1, input_only, 0.0)
-    return (kept * held.blocks + received) * under_way, np.where(plans.recompute == 2, every, 0.0)
+    return (kept * held.blocks + received) * under_way + np.where(plans.recompute == 2, every, 0.0)
 
 
 def saved_by_block(model: ModelSpec, practice: Practice, plans: Arrangements, sequence: int) -> dict[str, Column]:

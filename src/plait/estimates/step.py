@@ -1,4 +1,4 @@
-"""A step of each plan, in seconds: blocks put together to stages, stages to a pipeline, sums and the optimizer after it.
+"""A step of each plan, in seconds: blocks make stages, stages a pipeline; sums and the optimizer come after it.
 
     a stage      blocks · (forward + again + backward), at least what launching their kernels takes
     pipeline     microbatches · the slowest rank, and the bubble: (p-1) stages of it, a v-th when interleaved
@@ -51,7 +51,8 @@ class _Step:
         self.network = Network(machines=task.machines)
         self.kernels = Kernels(device=task.machines.device, dtype=task.dtype, constants=task.constants)
         keys = np.stack(
-            [plans.tensor, plans.context, plans.expert, plans.microbatch, plans.sequence_parallel, plans.recompute], axis=1
+            [plans.tensor, plans.context, plans.expert, plans.microbatch, plans.sequence_parallel, plans.recompute],
+            axis=1,
         )
         _, first, self.case = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         self.case = self.case.reshape(-1)
@@ -95,7 +96,9 @@ class _Step:
         first = {}
         for number in reversed(range(model.layers)):
             first[model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers] = number
-        parts = [self._whole(self.shapes.block(first[kind])).times(count / model.layers) for kind, count in kinds.items()]
+        parts = [
+            self._whole(self.shapes.block(first[kind])).times(count / model.layers) for kind, count in kinds.items()
+        ]
         return _sum(*parts)
 
     def _whole(self, parts: Parts) -> Part:
@@ -129,11 +132,11 @@ class _Step:
     # ---- the pipeline -----------------------------------------------------------------------------------------------
 
     def _bubble(self, lead: Column, seconds: Column, v: Numbers) -> Column:
-        """1F1B and GPipe: the other stages once; interleaved: a v-th; zero bubble: what weights' gradients don't fill."""
+        """1F1B and GPipe: the other stages once; interleaved: a v-th; zero bubble: what no weights' gradient fills."""
         p = self.plans.pipeline
         kinds = {"1f1b": 1.0 / v, "gpipe": 1.0 / v, "interleaved": 1.0 / v, "zb-h1": 1.0 / 3 / v, "zb-v": 0.0 / v}
         share = np.choose(self.plans.schedule, [kinds[name] for name in SCHEDULES])
-        return np.maximum(p * lead - seconds / 1.0, (p - 1) * lead * 0.5) * share
+        return np.maximum(p * lead - seconds, (p - 1) * lead * 0.5) * share
 
     def _sends(self, v: Numbers) -> Column:
         """Transfers of a microbatch that a stage waits for: one each way, and v times as many when interleaved."""
@@ -171,7 +174,9 @@ class _Step:
         each = network.reduce_scatter(2.0 * weights_of_block, group, stride)
         back = network.reduce_scatter(wide * weights_of_block, group, stride)
         work = self._seconds(blocks)
-        whole = np.maximum(0.3 * 0, 2 * each + back - work) + self.task.constants.interference * np.minimum(2 * each + back, work)
+        whole = np.maximum(0.0, 2 * each + back - work) + self.task.constants.interference * np.minimum(
+            2 * each + back, work
+        )
         sharded = m * mine * whole
         every_time = (plans.zero == 3) & (not practice.gathers_once)
         return np.where(group == 1, 0.0, np.where(every_time, sharded, late))
@@ -181,7 +186,11 @@ class _Step:
         dense, experts = self._weights(mine)
         wide = self.task.practice.gradient_bytes
         touched = 0.0 if self.task.practice.fused_gradients else 2.0 + 2.0 * wide
-        return np.where((m > 1) | (wide > 2), (dense + experts) * touched / self.kernels.device.memory_bandwidth / self.task.constants.moved, 0.0)
+        return np.where(
+            (m > 1) | (wide > 2),
+            (dense + experts) * touched / self.kernels.device.memory_bandwidth / self.task.constants.moved,
+            0.0,
+        )
 
     def _optimizer(self, mine: Column) -> Column:
         dense, experts = self._weights(mine)
@@ -196,4 +205,3 @@ def _sum(*parts: Part) -> Part:
     for one in others:
         first = first + one
     return first
-

@@ -24,3 +24,8 @@ class Task:
     dtype: str = "bf16"
     practice: Practice = Practice()
     constants: Constants = FITTED
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a weight and of an activation's number."""
+        return 4 if self.dtype in ("fp32", "tf32") else 2

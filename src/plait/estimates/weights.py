@@ -1,4 +1,4 @@
-"""How many weights the first or the last stage of each plan holds: its blocks, and the table or the head beside them."""
+"""How many weights the first or the last stage of each plan holds: blocks, and the table or the head beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.task import Task
 from plait.layers.parameters import parameters
 
-__all__ = ["Held", "held_by"]
+__all__ = ["Held", "Place", "held_by"]
+
+Place = Literal["first", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Held:
     blocks: Column
 
 
-def held_by(task: Task, plans: Arrangements, place: Literal["first", "last"] | str, blocks: Column | None = None) -> Held:
+def held_by(task: Task, plans: Arrangements, place: Place, blocks: Column | None = None) -> Held:
     """What a rank of that stage holds, with so many blocks, or the most that a stage has."""
     model, counted = task.model, parameters(task.model)
     stages = plans.pipeline * np.maximum(plans.virtual_stages, 1)

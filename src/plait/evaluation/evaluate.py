@@ -202,8 +202,4 @@ def _source(name: str, rows: Sequence[Judged]) -> Source:
 
 def _group(source: str, model: str, n_gpus: int, rows: Sequence[Judged]) -> Group:
     pairs = _pairs(rows)
-    return Group(
-        source=source, model=model, n_gpus=n_gpus, n=len(pairs), tau=kendall_tau(pairs), regret=regret(pairs)
-    )
-
-
+    return Group(source=source, model=model, n_gpus=n_gpus, n=len(pairs), tau=kendall_tau(pairs), regret=regret(pairs))

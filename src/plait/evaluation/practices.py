@@ -54,7 +54,7 @@ def _of_program(told: str, row: Row) -> Practice:
         return replace(_EXPLICIT, overlap_tensor=modern, fused_gradients=modern)
     if "composer" in told or "foundry" in told:
         pure = "pure" in row.text("precision")
-        return replace(_FSDP, attention_kernel=1, gradient_bytes=2 if pure else 4)
+        return replace(_FSDP, attention_kernel=1, gradient_bytes=2 if pure else 4, loss_bytes=6.0)
     if "torchtitan" in told or "fsdp" in told:
         return replace(_FSDP, gathers_once=(row.whole("pp") or 1) > 1)
     if "deepspeed" in told:

@@ -153,9 +153,11 @@ def _plans(row: Row, model: ModelSpec, ranks: int, batch: int) -> Arrangements:
     return Arrangements(
         data=column(data), tensor=column(tensor), pipeline=column(pipeline), context=column(context),
         expert=column(expert), microbatch=np.array(sizes, dtype=np.int64),
-        schedule=column(SCHEDULES.index("interleaved" if virtual > 1 else "1f1b")), virtual_stages=column(virtual),
+        schedule=column(SCHEDULES.index("interleaved" if virtual > 1 else "1f1b")),
+        virtual_stages=column(virtual),
         zero=column(_zero(row)), recompute=np.array(again, dtype=np.int64),
-        sequence_parallel=np.full(len(sizes), _sequence_parallel(row, tensor)), offload=np.zeros(len(sizes), dtype=bool),
+        sequence_parallel=np.full(len(sizes), _sequence_parallel(row, tensor)),
+        offload=np.zeros(len(sizes), dtype=bool),
     )  # fmt: skip
 
 

@@ -12,24 +12,34 @@ from dataclasses import dataclass
 from io import StringIO
 from math import isfinite
 from pathlib import Path
+from typing import Protocol
 
 from plait.errors import UnusableInput
 
 __all__ = ["COLUMNS", "Row", "read_rows"]
 
 _TEXTS = (
-    "case_id", "source", "source_file", "model", "arch", "gpu", "interconnect", "recompute", "seq_parallel", "precision",
-    "zero_fsdp", "framework", "tflops_kind", "mem_kind", "tier", "notes",
+    "case_id", "source", "source_file", "model", "arch", "gpu", "interconnect", "recompute", "seq_parallel",
+    "precision", "zero_fsdp", "framework", "tflops_kind", "mem_kind", "tier", "notes",
 )  # fmt: skip
 _WHOLE = (
-    "layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "seq", "n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp", "ep",
-    "vpp", "mbs", "gbs",
+    "layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "seq", "n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp",
+    "ep", "vpp", "mbs", "gbs",
 )  # fmt: skip
 _REAL = ("params_b", "iter_s", "tflops_gpu", "tok_s_gpu", "mfu_pct", "hfu_pct", "mem_gib")
 COLUMNS = (*_TEXTS, *_WHOLE, *_REAL)
 _NEEDED = ("model", "gpu", "n_gpus", "gbs", "seq", "iter_s")
-_WORDS = {"vpp": re.compile("interleav", re.IGNORECASE), "mem_gib": re.compile(r"oom|out[ -]of[ -]memory", re.IGNORECASE)}
+_WORDS = {
+    "vpp": re.compile("interleav", re.IGNORECASE),
+    "mem_gib": re.compile(r"oom|out[ -]of[ -]memory", re.IGNORECASE),
+}
 _MOST = 1e12
+
+
+class _Reader(Protocol):
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +93,17 @@ def read_rows(path: Path) -> list[Row]:
 def _require(path: Path, names: list[str]) -> None:
     missing = [name for name in _NEEDED if name not in names]
     if missing:
-        raise UnusableInput(f"{path} lacks the columns {', '.join(missing)}; its first line has {', '.join(names[:40])}")
+        raise UnusableInput(
+            f"{path} lacks the columns {', '.join(missing)}; its first line has {', '.join(names[:40])}"
+        )
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise UnusableInput(f"{path} names the columns {', '.join(twice)} twice")
 
 
-def _rows(reader: Iterator[list[str]], names: list[str]) -> Iterator[Row]:
-    line_of = getattr(reader, "line_num", None)
+def _rows(reader: _Reader, names: list[str]) -> Iterator[Row]:
     for cells in reader:
-        line = getattr(reader, "line_num", line_of or 0)
+        line = reader.line_num
         if not any(cell.strip() for cell in cells):
             continue
         yield _row(line, names, cells)

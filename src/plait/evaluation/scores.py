@@ -9,12 +9,11 @@ single fitted constant would do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, median
 
 __all__ = ["Errors", "constant_errors", "errors_of", "kendall_tau", "precision_and_recall", "regret"]
-
-from dataclasses import dataclass
 
 _APART = 1.05  # the same configuration, measured twice, differs by about that much
 
@@ -66,7 +65,7 @@ def constant_errors(pairs: Sequence[tuple[float, float]]) -> tuple[float, Errors
 
 
 def precision_and_recall(flags: Sequence[tuple[bool, bool]]) -> tuple[float | None, float | None]:
-    """Of (predicted, happened): of what was predicted how much happened, and of what happened how much was predicted."""
+    """Of (predicted, happened): what part of the predicted happened, and of what happened was predicted."""
     said = [happened for predicted, happened in flags if predicted]
     did = [predicted for predicted, happened in flags if happened]
     return (fmean(said) if said else None), (fmean(did) if did else None)
