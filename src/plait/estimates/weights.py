@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from plait.estimates.arrangements import Arrangements, Column
+from plait.estimates.arrangements import SCHEDULES, Arrangements, Column
 from plait.estimates.task import Task
 from plait.layers.parameters import parameters
 
@@ -31,7 +31,9 @@ def held_by(task: Task, plans: Arrangements, place: Literal["first", "last"] | s
     mine = np.minimum(most, model.layers) if blocks is None else blocks
     head = counted.head or counted.embedding  # a tied head stands on the last stage, too
     both = counted.embedding + counted.head
-    ends = np.where(plans.pipeline == 1, both, counted.embedding if place == "first" else head)
+    turns = plans.schedule == SCHEDULES.index("zb-v")  # a V ends where it begins
+    alone = np.where(turns, both if place == "first" else 0, counted.embedding if place == "first" else head)
+    ends = np.where(plans.pipeline == 1, both, alone)
     inside = counted.attention + counted.mlp + counted.norms + counted.router + counted.shared
     return Held(
         dense=(inside * mine / model.layers + ends) / plans.tensor,
