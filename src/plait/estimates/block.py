@@ -24,6 +24,7 @@ __all__ = ["Part", "Parts", "Shapes"]
 
 _FLASH = {"forward": 0.72, "backward": 0.60}  # of the sustained rate of products, by SimuMax's points for two devices
 _FLASH_ROWS = 128
+_FILLED = 16  # rows of an expert's product are filled up to a multiple of this
 _PADDED = 128  # a rank's rows of the vocabulary are filled up to a multiple of this
 _BACKWARD = {"products": 2.5, "moves": 2.0, "kernels": 1.7}
 
@@ -164,7 +165,7 @@ class Shapes:
         tokens = self.tokens / rows.tensor if experts.count else self.tokens  # each tensor rank routes its part
         routed = tokens * experts.per_token
         width, local = float(experts.ffn), experts.count / rows.expert
-        each = np.maximum(routed * rows.expert / experts.count, 1.0)
+        each = np.ceil(np.maximum(routed * rows.expert / experts.count, 1.0) / _FILLED) * _FILLED
         forward, backward = self._norm(), 2 * self._norm()
         forward = forward + self.kernels.multiply(tokens, np.asarray(float(experts.count)), np.asarray(float(hidden)))
         for m, n, k in self._feed(each, np.asarray(width)):
@@ -175,8 +176,8 @@ class Shapes:
                 one = self._product(m, n, k)
                 forward, backward = forward + one[0], backward + one[1]
         moves = self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
-        parts = self._passes(forward + moves, backward + 2 * moves, kernels=30.0, tensor=0.0 * tokens)
-        sent = self.network.all_to_all(routed * hidden * 2.0, rows.expert, np.maximum(rows.tensor * 0 + 1, 1))
+        parts = self._passes(forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed, tensor=0.0 * tokens)
+        sent = self.network.dispatch(tokens * hidden * 2.0, experts.per_token, rows.expert, np.ones_like(rows.expert))
         return Parts(
             forward=replace(parts.forward, expert=2 * sent), backward=replace(parts.backward, expert=2 * sent),
             again=parts.again,

@@ -10,7 +10,7 @@ drives its own share of the host's cards, since the other groups of its domain s
 
     all-reduce       2 (reduce-scatter)
     reduce-scatter   α0 + (g-1)·α1 + (g-1)/g · S/B inside, then the same of S/g among the n/g domains
-    all-to-all       (n-1)/n · S, the part that leaves the domain over the cards
+    dispatch         rows to k experts: to a domain once, inside it to each
     send             α + S/B
 
 Sources: planning.md's formulas, after Thakur et al. 2005 and NCCL's rings. It knows no plan but sizes and strides.
@@ -51,13 +51,19 @@ class Network:
         first = self._inner_latency[0] * (ranks > 1)
         return 2 * self.reduce_scatter(size, ranks, stride) - first
 
-    def all_to_all(self, size: Column, ranks: Numbers, stride: Numbers) -> Column:
-        """Seconds in which every rank sends others its `size` bytes in equal parts."""
+    def dispatch(self, size: Column, copies: int, ranks: Numbers, stride: Numbers) -> Column:
+        """Seconds in which every rank sends each row of its `size` bytes to `copies` of the ranks, drawn evenly.
+
+        To a domain a row travels once, whoever wants it there (DeepSeek-V3, section 3.2.2): n domains and k copies
+        are n·(1 - (1 - 1/n)^k) of them.
+        """
         near = self.inside(ranks, stride)
-        inner = size * (near - 1) / ranks / self._inner_rate(near)
-        outer = size * (ranks - near) / ranks / self._outer_rate
+        domains = ranks / near
+        reached = domains * (1 - (1 - 1 / domains) ** copies)
+        outer = size * reached * (domains - 1) / domains / self._outer_rate
+        inner = size * copies * (near - 1) / near / self._inner_rate(near)
         steps = self._inner_latency[0] * (ranks > 1) + (np.minimum(ranks, 32) - 1) * self._inner_latency[1]
-        return np.maximum(inner, outer) + steps
+        return np.where(ranks > 1, np.maximum(inner, outer) + steps, 0.0)
 
     def send(self, size: Column, crosses: Flags) -> Column:
         """Seconds of a message from each device to another one's, inside a domain or to the next."""

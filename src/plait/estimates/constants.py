@@ -38,6 +38,7 @@ class Constants:
     jitter: float = 0.003
     step: float = 5e-3
     loose: float = 2.0
+    routed: float = 100.0
     called: float = 9.0
 
 
