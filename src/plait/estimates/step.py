@@ -24,7 +24,7 @@ from plait.estimates.weights import held_by
 
 _SOFT = 3.0  # some of a block's kernels wait for the processor and others for the device: neither bound is sharp
 
-__all__ = ["Times", "times"]
+__all__ = ["Layer", "Layers", "Times", "floors", "layers_of", "times"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,50 @@ class Times:
     pipeline: Column
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Seconds of a microbatch in one layer. Of these `tensor`, `context` and `expert` wait for those axes."""
+
+    forward: float
+    backward: float
+    tensor: float
+    context: float
+    expert: float
+
+    @property
+    def seconds(self) -> float:
+        """Both passes."""
+        return self.forward + self.backward
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """One plan, layer by layer. `send`: seconds of one transfer to the next stage. `added`, `data` and `optimizer`: of a
+    rank of each stage; the first once a microbatch (what it adds to its gradients), the others once a step. `fixed`:
+    seconds of a step that no stage has; `slower`: how many times longer all takes for waiting for the slowest device."""
+
+    blocks: tuple[Layer, ...]
+    embedding: Layer
+    head: Layer
+    send: float
+    added: tuple[float, ...]
+    data: tuple[float, ...]
+    optimizer: tuple[float, ...]
+    fixed: float
+    slower: float
+
+
+def floors(task: Task, plans: Arrangements) -> Column:
+    """Seconds that a step can't be shorter than, whatever its schedule and its ZeRO level: what the rank with the most
+    work does. `times` is never less."""
+    return _Step(task, plans).floor()
+
+
+def layers_of(task: Task, plan: Arrangements, ranks: Numbers) -> Layers:
+    """The parts of one plan (a row), whose ranks along the pipeline have so many blocks each."""
+    return _Step(task, plan.rows(np.zeros(len(ranks), dtype=np.int64))).layers(ranks)
+
+
 def times(task: Task, plans: Arrangements) -> Times:
     """Seconds of a step under each plan."""
     return _Step(task, plans).times()
@@ -51,7 +95,7 @@ class _Step:
     def __init__(self, task: Task, plans: Arrangements) -> None:
         self.task, self.plans = task, plans
         self.network = Network(machines=task.machines)
-        self.kernels = Kernels(device=task.machines.device, dtype=task.dtype, constants=task.constants)
+        self.kernels = Kernels(device=task.machines.device, dtype=task.dtype, constants=task.constants, itemsize=task.itemsize)
         first, self.case = _distinct(
             plans.tensor, plans.context, plans.expert, plans.microbatch, plans.sequence_parallel * 1, plans.recompute
         )
@@ -84,6 +128,44 @@ class _Step:
             step=step * slower, compute=compute, bubble=bubble, optimizer=optimizer, tensor=m * own.tensor,
             context=m * own.context, expert=m * own.expert, data=data, pipeline=pipeline,
         )  # fmt: skip
+
+    def floor(self) -> Column:
+        blocks, head = self._blocks(), self._whole(self.shapes.head())
+        mine, busiest_head = self._bottleneck(blocks, head)
+        own = _sum(blocks.times(mine), head.times(busiest_head))
+        slower = 1 + self.task.constants.jitter * np.log2(self.plans.ranks)
+        return self.plans.microbatches(self.task.global_batch) * self._seconds(own) * slower
+
+    def layers(self, ranks: Numbers) -> Layers:
+        task, constants, model = self.task, self.task.constants, self.task.model
+        m, blocks, mine = self.plans.microbatches(task.global_batch), self._blocks(), ranks * 1.0
+        own = _sum(blocks.times(mine), self._whole(self.shapes.head()).times((np.arange(len(ranks)) == len(ranks) - 1) * 1.0))
+        kinds: dict[object, Layer] = {}
+        for number in range(model.layers):
+            kind = model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers
+            if kind not in kinds:
+                kinds[kind] = self._layer(self.shapes.block(number))
+        found = [
+            kinds[model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers]
+            for number in range(model.layers)
+        ]
+        return Layers(
+            blocks=tuple(found), embedding=self._layer(self.shapes.embedding()), head=self._layer(self.shapes.head()),
+            send=float(self._sends(np.ones_like(m))[0]) / 2,
+            added=tuple(map(float, self._accumulated(mine, m))),
+            data=tuple(map(float, self._data(mine, m, own, blocks))),
+            optimizer=tuple(map(float, self._optimizer(mine))),
+            fixed=constants.step, slower=float(1 + constants.jitter * np.log2(self.plans.ranks[0])),
+        )  # fmt: skip
+
+    def _layer(self, parts: Parts) -> Layer:
+        """Both passes as the whole takes them: where launching kernels is slower than they are, forward has its part."""
+        ahead, back = parts.forward, parts.backward + parts.again
+        both = ahead + back
+        seconds, gpu = float(self._seconds(both)[0]), float(self._gpu(both)[0])
+        part = float(self._gpu(ahead)[0]) / gpu if gpu else 0.0
+        waits = {name: float(getattr(both, name)[0]) for name in ("tensor", "context", "expert")}
+        return Layer(forward=seconds * part, backward=seconds * (1 - part), **waits)
 
     # ---- stages -----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,9 @@ from plait.estimates.arrangements import SCHEDULES, Arrangements, Column
 from plait.estimates.task import Task
 from plait.layers.parameters import parameters
 
-__all__ = ["Held", "held_by"]
+__all__ = ["Held", "Place", "held_by"]
+
+Place = Literal["first", "middle", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Held:
     blocks: Column
 
 
-def held_by(task: Task, plans: Arrangements, place: Literal["first", "last"] | str, blocks: Column | None = None) -> Held:
+def held_by(task: Task, plans: Arrangements, place: Place, blocks: Column | None = None) -> Held:
     """What a rank of that stage holds, with so many blocks, or the most that a stage has."""
     model, counted = task.model, parameters(task.model)
     stages = plans.pipeline * np.maximum(plans.virtual_stages, 1)
@@ -31,9 +33,10 @@ def held_by(task: Task, plans: Arrangements, place: Literal["first", "last"] | s
     mine = np.minimum(most, model.layers) if blocks is None else blocks
     head = counted.head or counted.embedding  # a tied head stands on the last stage, too
     both = counted.embedding + counted.head
-    turns = plans.schedule == SCHEDULES.index("zb-v")  # a V ends where it begins
-    alone = np.where(turns, both if place == "first" else 0, counted.embedding if place == "first" else head)
-    ends = np.where(plans.pipeline == 1, both, alone)
+    straight = {"first": counted.embedding, "middle": 0, "last": head}[place]
+    in_a_v = both if place == "first" else 0  # which ends where it begins
+    ends = np.where(plans.schedule == SCHEDULES.index("zb-v"), in_a_v, straight)
+    ends = np.where(plans.pipeline == 1, both, ends)
     inside = counted.attention + counted.mlp + counted.norms + counted.router + counted.shared
     return Held(
         dense=(inside * mine / model.layers + ends) / plans.tensor,
