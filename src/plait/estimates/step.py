@@ -210,11 +210,19 @@ class _Step:
     # ---- the pipeline -----------------------------------------------------------------------------------------------
 
     def _bubble(self, lead: Column, seconds: Column, v: Numbers) -> Column:
-        """1F1B and GPipe: the other stages once; interleaved: a v-th; zero bubble: what weights' gradients don't fill."""
-        p = self.plans.pipeline
-        kinds = {"1f1b": 1.0 / v, "gpipe": 1.0 / v, "interleaved": 1.0 / v, "zb-h1": 1.0 / 3 / v, "zb-v": 0.0 / v}
-        share = np.choose(self.plans.schedule, [kinds[name] for name in SCHEDULES])
-        return np.maximum(p * lead - seconds / 1.0, (p - 1) * lead * 0.5) * share
+        """What the slowest rank waits: 1F1B and GPipe the other stages once, interleaved a v-th of that, zero bubble
+        what weights' gradients don't fill; all but the first two more where microbatches are fewer than ranks."""
+        p, m = self.plans.pipeline, self.plans.microbatches(self.task.global_batch)
+        missing = -(-m // p) * p - m  # of the last group of p microbatches
+        stages = {  # of a stage's work on a microbatch, forward, inputs' and weights' gradients being a third each
+            "1f1b": (p - 1) / v,
+            "gpipe": (p - 1) / v,
+            "interleaved": np.minimum((p - 1.0), (p - 1) / v + missing),
+            "zb-h1": np.maximum(p - 1, 2 * p - m - 1) / 3,
+            "zb-v": np.maximum(p - 1, 4 * p - 1 - 3 * m) / 6,
+        }
+        share = np.choose(self.plans.schedule, [stages[name] for name in SCHEDULES]) / np.maximum(p - 1, 1)
+        return np.maximum(p * lead - seconds, (p - 1) * lead * 0.5) * share
 
     def _sends(self, v: Numbers) -> Column:
         """Transfers of a microbatch that a stage waits for: one each way, and v times as many when interleaved."""
