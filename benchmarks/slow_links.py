@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from plait.plans.plan import Plan
 
 PEERS = Path(__file__).parent / "peers"
 _WARM_UP = 2
+_ATTEMPTS = 3
 _PORT = 29_611
 _SECONDS = 1800.0
 # by name: keys of the plan, and steps of which the mean is taken at least
@@ -68,12 +70,24 @@ def plait_steps(spaces: Sequence[Space], size: str, name: str) -> list[float]:
 
 
 def peer_mean(spaces: Sequence[Space], size: str, name: str, steps: int) -> float:
-    """The median step that the peers' script tells."""
+    """The median step that the peers' script tells; nan where it dies in each of three attempts.
+
+    torch's PowerSGD hook now and then does on gloo: its collectives start in callbacks, whose order two ranks need not
+    share."""
+    for _ in range(_ATTEMPTS):
+        told = _peer_tells(spaces, size, name, steps)
+        if told is not None:
+            return told
+        print(f"{name} died", file=sys.stderr, flush=True)
+    return nan
+
+
+def _peer_tells(spaces: Sequence[Space], size: str, name: str, steps: int) -> float | None:
     with tempfile.TemporaryDirectory() as directory:
         results = Path(directory) / "results.jsonl"
         command = [sys.executable, "native.py", "ddp", "--size", size, "--steps", str(steps), "--warmup", str(_WARM_UP)]
         _both(spaces, [*command, *HOOKS[name]], {"BENCH_OUT": str(results), "LOCAL_RANK": "0"}, ends_well=False)
-        return json.loads(results.read_text().splitlines()[-1])["med_s"]
+        return json.loads(results.read_text().splitlines()[-1])["med_s"] if results.exists() else None
 
 
 def _both(
@@ -123,9 +137,9 @@ def main() -> None:
                 else:
                     taken = peer_mean(spaces, given.size, name, given.steps)
                 means.setdefault(name, {})[rate] = taken
+                if given.out is not None:
+                    given.out.write_text(json.dumps({"size": given.size, "seconds": means}) + "\n", encoding="utf-8")
                 print(f"{rate:9} {name:24} {taken:8.3f} s a step", file=sys.stderr, flush=True)
-    if given.out is not None:
-        given.out.write_text(json.dumps({"size": given.size, "seconds": means}) + "\n", encoding="utf-8")
     rates = given.rates.split(",")
     print(f"| {given.size}, s a step (share of its own speed) | {' | '.join(rates)} |\n|---|{'--:|' * len(rates)}")
     for name, found in means.items():

@@ -17,9 +17,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.errors import IllegalJob, Problem, UnusableInput
+from plait.errors import IllegalJob, Problem
+from plait.launchers.started import on_started_ranks, require_hosts, started_hosts
 from plait.plans.cautions import cautions
-from plait.plans.completion import with_most_ranks
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
 from plait.plans.planned import require_this_machine
@@ -28,7 +28,6 @@ from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
 from plait.specs.job import Job
 from plait.specs.texts import Look, look_at_texts
-from plait.specs.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +45,18 @@ if TYPE_CHECKING:
     from plait.verification.report import Verification
     from plait.verification.trial import RunOnRanks
 
-__all__ = ["check", "load", "measured", "plan", "profile", "report", "require_legal", "train", "verify", "verify_job"]
+__all__ = [
+    "check",
+    "load",
+    "measured",
+    "plan",
+    "profile",
+    "report",
+    "require_legal",
+    "train",
+    "verify",
+    "verify_job",
+]
 
 _PATIENCE = 300.0  # seconds: nobody hears from a rank while it measures
 _MOST_RANKS = 8  # of a proof, on this machine
@@ -65,7 +75,7 @@ def load(path: str | PathLike[str]) -> Job:
     parsed = parse_job(table)
     if parsed.problems:
         raise IllegalJob(_report(table).errors)
-    return _on_ranks(parsed.job)
+    return on_started_ranks(parsed.job)
 
 
 def check(job: Job | str | PathLike[str]) -> Report:
@@ -122,7 +132,7 @@ def measured(path: Path | None = None, *, tell: Callable[[str], None] = lambda s
     be read, or a cache that can't be written."""
     from plait.specs.measurement_files import default_path, read_measurements, require_place, write_measurements
 
-    together = default_path(hosts=_hosts())
+    together = default_path(hosts=started_hosts())
     if path is not None or together.exists():
         return read_measurements(path or together)
     if default_path().exists():
@@ -169,7 +179,7 @@ def train(
         require_this_machine(job)
         if world is not None and not job.cluster.ranks_open:
             world.require(job.cluster.ranks)
-        _require_hosts(job.cluster.nodes)
+        require_hosts(job.cluster.nodes)
         if world is not None and world.rank > 0:
             return follow(world, job, RunDirectory(Path(run)))
         result = _trained(job, plan, Path(run), measurements, on_event)
@@ -187,6 +197,7 @@ def _trained(
     on_event: Callable[[Mapping[str, Any]], None] | None,
 ) -> TrainingResult:
     from plait.launchers import together
+    from plait.planner.coverage import outside_what_was_measured
     from plait.planner.prices import JobPrices
     from plait.planner.simulator import played, state
     from plait.plans.legality import on_ranks_of, plan_problems
@@ -205,9 +216,8 @@ def _trained(
     priced = played(chosen, prices)
     directory = RunDirectory.create(run)
     asked, predicted = on_ranks_of(job, chosen), state(priced, prices)
-    return train_under(
-        asked, chosen, predicted, priced.step.timeline, directory, on_event, link=prices.machine.between_hosts
-    )
+    link, guesses = prices.machine.between_hosts, outside_what_was_measured(chosen, prices)
+    return train_under(asked, chosen, predicted, priced.step.timeline, directory, on_event, link=link, guesses=guesses)
 
 
 def verify_job(
@@ -308,16 +318,21 @@ def verify(
 
 
 def report(run: str | PathLike[str]) -> Path:
-    """Draw the report of a run that has ended, `report.html` in its directory; returns its path.
+    """Draw the report of a run or a bench that has ended, `report.html` in its directory; returns its path.
 
     Raises UnusableInput for a directory that holds no such run.
     """
+    from plait.report.bench_page import render_bench
+    from plait.report.bench_run import bench_data
     from plait.report.page import render_report
     from plait.report.run import report_data
     from plait.training.run_directory import RunDirectory
 
     directory = RunDirectory(Path(run))
-    directory.write_page(render_report(report_data(directory.path)))
+    if directory.bench.exists():
+        directory.write_page(render_bench(bench_data(directory.path)))
+    else:
+        directory.write_page(render_report(report_data(directory.path)))
     return directory.report
 
 
@@ -342,51 +357,12 @@ def _report(table: Mapping[str, Any]) -> Report:
     length = None if unknown & _CUTTING else job.training.sequence_length
     texts = Look() if "data.text" in unknown or job.cluster.elsewhere else look_at_texts(job.data, length)
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
-    settled = job if errors else _on_ranks(job)
+    settled = job if errors else on_started_ranks(job)
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
-    cores = usable_cores() * max(_hosts(), settled.cluster.nodes)
+    cores = usable_cores() * max(started_hosts(), settled.cluster.nodes)
     return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
-
-
-def _on_ranks(job: Job) -> Job:
-    """The job on ranks of ours, where it left open how many: those that torchrun has started, or the most that fit."""
-    if not job.cluster.ranks_open:
-        return job
-    started = _started_cluster(job.cluster)
-    return with_most_ranks(job) if started is None else replace(job, cluster=started)
-
-
-def _started_cluster(asked: ClusterSpec) -> ClusterSpec | None:
-    """The ranks that torchrun has started, on its hosts; None without it."""
-    from plait.launchers.torchrun import place
-
-    where = place()
-    if where is None:
-        return None
-    if (
-        where.hosts == 1 or where.hosts * where.local_size != where.size
-    ):  # of unequal hosts nobody knows what stands where
-        return replace(asked, ranks=where.size)
-    return replace(asked, ranks=where.size, nodes=where.hosts, devices_per_node=where.local_size)
-
-
-def _require_hosts(nodes: int) -> None:
-    """Raises UnusableInput where a run is to have other hosts than the program was started on."""
-    if nodes > 1 and nodes != (hosts := _hosts()):
-        raise UnusableInput(
-            f"cluster.nodes = {nodes}, and this runs on {counted(hosts, 'host')}: start it on each of them with "
-            f"`torchrun --nnodes {nodes} ...` (docs/several_hosts.md), or leave nodes out"
-        )
 
 
 def _here(job: Job) -> Job:
     """The job with its ranks on this machine: where a proof is asked for, whose matter is the plan and no hardware."""
     return replace(job, cluster=ClusterSpec(ranks=job.cluster.ranks)) if job.cluster.elsewhere else job
-
-
-def _hosts() -> int:
-    """On how many hosts, taken to be alike."""
-    from plait.launchers.torchrun import place
-
-    where = place()
-    return 1 if where is None else where.hosts

@@ -19,7 +19,7 @@ from plait import api
 from plait.cli.main import main
 from tests.devices.grids import TINY
 
-api.profile = partial(api.profile, grid=replace(TINY, payloads=(2**10, 2**20)))
+api.profile = partial(api.profile, grid=replace(TINY, payloads=(2**10, 2**18, 2**20)))
 sys.exit(main())
 """
 
@@ -42,11 +42,12 @@ def test_links_between_hosts_are_told_from_those_inside_one(hosts: Hosts, tmp_pa
     assert written.speeds[0] == 1.0
     groups = {(link.ranks, link.hosts) for link in written.collectives}
     assert groups == {(2, 1), (2, 2), (4, 2)} == {(one.ranks, one.hosts) for one in written.overlap}
-    largest = {
-        (link.kind, link.ranks, link.hosts): link.transfers[-1].bytes / link.transfers[-1].seconds
+    rates = {
+        (link.kind, link.ranks, link.hosts): [one.bytes / one.seconds for one in link.transfers[1:]]
         for link in written.collectives
     }
     cable = 200e6 / 8
-    for kind in ("all_reduce", "send", "exchange"):  # 256 KB of a MiB go at once
-        assert largest[kind, 2, 2] < 2 * cable < largest[kind, 2, 1], largest
-        assert largest[kind, 4, 2] < 2 * cable, largest
+    for kind in ("all_reduce", "send", "exchange"):
+        # the cable lets 256 KB pass at once after a pause: no price of steps that go on and on
+        assert max(rates[kind, 2, 2]) < 1.5 * cable < rates[kind, 2, 1][-1], rates
+        assert max(rates[kind, 4, 2]) < 1.5 * cable, rates

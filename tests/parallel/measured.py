@@ -61,7 +61,7 @@ def measure(case: Case) -> Measured:
         weight_bytes=allocated([*model.stage.decoder.parameters(), *model.shards.values()]),
         gradient_bytes=allocated(buffers.flat if isinstance(buffers, GradientBuffers) else buffers.kept.values()),
         optimizer_bytes=optimizer.nbytes,
-        residual_bytes=model.residual_bytes,
+        residual_bytes=model.carried.nbytes,
         flops=flops.get_total_flops(),
         shapes={name: tuple(weight.shape) for name, weight in model.weights.items()},
         intervals={name: one.intervals for name, one in (model.kept if case.plan.zero == 3 else model.held).items()},

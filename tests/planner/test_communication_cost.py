@@ -79,8 +79,8 @@ def test_what_compute_does_not_hide():
 
 
 def test_the_error_is_the_worst_link_s_and_never_none():
-    assert cost(LINK).error() == 0.05
-    assert cost(LINK, replace(LINK, ranks=4, error=0.3)).error() == 0.3
+    assert cost(LINK).error == 0.05
+    assert cost(LINK, replace(LINK, ranks=4, error=0.3)).error == 0.3
 
 
 SLOW = speed_between("ethernet-200mbit")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from plait.layers.gpt import describe_gpt
-from plait.plans.fetching import turns, units, uses
+from plait.plans.fetching import fetches, turns, units, uses
 from plait.plans.holdings import held_weights
 from plait.plans.plan import Plan
 from plait.schedules.action import Kind
@@ -59,3 +61,17 @@ def test_what_is_needed_is_there_and_of_two_layers_at_most(kind, stages, microba
             assert there == set(turn.there) >= set(turn.needed)
             following = next((place for place in order[number:] if place != turn.place), None)
             assert all({turn.place, following} & set(UNITS[n].places) for n in there)
+
+
+@given(st.sampled_from(["gpipe", "1f1b"]), st.integers(1, 4), st.integers(1, 9), st.integers(0, 4), st.integers(1, 5))
+def test_fetches_counted_are_those_of_every_turn(kind, stages, microbatches, first, layers):
+    members = LAYERS[first : first + layers]
+    known = units(members, held_weights(members, Plan(stages=(3,)), 0))
+    for program in build_schedule(kind, stages, microbatches).programs:
+        kinds = [action.kind for step in program for action in step]
+        found = fetches(known, members, kinds)
+        order = list(uses(members, kinds))
+        whens = [one for one in kinds for _ in uses(members, [one])]
+        walked = list(zip(turns(known, order), whens, strict=True))
+        assert found.counts == Counter((number, when) for turn, when in walked for number in turn.fetched)
+        assert found.there == {turn.there for turn, _ in walked}

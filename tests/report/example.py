@@ -169,5 +169,6 @@ def example() -> ReportData:
         memory_limit=256 * MIB,
         learning=_learning(),
         samples=(Sample(prompt="def get(", text=CODE), Sample(prompt="class ", text="Handler(object):\n    pass\n")),
+        guesses=("2 of 12 products lie outside the measured shapes (the largest: 512 × 32 × 64)",),
         commands=("make demo", "plait plan demo.toml", "plait train demo.toml --plan runs/demo/plan.toml"),
     )

@@ -95,6 +95,20 @@ def test_the_plan_stands_there_whole_with_what_was_chosen():
     assert chosen == {"data", "pipeline", "microbatch", "stages", "data_shares", "bucket_bytes"}
 
 
+def test_whose_doing_a_difference_is_and_what_was_a_guess_stand_there():
+    said = prediction()
+    slow = replace(said.terms, compute=said.terms.compute + 0.1)
+    found = replace(
+        example(),
+        prediction=replace(said, stages=(said.terms, said.terms)),
+        measured=replace(example().measured, stages=(said.terms, slow), terms=slow),
+    )
+    lines = parse(render_report(found)).one("ul", "departures").all("li")
+    assert lines[0].text == "stage 1 computes 1.4 × what was predicted: +100 ms"
+    assert lines[-1].text == f"a guess: {example().guesses[0]}"
+    assert parse(render_report(replace(found, guesses=(), measured=None))).all("ul", "departures") == []
+
+
 def test_samples_and_commands_are_shown_as_they_are():
     tree = parse(render_report(example()))
     sample, again = (section(tree, name) for name in ("samples", "again"))

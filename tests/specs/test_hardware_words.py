@@ -113,53 +113,13 @@ def test_words_of_a_kind_are_told_from_one_another():
     assert [name.partition("-")[0] for name in kinds.values()] == ["roce", "opa", "ethernet", "ib"]
 
 
+# fmt: off
 WORDS = st.sampled_from(
-    [
-        "NVLink",
-        "NVSwitch",
-        "PCIe",
-        "Gen4",
-        "+",
-        ",",
-        "(",
-        ")",
-        "per node",
-        "GPU",
-        "8x",
-        "0x",
-        "4",
-        "400",
-        "0",
-        "Gb/s",
-        "GB/s",
-        "Tbps",
-        "GbE",
-        "HDR",
-        "IB",
-        "RoCE",
-        "RDMA",
-        "OPA",
-        "links",
-        "NVL72",
-        "NVL0",
-        "A100",
-        "80GB",
-        "0GB",
-        "H100",
-        ".TB/s",
-        "2.4TB/s",
-        "500W",
-        "W",
-        "x8",
-        "single",
-        "=",
-        ":",
-        "²",
-        "9999999999999Gb/s",
-        "HBM2e",
-        "é",
-    ]  # fmt: skip
+    ["NVLink", "NVSwitch", "PCIe", "Gen4", "+", ",", "(", ")", "per node", "GPU", "8x", "0x", "4", "400", "0", "Gb/s",
+     "GB/s", "Tbps", "GbE", "HDR", "IB", "RoCE", "RDMA", "OPA", "links", "NVL72", "NVL0", "A100", "80GB", "0GB", "H100",
+     ".TB/s", "2.4TB/s", "500W", "W", "x8", "single", "=", ":", "²", "9999999999999Gb/s", "HBM2e", "é"]
 )
+# fmt: on
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=12).map(" ".join)), st.sampled_from([1, 3, 4, 8, 16]))

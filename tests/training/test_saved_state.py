@@ -44,7 +44,11 @@ def go(one: Case, model: ParallelModel, optimizer: Optimizer, start: int, stop: 
 def kept(model: ParallelModel, optimizer: Optimizer) -> dict[str, torch.Tensor]:
     """Everything that a next step depends on."""
     found = {**optimizer.masters, **{f"{n}/weight": w for n, w in model.weights.items()}}
-    for kind, tensors in (("owed", model.owed), ("right", model.right), ("outer", model.outer_momentum)):
+    for kind, tensors in (
+        ("owed", model.carried.owed),
+        ("right", model.carried.right),
+        ("outer", model.carried.outer_momentum),
+    ):
         found.update({f"{name}/{kind}": tensor for name, tensor in tensors.items()})
     for name, state in optimizer.state.items():
         found.update({f"{name}/{kind}": tensor for kind, tensor in state.items()})
@@ -123,11 +127,11 @@ def owed(one: Case, directory: Path, begin: bool) -> dict[str, torch.Tensor]:
     else:
         go(one, model, optimizer, 0, SAVED)
         save_state(directory, model, optimizer, one.training, step=SAVED, barrier=dist.barrier)
-    found = {name: tensor.clone() for name, tensor in model.owed_in_all().items()}
+    found = {name: tensor.clone() for name, tensor in model.carried.owed_in_all().items()}
     for tensor in found.values():
         all_reduce(tensor, model.mesh.axis("data")).wait()
         tensor.div_(one.plan.data if one.plan.averages else 1)
-    return {name: tensor for name, tensor in found.items() if name in model.owed}
+    return {name: tensor for name, tensor in found.items() if name in model.carried.owed}
 
 
 @pytest.mark.parametrize("more", [{}, ALONE], ids=["sums", "averages"])

@@ -77,6 +77,8 @@ def test_the_prediction_is_what_the_simulator_says(ran: Ran) -> None:
     table = strict(ran.run.prediction.read_text())
     assert prediction_from_table(table) == ran.result.prediction
     assert [len(lane) for lane in table["timeline"]] == [4]  # forward and backward, of two microbatches
+    assert table["guesses"] == list(ran.result.guesses), "where it lies outside what was measured"
+    assert any("products lie outside the measured shapes" in guess for guess in ran.result.guesses)
 
 
 def test_what_it_ran_is_read_back_equal(ran: Ran) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "simulate": "plait.cli.simulate",
     "verify": "plait.cli.verify",
     "train": "plait.cli.train",
+    "bench": "plait.cli.bench",
     "generate": "plait.cli.generate",
     "demo": "plait.cli.demo",
     "profile": "plait.cli.profile",
@@ -36,7 +37,7 @@ COMMANDS = {
     "doctor": "plait.cli.doctor",
 }
 
-_TOGETHER = {"train", "verify", "profile"}  # what several processes may be started for, by torchrun
+_TOGETHER = {"train", "bench", "verify", "profile"}  # what several processes may be started for, by torchrun
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer keeps its parser's exceptions to itself
 

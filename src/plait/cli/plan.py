@@ -65,9 +65,11 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "considered": plans.considered,
         "legal": plans.legal,
         "unfit": plans.unfit,
+        "played": plans.played,
         "plans": [_ranked_document(one) for one in plans.plans[:top]],
         "too_close_to_call": plans.too_close_to_call,
         "guesses": list(plans.guesses),
+        "corrections": list(plans.corrections),
         "cautions": list(plans.cautions),
         "sums": [asdict(one) for one in plans.sums],
         "paces": [asdict(one) for one in plans.paces],
@@ -109,6 +111,7 @@ def _ranked_document(one: RankedPlan) -> dict[str, Any]:
         "memory_bytes": list(predicted.memory_bytes),
         "terms": asdict(predicted.terms),
         "lost_because": one.lost_because,
+        "played": one.played,
     }
 
 
@@ -120,8 +123,10 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     from plait.plans.describe import describe
 
     unfit = f", {plans.unfit} too large for the memory" if plans.unfit else ""
-    searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}, in {Seconds(plans.search_seconds)}"
-    yield [("dim", searched)]
+    left = len(plans.plans) - plans.played
+    unplayed = f", {left} too slow whatever their schedule (not played)" if left else ""
+    searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}{unplayed}"
+    yield [("dim", f"{searched}, in {Seconds(plans.search_seconds)}")]
     yield []
     yield from _table([_row(one) for one in plans.plans[:top]])
     if len(plans.plans) > top:
@@ -134,6 +139,7 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     if plans.too_close_to_call:
         low, high = (Seconds(bound) for bound in plans.best.prediction.interval)
         yield [("yellow", f"too close to call: the best takes {low} to {high}, and others lie within that")]
+    yield from ([("dim", f"corrected: {one}")] for one in plans.corrections)
     yield from ([("yellow", f"a guess: {guess}")] for guess in plans.guesses)
     yield from ([("yellow", caution)] for caution in plans.cautions)
     if plans.would_hide is not None:

@@ -7,14 +7,19 @@ those inside of the first host, and those between hosts.
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plait.cli.output import Answer, JsonFlag, tell
+from plait.errors import UnusableInput
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from plait.specs.measurements import Measurements
+
+__all__ = ["command", "recalibrated"]
 
 _MOST_RANKS = 64
 
@@ -24,6 +29,12 @@ def command(
     ranks: Annotated[
         int | None, typer.Option(help="Between how many ranks.", min=1, max=_MOST_RANKS, show_default="one a core")
     ] = None,
+    from_run: Annotated[
+        Path | None, typer.Option("--from-run", help="Measure nothing: correct by this run or bench.", metavar="DIR")
+    ] = None,
+    measurements: Annotated[
+        Path | None, typer.Option(help="With --from-run: what to correct, in place of the cache's.", metavar="FILE")
+    ] = None,
     json: JsonFlag = False,
 ) -> Answer:
     """How fast is this machine really? Operations and links, never a training step; the planner reads what is found."""
@@ -32,6 +43,8 @@ def command(
     from plait.launchers import together
     from plait.specs.measurement_files import default_path, document_of, require_place, write_measurements
 
+    if from_run is not None:
+        return _corrected(from_run, measurements, out)
     with together() as world:
         if world is not None and world.rank > 0:  # the first speaks for all
             profile(ranks)
@@ -44,3 +57,41 @@ def command(
         document=document_of(measured) | {"written": str(path)},
         lines=[*profile_lines(measured), [("", f"written to {path}")]],
     )
+
+
+def _corrected(run: Path, known: Path | None, out: Path | None) -> Answer:
+    """Corrections stand beside what was measured, in the same file unless another is named."""
+    from plait.api import measured
+    from plait.launchers.started import started_hosts
+    from plait.planner.coverage import corrected_by_runs
+    from plait.specs.measurement_files import default_path, document_of, write_measurements
+
+    found = recalibrated(run, measured(known))
+    together = default_path(hosts=started_hosts())
+    path = out or known or (together if together.exists() else default_path())
+    write_measurements(found, path)
+    words = corrected_by_runs(found) or (f"{run} ran as predicted: nothing is corrected",)
+    lines = [[("", line)] for line in (*words, f"written to {path}")]
+    return Answer(document=document_of(found) | {"written": str(path)}, lines=lines)
+
+
+def recalibrated(run: str | PathLike[str], measurements: Measurements) -> Measurements:
+    """The measurements, corrected by what the run or the bench in a directory measured (`planner.recalibration`).
+
+    Raises UnusableInput for a directory that holds none, or one of another machine than was measured.
+    """
+    from plait.planner.recalibration import Observed
+    from plait.planner.recalibration import recalibrated as corrected
+    from plait.training.observations import observations
+
+    found, host = observations(Path(run)), measurements.host
+    if host is not None and (host.processor, host.cores) != (found.processor, found.cores):
+        raise UnusableInput(
+            f"{run} was measured on {found.cores} cores of {found.processor}, these measurements on {host.cores} of "
+            f"{host.processor}: a run corrects its own machine's alone (--measurements names another file)"
+        )
+    runs = [
+        Observed(plan=one, step_seconds=m.step_seconds, terms=m.terms, stages=m.stages, transfers=m.transfers)
+        for one, m in found.plans
+    ]
+    return corrected(found.job, measurements, runs, source=str(run), date=found.date)

@@ -73,8 +73,12 @@ def result_document(result: TrainingResult) -> dict[str, Any]:
             "interval": list(predicted.interval),
             **asdict(predicted.terms),
             "memory_bytes": list(predicted.memory_bytes),
+            "stages": [asdict(stage) for stage in predicted.stages],
+            "transfers": list(predicted.transfers),
         },
         "measured": asdict(result.measured),
+        "departures": [asdict(departure) for departure in result.measured.departures(predicted)],
+        "guesses": list(result.guesses),
         "run": str(result.run.path),
     }
 
@@ -106,6 +110,8 @@ def result_lines(result: TrainingResult) -> list[Line]:
     if not low <= measured.step_seconds <= high:
         told = f"the measured step lies outside the predicted interval, {Seconds(low)} to {Seconds(high)}"
         lines.append([("yellow", told)])
+    lines += [[("yellow", departure.words)] for departure in measured.departures(predicted)]
+    lines += [[("yellow", f"a guess: {guess}")] for guess in result.guesses]
     if result.periods is not None and result.periods < _ENOUGH:
         lines.append([("yellow", _few(result.periods))])
     if not isfinite(last):

@@ -5,7 +5,9 @@
 
 Ranks compute between two calls, as in training, so that a link is timed as training finds it: caches full of other
 things, gloo's own threads asleep. Ranks of one host read one clock; where there are several hosts, each rank first
-learns what its clock is ahead of the first one's (`_ahead`). Operations and links only, never a training step.
+learns what its clock is ahead of the first one's (`_ahead`), and something goes over the cable before each call: a
+link that is shaped lets a burst pass after a pause that it can't keep up. Operations and links only, never a training
+step.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ _KINDS: tuple[LinkKind, ...] = (
     "all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange",
 )  # fmt: skip
 _CLOCK_ROUNDS = 20
+_BURST = 1 << 19  # bytes: as much as links are shaped to let pass at once
 _SIDE = 256  # of the matrices that ranks multiply in between
 
 _Call = Callable[[], object]
@@ -77,6 +80,12 @@ class _Ring:
         """Multiply matrices for about that long."""
         for _ in range(round(seconds / self.unit_seconds)):
             self.unit()
+
+    def drain(self) -> None:
+        """Use up what a cable between hosts would let pass at once."""
+        if self.hosts > 1:
+            ours, theirs = (torch.zeros(_BURST // 4, device=self.device.torch) for _ in range(2))
+            _exchange(ours, theirs, self.wire, _partner(self.group, self.hosts))
 
     def last(self, values: Sequence[float]) -> Tensor:
         """The largest over the ranks of each value."""
@@ -225,6 +234,7 @@ def _round(calls: Sequence[_Call], ring: _Ring) -> list[float]:
     stamps: list[tuple[float, float]] = []
     for call in calls:
         ring.compute(_COMPUTE_SECONDS)
+        ring.drain()
         stamps.append(_stamps(call, ring))
     starts, ends = zip(*((start - ring.ahead, end - ring.ahead) for start, end in stamps), strict=True)
     return (ring.last(ends) - ring.last(starts)).clamp(min=1e-9).tolist()

@@ -77,16 +77,18 @@ class Device:
 
     @property
     def peak_memory(self) -> int:
-        """The most that was allocated since `reset_peak_memory`; on the CPU since the process began, as if all files
-        that are in memory now had been there at that moment: they come, and hardly ever go."""
+        """The most that was allocated since `reset_peak_memory`; on a CPU that can't, since the process began. Files
+        count as if all had been in memory at that moment: they come, and hardly ever go."""
         if self.is_accelerator:
             return torch.accelerator.max_memory_allocated(self.torch)
         return host.peak_resident_bytes() - host.resident_file_bytes()
 
     def reset_peak_memory(self) -> None:
-        """Begin a new peak; the CPU's can't be reset."""
+        """Begin a new peak; what is free is given back on the CPU first, so that it counts again when it is used."""
         if self.is_accelerator:
             torch.accelerator.reset_peak_memory_stats(self.torch)
+        else:
+            host.begin_new_peak()
 
     def synchronize(self) -> None:
         """Wait until everything queued on the device is done."""

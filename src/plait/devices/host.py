@@ -6,6 +6,8 @@ operating system's files (Linux first, the portable answer elsewhere), and no to
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import platform
 import resource
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 
 __all__ = [
+    "begin_new_peak",
     "busy_cores",
     "memory_bytes",
     "peak_resident_bytes",
@@ -23,6 +26,7 @@ __all__ = [
 ]
 
 _CGROUP = Path("/sys/fs/cgroup")
+_RESET_PEAK = "5"  # what /proc/PID/clear_refs takes for it: proc(5)
 
 
 def memory_bytes(cgroup: Path = _CGROUP) -> int:
@@ -57,6 +61,15 @@ def peak_resident_bytes() -> int:
     """The most bytes of this process that were ever in memory at once."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): Linux counts KiB
+
+
+def begin_new_peak() -> None:
+    """Give back what the allocator keeps of memory that is free, and count the peak from here (Linux, glibc); where the
+    system can't, it stays as it is. Whoever allocates next pays for new pages."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="utf-8")
 
 
 def busy_cores(seconds: float = 0.2) -> float | None:

@@ -29,6 +29,7 @@ _BLACKWELL = ("b200", "b300", "gb200", "gb300")
 
 
 _NEWEST, _OLD = 3, 0.62
+_GAP = 2e-6  # seconds between one kernel and the next on a GPU (NVIDIA, CUDA graphs: 1 to 3 µs)
 _ALIGNED = 8  # elements of 2 bytes
 _WIDE = ("fp64", "fp32", "tf32", "fp16", "bf16")
 
@@ -93,4 +94,4 @@ class Kernels:
     def move(self, size: Column | float, kernels: float = 1) -> Column:
         """Seconds in which element-wise kernels read and write so many bytes."""
         moved = size / (self.device.memory_bandwidth * self.constants.moved)
-        return np.asarray(moved + kernels * self.constants.gap)
+        return np.asarray(moved + kernels * _GAP)

@@ -22,8 +22,6 @@ from plait.estimates.kernels import Kernels
 from plait.estimates.task import Task
 from plait.estimates.weights import held_by
 
-_SOFT = 3.0  # some of a block's kernels wait for the processor and others for the device: neither bound is sharp
-
 __all__ = ["Layer", "Layers", "Times", "floors", "layers_of", "times"]
 
 
@@ -205,7 +203,8 @@ class _Step:
     def _seconds(self, part: Part) -> Column:
         """What a part takes: what the device does, or what it takes to launch it."""
         launched = part.kernels * self.task.constants.launch
-        return (self._gpu(part) ** _SOFT + launched**_SOFT) ** (1 / _SOFT)
+        power = self.task.constants.softness  # some kernels wait for the processor, and others for the device
+        return (self._gpu(part) ** power + launched**power) ** (1 / power)
 
     # ---- the pipeline -----------------------------------------------------------------------------------------------
 

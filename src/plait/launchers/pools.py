@@ -24,11 +24,13 @@ _MOST_GROUPS = 50  # each process group of gloo holds three threads and some soc
 
 
 class RankPools:
-    """`modules` are imported once, by what the ranks are forked from; `timeout` is each pool's. Not for several threads
-    at once."""
+    """`modules` are imported once, by what the ranks are forked from; `backend` and `timeout` are each pool's. Not for
+    several threads at once."""
 
-    def __init__(self, *, modules: Sequence[str] = TRAINING_MODULES, timeout: float = 60.0) -> None:
-        self._modules, self._timeout = modules, timeout
+    def __init__(
+        self, *, modules: Sequence[str] = TRAINING_MODULES, backend: str = "gloo", timeout: float = 60.0
+    ) -> None:
+        self._modules, self._backend, self._timeout = modules, backend, timeout
         self._starter: Zygote | FreshProcesses | None = None
         self._pools: dict[int, RankPool] = {}
 
@@ -37,14 +39,14 @@ class RankPools:
         """What all pools start from; anew if it is gone."""
         if self._starter is None or not self._starter.alive:
             self.close()
-            self._starter = default_starter(modules=self._modules)
+            self._starter = default_starter(self._backend, modules=self._modules)
         return self._starter
 
     def pool(self, ranks: int) -> RankPool:
         """The pool of that size; anew if it is dead."""
         starter = self.starter
         if ranks not in self._pools or not self._pools[ranks].alive:
-            self._pools[ranks] = RankPool(ranks, starter=starter, timeout=self._timeout)
+            self._pools[ranks] = RankPool(ranks, backend=self._backend, starter=starter, timeout=self._timeout)
         return self._pools[ranks]
 
     def run(self, ranks: int, function: Callable[..., Any], *args: object, **options: Any) -> list[Any]:

@@ -14,48 +14,33 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from plait.collectives.compression import Compressed
 from plait.collectives.functional import all_reduce
-from plait.collectives.process_groups import Group, Mesh
+from plait.collectives.process_groups import Mesh
 from plait.collectives.recorder import record
 from plait.devices.device import Device, device_of
-from plait.errors import IllegalJob, PlaitError
+from plait.errors import IllegalJob
 from plait.layers.layer import Layer
 from plait.models.sequences import Sequences
+from plait.parallel.carried import Carried
 from plait.parallel.compressed_gradients import CompressedGradients
-from plait.parallel.data_parallel import GradientBuffers, Gradients, Pieces, piece_of
-from plait.parallel.gathered_weights import GatheredWeights
+from plait.parallel.data_parallel import piece_of
 from plait.parallel.gradients import clip, global_norm, perform_reductions
 from plait.parallel.local_sgd import Averaging, LocalGradients, targets_of
-from plait.parallel.parameter_server import ParameterServer
+from plait.parallel.model_parts import Place
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
-from plait.parallel.sharded_gradients import ShardedGradients
-from plait.parallel.synchronous_server import PulledWeights, PushedGradients
 from plait.parallel.weight_gradients import WeightGradients
-from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
-from plait.plans.holdings import Held, Piece, owned_pieces, stage_layers, tied_stages
-from plait.plans.keeping import displaced, kept, kept_piece
+from plait.plans.holdings import Held
+from plait.plans.keeping import displaced, kept
 from plait.plans.legality import batch_problems
 from plait.plans.meetings import Pace
 from plait.plans.plan import Plan
-from plait.plans.reductions import (
-    MET_EACH_ROUND,
-    Reduction,
-    bucket_compression,
-    gradient_buckets,
-    norm_axes,
-    reduction_sets,
-    reductions,
-)
-from plait.random.words import stream_key
+from plait.plans.reductions import MET_EACH_ROUND, norm_axes
 from plait.schedules.checked import evaluation_schedule, training_schedule
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
 
 __all__ = ["ParallelModel"]
-
-_DTYPES = {"fp32": torch.float32, "fp64": torch.float64}  # that gradients may be summed in, at least
 
 
 class ParallelModel:
@@ -84,19 +69,31 @@ class ParallelModel:
         self.plan, self.mesh, self.layers, self.held = plan, mesh, layers, held
         self.kept = {name: kept(one, plan, mesh.coordinate("data")) for name, one in held.items()}
         self.stage = stage
-        first = next(iter(weights.values()))
-        self.device: Device = device_of(first)
-        self._reduce_dtype = torch.promote_types(first.dtype, _DTYPES[plan.gradient_precision])
-        self._compressed = self._compressed_sums() if plan.compresses else []
-        self._weights, self._sharing = self._shared_out(weights, values or {})
+        self.device: Device = device_of(next(iter(weights.values())))
+        place = Place(plan=plan, mesh=mesh, layers=layers, held=held, weights=weights)
+        compressed = place.compressed_sums()
+        self._weights, self._sharing = place.shared_out(stage.decoder, values or {}, compressed)
         self.shards = {name: _parameter(piece) for name, piece in self._weights.kept.items()}
         self.gradients = self.applied = self._sharing.kept
-        self.server = self._parameter_server(weights) if plan.asynchronous else None
+        self.server = place.parameter_server(self.gradients)
         if self.server is not None:
             self.shards, self.applied = dict(self.server.shards), self.server.shard_gradients
-        self._sums = self._later_sums()
+        self._sums, self._answers_for = place.later_sums(), place.answers_for
         self._owned = self._owned_views()
-        self._averaging = self._averages() if plan.averages else None
+        self._averaging: Averaging | None = None
+        if isinstance(self._sharing, LocalGradients):
+            shared = (self._sharing, self.shards, mesh.axis("data"), compressed, self._sums)
+            self._averaging = Averaging(plan, *shared)
+        self.carried = Carried(
+            plan=plan,
+            buckets=place.buckets,
+            compressed=compressed,
+            averaging=self._averaging,
+            gradients=self.gradients,
+            kept=self.kept,
+            later=self._sums,
+            answers_for=place.answers_for,
+        )
         self.blocked_seconds: Mapping[str, float] = {}  # by axis, while the last schedule ran
         self._legal: set[int] = set()  # lengths of sequences that were found to be so
         self._waiting = waiting
@@ -132,43 +129,6 @@ class ParallelModel:
         return self._sharing.nbytes + (self.server.gradient_bytes if self.server is not None else 0)
 
     @property
-    def residual_bytes(self) -> int:
-        """Bytes of what compressed sums and averages keep from step to step."""
-        return sum(one.nbytes for one in self._compressed) + (self._averaging.nbytes if self._averaging else 0)
-
-    @property
-    def owed(self) -> dict[str, torch.Tensor]:
-        """By name, what compressed sums have not sent yet of this rank's gradients; no weight that travels whole."""
-        buckets = zip(self._buckets(), self._compressed, strict=True) if self._compressed else ()
-        return {bucket[place].weight.name: owed for bucket, sums in buckets for place, owed in sums.owed.items()}
-
-    def owed_in_all(self) -> dict[str, torch.Tensor]:
-        """The same of every weight, where tensor ranks or stages hold elements in common as what they owe together: as
-        it is saved. Averages take the first holder's, which owes alone. Every rank calls it: it sums over ranks."""
-        owed = {name: torch.zeros_like(gradient) for name, gradient in self.gradients.items()}
-        for name, mine in self.owed.items():
-            owed[name].copy_(mine)
-        if not self.plan.averages:
-            perform_reductions(owed, self._sums)
-        return owed
-
-    @property
-    def right(self) -> dict[str, torch.Tensor]:
-        """By name, powersgd's last Q (columns, rank) of this rank's slice of each compressed weight."""
-        buckets = zip(self._buckets(), self._compressed, strict=True) if self._compressed else ()
-        return {bucket[place].weight.name: q for bucket, sums in buckets for place, q in sums.right.items()}
-
-    @property
-    def outer_momentum(self) -> Mapping[str, torch.Tensor]:
-        """By name, that of DiLoCo's outer optimizer."""
-        return self._averaging.momentum if self._averaging else {}
-
-    @property
-    def together(self) -> bool:
-        """Whether all replicas have the same weights."""
-        return self._averaging is None or self._averaging.together
-
-    @property
     def displaced(self) -> frozenset[str]:
         """The weights of which tensor ranks hold some elements in common, each in another place of its slice."""
         return frozenset(name for name, held in self.held.items() if displaced(held, self.plan))
@@ -202,29 +162,6 @@ class ParallelModel:
         """After an update of `masters` where replicas learn alone: bring them together, in place, as the pace of the
         step asks (`plans.meetings`). Returns whether the masters were written."""
         return self._averaging is not None and self._averaging.attend(masters, pace)
-
-    @torch.no_grad()
-    def go_on(
-        self,
-        masters: Mapping[str, torch.Tensor],
-        outer: Mapping[str, torch.Tensor],
-        owed: Mapping[str, torch.Tensor],
-        right: Mapping[str, torch.Tensor],
-    ) -> None:
-        """Take over what a run that was saved has kept from step to step, by name: the masters, alike on all replicas,
-        and what `outer_momentum`, `owed_in_all` and `right` had; what is not given is zero, or stays as it was drawn.
-        What several ranks owe together the first of them owes from here."""
-        if self._averaging is not None:
-            self._averaging.begin_from(masters)
-            for name, momentum in self._averaging.momentum.items():
-                momentum.copy_(outer[name]) if name in outer else momentum.zero_()
-        mine = self.owed
-        for name, tensor in mine.items():
-            tensor.zero_()
-            for piece in self._answers_for(self.kept[name]) if name in owed else ():
-                piece_of(mine, piece).copy_(piece_of(owed, piece))
-        for name, q in self.right.items():
-            q.copy_(right.get(name, q))
 
     def require_legal(self, rows: Sequences) -> None:
         """Raises IllegalJob, with what `plait check` says, where the sequences are too long or too short: no rank has
@@ -304,48 +241,6 @@ class ParallelModel:
         self._weights.end()
         return torch.zeros(1, device=self.device.torch) if total is None and self.is_last_stage else total
 
-    def _shared_out(
-        self, weights: dict[str, torch.nn.Parameter], values: Mapping[str, torch.Tensor]
-    ) -> tuple[Weights, Gradients]:
-        """The weights and the gradients, as the plan's sharding level has them."""
-        plan, group, dtype = self.plan, self.mesh.axis("data"), self._reduce_dtype
-        buckets = [[held.weight.name for held in bucket] for bucket in self._buckets()]
-        level, decoder = plan.sharding_level, self.stage.decoder
-        if plan.averages:
-            return WholeWeights(weights), LocalGradients(weights, buckets, group, dtype)
-        if self._compressed:
-            return WholeWeights(weights), CompressedGradients(weights, buckets, group, dtype, self._compressed)
-        if plan.asynchronous:
-            group = Group(axis=group.axis, ranks=(self.mesh.rank,), index=0)
-        if level == 0 or plan.asynchronous:
-            return WholeWeights(weights), GradientBuffers(weights, buckets, group, dtype)
-        stage = stage_layers(self.layers, plan.stages)[self.mesh.coordinate("pipeline")]
-        pieces = self._pieces()
-        if plan.served:
-            pushed = PushedGradients(weights, buckets, group, dtype, pieces, workers=plan.workers)
-            return PulledWeights(decoder, stage, weights, buckets, pieces, group), pushed
-        sharded = GradientBuffers if level == 1 else ShardedGradients
-        gradients = sharded(weights, buckets, group, dtype, pieces)
-        if level < 3:
-            return SpreadWeights(decoder, stage, weights, buckets, pieces, group), gradients
-        held = tuple(self.held.values())
-        assert isinstance(gradients, ShardedGradients)
-        return GatheredWeights(decoder, stage, held, weights, values, pieces, group, gradients.over), gradients
-
-    def _parameter_server(self, weights: dict[str, torch.nn.Parameter]) -> ParameterServer:
-        plan = self.plan
-        if self.device.torch.type != "cpu":
-            raise PlaitError(
-                f"staleness = {plan.staleness}: a parameter server that applies portions as they come is there for CPUs"
-                f" alone, and this rank's weights are on {self.device.torch}; staleness = 0 works there"
-            )
-        shared = (weights, self.gradients, self._pieces(), self.mesh)
-        return ParameterServer(*shared, workers=plan.workers, staleness=plan.staleness)
-
-    def _pieces(self) -> Pieces:
-        plan = self.plan
-        return {name: [kept_piece(one, plan, rank) for rank in range(plan.data)] for name, one in self.held.items()}
-
     def _microbatches(self, rows: Sequences) -> list[Sequences]:
         count = len(rows.samples)
         return [rows.rows(start, start + self.plan.microbatch) for start in range(0, count, self.plan.microbatch)]
@@ -353,42 +248,9 @@ class ParallelModel:
     def _over_data(self, total: torch.Tensor) -> float:
         return all_reduce(total.double().reshape(1), self.mesh.axis("data")).wait().item()
 
-    def _buckets(self) -> tuple[tuple[Held, ...], ...]:
-        return gradient_buckets(tuple(self.held.values()), self.plan, self._reduce_dtype.itemsize)
-
-    def _averages(self) -> Averaging:
-        assert isinstance(self._sharing, LocalGradients)
-        return Averaging(self.plan, self._sharing, self.shards, self.mesh.axis("data"), self._compressed, self._sums)
-
-    def _compressed_sums(self) -> list[Compressed]:
-        """One for each bucket; its random numbers are those of its stage and tensor rank."""
-        place = (self.mesh.coordinate("pipeline"), self.mesh.coordinate("tensor"))
-        return [
-            Compressed(
-                bucket_compression(bucket, self.plan),
-                [one.shape for one in bucket],
-                self._reduce_dtype,
-                self.mesh.axis("data"),
-                stream_key(0, "compression", *place, number),
-                self.device.torch,
-            )
-            for number, bucket in enumerate(self._buckets())
-        ]
-
-    def _later_sums(self) -> list[tuple[Reduction, Group]]:
-        steps = reductions(self.layers, self.plan, self.mesh.rank, self._reduce_dtype.itemsize)
-        groups = {axis: self.mesh.subsets(axis, sets) for axis, sets in reduction_sets(self.layers, self.plan).items()}
-        return [(step, groups[step.axis][step.members]) for step in steps if step.axis != "data"]
-
     def _owned_views(self) -> list[torch.Tensor]:
         here = self.held if self.plan.asynchronous else self.kept
         return [piece_of(self.gradients, piece) for one in here.values() for piece in self._answers_for(one)]
-
-    def _answers_for(self, weight: Held) -> Sequence[Piece]:
-        """The pieces of it that this rank counts, of all that hold them."""
-        stage, name = self.mesh.coordinate("pipeline"), weight.weight.name
-        counts = tied_stages(self.layers, self.plan).get(name, (stage,))[0] == stage
-        return owned_pieces(weight, self.plan, self.mesh.coordinate("tensor")) if counts else ()
 
 
 def _parameter(piece: torch.Tensor) -> torch.nn.Parameter:

@@ -14,13 +14,15 @@ Between hosts, what was measured of just such a group; else what the wire perfor
     reduce-scatter    around a ring of ours         all-gather    around gloo's         send, exchange    one message
     of accelerators   NCCL's own, taken for rings
 
-It knows links, not who speaks over them.
+What runs have said of links since (`Measurements.corrections`) lengthens or shortens every message of its kind; which
+algorithm the wire takes it doesn't change. It knows links, not who speaks over them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from math import exp, log
 from typing import Literal
@@ -68,6 +70,8 @@ class CommunicationCost:
         found = _speed(self._between)
         self.between = speed_between(declared or ASSUMED) if found is None else found
         self.source: LinkSource = "declared" if declared else "assumed" if found is None else "measured"
+        self._within = measurements.correction("links inside a host")
+        self._beyond = measurements.correction("links between hosts")
         self._known: dict[tuple[LinkKind, Spread, int], float] = {}
 
     def seconds(self, kind: LinkKind, spread: Spread, size: int) -> float:
@@ -100,6 +104,7 @@ class CommunicationCost:
         """Whether one of such a pair of stages can expect a transfer before it needs it (`Wire.receives_ahead`)."""
         return self.algorithm("send", group, 0) in RECEIVES_AHEAD
 
+    @cached_property
     def error(self) -> float:
         """The relative error to expect: the largest median error of a link's own formula."""
         return max([_NOISE, *(link.error for link in self._links), *(link.error for link in self._between)])
@@ -119,18 +124,19 @@ class CommunicationCost:
         return 0.0 if cores is None or at_work < cores else 1.0
 
     def _inside(self, kind: LinkKind, spread: Spread, size: float) -> float:
-        return _seconds(self._nearest(kind, spread.ranks), kind, spread.ranks, size)
+        return self._within * _seconds(self._nearest(kind, spread.ranks), kind, spread.ranks, size)
 
     def _across(self, kind: LinkKind, spread: Spread, size: float) -> float:
         for link in self._between:
             if link.kind == kind and (link.ranks // link.hosts,) * link.hosts == spread.hosts:
-                return _seconds(link, kind, spread.ranks, size) + self._sharing(kind, spread, size)
+                return self._beyond * (_seconds(link, kind, spread.ranks, size) + self._sharing(kind, spread, size))
         if kind not in _ALL_REDUCES or not self._on_cpu:
             ours = kind == "reduce_scatter" and self._on_cpu
             alpha = self.between.alpha + (STEP_SECONDS if ours else 0.0)
             link = shared(self.between, spread.groups)
-            return link_steps(kind, spread.ranks) * alpha + wire_bytes(kind, spread.ranks, size) / link.bytes_per_second
-        across = across_seconds(size, spread.hosts, self.between, spread.groups)
+            taken = wire_bytes(kind, spread.ranks, size) / link.bytes_per_second
+            return self._beyond * (link_steps(kind, spread.ranks) * alpha + taken)
+        across = self._beyond * across_seconds(size, spread.hosts, self.between, spread.groups)
         most = Spread(hosts=spread.hosts[:1])
         if most.ranks == 1:
             return across

@@ -79,7 +79,8 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
         for message in reduction.messages(itemsize):
             counted[reduction.axis, message.kind, message.bytes] += times
     place = plan.mesh.coordinate(rank, "pipeline")
-    counted.update(("data", "all_gather", message.bytes) for message in weight_messages(stage, training, plan, place))
+    for message, times in weight_messages(stage, training, plan, place).items():
+        counted["data", "all_gather", message.bytes] += times
     served = served_messages(stage, training, plan, plan.mesh.coordinate(rank, "data"), place)
     counted.update(("data", message.kind, message.bytes) for message in served)
     counted.update(_numbers(training, plan, place))

@@ -13,6 +13,7 @@ operations and measurements, no plan and no message.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +70,7 @@ class ComputeCost:
     def __init__(self, measurements: Measurements, dtype: Dtype) -> None:
         self._measured = measurements
         self._dtype: Dtype = dtype
+        self._corrected = measurements.correction("computing")
         gemm = [one for one in measurements.gemm if one.dtype == dtype]
         if not gemm:
             known = ", ".join(sorted({one.dtype for one in measurements.gemm}))
@@ -76,9 +78,10 @@ class ComputeCost:
         self._gemm = _by_layout(gemm)
         self._attention = {way: self._attention_rates(way) for way in _FUSED_PRODUCTS}
         self._memory: dict[tuple[MemoryBoundKind, Way], TimeTable | None] = {}
+        self._optimizers: dict[str, tuple[float, float]] = {}
 
     def work(self, operations: Iterable[Operation]) -> Work:
-        """What these operations take, one after another."""
+        """What these operations take, one after another, as runs have corrected it."""
         multiplying = moving = 0.0
         for operation in operations:
             match operation:
@@ -90,7 +93,7 @@ class ComputeCost:
                     moving += self.move_seconds(operation)
                 case Views(number, way):
                     moving += number * _VIEW[way] * self._dispatch(way)
-        return Work(multiplying, moving)
+        return Work(self._corrected * multiplying, self._corrected * moving)
 
     def multiply_seconds(self, operation: Multiply) -> float:
         """Seconds of a matrix product, or of `times` small ones in one operator."""
@@ -128,7 +131,9 @@ class ComputeCost:
         measured = [one for one in self._measured.optimizer if one.name == name]
         if not measured:
             return _OPTIMIZER_TOUCHED[name] * parameters * itemsize / self._measured.memory_bandwidth
-        each_tensor, each_parameter = _optimizer_parts(measured)
+        if name not in self._optimizers:
+            self._optimizers[name] = _optimizer_parts(measured)
+        each_tensor, each_parameter = self._optimizers[name]
         return each_tensor * tensors + each_parameter * parameters * itemsize / ITEMSIZE["fp32"]  # measured in fp32
 
     def crowding(self, ranks: int) -> tuple[float, float]:
@@ -139,6 +144,7 @@ class ComputeCost:
         share = (ranks - 1) / (contention.ranks - 1)
         return 1 + (contention.gemm - 1) * share, 1 + (contention.memory - 1) * share
 
+    @cached_property
     def error(self) -> float:
         """The relative error to expect: how well each measured product is told by the others, at least the clock's."""
         found = [error for table in self._gemm.values() if (error := table.error()) is not None]

@@ -13,13 +13,23 @@ from plait.planner.operations import Multiply, operations_of
 from plait.planner.prices import HOST_RATE, JobPrices
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
+from plait.specs.measurements import Measurements
 
-__all__ = ["outside_what_was_measured"]
+__all__ = ["corrected_by_runs", "outside_what_was_measured"]
 
 
 def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
     """One sentence for each kind of guess in this plan's prediction; none where everything was measured."""
     return (*_links(plan, prices), *_products(plan, prices), *_speeds(plan, prices))
+
+
+def corrected_by_runs(measurements: Measurements) -> tuple[str, ...]:
+    """One sentence for each correction that a prediction contains beside what was measured."""
+    return tuple(
+        f"{one.what}: {one.ratio:.2f} times what was profiled, as {one.source} took"
+        + (f" ({one.date})" if one.date else "")
+        for one in measurements.corrections
+    )
 
 
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:

@@ -45,8 +45,12 @@ class Reason(NamedTuple):
 
 
 def why_it_lost(loser: Played, winner: Played, prices: JobPrices) -> str:
-    """The reason that a plan is behind the best one."""
+    """The reason that a plan is behind the best one. Of one that was not played, what its bound says."""
     fastest = winner.step.seconds
+    if not loser.step.played:
+        return (
+            f"not played: no schedule of it takes less than {loser.step.seconds / fastest - 1:.0%} more than the best"
+        )
     if loser.step.seconds - fastest <= _TIE * fastest:
         return _tie(loser, winner)
     found = sorted(one for one in reasons(loser, winner, prices) if loser.step.seconds - one.without > _TIE * fastest)

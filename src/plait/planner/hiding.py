@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from plait.planner.prices import JobPrices
-from plait.planner.simulator import Played, fits, play, played
+from plait.planner.simulator import Played, fits, least, performed, play, played
 from plait.plans.legality import plan_problems
 from plait.plans.meetings import as_dense, dense_steps, meetings
 from plait.plans.plan import Plan
@@ -77,12 +77,11 @@ def hiding(job: Job, fitting: Sequence[Played], prices: JobPrices) -> Hiding | N
     crossing = [one for one in fitting if prices.machine.spread(one.plan, "data").crosses and not one.plan.zero]
     if link is None or not crossing:
         return None
-    unhindered = {one.plan: play(one.plan, one.cost.without("data"), prices).seconds for one in crossing}
-    base = min(crossing, key=lambda one: unhindered[one.plan])
-    least, best = unhindered[base.plan], _run_seconds(fitting[0], prices)
-    if least >= TARGETS[-1] * best:
+    base, shortest = _unhindered(crossing, prices)
+    best = _run_seconds(fitting[0], prices)
+    if shortest >= TARGETS[-1] * best:
         return None
-    found = {one.plan: one for one in _choices(job, base.plan, least, prices) if one.run_seconds < best}
+    found = {one.plan: one for one in _choices(job, base.plan, shortest, prices) if one.run_seconds < best}
     choices = tuple(sorted(found.values(), key=lambda one: (one.run_seconds, one.step_seconds)))
     if not choices:
         return None
@@ -90,25 +89,40 @@ def hiding(job: Job, fitting: Sequence[Played], prices: JobPrices) -> Hiding | N
         link=link,
         steps=job.training.steps,
         plan=base.plan,
-        unhindered_seconds=least,
+        unhindered_seconds=shortest,
         dense_seconds=_run_seconds(base, prices),
         choices=choices,
     )
 
 
-def _choices(job: Job, base: Plan, least: float, prices: JobPrices) -> Iterator[Choice]:
+def _unhindered(crossing: Sequence[Played], prices: JobPrices) -> tuple[Played, float]:
+    """The plan whose step would be fastest if its data axis cost nothing, and that step's seconds: played in order of
+    their bounds, until no other can be faster."""
+    silent = [(one, one.cost.without("data")) for one in crossing]
+    bounds = sorted(((least(one.plan, cost, prices).seconds, n) for n, (one, cost) in enumerate(silent)))
+    found: list[tuple[float, int]] = []
+    for bound, number in bounds:
+        if found and bound * (1 - 1e-9) > min(found)[0]:
+            break
+        one, cost = silent[number]
+        found.append((play(one.plan, cost, prices).seconds, number))
+    seconds, number = min(found)
+    return performed(crossing[number], prices), seconds
+
+
+def _choices(job: Job, base: Plan, shortest: float, prices: JobPrices) -> Iterator[Choice]:
     for keys in _FORMS:
-        yield from filter(None, [_choice(job, base, keys, least, prices)])
+        yield from filter(None, [_choice(job, base, keys, shortest, prices)])
     for keys in _ALONE:
-        every = [_choice(job, base, {**keys, "local_steps": steps}, least, prices) for steps in _INTERVALS]
+        every = [_choice(job, base, {**keys, "local_steps": steps}, shortest, prices) for steps in _INTERVALS]
         tried = [one for one in every if one is not None]
         # by the steady step: the dense beginning is as long whatever the interval, and would ask for the longest always
-        enough = [next((one for one in tried if least / one.step_seconds >= target), None) for target in TARGETS]
+        enough = [next((one for one in tried if shortest / one.step_seconds >= target), None) for target in TARGETS]
         wanted = [one for one in enough if one is not None] or tried[-1:]
         yield from {one.plan: one for one in wanted}.values()
 
 
-def _choice(job: Job, base: Plan, keys: Mapping[str, PlanValue], least: float, prices: JobPrices) -> Choice | None:
+def _choice(job: Job, base: Plan, keys: Mapping[str, PlanValue], shortest: float, prices: JobPrices) -> Choice | None:
     """None where the job fixes something else, or it is not legal, or too large, or the run too short for it."""
     if any(job.constraints.get(key, value) != value for key, value in keys.items()):
         return None
@@ -124,7 +138,7 @@ def _choice(job: Job, base: Plan, keys: Mapping[str, PlanValue], least: float, p
     mean = _run_seconds(one, prices)
     first = dense_steps(plan, job.training)
     return Choice(
-        keys=keys, plan=plan, step_seconds=one.step.seconds, dense_steps=first, run_seconds=mean, kept=least / mean
+        keys=keys, plan=plan, step_seconds=one.step.seconds, dense_steps=first, run_seconds=mean, kept=shortest / mean
     )
 
 

@@ -21,20 +21,21 @@ It knows the layers, the plan and the dtypes, no device.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
+from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Saved
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
 from plait.planner.serving_volume import standing_bytes
 from plait.planner.stage import Stage, stage_of
 from plait.planner.timetable import timetable
 from plait.planner.weight_volume import staged_elements, whole_elements
-from plait.plans.holdings import Held, positions_held
 from plait.plans.meetings import arrives_late
 from plait.plans.plan import Plan
 from plait.plans.rows import microbatches_of
-from plait.sharding.boxes import local_size
+from plait.sharding.boxes import local_size, shares
 from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, PrecisionPolicy, TrainingSpec
 
@@ -71,10 +72,10 @@ class Memory:
     @property
     def kinds(self) -> dict[str, int]:
         """Those that are in the rank's own memory."""
-        elsewhere = {"apart", "host"} if self.apart else {"apart"}
-        return {kind: size for kind, size in vars(self).items() if kind not in elsewhere}
+        kinds = [one.name for one in fields(self) if one.name != "apart" and not (self.apart and one.name == "host")]
+        return {kind: getattr(self, kind) for kind in kinds}
 
-    @property
+    @cached_property
     def total(self) -> int:
         """All of these."""
         return sum(self.kinds.values())
@@ -96,7 +97,7 @@ def memory_of(
     sizes = microbatches_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data"))
     held = sizes[: timetable(plan.schedule, plan.pipeline, len(sizes)).held[place]] if sizes else ()  # last: smaller
     largest = replace(plan, microbatch=max(sizes, default=0))
-    optimizer = optimizer_bytes(stage.kept, training, plan)
+    optimizer = optimizer_bytes(stage, training, plan)
     return Memory(
         weights=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradients=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
@@ -127,23 +128,21 @@ def gradient_elements(stage: Stage, plan: Plan) -> int:
     return stage.kept_elements if plan.sharding_level > 1 else stage.elements + served
 
 
-def optimizer_bytes(held: Sequence[Held], training: TrainingSpec, plan: Plan) -> int:
-    """State and master copies of these weights, from the first step on; under offload every weight has a master in host
-    memory, and a gradient."""
+def optimizer_bytes(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
+    """State and master copies of what a rank keeps, from the first step on; under offload every weight has a master in
+    host memory, and a gradient."""
     policy = PRECISIONS[training.precision]
-    elements = sum(one.elements for one in held)
     apart = plan.offloads or policy.master != policy.compute
     each = apart * ITEMSIZE[policy.master] + plan.offloads * ITEMSIZE[policy.reduce]
-    return each * elements + state_bytes(held, training)
+    return each * stage.kept_elements + state_bytes(stage, training)
 
 
-def state_bytes(held: Sequence[Held], training: TrainingSpec) -> int:
-    """The optimizer's state for these weights alone."""
-    elements = sum(one.elements for one in held)
+def state_bytes(stage: Stage, training: TrainingSpec) -> int:
+    """The optimizer's state alone, for what a rank keeps."""
     itemsize = ITEMSIZE[PRECISIONS[training.precision].master]
     if training.optimizer == "adamw":
-        return 2 * elements * itemsize + _COUNTER * len(held)
-    return elements * itemsize if training.betas[0] else 0  # SGD's momentum
+        return 2 * stage.kept_elements * itemsize + _COUNTER * len(stage.kept)
+    return stage.kept_elements * itemsize if training.betas[0] else 0  # SGD's momentum
 
 
 def residual_bytes(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
@@ -161,28 +160,47 @@ def saved_bytes(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Pl
     shared: dict[str, int] = {}
     total = 0
     for layer, count in stage.kinds:
-        for saved in layer.saved:
-            size = _size(saved, training, plan, tensor_rank)
-            if saved.shared:
-                shared[saved.name] = size
-            else:
-                total += size * count
+        own, in_common = _saved_by(layer.kind, model, training, _Cut.of(plan), plan.microbatch, tensor_rank)
+        total += own * count
+        shared.update(in_common)
     begins = stage.layers[0].kind == "embedding"
     received = 0 if begins else stage_message_bytes(model, training, plan, tensor_rank)
     return total + sum(shared.values()) + received
 
 
-def _size(saved: Saved, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+class _Cut(NamedTuple):
+    """How the tensor axis cuts a layer: all of a plan that what is saved depends on."""
+
+    tensor_shares: tuple[float, ...]
+    sequence_parallel: bool
+
+    @classmethod
+    def of(cls, plan: Plan) -> _Cut:
+        return cls(plan.tensor_shares, plan.sequence_parallel)
+
+
+@lru_cache(maxsize=4096)
+def _saved_by(
+    kind: str, model: ModelSpec, training: TrainingSpec, cut: _Cut, microbatch: int, tensor_rank: int
+) -> tuple[int, dict[str, int]]:
+    """What a layer of this kind saves for itself, and what with others, by name."""
+    layer = next(layer for layer in describe_gpt(model) if layer.kind == kind)
+    own = sum(_size(one, training, cut, microbatch, tensor_rank) for one in layer.saved if not one.shared)
+    shared = {one.name: _size(one, training, cut, microbatch, tensor_rank) for one in layer.saved if one.shared}
+    return own, shared
+
+
+def _size(saved: Saved, training: TrainingSpec, cut: _Cut, microbatch: int, tensor_rank: int) -> int:
     features = 1
     if saved.dim is not None:
         split = saved.lives == "split"
-        features = local_size(saved.dim, plan.tensor_shares, tensor_rank) if split else saved.dim.size
+        features = local_size(saved.dim, cut.tensor_shares, tensor_rank) if split else saved.dim.size
     tokens = training.sequence_length
-    if saved.lives == "residual":
-        start, stop = positions_held(plan, tensor_rank, tokens)
+    if saved.lives == "residual" and cut.sequence_parallel:
+        start, stop = shares(tokens, (1,) * len(cut.tensor_shares))[tensor_rank]
         tokens = stop - start
     pairs = training.sequence_length if saved.squared else 1
-    rows = (1 if saved.shared else plan.microbatch) * tokens * pairs
+    rows = (1 if saved.shared else microbatch) * tokens * pairs
     return rows * features * _itemsize(saved, PRECISIONS[training.precision])
 
 
@@ -204,7 +222,7 @@ def _on_its_way(stage: Stage, training: TrainingSpec, plan: Plan, place: int) ->
     """Under ZeRO 2 and 3 the staged buckets; under 3 the most weights that are whole at a time; what compressed sums
     send, since all of them are waited for at the end."""
     policy = PRECISIONS[training.precision]
-    staged = staged_elements(stage, training, plan) * ITEMSIZE[policy.reduce]
+    staged = staged_elements(stage, plan) * ITEMSIZE[policy.reduce]
     packed = (one.packing for one in stage.sums if one.packing and one.packing.compressed)
     payloads = sum(message.bytes for packing in packed for message in packing.messages)
     return staged + payloads + whole_elements(stage, training, plan, place) * ITEMSIZE[policy.compute]

@@ -21,13 +21,20 @@ from plait.plans.holdings import held_weights, positions_held
 from plait.plans.plan import Plan
 from plait.sharding.boxes import local_size
 from plait.specs.measurements import Layout, MemoryBoundKind
-from plait.specs.model import ModelSpec, Norm
+from plait.specs.model import Activation, ModelSpec, Norm
 
 __all__ = ["Attend", "LayerOperations", "Move", "Multiply", "Operation", "Views", "Way", "operations_of"]
 
 Way = Literal["forward", "backward"]
 
 _WAYS: tuple[Way, ...] = ("forward", "backward")
+# a gate by either curve moves as much
+_ACTIVATIONS: dict[Activation, MemoryBoundKind] = {
+    "gelu": "gelu",
+    "relu": "relu",
+    "swiglu": "swiglu",
+    "geglu": "swiglu",
+}
 _NORMS: dict[Norm, MemoryBoundKind] = {"layer": "layer_norm", "rms": "rms_norm"}
 
 # per product and per attention: views, transposes and calls; tests count them in the real layers
@@ -153,7 +160,7 @@ def _block(layer: Layer, local: _Local) -> _Pairs:
     yield from _norm(local)
     yield from _products(layer.products[up:-1], local)
     ffn = local.size(layer.products[-1].inner)
-    yield from _both(local.model.activation, local.tokens * ffn, ffn)
+    yield from _both(_ACTIVATIONS[local.model.activation], local.tokens * ffn, ffn)
     yield from _products(layer.products[-1:], local, leaves=True)
     yield from _dropped(local)
     yield from _both("add", local.residual * hidden, hidden)

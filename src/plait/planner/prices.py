@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
+from plait.planner.alike import tensor_ranks_alike
 from plait.planner.balance import balanced_stages
 from plait.planner.communication_volume import Message, crossing_messages, stage_message_bytes
 from plait.planner.machine import Machine
@@ -64,13 +66,18 @@ class JobPrices:
         self._layers = describe_gpt(model)
         self._master = ITEMSIZE[policy.master]
         self._copies = policy.master != policy.compute
-        self._known: dict[tuple[object, ...], _LayerCost] = {}
+        self._updating = measurements.correction("optimizer")
+        self._known: dict[tuple[object, ...], dict[str, _LayerCost]] = {}
+        self._stages: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self._updates: dict[tuple[Stage, str], float] = {}
 
     def balanced(self, plan: Plan) -> tuple[int, ...]:
         """The stages of this plan that make the slowest one fastest, embedding and head counted."""
-        layers = [self._layer_cost(layer, plan) for layer in self._layers]
-        embedding, *blocks, head = (cost.forward.total + cost.backward.total for cost in layers)
-        return balanced_stages(blocks, plan.pipeline, embedding=embedding, head=head)
+        embedding, *blocks, head = (cost.forward.total + cost.backward.total for cost in self._layer_costs(plan))
+        key = (plan.pipeline, embedding, head, *blocks[:1])
+        if key not in self._stages:
+            self._stages[key] = balanced_stages(blocks, plan.pipeline, embedding=embedding, head=head)
+        return self._stages[key]
 
     def step(self, plan: Plan) -> StepCost:
         """The parts of one step under a plan."""
@@ -87,7 +94,7 @@ class JobPrices:
             exchange=self.machine.message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             tensor_sums=self.sums.later(plan, stages, "tensor"),
             pipeline_sums=self.sums.later(plan, stages, "pipeline"),
-            optimizer=max(self._optimizer(plan, rank) for rank in range(plan.ranks) if _keeps_most(plan, rank)),
+            optimizer=self._optimizer(plan),
             renewal=self.sums.norm(plan, "data")
             + max(self.sums.gathers(plan, place, stage, "update") for place, stage in enumerate(stages))
             + max(self.sums.served(plan, place, stage) for place, stage in enumerate(stages)),
@@ -102,19 +109,23 @@ class JobPrices:
         ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=0) for place in range(plan.pipeline)]
         stage = max((stage_of(self.model, self.training, whole, rank) for rank in ranks), key=lambda one: one.elements)
         first, *_ = self._rounds(plan)
-        backward = _sum([self._layer_cost(layer, plan).backward for layer in stage.layers])
+        backward = _sum([cost.backward for cost in self._layer_costs(plan, stage.layers)])
         return self.sums.bucket_bytes(plan, stage, replace(first, part=1.0).seconds(backward))
 
-    def _layer_cost(self, layer: Layer, plan: Plan) -> _LayerCost:
-        # blocks of one model are alike: a layer's kind stands for it
-        key = (layer.kind, plan.microbatch, plan.tensor_shares, plan.sequence_parallel, self.machine.at_work(plan))
-        if key not in self._known:
-            self._known[key] = self._priced(layer, plan)
-        return self._known[key]
+    def _layer_costs(self, plan: Plan, layers: Sequence[Layer] | None = None) -> list[_LayerCost]:
+        """Of these layers, or all: blocks of one model are alike, so that a layer's kind stands for it."""
+        group = self.machine.spread(plan, "tensor")
+        at_once = plan.data * group.crosses  # who shares a link between hosts
+        at = (plan.microbatch, plan.tensor_shares, plan.sequence_parallel, self.machine.at_work(plan), group, at_once)
+        kinds = self._known.setdefault(at, {})
+        asked = self._layers if layers is None else layers
+        kinds.update({layer.kind: self._priced(layer, plan) for layer in asked if layer.kind not in kinds})
+        return [kinds[layer.kind] for layer in asked]
 
     def _priced(self, layer: Layer, plan: Plan) -> _LayerCost:
         sequence = self.training.sequence_length
-        found = [operations_of(layer, self.model, sequence, plan, rank) for rank in range(plan.tensor)]
+        unlike = dict.fromkeys(tensor_ranks_alike(self.model, self.training, plan))
+        found = [operations_of(layer, self.model, sequence, plan, rank) for rank in unlike]
         at_work = self.machine.at_work(plan)
         compute = self.machine.compute
         forward = max(compute.work(one.forward).crowded(compute, at_work) for one in found)
@@ -133,7 +144,7 @@ class JobPrices:
 
     def _stage(self, plan: Plan, place: int, stage: Stage, rounds: Sequence[Round]) -> StageCost:
         whole = replace(rounds[0], part=1.0)
-        costs = [self._layer_cost(layer, plan) for layer in stage.layers]
+        costs = self._layer_costs(plan, stage.layers)
         forward, backward = (_sum([getattr(cost, way) for cost in costs]) for way in ("forward", "backward"))
         data, slowed = self.sums.after_backward(plan, stage, [whole.seconds(cost.backward) for cost in costs])
         if plan.averages:
@@ -157,34 +168,40 @@ class JobPrices:
         return rounds_waited_for(plan, self.training.global_batch, speeds, part)
 
     def _layers_seconds(self, plan: Plan) -> float:
-        costs = (self._layer_cost(layer, plan) for layer in self._layers)
-        return sum(cost.forward.total + cost.backward.total for cost in costs)
+        return sum(cost.forward.total + cost.backward.total for cost in self._layer_costs(plan))
 
-    def _optimizer(self, plan: Plan, rank: int) -> float:
-        stage = stage_of(self.model, self.training, plan, rank)
-        elements = stage.kept_elements
-        seconds = self._update(plan, stage)
-        if self.training.clip_norm > 0:
-            seconds += self.machine.compute.move_seconds(Move("square_sum", elements, elements, "forward"))
+    def _optimizer(self, plan: Plan) -> float:
         _, memory = self.machine.compute.crowding(self.machine.at_work(plan))
         updates = plan.workers if plan.asynchronous else 1  # in as long as a step of one worker takes
         speeds = self.machine.speeds.of_replicas(plan.mesh)
         slowest = min(speeds[replica] for replica in plan.keepers)
+        unlike = set(tensor_ranks_alike(self.model, self.training, plan))
+        most = [
+            stage_of(self.model, self.training, plan, rank)
+            for place, tensor in product(range(plan.pipeline), unlike)
+            for rank in [plan.mesh.rank_at(pipeline=place, data=plan.keepers.start, tensor=tensor)]
+        ]
+        seconds = self._updating * max(self._updated(stage, plan) for stage in dict.fromkeys(most))
         return updates * seconds * memory * self.machine.crowd(plan.ranks) / slowest
+
+    def _updated(self, stage: Stage, plan: Plan) -> float:
+        """Seconds of the norm and the update of what one rank keeps."""
+        if (stage, plan.offload) not in self._updates:
+            elements = stage.kept_elements
+            clips = self.training.clip_norm > 0
+            squares = clips and self.machine.compute.move_seconds(Move("square_sum", elements, elements, "forward"))
+            self._updates[stage, plan.offload] = self._update(plan, stage) + squares
+        return self._updates[stage, plan.offload]
 
     def _update(self, plan: Plan, stage: Stage) -> float:
         """Seconds from gradients to new weights. Under offload a device's copies hide behind the host's work."""
         if plan.offloads and not self.machine.shares_memory:
-            return 2 * optimizer_bytes(stage.kept, self.training, plan) / HOST_RATE
+            return 2 * optimizer_bytes(stage, self.training, plan) / HOST_RATE
         sizes = [one.elements for one in stage.kept]
         copies = _OFFLOADED if plan.offloads else self._copies
         compute = self.machine.compute
         copying = copies and copies * sum(compute.move_seconds(Move("copy", n, n, "forward")) for n in sizes)
         return compute.optimizer_seconds(self.training.optimizer, len(sizes), sum(sizes), self._master) + copying
-
-
-def _keeps_most(plan: Plan, rank: int) -> bool:
-    return plan.mesh.coordinate(rank, "data") == plan.keepers.start
 
 
 def _sum(phases: Sequence[Phase]) -> Phase:

@@ -11,64 +11,113 @@ Every number comes from `prices`; nothing is fitted to a training step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from typing import TypeVar
 
+from plait.planner.alike import tensor_ranks_alike, workers_alike
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
 from plait.planner.memory import Memory, memory_of
 from plait.planner.prices import JobPrices
-from plait.planner.step_cost import StepCost
+from plait.planner.soonest import MIRRORED, soonest
+from plait.planner.stage import stage_of
+from plait.planner.step_cost import StageCost, StepCost
 from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
-from plait.plans.rows import row_counts
 from plait.schedules.action import COMPUTE, Action, Kind
+from plait.schedules.moving import moving_seconds
 from plait.schedules.timeline import Timeline, simulate
 
-__all__ = ["Played", "Step", "fits", "play", "played", "predict", "state"]
+__all__ = ["Played", "Step", "bounded", "fits", "least", "performed", "play", "played", "predict", "state"]
+
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go."""
+    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go: on the
+    bottleneck, and on every stage. `played`: whether the schedule was; else the timeline is empty, and no step under
+    this plan is shorter than that."""
 
     timeline: Timeline
     seconds: float
     terms: Terms
+    stages: tuple[Terms, ...]
+    played: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """A plan with what its parts cost, how its step runs, and what each rank holds."""
+    """A plan with what its parts cost, how its step runs as far as that is known, and what each rank holds."""
 
     plan: Plan
     cost: StepCost
     step: Step
     memory: tuple[Memory, ...]
 
+    @cached_property
+    def fullest(self) -> int:
+        """Bytes of the rank that holds most."""
+        return max(rank.total for rank in self.memory)
+
+
+def bounded(plan: Plan, prices: JobPrices) -> Played:
+    """Price a plan, and bound its step from below."""
+    cost = prices.step(plan)
+    return Played(plan=plan, cost=cost, step=least(plan, cost, prices), memory=_memories(plan, prices))
+
 
 def played(plan: Plan, prices: JobPrices) -> Played:
     """Price a plan and play its step."""
-    cost = prices.step(plan)
-    return Played(plan=plan, cost=cost, step=play(plan, cost, prices), memory=_memories(plan, prices))
+    return performed(bounded(plan, prices), prices)
+
+
+def performed(one: Played, prices: JobPrices) -> Played:
+    """The same plan, its step played."""
+    return one if one.step.played else replace(one, step=play(one.plan, one.cost, prices))
 
 
 def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """Play a step whose parts cost `cost`."""
     timeline = _timeline(plan, cost, prices)
     busy = [_computing(timeline, stage) for stage in range(plan.pipeline)]
-    ends = [timed[-1].end + stage.slowed + stage.data for timed, stage in zip(timeline.ranks, cost.stages, strict=True)]
-    end = max(ends)
-    place = max(range(plan.pipeline), key=lambda stage: busy[stage])
-    stage = cost.stages[place]
+    ends = [timed[-1].end for timed in timeline.ranks]
+    return _step(cost, timeline, busy, ends, played=True)
+
+
+def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
+    """The shortest step that any order of these actions could have, without playing one (`soonest`)."""
+    crowd = prices.machine.crowd(plan.data * plan.tensor)
+    busy = [cost.working(stage) * crowd for stage in cost.stages]
+    cores = prices.machine.cores
+    all_full = 0.0 if cores is None else sum(busy) / crowd * plan.data * plan.tensor / cores
+    ends = soonest(cost, busy, crowd, all_full, mirrored=plan.schedule in MIRRORED)
+    return _step(cost, Timeline(ranks=()), busy, ends, played=False)
+
+
+def _step(cost: StepCost, timeline: Timeline, busy: Sequence[float], last: Sequence[float], *, played: bool) -> Step:
+    """The step in which each stage computes for `busy` seconds until its `last`."""
+    end = max(last + stage.slowed + stage.data for last, stage in zip(last, cost.stages, strict=True))
+    place = max(range(len(busy)), key=lambda stage: busy[stage])
+    stages = tuple(_terms(cost, one, busy[stage], end) for stage, one in enumerate(cost.stages))
+    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
+    return Step(timeline=timeline, seconds=seconds, terms=stages[place], stages=stages, played=played)
+
+
+def _terms(cost: StepCost, stage: StageCost, busy: float, end: float) -> Terms:
+    """Of a stage that is `busy` for so long until all stages have summed over data, at `end`."""
     work = cost.working(stage)
-    share = sum(one.part for one in cost.rounds) * busy[place] / work if work else 0.0
+    share = sum(one.part * times for one, times in cost.kinds.items()) * busy / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
     data = share * (stage.forward.data + stage.backward.data)
-    terms = Terms(
-        compute=busy[place] - tensor - data + stage.slowed,
-        bubble=max(0.0, round(end - busy[place] - stage.slowed - stage.data, 9)),  # below a nanosecond it is rounding
+    return Terms(
+        compute=busy - tensor - data + stage.slowed,
+        bubble=max(0.0, round(end - busy - stage.slowed - stage.data, 9)),  # below a nanosecond it is rounding
         optimizer=cost.optimizer,
         exposed={
             "data": data + stage.data + cost.renewal,
@@ -76,8 +125,6 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
             "pipeline": cost.pipeline_sums,
         },
     )
-    seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
-    return Step(timeline=timeline, seconds=seconds, terms=terms)
 
 
 def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
@@ -94,17 +141,16 @@ def predict(plan: Plan, prices: JobPrices) -> Prediction:
 
 
 def state(one: Played, prices: JobPrices) -> Prediction:
-    """The same, of a plan that was played already.
+    """The same, of a plan that was priced already.
 
     The interval allows compute, bubble and optimizer the error of the measured operations, and what is exposed that of
     the measured links (`ComputeCost.error`, `CommunicationCost.error`).
     """
     plan, step, memory = one.plan, one.step, one.memory
     exposed = sum(step.terms.exposed.values())
-    doubt = prices.machine.compute.error() * (step.seconds - exposed) + prices.machine.communication.error() * exposed
-    twins = _twins(plan, prices.training.global_batch)
-    flops = {rank: flops_of_step(prices.model, prices.training, plan, rank).total for rank in set(twins)}
-    traffic = {rank: traffic_of_step(prices.model, prices.training, plan, rank) for rank in set(twins)}
+    doubt = prices.machine.compute.error * (step.seconds - exposed) + prices.machine.communication.error * exposed
+    flops = _by_rank(lambda rank: flops_of_step(prices.model, prices.training, plan, rank).total, plan, prices)
+    traffic = _by_rank(lambda rank: traffic_of_step(prices.model, prices.training, plan, rank), plan, prices)
     return Prediction(
         step_seconds=step.seconds,
         interval=(max(0.0, step.seconds - doubt), step.seconds + doubt),
@@ -114,28 +160,43 @@ def state(one: Played, prices: JobPrices) -> Prediction:
         gradient_bytes=tuple(one.gradients for one in memory),
         optimizer_bytes=tuple(one.optimizer + one.host for one in memory),
         activation_bytes=tuple(one.activations for one in memory),
-        flops=tuple(flops[rank] for rank in twins),
-        collectives=tuple(traffic[rank] for rank in twins),
+        flops=flops,
+        collectives=traffic,
+        stages=step.stages,
+        transfers=moving_seconds(step.timeline.ranks) if plan.pipeline > 1 else (),
     )
 
 
 def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
-    twins = _twins(plan, prices.training.global_batch)
     background = prices.machine.in_background(plan)
-    found = {
-        rank: memory_of(prices.model, prices.training, plan, rank, in_background=background) for rank in set(twins)
-    }
-    return tuple(replace(found[rank], apart=not prices.machine.shares_memory) for rank in twins)
+    apart = not prices.machine.shares_memory
+
+    def memory(rank: int) -> Memory:
+        found = memory_of(prices.model, prices.training, plan, rank, in_background=background)
+        return replace(found, apart=True) if apart else found
+
+    return _by_rank(memory, plan, prices)
 
 
-def _twins(plan: Plan, global_batch: int) -> Sequence[int]:
-    """For each rank the first along the data axis that has as many rows: it holds and does the same, but under ZeRO."""
-    if plan.sharding_level:
-        return range(plan.ranks)
-    counts = row_counts(plan, global_batch)
-    first = [counts.index(count) for count in counts]
-    mesh = plan.mesh
-    return [mesh.group(rank, "data")[first[mesh.coordinate(rank, "data")]] for rank in range(plan.ranks)]
+def _by_rank(find: Callable[[int], _Found], plan: Plan, prices: JobPrices) -> tuple[_Found, ...]:
+    """What `find` says of every rank, asked of one of those that are alike (`alike`)."""
+    tensors = tensor_ranks_alike(prices.model, prices.training, plan)
+    workers = workers_alike(plan, prices.training.global_batch)
+    known: dict[tuple[int, int, int, int], _Found] = {}
+    found: list[_Found] = []
+    for place in range(plan.pipeline):
+        keepers = {tensor: _keepers(plan, place, tensor, prices) for tensor in set(tensors)}
+        for data, tensor in product(range(plan.data), tensors):
+            key = (place, workers[data], keepers[tensor][data], tensor)
+            if key not in known:
+                known[key] = find(plan.mesh.rank_at(pipeline=place, data=data, tensor=tensor))
+            found.append(known[key])
+    return tuple(found)
+
+
+def _keepers(plan: Plan, place: int, tensor: int, prices: JobPrices) -> tuple[int, ...]:
+    rank = plan.mesh.rank_at(pipeline=place, data=0, tensor=tensor)
+    return stage_of(prices.model, prices.training, plan, rank).keepers
 
 
 def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:

@@ -6,13 +6,16 @@ A search asks for it hundreds of times and it has few answers, so they are kept.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
+from plait.planner.alike import keepers_like, stage_like
+from plait.plans.fetching import Unit, units
 from plait.plans.holdings import Held, held_weights, stage_layers
-from plait.plans.keeping import kept_weights
+from plait.plans.keeping import kept_weights, most_kept
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, reductions
 from plait.specs.model import ModelSpec
@@ -21,11 +24,11 @@ from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 __all__ = ["Stage", "stage_of"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # there is one of each: what is worked out for it is kept by identity
 class Stage:
     """The layers of a rank's stage, its weights as the rank holds them (`elements` in all), what it keeps of them
     (`kept_elements` in all; without those of which it keeps nothing), and the sums of gradients that it takes part
-    in."""
+    in. `keepers`: for each data rank one that keeps as much; `longest`: by weight the most elements that one keeps."""
 
     layers: tuple[Layer, ...]
     held: tuple[Held, ...]
@@ -33,8 +36,21 @@ class Stage:
     sums: tuple[Reduction, ...]
     elements: int
     kept_elements: int
+    keepers: tuple[int, ...]
+    longest: Mapping[str, int]
 
-    @property
+    @cached_property
+    def buckets(self) -> tuple[tuple[Held, ...], ...]:
+        """The weights whose gradients travel together along the data axis."""
+        by_name = {one.weight.name: one for one in self.held}
+        return tuple(tuple(by_name[piece.name] for piece in one.pieces) for one in self.sums if one.axis == "data")
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """Its weights, as they are fetched together."""
+        return units(self.layers, self.held)
+
+    @cached_property
     def kinds(self) -> tuple[tuple[Layer, int], ...]:
         """One layer of each kind and how many there are: the blocks of a model are alike."""
         counts = Counter(layer.kind for layer in self.layers)
@@ -45,18 +61,23 @@ class Stage:
 def stage_of(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Stage:
     """The stage of `rank`; ranks that differ along the data axis alone have the same, but under ZeRO."""
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
-    place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
-    data_rank = plan.mesh.coordinate(rank, "data") if plan.sharding_level else 0
-    return _stage(model, replace(plan, microbatch=1, schedule="1f1b"), place, data_rank, tensor_rank, itemsize)
+    mesh = plan.mesh
+    place, tensor_rank = mesh.coordinate(rank, "pipeline"), mesh.coordinate(rank, "tensor")
+    data_rank = mesh.coordinate(rank, "data") if plan.sharding_level else 0
+    asked = replace(plan, microbatch=1, schedule="1f1b", data_shares=())
+    return _known(model, asked, stage_like(plan.stages, place), data_rank, tensor_rank, itemsize)
 
 
-@lru_cache(maxsize=4096)
-def _stage(model: ModelSpec, plan: Plan, place: int, data_rank: int, tensor_rank: int, itemsize: int) -> Stage:
+@lru_cache(maxsize=16384)
+def _known(model: ModelSpec, plan: Plan, place: int, data_rank: int, tensor_rank: int, itemsize: int) -> Stage:
     layers = describe_gpt(model)
     members = stage_layers(layers, plan.stages)[place]
-    rank = plan.mesh.rank_at(pipeline=place, data=data_rank, tensor=tensor_rank)
     held = held_weights(members, plan, tensor_rank)
+    keepers = keepers_like(held, plan)
+    if keepers[data_rank] != data_rank:
+        return _known(model, plan, place, keepers[data_rank], tensor_rank, itemsize)
     kept = tuple(one for one in kept_weights(held, plan, data_rank) if one.elements)
+    rank = plan.mesh.rank_at(pipeline=place, data=data_rank, tensor=tensor_rank)
     return Stage(
         layers=members,
         held=held,
@@ -64,4 +85,6 @@ def _stage(model: ModelSpec, plan: Plan, place: int, data_rank: int, tensor_rank
         sums=reductions(layers, plan, rank, itemsize),
         elements=sum(one.elements for one in held),
         kept_elements=sum(one.elements for one in kept),
+        keepers=keepers,
+        longest={one.weight.name: most_kept([one], plan) for one in held},
     )

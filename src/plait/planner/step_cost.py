@@ -10,8 +10,10 @@ It is data; who prices the parts is `prices`, who plays them in order `simulator
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 __all__ = ["Phase", "Round", "StageCost", "StepCost"]
 
@@ -94,7 +96,18 @@ class StepCost:
 
     def working(self, stage: StageCost) -> float:
         """Seconds in which a stage works through all microbatches."""
-        return sum(one.seconds(stage.forward) + one.seconds(stage.backward) for one in self.rounds)
+        each = (times * (one.seconds(stage.forward) + one.seconds(stage.backward)) for one, times in self.kinds.items())
+        return sum(each)
+
+    @cached_property
+    def kinds(self) -> dict[Round, int]:
+        """How many rounds there are of each kind: few, of which a step repeats the same objects."""
+        counts = Counter(map(id, self.rounds))
+        first = {id(one): one for one in self.rounds}
+        found: Counter[Round] = Counter()
+        for key, times in counts.items():
+            found[first[key]] += times
+        return found
 
     def at_one_speed(self, speed: float) -> StepCost:
         """The same with every rank computing that fast."""

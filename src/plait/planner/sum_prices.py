@@ -166,11 +166,13 @@ class SumPrices:
     def gathers(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
         """Seconds of all all-gathers of weights that forward, backward or the end of one step waits for."""
         at_once = plan.data * plan.tensor
-        found = (one for one in weight_messages(stage, self.training, plan, place) if one.when == when)
         group = self.machine.spread(plan, "data")
-        if group.crosses:
-            return sum(self.machine.message("all_gather", group, one.bytes, at_once) for one in found)
-        return sum(0.5 * self.machine.message("all_reduce_in_place", group, one.bytes, at_once) for one in found)
+        kind, part = ("all_gather", 1.0) if group.crosses else ("all_reduce_in_place", 0.5)
+        return sum(
+            times * part * self.machine.message(kind, group, one.bytes, at_once)
+            for one, times in weight_messages(stage, self.training, plan, place).items()
+            if one.when == when
+        )
 
     def _passed(self, plan: Plan, messages: Sequence[Traveling], *, exchanged: bool) -> float:
         """Sends and receives of one rank with servers: what travels, and is packed or added up, one after the other."""

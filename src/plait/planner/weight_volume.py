@@ -9,16 +9,17 @@ It knows a stage, no link and no second.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from plait.planner.stage import Stage
 from plait.planner.timetable import timetable
-from plait.plans.fetching import Turn, Unit, turns, units, uses
+from plait.plans.fetching import Fetches, fetches
 from plait.plans.holdings import Held
-from plait.plans.keeping import most_kept
 from plait.plans.plan import Plan
-from plait.plans.reductions import STAGED, gradient_buckets
+from plait.plans.reductions import STAGED
 from plait.plans.rows import rounds_of
 from plait.schedules.action import Kind
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
@@ -38,54 +39,45 @@ class WeightMessage(NamedTuple):
     when: When
 
 
-def weight_messages(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[WeightMessage]:
-    """Every all-gather of one step on pipeline stage `place`."""
-    sizes: dict[int, int] = {}  # a layer is fetched at every microbatch
-    for number, held, when in _sent(stage, training, plan, place):
-        if number not in sizes:
-            sizes[number] = plan.data * most_kept(held, plan) * ITEMSIZE[PRECISIONS[training.precision].compute]
-        yield WeightMessage(sizes[number], when)
+@lru_cache(maxsize=4096)
+def weight_messages(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Counter[WeightMessage]:
+    """How often each all-gather of one step occurs on pipeline stage `place`."""
+    found: Counter[WeightMessage] = Counter()
+    for held, when, times in _sent(stage, training, plan, place):
+        longest = sum(stage.longest[one.weight.name] for one in held)
+        size = plan.data * longest * ITEMSIZE[PRECISIONS[training.precision].compute]
+        found[WeightMessage(size, when)] += times
+    return found
 
 
-def staged_elements(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
+def staged_elements(stage: Stage, plan: Plan) -> int:
     """Elements of the buffers in which gradients are on their way."""
     if plan.sharding_level < 2:
         return 0
-    buckets = gradient_buckets(stage.held, plan, ITEMSIZE[PRECISIONS[training.precision].reduce])
-    return max(sum(one.elements for one in bucket) for bucket in buckets) * min(len(buckets), STAGED)
+    largest = max(sum(one.elements for one in bucket) for bucket in stage.buckets)
+    return largest * min(len(stage.buckets), STAGED)
 
 
 def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> int:
     """Elements of the weights that are whole at the worst moment, beside the pieces."""
     if plan.sharding_level < 3:
         return 0
-    found = _turns(stage, training, plan, place)
-    return max(sum(known[number].elements for number in turn.there) for known, turn, _ in found)
+    found = _fetches(stage, plan.schedule, plan.pipeline, rounds_of(plan, training.global_batch), place)
+    return max(sum(stage.units[number].elements for number in there) for there in found.there)
 
 
-def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[int, Sequence[Held], When]]:
-    """The number of a bucket or unit, what it has, and what waits for it."""
+def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[Sequence[Held], When, int]]:
+    """What a bucket or unit has, what waits for it, and how often."""
     if plan.sharding_level in (1, 2) and not plan.served:
-        itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
-        for number, bucket in enumerate(gradient_buckets(stage.held, plan, itemsize)):
-            yield number, bucket, "update"
+        for bucket in stage.buckets:
+            yield bucket, "update", 1
     if plan.sharding_level == 3:
-        for known, turn, when in _turns(stage, training, plan, place):
-            for number in turn.fetched:
-                yield number, known[number].weights, when
+        rounds = rounds_of(plan, training.global_batch)
+        for (number, kind), times in _fetches(stage, plan.schedule, plan.pipeline, rounds, place).counts.items():
+            yield stage.units[number].weights, _WHEN.get(kind, "update"), times
 
 
-def _turns(
-    stage: Stage, training: TrainingSpec, plan: Plan, place: int
-) -> Iterator[tuple[tuple[Unit, ...], Turn, When]]:
-    """Each turn of the stage's program, with the units that it speaks of."""
-    program = timetable(plan.schedule, plan.pipeline, rounds_of(plan, training.global_batch)).schedule.programs[place]
-    known = units(stage.layers, stage.held)
-    order: list[int] = []
-    whens: list[When] = []
-    for kind in (action.kind for step in program for action in step):
-        used, when = list(uses(stage.layers, [kind])), _WHEN.get(kind, "update")
-        order += used
-        whens.extend(when for _ in used)
-    for turn, when in zip(turns(known, order), whens, strict=True):
-        yield known, turn, when
+@lru_cache(maxsize=4096)
+def _fetches(stage: Stage, schedule: str, pipeline: int, microbatches: int, place: int) -> Fetches:
+    program = timetable(schedule, pipeline, microbatches).schedule.programs[place]
+    return fetches(stage.units, stage.layers, [action.kind for step in program for action in step])

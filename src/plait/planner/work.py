@@ -31,7 +31,7 @@ def _work(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Wo
         backward_flops=sum(count.backward for count in flops.values()) + packing_flops(model, training, plan, rank),
         weight_bytes=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
         gradient_bytes=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
-        optimizer_bytes=state_bytes(stage.kept, training),
+        optimizer_bytes=state_bytes(stage, training),
         residual_bytes=residual_bytes(stage, training, plan),
         collectives=traffic_of_step(model, training, plan, rank),
     )

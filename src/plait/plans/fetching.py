@@ -11,7 +11,8 @@ the schedule, so that the planner counts the very messages that the runtime send
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from plait.layers.layer import Layer
 from plait.plans.holdings import Held
 from plait.schedules.action import Kind
 
-__all__ = ["Turn", "Unit", "turns", "units", "uses"]
+__all__ = ["Fetches", "Turn", "Unit", "fetches", "turns", "units", "uses"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,13 @@ class Turn:
 
 def units(stage: Sequence[Layer], held: Sequence[Held]) -> tuple[Unit, ...]:
     """The units of a stage, by first use; `held` are its weights as a tensor rank holds them, in forward order."""
+    used: dict[str, dict[int, None]] = {}  # by weight, the places of its layers
+    for place, layer in enumerate(stage):
+        for weight in layer.weights:
+            used.setdefault(weight.name, {})[place] = None
     grouped: dict[tuple[int, ...], list[Held]] = {}
     for one in held:
-        name = one.weight.name
-        places = tuple(n for n, layer in enumerate(stage) if any(weight.name == name for weight in layer.weights))
-        grouped.setdefault(places, []).append(one)
+        grouped.setdefault(tuple(used.get(one.weight.name, ())), []).append(one)
     return tuple(Unit(weights=tuple(grouped[places]), places=places) for places in grouped)
 
 
@@ -69,8 +72,12 @@ def uses(stage: Sequence[Layer], program: Sequence[Kind]) -> Iterator[int]:
 
 def turns(known: Sequence[Unit], order: Sequence[int]) -> Iterator[Turn]:
     """What happens before each use of `order`."""
-    there: tuple[int, ...] = ()
-    for place, following in _with_next(order):
+    yield from _walk(known, list(_with_next(order)), ())
+
+
+def _walk(known: Sequence[Unit], order: Iterable[tuple[int, int | None]], there: tuple[int, ...]) -> Iterator[Turn]:
+    """The same, from where these are `there`; each use with the next one of another layer."""
+    for place, following in order:
         needed = tuple(n for n, unit in enumerate(known) if place in unit.places)
         wanted = tuple(n for n, unit in enumerate(known) if n in needed or following in unit.places)
         yield Turn(
@@ -83,9 +90,42 @@ def turns(known: Sequence[Unit], order: Sequence[int]) -> Iterator[Turn]:
         there = wanted
 
 
-def _with_next(order: Sequence[int]) -> Iterator[tuple[int, int | None]]:
-    """Each use with the next one that is of another layer."""
-    following: list[int | None] = [None]
+@dataclass(frozen=True, kw_only=True)
+class Fetches:
+    """`counts`: how often a program fetches each unit, by the action that waits for it. `there`: all sets of units that
+    are whole at some time."""
+
+    counts: Counter[tuple[int, Kind]]
+    there: frozenset[tuple[int, ...]]
+
+
+def fetches(known: Sequence[Unit], stage: Sequence[Layer], program: Sequence[Kind]) -> Fetches:
+    """What `turns` brings during a program, counted: long ones repeat the same few actions."""
+    paths = {kind: tuple(uses(stage, [kind])) for kind in set(program)}
+    working = [kind for kind in program if paths[kind]]
+    following: list[int | None] = [None]  # of each action, the next use of another layer than its own last one
+    for later, earlier in pairwise(reversed(working)):
+        last = paths[earlier][-1]
+        following.append(next((place for place in paths[later] if place != last), following[-1]))
+    alike: dict[tuple[Kind, int | None, tuple[int, ...]], list[Turn]] = {}
+    times: Counter[tuple[Kind, int | None, tuple[int, ...]]] = Counter()
+    there: tuple[int, ...] = ()
+    for kind, after in zip(working, reversed(following), strict=False):
+        key = (kind, after, there)
+        if key not in alike:
+            alike[key] = list(_walk(known, list(_with_next(paths[kind], after)), there))
+        times[key] += 1
+        there = alike[key][-1].there
+    counts: Counter[tuple[int, Kind]] = Counter()
+    for key, walked in alike.items():
+        for number in (number for turn in walked for number in turn.fetched):
+            counts[number, key[0]] += times[key]
+    return Fetches(counts=counts, there=frozenset(turn.there for walked in alike.values() for turn in walked))
+
+
+def _with_next(order: Sequence[int], after: int | None = None) -> Iterator[tuple[int, int | None]]:
+    """Each use with the next one that is of another layer; of the last one `after`."""
+    following: list[int | None] = [after]
     for later, earlier in pairwise(reversed(order)):
         following.append(following[-1] if later == earlier else later)
     yield from zip(order, reversed(following), strict=True)

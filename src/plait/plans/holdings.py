@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise, product
 from math import prod
 
@@ -37,12 +38,12 @@ class Held:
     weight: Weight
     intervals: tuple[tuple[Interval, ...], ...]
 
-    @property
+    @cached_property  # the planner asks a million times
     def shape(self) -> tuple[int, ...]:
         """The local shape."""
         return tuple(sum(stop - start for start, stop in pieces) for pieces in self.intervals)
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """Elements of the local tensor."""
         return prod(self.shape)

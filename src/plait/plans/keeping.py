@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
+from plait.layers.layer import Weight
 from plait.plans.holdings import Held, Piece
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval, copies, shares
@@ -40,11 +42,17 @@ def kept_piece(held: Held, plan: Plan, data_rank: int) -> Piece:
     if data_rank not in plan.keepers:
         return Piece(name=name, dim=0, start=0, stop=0)
     count = len(plan.keepers)
-    undivided = (number for number, dim in enumerate(held.weight.dims) if not copies(dim, plan.tensor_shares))
-    dim = next(undivided, None)
+    dim = _kept_dim(held.weight, plan.tensor_shares)
     parts = (1,) * count if dim is not None else (1, *(0,) * (count - 1))
     start, stop = shares(held.shape[dim or 0], parts)[data_rank - plan.keepers.start]
     return Piece(name=name, dim=dim or 0, start=start, stop=stop)
+
+
+@lru_cache(maxsize=16384)
+def _kept_dim(weight: Weight, tensor_shares: tuple[float, ...]) -> int | None:
+    """The dim along which it is shared out; None for one that has none."""
+    undivided = (number for number, dim in enumerate(weight.dims) if not copies(dim, tensor_shares))
+    return next(undivided, None)
 
 
 def kept(held: Held, plan: Plan, data_rank: int) -> Held:
@@ -62,8 +70,10 @@ def kept_weights(held: Sequence[Held], plan: Plan, data_rank: int) -> tuple[Held
 
 def most_kept(held: Sequence[Held], plan: Plan) -> int:
     """Elements that the data rank with most of these weights keeps of them: so long is every part of a message that
-    shares them out, or puts them together."""
-    return max(sum(one.elements for one in kept_weights(held, plan, rank)) for rank in range(plan.data))
+    shares them out, or puts them together. It is the first that keeps any: it has the longest part of each."""
+    first = plan.keepers.start
+    pieces = ((one, kept_piece(one, plan, first)) for one in held if one.elements)
+    return sum((piece.stop - piece.start) * one.elements // one.shape[piece.dim] for one, piece in pieces)
 
 
 def _within(intervals: Sequence[Interval], start: int, stop: int) -> Iterator[Interval]:

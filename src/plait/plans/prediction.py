@@ -54,7 +54,10 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What one steady step takes. `interval` bounds `step_seconds`; tuples have one entry a rank; sizes in bytes."""
+    """What one steady step takes. `interval` bounds `step_seconds`; tuples have one entry a rank; sizes in bytes.
+
+    `terms` are those of the stage with the most work; `stages` has every stage's own, and
+    `transfers` what each waits for bytes that are on their way, a part of its bubble; where they are known."""
 
     step_seconds: float
     interval: tuple[float, float]
@@ -66,6 +69,8 @@ class Prediction:
     activation_bytes: tuple[int, ...]
     flops: tuple[int, ...]
     collectives: tuple[tuple[Traffic, ...], ...]
+    stages: tuple[Terms, ...] = ()
+    transfers: tuple[float, ...] = ()
 
     @property
     def ranks(self) -> int:
@@ -81,7 +86,7 @@ def prediction_table(prediction: Prediction) -> dict[str, Any]:
 def prediction_from_table(table: Mapping[str, Any]) -> Prediction:
     """The prediction that `prediction_table` wrote; raises UnusableInput naming what is missing or malformed."""
     try:
-        terms = Terms(**{name: table["terms"][name] for name in _names(Terms)})
+        terms, *stages = (_terms(one) for one in (table["terms"], *table.get("stages", ())))
         ranks = cast("Sequence[Sequence[Mapping[str, Any]]]", table["collectives"])
         collectives = tuple(tuple(Traffic(**{n: one[n] for n in _names(Traffic)}) for one in rank) for rank in ranks)
         low, high = table["interval"]
@@ -91,7 +96,19 @@ def prediction_from_table(table: Mapping[str, Any]) -> Prediction:
         raise UnusableInput(f"a prediction without {error.args[0]}") from error
     except (TypeError, ValueError) as error:
         raise UnusableInput(f"a malformed prediction: {error}") from error
-    return Prediction(step_seconds=step, interval=(low, high), terms=terms, collectives=collectives, **by_rank)
+    return Prediction(
+        step_seconds=step,
+        interval=(low, high),
+        terms=terms,
+        collectives=collectives,
+        stages=tuple(stages),
+        transfers=tuple(table.get("transfers", ())),
+        **by_rank,
+    )
+
+
+def _terms(table: Mapping[str, Any]) -> Terms:
+    return Terms(**{name: table[name] for name in _names(Terms)})
 
 
 def _names(kind: type[Terms] | type[Traffic] | type[Prediction]) -> tuple[str, ...]:

@@ -131,8 +131,9 @@ def _whole(held: Held) -> Piece:
 
 def _travels_whole(held: Held, plan: Plan) -> bool:
     """Whether tensor ranks hold it alike, and no later sum over them would make it so again."""
-    placement = gradient_placement(held.weight, sequence_parallel=plan.sequence_parallel)
-    return (plan.compresses or plan.averages) and plan.tensor > 1 and placement == Replicate()
+    if plan.tensor == 1 or not (plan.compresses or plan.averages):
+        return False
+    return gradient_placement(held.weight, sequence_parallel=plan.sequence_parallel) == Replicate()
 
 
 def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduction:

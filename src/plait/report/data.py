@@ -80,13 +80,15 @@ class Search:
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What a steady step took, in a prediction's own terms; `memory_bytes` is each rank's peak, `each_step` the seconds
-    of every step, the unsteady ones too."""
+    of every step, the unsteady ones too; `stages` and `transfers` as a prediction has them."""
 
     step_seconds: float
     tokens_per_second: float
     terms: Terms | None = None
     memory_bytes: tuple[int, ...] = ()
     each_step: tuple[tuple[int, float], ...] = ()
+    stages: tuple[Terms, ...] = ()
+    transfers: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,3 +137,4 @@ class ReportData:
     learning: Learning | None = None
     samples: tuple[Sample, ...] = ()
     commands: tuple[str, ...] = ()
+    guesses: tuple[str, ...] = ()  # where the prediction lies outside what was measured of the machine

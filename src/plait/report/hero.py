@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plait.report.braid import braid
 from plait.report.comparison import error_of
 from plait.report.curve import bits_per_byte
-from plait.report.data import JobSummary, Learning, Machine, Measured, ReportData
+from plait.report.data import JobSummary, Learning, Measured, ReportData
 from plait.report.figures import count, decimal, percent, rate, seconds, size
-from plait.report.markup import Markup, element, fragment
+from plait.report.markup import Markup
+from plait.report.masthead import machine_facts, masthead, tile
 from plait.report.strips import gauge, interval, spark
 from plait.report.verdicts import is_same_model
 
@@ -25,20 +25,8 @@ __all__ = ["hero", "promise"]
 
 def hero(data: ReportData) -> Markup:
     """Title, facts, the promise and the main figures."""
-    brand = element("div", braid(4, 38.0, 26.0, 4.2), element("span", "Plait", class_="wordmark"), class_="brand")
-    date = element("time", data.date) if data.date else ""
-    facts = [*_job_facts(data.job), *_machine_facts(data.machine)]
-    said = promise(data)
-    return element(
-        "header",
-        element("div", brand, date, class_="masthead"),
-        element("h1", data.name),
-        element("p", fragment(*(element("span", fact) for fact in facts), between=" "), class_="facts")
-        if facts
-        else "",
-        element("p", said, class_="promise") if said else "",
-        element("div", *_tiles(data), class_="tiles"),
-    )
+    facts = [*_job_facts(data.job), *machine_facts(data.machine)]
+    return masthead(data.name, data.date, facts, promise(data), _tiles(data))
 
 
 def promise(data: ReportData) -> str:
@@ -67,15 +55,6 @@ def _job_facts(job: JobSummary | None) -> Iterator[str]:
     yield from job.details
 
 
-def _machine_facts(machine: Machine | None) -> Iterator[str]:
-    if machine is None:
-        return
-    yield machine.processor
-    yield f"{machine.cores} core" + ("" if machine.cores == 1 else "s")
-    if machine.memory_bytes:
-        yield f"{size(machine.memory_bytes)} of memory"
-
-
 def _tiles(data: ReportData) -> Iterator[Markup]:
     if data.prediction or data.measured:
         yield _step_tile(data)
@@ -86,24 +65,19 @@ def _tiles(data: ReportData) -> Iterator[Markup]:
     yield from _memory_tile(data)
     if data.verdict:
         answer = "yes" if is_same_model(data.verdict) else "no"
-        yield _tile("same model as one device?", answer, data.verdict.verdict, class_=answer)
-
-
-def _tile(name: str, figure: str, below: str, drawing: Markup | str = "", class_: str = "") -> Markup:
-    parts = [element("h3", name), element("b", figure), element("span", below), drawing]
-    return element("div", *parts, class_=f"tile {class_}".strip())
+        yield tile("same model as one device?", answer, data.verdict.verdict, class_=answer)
 
 
 def _step_tile(data: ReportData) -> Markup:
     if data.prediction is None:
-        return _tile("step", seconds(data.measured.step_seconds) if data.measured else "", "measured")
+        return tile("step", seconds(data.measured.step_seconds) if data.measured else "", "measured")
     low, high = data.prediction.interval
     between = f"{seconds(low)} to {seconds(high)}"
     if data.measured is None:
-        return _tile("step", seconds(data.prediction.step_seconds), f"predicted, {between}")
+        return tile("step", seconds(data.prediction.step_seconds), f"predicted, {between}")
     below = f"predicted {seconds(data.prediction.step_seconds)}, {between}"
     drawing = interval((low, data.prediction.step_seconds, high), data.measured.step_seconds)
-    return _tile("step", seconds(data.measured.step_seconds), below, drawing)
+    return tile("step", seconds(data.measured.step_seconds), below, drawing)
 
 
 def _throughput_tile(data: ReportData, measured: Measured) -> Markup:
@@ -112,7 +86,7 @@ def _throughput_tile(data: ReportData, measured: Measured) -> Markup:
         predicted = data.job.tokens_per_step / data.prediction.step_seconds
         below += f", predicted {rate(predicted)}"
         drawing = gauge(predicted, measured.tokens_per_second)
-    return _tile("throughput", rate(measured.tokens_per_second), below, drawing)
+    return tile("throughput", rate(measured.tokens_per_second), below, drawing)
 
 
 def _loss_tile(learning: Learning) -> Markup:
@@ -120,7 +94,7 @@ def _loss_tile(learning: Learning) -> Markup:
     below = f"from {decimal(first)} before"
     if learning.bytes_per_token:
         below = f"{decimal(bits_per_byte(last, learning.bytes_per_token))} bits per byte, {below}"
-    return _tile("held-out loss", decimal(last), below, spark(learning))
+    return tile("held-out loss", decimal(last), below, spark(learning))
 
 
 def _memory_tile(data: ReportData) -> Iterator[Markup]:
@@ -130,6 +104,6 @@ def _memory_tile(data: ReportData) -> Iterator[Markup]:
         below = f"predicted {size(predicted)}" if predicted else "measured"
         limit = data.memory_limit or 0
         below += f", limit {size(limit)}" if limit else ""
-        yield _tile("memory, fullest rank", size(measured), below, gauge(predicted, measured, limit))
+        yield tile("memory, fullest rank", size(measured), below, gauge(predicted, measured, limit))
     elif predicted:
-        yield _tile("memory, fullest rank", size(predicted), "predicted")
+        yield tile("memory, fullest rank", size(predicted), "predicted")

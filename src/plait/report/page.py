@@ -3,31 +3,30 @@
     head · the plan · its rivals · the proof · what was learnt
          · predicted and measured · one step · memory · samples · how to do it again
 
-One self-contained HTML file: style and script stand in it, nothing is fetched, the same data give the same bytes.
+What a page is stands in `frame`; the same data give the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from importlib.resources import files
 
+from plait.plans.departures import departures
 from plait.plans.describe import describe
 from plait.plans.plan import Plan
 from plait.report.comparison import comparison, honest_sentence, pairs
 from plait.report.curve import bits_per_byte, curve
 from plait.report.data import Learning, ReportData, Sample
 from plait.report.figures import decimal, seconds
+from plait.report.frame import framed, section
 from plait.report.hero import hero
 from plait.report.markup import Markup, element, fragment
 from plait.report.memory import memory, memory_bars
 from plait.report.mesh import mesh
 from plait.report.pace import pace
-from plait.report.palette import style_variables
 from plait.report.ranking import ranking
 from plait.report.shares import share_bars
 from plait.report.spans import end_of
-from plait.report.svg import picture
 from plait.report.timeline import timeline
 from plait.report.verdicts import is_same_model
 
@@ -35,68 +34,28 @@ __all__ = ["render_report"]
 
 _TYPICAL = 0.1  # a step that takes that much more or less than the steady one is said not to be typical
 
-_HATCH = Markup(
-    '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<rect width="6" height="6" class="hatched"></rect><line y2="6" class="hatching"></line></pattern></defs>'
-)
-
 
 def render_report(data: ReportData) -> str:
     """The whole page as HTML. Everything that a user wrote is escaped; a part without data is left out."""
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("link", rel="icon", href="data:,"),
-        element("title", f"{data.name} · Plait"),
-        element("style", _style()),
-    )
-    shared = element("div", picture(0, 0, "", _HATCH), class_="shared", aria_hidden="true")
-    body = element(
-        "body",
-        shared,
-        element("main", hero(data), *_sections(data)),
-        element("script", Markup(_packaged("page.js"))),
-    )
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
-
-
-def _style() -> Markup:
-    light, dark = style_variables("light"), style_variables("dark")
-    variables = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
-    return Markup(variables + _packaged("page.css"))
-
-
-def _packaged(name: str) -> str:
-    return files("plait.report").joinpath(name).read_text(encoding="utf-8")
+    return framed(data.name, hero(data), *_sections(data))
 
 
 def _sections(data: ReportData) -> Iterator[Markup]:
     if data.plan:
-        yield from _section("plan", "The plan", describe(data.plan), mesh(data.plan), _plan_table(data.plan))
+        yield from section("plan", "The plan", describe(data.plan), mesh(data.plan), _plan_table(data.plan))
     if data.search:
-        yield from _section("rivals", "What else was considered", "", ranking(data.search, data.plan))
+        yield from section("rivals", "What else was considered", "", ranking(data.search, data.plan))
     yield from _proof(data)
     if data.learning:
-        yield from _section("learning", "What it learnt", "", _held_out(data.learning), curve(data.learning))
+        yield from section("learning", "What it learnt", "", _held_out(data.learning), curve(data.learning))
     yield from _comparison(data)
     drawn = timeline(data.predicted_lanes, data.measured_lanes)
-    yield from _section("step", "One step, rank by rank", _sides(data), drawn)
+    yield from section("step", "One step, rank by rank", _sides(data), drawn)
     peaks = data.measured.memory_bytes if data.measured else ()
     bars = memory(memory_bars(data.prediction, peaks), data.memory_limit)
-    yield from _section("memory", "Memory of every rank", "", bars)
-    yield from _section("samples", "What it writes", "", _samples(data.samples))
-    yield from _section("again", "Do it again", "", _commands(data.commands))
-
-
-def _section(name: str, title: str, lede: str, *body: Markup) -> Iterator[Markup]:
-    """One section, or nothing where its body is empty."""
-    if not any(body):
-        return
-    lines = fragment(*lede.splitlines(), between="<br>") if lede else ""
-    opening = element("p", lines, class_="lede") if lede else ""
-    yield element("section", element("h2", title), opening, element("div", *body, class_="panel"), id=name)
+    yield from section("memory", "Memory of every rank", "", bars)
+    yield from section("samples", "What it writes", "", _samples(data.samples))
+    yield from section("again", "Do it again", "", _commands(data.commands))
 
 
 def _plan_table(plan: Plan) -> Markup:
@@ -118,7 +77,7 @@ def _proof(data: ReportData) -> Iterator[Markup]:
     answer = "yes" if is_same_model(data.verdict) else "no"
     stamp = element("b", data.verdict.verdict, class_=f"stamp {answer}")
     said = element("p", stamp, " ", data.verdict.sentence, class_="verdict")
-    yield from _section("proof", "Is it the same model as on one device?", "", said)
+    yield from section("proof", "Is it the same model as on one device?", "", said)
 
 
 def _held_out(learning: Learning) -> Markup:
@@ -149,7 +108,17 @@ def _comparison(data: ReportData) -> Iterator[Markup]:
             sides["measured"] = (data.measured.step_seconds, data.measured.terms)
     rows = pairs(data.prediction, data.measured, data.job.tokens_per_step if data.job else None)
     note = element("p", "error = (predicted − measured) / measured", class_="note") if data.measured else Markup("")
-    yield from _section("comparison", title, lede, share_bars(sides), comparison(rows), note, _pace(data))
+    body = (share_bars(sides), comparison(rows), note, _why(data), _pace(data))
+    yield from section("comparison", title, lede, *body)
+
+
+def _why(data: ReportData) -> Markup:
+    """Whose doing a difference is, and where the prediction had nothing measured to stand on."""
+    said, found = data.prediction, data.measured
+    causes = departures(said, found.terms, found.stages, found.transfers) if said and found and found.terms else ()
+    lines = [element("li", cause.words) for cause in causes]
+    lines += [element("li", f"a guess: {guess}") for guess in data.guesses]
+    return element("ul", *lines, class_="departures") if lines else Markup("")
 
 
 def _pace(data: ReportData) -> Markup:

@@ -2,11 +2,13 @@
 
     runs/NAME/job.toml          the job
               plan.toml         the plan that was performed
-              prediction.json   the table of `plans.prediction`, written before step 1, and "timeline"?    optional
+              prediction.json   the table of `plans.prediction`, written before step 1, and "timeline"?,
+                                "guesses"?: [sentences]                                                    optional
               metrics.jsonl     a line a step: {"step", "loss", "tokens", "seconds", "predicted_seconds",
                                 "validation_loss"?}                                                        optional
               measured.json     {"step_seconds", "tokens_per_second", "terms"?: {"compute", "bubble", "optimizer",
                                 "exposed": {axis: seconds}}, "memory_bytes"?: [one a rank], "timeline"?,
+                                "stages"?: [terms], "transfers"?: [seconds a stage],
                                 "validations"?: [[step, held-out loss], before the first step too],
                                 "machine"?: {"processor", "cores", "memory_bytes"?}, "date"?, "bytes_per_token"?,
                                 "baselines"?: {name: held-out loss}, "memory_limit_bytes"?}                optional
@@ -82,7 +84,9 @@ def _said(path: Path) -> dict[str, Any]:
         return {}
     with reading(path):
         prediction = prediction_from_table(table)
-        return {"prediction": prediction, "predicted_lanes": with_tail(_lanes(table), prediction.terms)}
+        guesses = tuple(map(str, table.get("guesses", ())))
+        lanes = with_tail(_lanes(table), prediction.terms)
+        return {"prediction": prediction, "predicted_lanes": lanes, "guesses": guesses}
 
 
 def _happened(path: Path, metrics: _Metrics) -> dict[str, Any]:
@@ -150,6 +154,8 @@ def _measured(table: Mapping[str, Any], metrics: _Metrics) -> Measured:
         terms=_terms(terms) if terms else None,
         memory_bytes=tuple(map(int, table.get("memory_bytes", ()))),
         each_step=tuple((row["step"], float(row["seconds"])) for row in metrics if row.get("seconds") is not None),
+        stages=tuple(map(_terms, table.get("stages", ()))),
+        transfers=tuple(map(_number, table.get("transfers", ()))),
     )
 
 

@@ -51,6 +51,7 @@ def unit_range(part: Part, weights: tuple[float, ...], rank: int) -> Interval:
     return (first, -(-stop // part.per_unit) if start < stop else first)
 
 
+@lru_cache(maxsize=65536)
 def intervals(dim: Dim, weights: tuple[float, ...], rank: int) -> tuple[Interval, ...]:
     """The element intervals of `dim` that tensor rank `rank` holds, one a part, in order."""
     found: list[Interval] = []
@@ -67,6 +68,7 @@ def local_size(dim: Dim, weights: tuple[float, ...], rank: int) -> int:
     return sum(stop - start for start, stop in intervals(dim, weights, rank))
 
 
+@lru_cache(maxsize=4096)
 def copies(dim: Dim, weights: tuple[float, ...]) -> tuple[Copy, ...]:
     """The pieces of a *split* dim that more than one tensor rank holds, in order (kv heads read by several ranks)."""
     found: list[Copy] = []

@@ -81,6 +81,10 @@ class Config:
             raise Unreadable(f"{name} = {words} is no list of whole numbers from 0 to {most - 1}")
         return tuple(sorted(set(whole)))
 
+    def said(self, *names: str) -> str:
+        """The first of several names of one field that stands there; the first of all if none does."""
+        return next((name for name in names if self._fields.get(name) is not None), names[0])
+
     def only(self, name: str, value: object) -> None:
         """Refuse a field that has another value than the one whose shape is known."""
         given = self._fields.get(name, value)

@@ -36,79 +36,73 @@ def _device(name: str, like: _Entry | None = None, **own: Any) -> DeviceSpec:
     )
 
 
+# fmt: off
 # ---- NVIDIA: Volta, Ampere ------------------------------------------------------------------------------------------
 
-_V100: _Entry = {"units": 80, "cache_mib": 6, "bandwidth": 900, "tile": (128, 256), "source":
-         "NVIDIA V100 data sheet (2020), Volta whitepaper WP-08608 (SMs, L2)"}  # fmt: skip
-_V100_SXM: _Entry = {**_V100, "peaks": {"fp64": 7.8, "fp32": 15.7, "fp16": 125.0}, "power_watts": 300.0, "per_node": 8,
-             "inside": "nvlink2", "between": "ib-edr-x4"}  # fmt: skip
-_V100_PCIE: _Entry = {**_V100, "peaks": {"fp64": 7.0, "fp32": 14.0, "fp16": 112.0}, "power_watts": 250.0, "per_node": 4,
-              "inside": "pcie3", "between": "ib-edr"}  # fmt: skip
-
-_A100: _Entry = {"peaks": {"fp64": 9.7, "fp32": 19.5, "tf32": 156.0, "fp16": 312.0, "bf16": 312.0}, "units": 108,
-         "cache_mib": 40, "tile": (128, 256), "source": "NVIDIA A100 data sheet (2021), GA100 whitepaper (SMs, L2)",
-         "per_node": 8}  # fmt: skip
+_V100: _Entry = {
+    "units": 80, "cache_mib": 6, "bandwidth": 900, "tile": (128, 256),
+    "source": "NVIDIA V100 data sheet (2020), Volta whitepaper WP-08608 (units, cache)",
+}
+_V100_SXM: _Entry = {
+    **_V100, "peaks": {"fp64": 7.8, "fp32": 15.7, "fp16": 125.0},
+    "power_watts": 300.0, "per_node": 8, "inside": "nvlink2", "between": "ib-edr-x4",
+}
+_V100_PCIE: _Entry = {
+    **_V100, "peaks": {"fp64": 7.0, "fp32": 14.0, "fp16": 112.0},
+    "power_watts": 250.0, "per_node": 4, "inside": "pcie3", "between": "ib-edr",
+}
+_A100: _Entry = {
+    "peaks": {"fp64": 9.7, "fp32": 19.5, "tf32": 156.0, "fp16": 312.0, "bf16": 312.0},
+    "units": 108, "cache_mib": 40, "tile": (128, 256), "per_node": 8,
+    "source": "NVIDIA A100 data sheet (2021), GA100 whitepaper (units, cache)",
+}
 _A100_SXM: _Entry = {**_A100, "power_watts": 400.0, "inside": "nvlink3", "between": "ib-hdr-x8"}
 _A100_PCIE: _Entry = {**_A100, "inside": "pcie4", "between": "ib-hdr"}
 
 # ---- NVIDIA: Hopper -------------------------------------------------------------------------------------------------
 
-_H100_RATES: _Rates = {
-    "fp64": 33.5,
-    "fp32": 66.9,
-    "tf32": 494.7,
-    "fp16": 989.4,
-    "bf16": 989.4,
-    "fp8": 1978.9,
-    "mxfp8": 1978.9,
+_H100_PEAKS: _Rates = {"fp64": 33.5, "fp32": 66.9, "tf32": 494.7, "fp16": 989.4, "bf16": 989.4, "fp8": 1978.9}
+_H100: _Entry = {
+    "peaks": _H100_PEAKS, "units": 132, "cache_mib": 50, "tile": (128, 256),
+    "per_node": 8, "inside": "nvlink4", "between": "ib-ndr-x8",
+    "source": "NVIDIA H100 data sheet, H100 whitepaper v1.04 (units, cache)",
 }
-_H100: _Entry = {"peaks": _H100_RATES, "units": 132, "cache_mib": 50, "tile": (128, 256), "per_node": 8,
-         "inside": "nvlink4", "between": "ib-ndr-x8",
-         "source": "NVIDIA H100 data sheet, H100 whitepaper v1.04"}  # fmt: skip
-_H100_PCIE: _Entry = {**_H100, "units": 114, "inside": "pcie5", "between": "ib-ndr", "peaks": {
-    "fp64": 25.6, "fp32": 51.2, "tf32": 378.0, "fp16": 756.0, "bf16": 756.0, "fp8": 1513.0,
-    "mxfp8": 1513.0}}  # fmt: skip
+_H100_PCIE: _Entry = {
+    **_H100, "peaks": {"fp64": 25.6, "fp32": 51.2, "tf32": 378.0, "fp16": 756.0, "bf16": 756.0, "fp8": 1513.0},
+    "units": 114, "inside": "pcie5", "between": "ib-ndr",
+}
 
-# ---- NVIDIA: Blackwell ----------------------------------------------------------------------------------------------
+# ---- NVIDIA: Blackwell; units and cache as CUDA tells them of a device ----------------------------------------------
 
-_B200_RATES: _Rates = {"fp64": 37.0, "fp32": 75.0, "tf32": 1125.0, "fp16": 2250.0, "bf16": 2250.0, "fp8": 4500.0,
-               "mxfp8": 4500.0, "nvfp4": 9000.0}  # fmt: skip
-_GB200_RATES: _Rates = {"fp64": 40.0, "fp32": 80.0, "tf32": 1250.0, "fp16": 2500.0, "bf16": 2500.0, "fp8": 5000.0,
-                "mxfp8": 5000.0, "nvfp4": 10000.0}  # fmt: skip
-_BLACKWELL: _Entry = {"cache_mib": 126, "tile": (128, 256)}  # units and cache: as CUDA tells them of a device
+_B200_PEAKS: _Rates = {
+    "fp64": 37.0, "fp32": 75.0, "tf32": 1125.0, "fp16": 2250.0, "bf16": 2250.0,
+    "fp8": 4500.0, "mxfp8": 4500.0, "nvfp4": 9000.0,
+}
+_GB200_PEAKS: _Rates = {
+    "fp64": 40.0, "fp32": 80.0, "tf32": 1250.0, "fp16": 2500.0, "bf16": 2500.0,
+    "fp8": 5000.0, "mxfp8": 5000.0, "nvfp4": 10000.0,
+}
 _HGX: _Entry = {
-    **_BLACKWELL,
-    "units": 148,
-    "bandwidth": 7700,
-    "per_node": 8,
-    "inside": "nvlink5",
-    "between": "ib-ndr-x8",
+    "units": 148, "cache_mib": 126, "tile": (128, 256), "bandwidth": 7700,
+    "per_node": 8, "inside": "nvlink5", "between": "ib-ndr-x8",
 }
 _NVL72: _Entry = {
-    **_BLACKWELL,
-    "units": 152,
-    "bandwidth": 8000,
-    "per_node": 4,
-    "inside": "nvl72",
-    "between": "ib-ndr-x4",
+    "units": 152, "cache_mib": 126, "tile": (128, 256), "bandwidth": 8000,
+    "per_node": 4, "inside": "nvl72", "between": "ib-ndr-x4",
 }
-_FP64_CUT: _Rates = {"fp64": 1.3}  # Blackwell Ultra gave its fp64 units up for fp4
+_ULTRA: _Rates = {"fp64": 1.3}  # Blackwell Ultra gave its fp64 units up for fp4
 
 # ---- NVIDIA: GeForce, which sums 16-bit products in fp32 at half rate -----------------------------------------------
 
-_RTX_3090: _Rates = {"fp64": 0.6, "fp32": 35.6, "tf32": 35.6, "fp16": 71.0, "bf16": 71.0}
-_RTX_4090: _Rates = {
-    "fp64": 1.3,
-    "fp32": 82.6,
-    "tf32": 82.6,
-    "fp16": 165.2,
-    "bf16": 165.2,
-    "fp8": 330.3,
-    "mxfp8": 330.3,
+_GEFORCE: _Entry = {"tile": (128, 256), "per_node": 8, "between": "ethernet-10gbit"}
+
+# ---- AMD ------------------------------------------------------------------------------------------------------------
+
+_MI300: _Entry = {
+    "peaks": {"fp64": 81.7, "fp32": 163.4, "tf32": 653.7, "fp16": 1307.4, "bf16": 1307.4, "fp8": 2614.9},
+    "units": 304, "cache_mib": 256, "tile": (256, 256),
+    "per_node": 8, "inside": "infinity-fabric", "between": "roce-400gbit-x8",
 }
-_RTX_5090: _Rates = {"fp64": 1.6, "fp32": 104.8, "tf32": 104.8, "fp16": 209.5, "bf16": 209.5, "fp8": 419.0,
-                     "mxfp8": 419.0, "nvfp4": 1676.0}  # fmt: skip
-_GEFORCE: _Entry = {"tile": (128, 256), "between": "ethernet-10gbit"}
 
 _ALL = (
     _device("v100-16gb", _V100_SXM, memory_mib=16160),
@@ -121,36 +115,42 @@ _ALL = (
     _device("a100-80gb-pcie", _A100_PCIE, memory_mib=81251, bandwidth=1935, power_watts=300.0),
     _device("h100-80gb", _H100, memory_mib=81112, bandwidth=3352, power_watts=700.0),
     _device("h100-80gb-pcie", _H100_PCIE, memory_mib=81112, bandwidth=2039, power_watts=350.0),
-    # a variant of 96 GB: memory, its bandwidth and the limit of power as torchtitan's performance notes (2024) have it
-    _device("h100-96gb", _H100, memory_mib=97320, bandwidth=2400, power_watts=500.0),
-    _device("h200", _H100, source="NVIDIA H200 data sheet (2024)", memory_mib=143156, bandwidth=4800,
-            power_watts=700.0),
-    _device("a800-80gb", _A100_SXM, source="NVIDIA A800 data sheet: an A100 with fewer links", inside="nvlink-400",
-            memory_mib=81251, bandwidth=2039),
-    _device("h800-80gb", _H100, source="NVIDIA H800 data sheet: an H100 with fewer links", inside="nvlink-400",
-            memory_mib=81112, bandwidth=3352, power_watts=700.0,
-            peaks={**_H100_RATES, "fp64": 1.0}),
-    _device("h20", _H100, source="NVIDIA H20 data sheet (2023)", memory_mib=97320, bandwidth=4000, power_watts=400.0,
-            units=78, cache_mib=60, peaks={"fp64": 1.0, "fp32": 44.0, "tf32": 74.0, "fp16": 148.0, "bf16": 148.0,
-                                           "fp8": 296.0, "mxfp8": 296.0}),
-    _device("b200", _HGX, peaks=_B200_RATES, memory_mib=182632, power_watts=1000.0,
+    _device("h100-96gb", _H100, memory_mib=97320, bandwidth=2400, power_watts=500.0,
+            source="torchtitan, docs/performance (2024): 96 GB HBM2e, 2.4 TB/s, 500 W; otherwise an H100"),
+    _device("h200", _H100, memory_mib=143156, bandwidth=4800, power_watts=700.0,
+            source="NVIDIA H200 data sheet (2024)"),
+    # made for export: links are fewer, or units
+    _device("a800-80gb", _A100_SXM, memory_mib=81251, bandwidth=2039, inside="nvlink-400",
+            source="NVIDIA A800 data sheet: an A100 with fewer links"),
+    _device("h800-80gb", _H100, memory_mib=81112, bandwidth=3352, power_watts=700.0, inside="nvlink-400",
+            peaks={**_H100_PEAKS, "fp64": 1.0}, source="NVIDIA H800 data sheet: an H100 with fewer links"),
+    _device("h20", _H100, memory_mib=97320, bandwidth=4000, power_watts=400.0, units=78, cache_mib=60,
+            peaks={"fp64": 1.0, "fp32": 44.0, "tf32": 74.0, "fp16": 148.0, "bf16": 148.0, "fp8": 296.0},
+            source="NVIDIA H20 data sheet (2023)"),
+    _device("b200", _HGX, peaks=_B200_PEAKS, memory_mib=182632, power_watts=1000.0,
             source="NVIDIA DGX B200 and HGX B200 data sheets (2024), an eighth of each"),
-    _device("b300", _HGX, between="ib-xdr-x8", power_watts=1100.0, memory_mib=274400,
-            peaks={**_B200_RATES, **_FP64_CUT, "nvfp4": 13500.0},
-            source="NVIDIA HGX B300 data sheet (2025), an eighth of it"),
-    _device("gb200", _NVL72, peaks=_GB200_RATES, memory_mib=188416, power_watts=1200.0,
+    _device("b300", _HGX, peaks={**_B200_PEAKS, **_ULTRA, "nvfp4": 13500.0}, memory_mib=274400, power_watts=1100.0,
+            between="ib-xdr-x8", source="NVIDIA HGX B300 data sheet (2025), an eighth of it"),
+    _device("gb200", _NVL72, peaks=_GB200_PEAKS, memory_mib=188416, power_watts=1200.0,
             source="NVIDIA GB200 NVL72 data sheet (2024), one of 72"),
-    _device("gb300", _NVL72, between="ib-xdr-x4", power_watts=1400.0, memory_mib=283400,
-            peaks={**_GB200_RATES, **_FP64_CUT, "nvfp4": 15000.0},
-            source="NVIDIA GB300 NVL72 data sheet (2025), one of 72"),
-    # ---- others -----------------------------------------------------------------------------------------------------
-    _device("mi300x", memory_mib=196288, bandwidth=5300, cache_mib=256, units=304, tile=(256, 256), power_watts=750.0,
-            peaks={"fp64": 81.7, "fp32": 163.4, "tf32": 653.7, "fp16": 1307.4, "bf16": 1307.4, "fp8": 2614.9},
-            per_node=8, inside="infinity-fabric", between="roce-400gbit-x8",
+    _device("gb300", _NVL72, peaks={**_GB200_PEAKS, **_ULTRA, "nvfp4": 15000.0}, memory_mib=283400,
+            power_watts=1400.0, between="ib-xdr-x4", source="NVIDIA GB300 NVL72 data sheet (2025), one of 72"),
+    _device("l40s", memory_mib=45400, bandwidth=864, cache_mib=96, units=142, tile=(128, 256), power_watts=350.0,
+            peaks={"fp64": 1.4, "fp32": 91.6, "tf32": 183.0, "fp16": 362.0, "bf16": 362.0, "fp8": 733.0},
+            per_node=8, inside="pcie4", between="ib-hdr", source="NVIDIA L40S data sheet (2023)"),
+    _device("rtx-3090", _GEFORCE, memory_mib=24120, bandwidth=936, cache_mib=6, units=82, power_watts=350.0,
+            peaks={"fp64": 0.6, "fp32": 35.6, "tf32": 35.6, "fp16": 71.0, "bf16": 71.0},
+            inside="pcie4-via-host", source="NVIDIA GA102 whitepaper v2, appendix A"),
+    _device("rtx-4090", _GEFORCE, memory_mib=24210, bandwidth=1008, cache_mib=72, units=128, power_watts=450.0,
+            peaks={"fp64": 1.3, "fp32": 82.6, "tf32": 82.6, "fp16": 165.2, "bf16": 165.2, "fp8": 330.3},
+            inside="pcie4-via-host", source="NVIDIA Ada whitepaper v2.1, appendix A"),
+    _device("rtx-5090", _GEFORCE, memory_mib=32120, bandwidth=1792, cache_mib=96, units=170, power_watts=575.0,
+            peaks={"fp64": 1.6, "fp32": 104.8, "tf32": 104.8, "fp16": 209.5, "bf16": 209.5, "fp8": 419.0,
+                   "mxfp8": 419.0, "nvfp4": 1676.0},
+            inside="pcie5-via-host", source="NVIDIA RTX Blackwell whitepaper v1.1, appendix A"),
+    _device("mi300x", _MI300, memory_mib=196288, bandwidth=5300, power_watts=750.0,
             source="AMD Instinct MI300X data sheet (2023); the cache is its Infinity Cache"),
-    _device("mi325x", memory_mib=261824, bandwidth=6000, cache_mib=256, units=304, tile=(256, 256), power_watts=1000.0,
-            peaks={"fp64": 81.7, "fp32": 163.4, "tf32": 653.7, "fp16": 1307.4, "bf16": 1307.4, "fp8": 2614.9},
-            per_node=8, inside="infinity-fabric", between="roce-400gbit-x8",
+    _device("mi325x", _MI300, memory_mib=261824, bandwidth=6000, power_watts=1000.0,
             source="AMD Instinct MI325X data sheet (2024); the cache is its Infinity Cache"),
     # 24 ports of 200 Gbit/s: 21 to the seven others of a host, 3 to other hosts
     _device("gaudi3", memory_mib=130048, bandwidth=3700, cache_mib=96, units=8, tile=(256, 256), power_watts=900.0,
@@ -158,17 +158,8 @@ _ALL = (
             source="Intel Gaudi 3 white paper (2024), HL-325L; units are its matrix engines"),
     _device("tpu-v5p", memory_mib=97280, bandwidth=2765, cache_mib=128, units=2, tile=(128, 128), power_watts=None,
             peaks={"bf16": 459.0}, per_node=4, inside="ici-v5p", between="ethernet-200gbit",
-            source="Google Cloud, TPU v5p (2024); units: cores; the cache: their vector memory"),
-    _device("l40s", memory_mib=45400, bandwidth=864, cache_mib=96, units=142, tile=(128, 256), power_watts=350.0,
-            peaks={"fp64": 1.4, "fp32": 91.6, "tf32": 183.0, "fp16": 362.0, "bf16": 362.0, "fp8": 733.0},
-            per_node=8, inside="pcie4", between="ib-hdr", source="NVIDIA L40S data sheet (2023)"),
-    _device("rtx-3090", _GEFORCE, memory_mib=24120, bandwidth=936, cache_mib=6, units=82, power_watts=350.0,
-            peaks=_RTX_3090, per_node=8, inside="pcie4-via-host", source="NVIDIA GA102 whitepaper v2, appendix A"),
-    _device("rtx-4090", _GEFORCE, memory_mib=24210, bandwidth=1008, cache_mib=72, units=128, power_watts=450.0,
-            peaks=_RTX_4090, per_node=8, inside="pcie4-via-host", source="NVIDIA Ada whitepaper v2.1, appendix A"),
-    _device("rtx-5090", _GEFORCE, memory_mib=32120, bandwidth=1792, cache_mib=96, units=170, power_watts=575.0,
-            peaks=_RTX_5090, per_node=8, inside="pcie5-via-host",
-            source="NVIDIA RTX Blackwell whitepaper v1.1, appendix A"),
-)  # fmt: skip
+            source="Google Cloud, TPU v5p (2024): units are its cores, the cache their vector memory; no power"),
+)
+# fmt: on
 
 DEVICES: Mapping[str, DeviceSpec] = MappingProxyType({device.name: device for device in _ALL})

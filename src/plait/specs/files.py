@@ -84,7 +84,7 @@ def job_table(job: Job) -> dict[str, Any]:
     if tables["cluster"].pop("ranks_open", False):
         del tables["cluster"]["ranks"]
     if job.cluster.groups:
-        del tables["cluster"]["nodes"]  # of all of them together
+        tables["cluster"].pop("nodes", None)  # of all of them together
     return {**tables, "plan": with_lists(job.constraints)}
 
 

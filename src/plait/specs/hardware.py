@@ -44,7 +44,7 @@ class DeviceSpec:
     source: str
 
     def peak(self, dtype: str) -> float | None:
-        """FLOP/s of a dtype; None where it has no units for it. mxfp8 is fp8 with finer scales: the same rate."""
+        """FLOP/s of a dtype; None where it has no units for it."""
         found = {str(name): rate for name, rate in self.peaks.items()}
         return found.get(dtype)
 

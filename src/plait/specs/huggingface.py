@@ -2,9 +2,9 @@
 
     {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, …}  ──>  keys of a ModelSpec
 
-Each kind of model has a function that says which field is which; fields that a published configuration may leave out
-have the default that transformers gives them. What a field says beyond a shape's words (another activation, scaled
-positions that change no product) is either refused by name or, where it changes neither weights nor costs, left alone.
+Each kind of model has a function that says which field is which. Sizes have to be there; what else a published
+configuration may leave out has the default that transformers gives it. What a field says beyond a shape's words is
+refused by name where it would change weights or costs, and left alone where it doesn't (scaled positions).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _Shape = dict[str, Any]
 
 
 def _gpt2(config: Config) -> _Shape:
-    hidden = config.count("n_embd", 768)
+    hidden = config.count("n_embd")
     return {
-        "layers": config.depth("n_layer", 12), "hidden": hidden, "heads": config.depth("n_head", 12),
-        "ffn": config.maybe("n_inner") or 4 * hidden, "vocab": config.count("vocab_size", 50257),
+        "layers": config.depth("n_layer"), "hidden": hidden, "heads": config.depth("n_head"),
+        "ffn": config.maybe("n_inner") or 4 * hidden, "vocab": config.count("vocab_size"),
         "norm_eps": config.number("layer_norm_epsilon", 1e-5),
         "activation": config.word("activation_function", "gelu_new", _ACTIVATIONS),
         "tie_embeddings": config.switch("tie_word_embeddings", True),
@@ -45,11 +45,11 @@ def _gpt2(config: Config) -> _Shape:
 
 
 def _gpt_neox(config: Config) -> _Shape:
-    hidden = config.count("hidden_size", 6144)
+    hidden = config.count("hidden_size")
     return {
-        "layers": config.depth("num_hidden_layers", 44), "hidden": hidden,
-        "heads": config.depth("num_attention_heads", 64), "ffn": config.count("intermediate_size", 4 * hidden),
-        "vocab": config.count("vocab_size", 50432), "positions": "rope",
+        "layers": config.depth("num_hidden_layers"), "hidden": hidden,
+        "heads": config.depth("num_attention_heads"), "ffn": config.count("intermediate_size"),
+        "vocab": config.count("vocab_size"), "positions": "rope",
         "rope_theta": config.number("rotary_emb_base", 10000.0), "norm_eps": config.number("layer_norm_eps", 1e-5),
         "activation": config.word("hidden_act", "gelu", _ACTIVATIONS),
         "tie_embeddings": config.switch("tie_word_embeddings", False),
@@ -58,37 +58,36 @@ def _gpt_neox(config: Config) -> _Shape:
 
 
 def _opt(config: Config) -> _Shape:
-    hidden = config.count("hidden_size", 768)
+    hidden = config.count("hidden_size")
     config.only("word_embed_proj_dim", hidden)
     config.only("do_layer_norm_before", True)
     return {
-        "layers": config.depth("num_hidden_layers", 12), "hidden": hidden,
-        "heads": config.depth("num_attention_heads", 12), "ffn": config.count("ffn_dim", 4 * hidden),
-        "vocab": config.count("vocab_size", 50272),
+        "layers": config.depth("num_hidden_layers"), "hidden": hidden,
+        "heads": config.depth("num_attention_heads"), "ffn": config.count("ffn_dim"),
+        "vocab": config.count("vocab_size"),
         "activation": config.word("activation_function", "relu", _ACTIVATIONS),
         "bias": config.switch("enable_bias", True), "tie_embeddings": config.switch("tie_word_embeddings", True),
     }  # fmt: skip
 
 
 def _bloom(config: Config) -> _Shape:
-    hidden = config.count("n_embed" if config.maybe("n_embed") else "hidden_size", 64)
     return {
-        "layers": config.depth("num_hidden_layers" if config.maybe("num_hidden_layers") else "n_layer", 2),
-        "hidden": hidden,
-        "heads": config.depth("num_attention_heads" if config.maybe("num_attention_heads") else "n_head", 8),
-        "vocab": config.count("vocab_size", 250880), "positions": "alibi", "embedding_norm": True,
+        "layers": config.depth(config.said("n_layer", "num_hidden_layers")),
+        "hidden": config.count(config.said("hidden_size", "n_embed")),
+        "heads": config.depth(config.said("n_head", "num_attention_heads")),
+        "vocab": config.count("vocab_size"), "positions": "alibi", "embedding_norm": True,
         "norm_eps": config.number("layer_norm_epsilon", 1e-5),
         "tie_embeddings": config.switch("tie_word_embeddings", True),
     }  # fmt: skip
 
 
 def _mpt(config: Config) -> _Shape:
-    hidden, attention = config.count("d_model", 2048), config.part("attn_config")
+    hidden, attention = config.count("d_model"), config.part("attn_config")
     alibi = attention.switch("alibi", True)
     attention.only("qk_ln", False)
     return {
-        "layers": config.depth("n_layers", 24), "hidden": hidden, "heads": config.depth("n_heads", 16),
-        "ffn": config.count("expansion_ratio", 4) * hidden, "vocab": config.count("vocab_size", 50368),
+        "layers": config.depth("n_layers"), "hidden": hidden, "heads": config.depth("n_heads"),
+        "ffn": config.count("expansion_ratio", 4) * hidden, "vocab": config.count("vocab_size"),
         "positions": "alibi" if alibi else "learned", "bias": not config.switch("no_bias", True),
         "norm_eps": config.number("layer_norm_epsilon", 1e-5), "tie_embeddings": True,
     }  # fmt: skip
@@ -98,13 +97,13 @@ def _mpt(config: Config) -> _Shape:
 
 
 def _llama(config: Config) -> _Shape:
-    heads = config.depth("num_attention_heads", 32)
+    heads = config.depth("num_attention_heads")
     config.only("mlp_bias", False)
     rope = config.part("rope_parameters")  # where newer configurations keep what rope_theta was
     return {
-        "layers": config.depth("num_hidden_layers", 32), "hidden": config.count("hidden_size", 4096), "heads": heads,
-        "kv_heads": config.depth("num_key_value_heads", heads), "ffn": config.count("intermediate_size", 11008),
-        "vocab": config.count("vocab_size", 32000), "positions": "rope",
+        "layers": config.depth("num_hidden_layers"), "hidden": config.count("hidden_size"), "heads": heads,
+        "kv_heads": config.depth("num_key_value_heads", heads), "ffn": config.count("intermediate_size"),
+        "vocab": config.count("vocab_size"), "positions": "rope",
         "rope_theta": config.number("rope_theta", rope.number("rope_theta", 10000.0)),
         "norm": "rms", "norm_eps": config.number("rms_norm_eps", 1e-6),
         "activation": config.word("hidden_act", "silu", _GATED), "bias": False,
@@ -123,7 +122,7 @@ def _mistral(config: Config) -> _Shape:
 
 def _mixtral(config: Config) -> _Shape:
     shape = _mistral(config)
-    count, ffn = config.depth("num_local_experts", 8), shape["ffn"]
+    count, ffn = config.depth("num_local_experts"), shape["ffn"]
     return {**shape, "experts": _experts(config, count, "num_experts_per_tok", ffn=ffn, per_token=2)}
 
 
@@ -144,7 +143,7 @@ def _qwen3_moe(config: Config) -> _Shape:
     shape = _qwen3(config)
     layers, step = shape["layers"], config.depth("decoder_sparse_step", 1)
     dense = {number for number in range(layers) if (number + 1) % step}
-    count, ffn = config.depth("num_experts", 128), config.count("moe_intermediate_size", 768)
+    count, ffn = config.depth("num_experts"), config.count("moe_intermediate_size")
     dense |= set(config.places("mlp_only_layers", layers))
     return {**shape, "experts": _experts(config, count, "num_experts_per_tok", ffn=ffn, per_token=8, dense=dense)}
 
@@ -155,13 +154,13 @@ def _deepseek_v3(config: Config) -> _Shape:
     config.only("moe_layer_freq", 1)
     dense = set(range(min(layers, config.depth("first_k_dense_replace", 3, least=0))))
     latent = LatentAttention(
-        query_rank=config.maybe("q_lora_rank") or 0, kv_rank=config.count("kv_lora_rank", 512),
-        plain=config.count("qk_nope_head_dim", 128), rotated=config.count("qk_rope_head_dim", 64),
-        value=config.count("v_head_dim", 128),
+        query_rank=config.maybe("q_lora_rank") or 0, kv_rank=config.count("kv_lora_rank"),
+        plain=config.count("qk_nope_head_dim"), rotated=config.count("qk_rope_head_dim"),
+        value=config.count("v_head_dim"),
     )  # fmt: skip
     experts = _experts(
-        config, config.depth("n_routed_experts", 256), "num_experts_per_tok", per_token=8, dense=dense,
-        ffn=config.count("moe_intermediate_size", 2048), shared=config.depth("n_shared_experts", 1, least=0),
+        config, config.depth("n_routed_experts"), "num_experts_per_tok", per_token=8, dense=dense,
+        ffn=config.count("moe_intermediate_size"), shared=config.depth("n_shared_experts", least=0),
         router_bias=True,
     )  # fmt: skip
     predictions = config.depth("num_nextn_predict_layers", 0, least=0)
@@ -184,9 +183,9 @@ def _experts(
 def _bert(config: Config) -> _Shape:
     config.only("position_embedding_type", "absolute")
     return {
-        "family": "bert", "layers": config.depth("num_hidden_layers", 12), "hidden": config.count("hidden_size", 768),
-        "heads": config.depth("num_attention_heads", 12), "ffn": config.count("intermediate_size", 3072),
-        "vocab": config.count("vocab_size", 30522), "norm_eps": config.number("layer_norm_eps", 1e-12),
+        "family": "bert", "layers": config.depth("num_hidden_layers"), "hidden": config.count("hidden_size"),
+        "heads": config.depth("num_attention_heads"), "ffn": config.count("intermediate_size"),
+        "vocab": config.count("vocab_size"), "norm_eps": config.number("layer_norm_eps", 1e-12),
         "activation": config.word("hidden_act", "gelu", _ACTIVATIONS), "embedding_norm": True,
         "token_types": config.count("type_vocab_size", 2, least=0),
         "tie_embeddings": config.switch("tie_word_embeddings", True),
@@ -197,12 +196,12 @@ _T5_FORMS = {"relu": "relu", "gated-gelu": "geglu", "gated-silu": "swiglu", "gel
 
 
 def _t5(config: Config) -> _Shape:
-    encoder = config.depth("num_layers", 6)
+    encoder = config.depth("num_layers")
     decoder = config.depth("num_decoder_layers", encoder)
     return {
-        "family": "t5", "layers": encoder + decoder, "encoder_layers": encoder, "hidden": config.count("d_model", 512),
-        "heads": config.depth("num_heads", 8), "head_width": config.count("d_kv", 64),
-        "ffn": config.count("d_ff", 2048), "vocab": config.count("vocab_size", 32128), "positions": "relative",
+        "family": "t5", "layers": encoder + decoder, "encoder_layers": encoder, "hidden": config.count("d_model"),
+        "heads": config.depth("num_heads"), "head_width": config.count("d_kv"),
+        "ffn": config.count("d_ff"), "vocab": config.count("vocab_size"), "positions": "relative",
         "relative_buckets": config.count("relative_attention_num_buckets", 32), "norm": "rms",
         "norm_eps": config.number("layer_norm_epsilon", 1e-6), "bias": False,
         "activation": config.word("feed_forward_proj", "relu", _T5_FORMS),

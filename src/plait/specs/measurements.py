@@ -25,8 +25,12 @@ from plait.specs.links import Count, Link, NotNegative, Overlap, Positive
 from plait.specs.training import Dtype
 
 __all__ = [
+    "LEAST_RATIO",
+    "MOST_RATIO",
     "Attention",
     "Contention",
+    "Corrected",
+    "Correction",
     "Dispatch",
     "Gemm",
     "Host",
@@ -53,6 +57,10 @@ MemoryBoundKind = Literal[
     "cross_entropy",
     "square_sum",
 ]
+
+
+Corrected = Literal["computing", "optimizer", "links inside a host", "links between hosts"]
+LEAST_RATIO, MOST_RATIO = 1 / 3, 3.0  # what differs by more is no error of a measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,12 +153,24 @@ class Contention:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Correction:
+    """How many times longer than these measurements say something took in runs: a step's computing, its update, or
+    messages. `source`: which runs, `date`: of them."""
+
+    what: Corrected
+    ratio: Annotated[float, Field(ge=LEAST_RATIO, le=MOST_RATIO)]
+    source: str
+    date: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurements:
     """What one machine was measured to do. `memory_bandwidth`: bytes read and written a second by one rank that
     copies; `memory_bandwidth_all`: the sum over all cores at once, 0 if not measured. `seconds`: what it took.
     Of several hosts that were measured together `host` is the first, and links say on how many they were timed.
 
-    `speeds`: how fast each rank multiplies while all do, beside the rank whose operations these are: 1 is as fast."""
+    `speeds`: how fast each rank multiplies while all do, beside the rank whose operations these are: 1 is as fast.
+    `corrections`: what runs said of all this since, kept apart from it; none of a new profile."""
 
     gemm: Annotated[tuple[Gemm, ...], Field(min_length=1)]
     memory_bandwidth: Positive
@@ -165,3 +185,8 @@ class Measurements:
     overlap: tuple[Overlap, ...] = ()
     speeds: tuple[Positive, ...] = ()
     seconds: NotNegative = 0.0
+    corrections: tuple[Correction, ...] = ()
+
+    def correction(self, what: Corrected) -> float:
+        """The ratio by which to multiply what is predicted from these; 1 where no run has said anything."""
+        return next((one.ratio for one in self.corrections if one.what == what), 1.0)

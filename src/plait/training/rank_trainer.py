@@ -1,6 +1,7 @@
 """Training as one rank lives it: build its part, learn step after step, validate, save, and say how long things took.
 
 Every rank runs the same lines. The first rank of the last stage knows the loss and tells the parent, event by event.
+A rehearsal is the same without what only a run's result needs: nothing is validated, and nothing saved.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Assignment:
 
     job: Job
     plan: Plan
-    weights: Path  # where they are saved
+    weights: Path | None  # where they are saved; None: a rehearsal
     tokens: Path  # the folder that the parent has filled
     link: LinkSpeed | None = None  # between hosts, as it was priced
 
@@ -159,6 +160,8 @@ class _RankTrainer:
 
     def _validate(self, step: int) -> None:
         """The mean loss of the same held-out tokens, each counted once."""
+        if self._assignment.weights is None:
+            return
         training = self._training
         total, count = 0.0, 0
         for batch in validation_batches(
@@ -182,6 +185,8 @@ class _RankTrainer:
     def _save(self) -> None:
         plan, rank = self._assignment.plan, self._model.mesh.rank
         directory, steps = self._assignment.weights, self._training.steps
+        if directory is None:
+            return
         save_tensors(
             directory, {WEIGHTS: self._optimizer.masters}, self._layers, plan, rank, step=steps, barrier=_barrier
         )

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean, harmonic_mean, median
 from typing import Any
 
-from plait.plans.prediction import Prediction, prediction_from_table, prediction_table
+from plait.plans.departures import Departure, departures
+from plait.plans.plan import Plan
+from plait.plans.prediction import Prediction, Terms, prediction_from_table, prediction_table
+from plait.schedules.moving import clock_offsets, moving_seconds, shifted
+from plait.schedules.timeline import Timed
+from plait.training.measures import RankMeasure
 from plait.training.run_directory import RunDirectory
 
-__all__ = ["Measured", "TrainingResult", "result_from_table", "result_table"]
+__all__ = [
+    "Measured",
+    "TrainingResult",
+    "measured_from_table",
+    "result_from_table",
+    "result_table",
+    "steps_of_pipeline",
+    "summed_up",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +31,9 @@ class Measured:
     """What a run measured, in the terms of its prediction; tuples have one entry a rank.
 
     `step_seconds` is the ranks' mean, the terms are those of the rank that computes longest; each is a median over
-    steps, so that the terms add up to the step nearly, not exactly.
+    steps, so that the terms add up to the step nearly, not exactly. `stages`: of each stage those of its own rank that
+    computes longest, so that who is slow is told from who waits for it. `transfers`: how long each stage of a pipeline
+    did not compute while something was on its way to it: a part of the bubble, and the wire's and not a neighbour's.
     """
 
     step_seconds: float
@@ -26,12 +42,24 @@ class Measured:
     optimizer: float
     exposed: Mapping[str, float]
     memory_bytes: tuple[int, ...]
+    stages: tuple[Terms, ...] = ()
+    transfers: tuple[float, ...] = ()
+
+    @property
+    def terms(self) -> Terms:
+        """Those of the rank that computes longest, in one."""
+        return Terms(compute=self.compute, bubble=self.bubble, optimizer=self.optimizer, exposed=self.exposed)
+
+    def departures(self, prediction: Prediction) -> tuple[Departure, ...]:
+        """Where this departs from what was predicted, and whose doing it is."""
+        return departures(prediction, self.terms, self.stages, self.transfers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
     """How a run ended. `validations`: (step, mean loss in nats per token) before, during and after.
-    `periods`: where replicas meet once in several steps, over how many whole such periods the step was measured."""
+    `periods`: where replicas meet once in several steps, over how many whole such periods the step was measured.
+    `guesses`: where the prediction lies outside what was measured of the machine."""
 
     run: RunDirectory
     steps: int
@@ -40,6 +68,65 @@ class TrainingResult:
     prediction: Prediction
     measured: Measured
     periods: int | None = None
+    guesses: tuple[str, ...] = ()
+
+
+def summed_up(plan: Plan, measures: Sequence[RankMeasure], *, hosts: int = 1) -> Measured:
+    """What the ranks of a plan, on so many hosts, measured, in one. The terms are those of the rank that computes
+    longest: the others wait for it. Where ranks don't step together, those of the middle one among them that computed
+    anything; in the time of their mean pace."""
+    working = sorted((rank for rank, one in enumerate(measures) if one.timelines), key=_computing(measures))
+    told = working[len(working) // 2] if plan.asynchronous else working[-1]
+    mean = harmonic_mean if plan.asynchronous else fmean
+    stages = [
+        max((rank for rank in working if plan.mesh.coordinate(rank, "pipeline") == stage), key=_computing(measures))
+        for stage in range(plan.pipeline)
+    ]
+    moved = [moving_seconds(step) for step in steps_of_pipeline(plan, measures, told, hosts=hosts)]
+    return Measured(
+        step_seconds=mean([measures[rank].step_seconds for rank in working]),
+        **vars(_settled(plan, measures, told, hosts)),
+        memory_bytes=tuple(measure.peak_bytes for measure in measures),
+        stages=tuple(_settled(plan, measures, rank, hosts) for rank in stages),
+        transfers=tuple(median(stage) for stage in zip(*moved, strict=True)) if plan.pipeline > 1 else (),
+    )
+
+
+def _computing(measures: Sequence[RankMeasure]) -> Callable[[int], float]:
+    return lambda rank: measures[rank].terms.compute
+
+
+def _settled(plan: Plan, measures: Sequence[RankMeasure], rank: int, hosts: int) -> Terms:
+    """A rank's terms as the planner has them: what it waits after its last action for other stages to end theirs is
+    bubble, though it is met in the first sum along the pipeline (of tied weights, of the norm)."""
+    terms, place = measures[rank].terms, plan.mesh.coordinate(rank, "pipeline")
+    if plan.pipeline == 1:
+        return terms
+    steps = steps_of_pipeline(plan, measures, rank, hosts=hosts)
+    late = median(max(stage[-1].end for stage in step) - step[place][-1].end for step in steps)
+    waited = min(late, terms.exposed["pipeline"])
+    exposed = {**terms.exposed, "pipeline": terms.exposed["pipeline"] - waited}
+    return replace(terms, bubble=terms.bubble + waited, exposed=exposed)
+
+
+def steps_of_pipeline(
+    plan: Plan, measures: Sequence[RankMeasure], rank: int, *, hosts: int
+) -> list[tuple[tuple[Timed, ...], ...]]:
+    """Of each steady step of the pipeline that a rank stands in the actions of every stage, by one clock: between
+    hosts, that of the first stage as far as messages tell it (`clock_offsets`)."""
+    ranks = plan.mesh.group(rank, "pipeline")
+    steps = list(zip(*(measures[one].timelines for one in ranks), strict=True))
+    if hosts > 1:
+        offsets = clock_offsets(steps)
+        steps = [tuple(shifted(one, -offset) for one, offset in zip(step, offsets, strict=True)) for step in steps]
+    return steps
+
+
+def measured_from_table(table: Mapping[str, Any]) -> Measured:
+    """The measured terms that `asdict` wrote."""
+    stages = tuple(Terms(**one) for one in table.get("stages", ()))
+    lists = {"memory_bytes": tuple(table["memory_bytes"]), "transfers": tuple(table.get("transfers", ()))}
+    return Measured(**{**table, **lists, "stages": stages})
 
 
 def result_table(result: TrainingResult) -> dict[str, Any]:
@@ -51,18 +138,19 @@ def result_table(result: TrainingResult) -> dict[str, Any]:
         "prediction": prediction_table(result.prediction),
         "measured": asdict(result.measured),
         "periods": result.periods,
+        "guesses": list(result.guesses),
     }
 
 
 def result_from_table(run: RunDirectory, table: Mapping[str, Any]) -> TrainingResult:
     """The result that `result_table` wrote, of the run in `run`; raises UnusableInput for a malformed prediction."""
-    measured = {**table["measured"], "memory_bytes": tuple(table["measured"]["memory_bytes"])}
     return TrainingResult(
         run=run,
         steps=table["steps"],
         validations=tuple((step, loss) for step, loss in table["validations"]),
         tokens_per_second=table["tokens_per_second"],
         prediction=prediction_from_table(table["prediction"]),
-        measured=Measured(**measured),
+        measured=measured_from_table(table["measured"]),
         periods=table["periods"],
+        guesses=tuple(table["guesses"]),
     )

@@ -4,6 +4,10 @@ runs/demo/  job.toml  model.json  plan.toml  prediction.json     before step 1, 
             tokenizer.json                                       as soon as the text is read
             metrics.jsonl  tensorboard/                          line by line
             weights/  measured.json  report.html                 at the end
+
+runs/bench/ job.toml  predictions.json                           before the first turn, and never altered
+            turns.jsonl                                          turn by turn
+            bench.json  report.html                              at the end
 """
 
 from __future__ import annotations
@@ -98,6 +102,16 @@ class RunDirectory:
     def measured(self) -> Path:
         """What was measured, term by term."""
         return self.path / "measured.json"
+
+    @property
+    def turns(self) -> Path:
+        """One line a turn of a bench."""
+        return self.path / "turns.jsonl"
+
+    @property
+    def bench(self) -> Path:
+        """What a bench found: the contract's document."""
+        return self.path / "bench.json"
 
     @property
     def report(self) -> Path:

@@ -62,7 +62,7 @@ def save_state(
     PlaitError under an asynchronous server.
     """
     _require_steps(model)
-    if not model.together:
+    if not model.carried.together:
         raise ValueError("replicas have learned alone since they last met: save after train_step(settles=True)")
     families = families_of(model.layers, model.plan, training)
     tensors = {family: _local(family, model, optimizer) for family in families}
@@ -87,7 +87,7 @@ def load_state(directory: Path, model: ParallelModel, optimizer: Optimizer, trai
     optimizer.go_on({kind: found[kind] for kind in optimizer_kinds(training)}, manifest.step)
     model.renew_weights()
     owed = found.get(residual_kind(model.plan), {})
-    model.go_on(optimizer.masters, found.get("outer", {}), owed, found.get(RIGHT, {}))
+    model.carried.go_on(optimizer.masters, found.get("outer", {}), owed, found.get(RIGHT, {}))
     return manifest.step
 
 
@@ -107,11 +107,11 @@ def _local(family: Family, model: ParallelModel, optimizer: Optimizer) -> Mappin
         case WEIGHTS.kind:
             return optimizer.masters
         case "outer":
-            return model.outer_momentum
+            return model.carried.outer_momentum
         case kind if kind == residual_kind(model.plan):
-            return model.owed_in_all()
+            return model.carried.owed_in_all()
         case kind if kind == RIGHT:
-            return model.right
+            return model.carried.right
         case kind:
             state = optimizer.state
             return {name: state[name].get(kind, torch.zeros_like(master)) for name, master in optimizer.masters.items()}
@@ -146,6 +146,8 @@ def _read_from(directory: Path, manifest: Manifest, family: Family, model: Paral
 
 def _read_slices(directory: Path, manifest: Manifest, family: Family, model: ParallelModel) -> _Tensors:
     """Those of a slice as long as this rank's: any Q will do, if it is the same on all replicas."""
-    names = {family.name(name, tensor_rank=model.mesh.coordinate("tensor")): name for name in model.right}
-    alike = {saved for saved, name in names.items() if manifest.shapes.get(saved) == tuple(model.right[name].shape)}
+    names = {family.name(name, tensor_rank=model.mesh.coordinate("tensor")): name for name in model.carried.right}
+    alike = {
+        saved for saved, name in names.items() if manifest.shapes.get(saved) == tuple(model.carried.right[name].shape)
+    }
     return {names[saved]: tensor for saved, tensor in load_whole(directory, only=alike).items()}

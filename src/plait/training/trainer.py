@@ -10,9 +10,8 @@ It never plans: the prediction is handed in, and only written down.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
-from statistics import fmean, harmonic_mean
 from typing import Any
 
 from plait.data.dataset import TokenDataset
@@ -32,7 +31,7 @@ from plait.training.measures import RankMeasure, in_a_table, measure_from_table
 from plait.training.metrics import Metrics
 from plait.training.portion_events import StepsOfPortions
 from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, train_on_rank
-from plait.training.result import Measured, TrainingResult, result_table
+from plait.training.result import TrainingResult, result_table, steps_of_pipeline, summed_up
 from plait.training.run_directory import RunDirectory, written
 
 __all__ = ["OnEvent", "train"]
@@ -49,11 +48,13 @@ def train(
     run: RunDirectory,
     on_event: OnEvent | None = None,
     link: LinkSpeed | None = None,
+    guesses: Sequence[str] = (),
 ) -> TrainingResult:
-    """Train `job` under `plan` into `run`; `link`: what was taken to join the hosts. Raises UnusableInput for data that
+    """Train `job` under `plan` into `run`; `link`: what was taken to join the hosts, `guesses`: where the prediction
+    lies outside what was measured. Raises UnusableInput for data that
     can't be used or a full disk, RankFailure with the first failing rank's own words; all ranks have ended by then."""
     dataset = _prepare(job, run)
-    _write_down(job, plan, prediction, predicted, run)
+    _write_down(job, plan, prediction, predicted, run, guesses)
     assignment = Assignment(job=job, plan=plan, weights=run.weights, tokens=dataset.folder, link=link)
     patience = _patience(job, prediction)
     with (
@@ -78,9 +79,14 @@ def train(
             lead(world, assignment, dataset, run, patience)
         told = ranks.run(in_a_table, train_on_rank, assignment, on_event=take)
         measures = [measure_from_table(table) for table in told]
-        result = _result(job, plan, prediction, measures, metrics.validations, run)
+        hosts = 1 if world is None else len(world.hosts)
+        result = replace(
+            _result(job, plan, prediction, measures, metrics.validations, run, hosts), guesses=tuple(guesses)
+        )
         here = plan.ranks if world is None else world.place.local_size
-        run.write_json("measured.json", _measured_document(result, measures, plan, dataset, here))
+        first = next(rank for rank, measure in enumerate(measures) if measure.timelines)
+        pipeline = steps_of_pipeline(plan, measures, first, hosts=hosts)
+        run.write_json("measured.json", _measured_document(result, measures, pipeline, dataset, here))
         if world is not None:
             world.say("trained", result_table(result))
     return result
@@ -100,8 +106,9 @@ def _result(
     measures: Sequence[RankMeasure],
     validations: Sequence[tuple[int, float]],
     run: RunDirectory,
+    hosts: int,
 ) -> TrainingResult:
-    measured = _summed_up(measures, together=not plan.asynchronous)
+    measured = summed_up(plan, measures, hosts=hosts)
     tokens = job.training.global_batch * job.training.sequence_length
     return TrainingResult(
         run=run,
@@ -128,11 +135,14 @@ def _patience(job: Job, prediction: Prediction) -> float:
     return _PATIENCE + 10 * steps * prediction.step_seconds
 
 
-def _write_down(job: Job, plan: Plan, prediction: Prediction, predicted: Timeline, run: RunDirectory) -> None:
+def _write_down(
+    job: Job, plan: Plan, prediction: Prediction, predicted: Timeline, run: RunDirectory, guesses: Sequence[str]
+) -> None:
     run.write_job(job)
     run.write_model(job.model)
     write_plan(run.plan, plan, prediction)
-    run.write_json("prediction.json", {**prediction_table(prediction), "timeline": _timeline_table(predicted.ranks)})
+    drawn = {"timeline": _timeline_table(predicted.ranks), "guesses": list(guesses)}
+    run.write_json("prediction.json", {**prediction_table(prediction), **drawn})
 
 
 def _timeline_table(ranks: Sequence[Sequence[Timed]]) -> list[list[list[Any]]]:
@@ -140,25 +150,8 @@ def _timeline_table(ranks: Sequence[Sequence[Timed]]) -> list[list[list[Any]]]:
     return [[[str(timed.action), timed.start, timed.end] for timed in rank] for rank in ranks]
 
 
-def _summed_up(measures: Sequence[RankMeasure], *, together: bool) -> Measured:
-    """The terms of the rank that computes longest: the others wait for it. Where ranks do not step `together`, those of
-    the middle one among them that computed anything; in the time of their mean pace."""
-    working = sorted((one for one in measures if one.timelines), key=lambda measure: measure.terms.compute)
-    told = working[-1] if together else working[len(working) // 2]
-    mean = fmean if together else harmonic_mean
-    return Measured(
-        step_seconds=mean([measure.step_seconds for measure in working]),
-        compute=told.terms.compute,
-        bubble=told.terms.bubble,
-        optimizer=told.terms.optimizer,
-        exposed=told.terms.exposed,
-        memory_bytes=tuple(measure.peak_bytes for measure in measures),
-    )
-
-
-def _typical_step(stages: Sequence[Sequence[Sequence[Timed]]]) -> list[list[Timed]]:
+def _typical_step(steps: Sequence[Sequence[Sequence[Timed]]]) -> list[list[Timed]]:
     """The actions of the step of median length, from the moment at which its first stage began."""
-    steps = [list(stage_actions) for stage_actions in zip(*stages, strict=True)]
     spans = [_span(step) for step in steps]
     begin, end = sorted(spans, key=lambda span: span[1] - span[0])[len(spans) // 2]
     step = steps[spans.index((begin, end))]
@@ -170,13 +163,13 @@ def _span(step: Sequence[Sequence[Timed]]) -> tuple[float, float]:
 
 
 def _measured_document(
-    result: TrainingResult, measures: Sequence[RankMeasure], plan: Plan, dataset: TokenDataset, ranks_here: int
+    result: TrainingResult,
+    measures: Sequence[RankMeasure],
+    steps: Sequence[Sequence[Sequence[Timed]]],
+    dataset: TokenDataset,
+    ranks_here: int,
 ) -> dict[str, Any]:
-    pipelines = (
-        [plan.mesh.rank_at(pipeline=stage, data=data, tensor=0) for stage in range(plan.pipeline)]
-        for data in range(plan.data)
-    )
-    first_of_stage = next(ranks for ranks in pipelines if measures[ranks[0]].timelines)
+    """`steps`: of the first pipeline, each stage's actions."""
     measured = asdict(result.measured)
     terms = {key: measured[key] for key in ("compute", "bubble", "optimizer", "exposed")}
     return {
@@ -188,7 +181,7 @@ def _measured_document(
         "weight_bytes": [measure.weight_bytes for measure in measures],
         "gradient_bytes": [measure.gradient_bytes for measure in measures],
         "optimizer_bytes": [measure.optimizer_bytes for measure in measures],
-        "timeline": _timeline_table(_typical_step([measures[rank].timelines for rank in first_of_stage])),
+        "timeline": _timeline_table(_typical_step(steps)),
         "date": date.today().isoformat(),
         "memory_limit_bytes": memory_bytes() // ranks_here,
         "machine": {"cores": usable_cores(), "memory_bytes": memory_bytes(), "processor": processor_name()},

@@ -77,7 +77,7 @@ def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
         weight_bytes=parallel.weight_bytes,
         gradient_bytes=parallel.gradient_bytes,
         optimizer_bytes=sum(tensor.nbytes for _, tensor in _states(rank.optimizer)),
-        residual_bytes=parallel.residual_bytes,
+        residual_bytes=parallel.carried.nbytes,
         collectives=recorder.traffic(),
     )
 
@@ -122,7 +122,7 @@ class _Rank:
         experiment, parallel, training = self._experiment, self.parallel, self._experiment.training
         rows, targets = experiment.source.batch(step).rows(*self._rows), experiment.targets(step)
         note, keep_gradients = partial(_note, trace, step + 1), partial(self._keep_gradients, trace, step + 1)
-        self._owed = {name: owed.clone() for name, owed in parallel.owed.items()}
+        self._owed = {name: owed.clone() for name, owed in parallel.carried.owed.items()}
         if parallel.server is not None:
             self._take_in_turn(parallel.server, step)
         result = train_step(parallel, self.optimizer, rows, targets, training, on_gradients=keep_gradients)
@@ -171,7 +171,7 @@ class _Rank:
         note("gradient", gradients)
         if self._lossy and not self._counts:
             late = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
-            for name, owed in parallel.owed.items():
+            for name, owed in parallel.carried.owed.items():
                 late[name] += owed - self._owed[name]
             parallel.sum_apart(late)
             note("gradient", {f"{n}{RESTORED}": gradients[n] + late[n] for n in gradients if n in self._lossy})

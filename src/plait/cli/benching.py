@@ -1,0 +1,91 @@
+"""What `plait bench` does, for programs too: predicts the plans, has them measured in turns, leaves the report.
+
+Here planner and runtime meet, as in `api`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plait.api import measured, plan, report, require_legal
+from plait.errors import IllegalJob
+from plait.launchers.started import require_hosts
+from plait.specs.job import Job
+
+if TYPE_CHECKING:
+    from plait.plans.plan import Plan
+    from plait.specs.measurements import Measurements
+    from plait.training.bench import Contest, Entry, OnTurn
+    from plait.training.bench_result import BenchResult
+
+__all__ = ["bench"]
+
+_MOST = 8  # plans, where nobody says how many
+
+
+def bench(
+    job: Job,
+    plans: Sequence[Plan] = (),
+    *,
+    best: int | None = None,
+    repeats: int = 3,
+    steps: int = 15,
+    run: str | PathLike[str] = "runs/bench",
+    record: str | PathLike[str] | None = None,
+    measurements: Measurements | None = None,
+    on_turn: OnTurn = lambda turn, entry, measured: None,
+) -> BenchResult | None:
+    """Measure `plans` and the `best` ones of the job (None: none where plans are given, else 8), in `repeats` rounds of
+    `steps` steps; predicted beside measured into the new directory `run`. `record`: a file of turns to go on with.
+
+    Where torchrun has started the program, its processes are the ranks: each calls this, and the first one alone gets a
+    result. Raises IllegalJob for a plan that is not legal for the job, UnusableInput for data or a directory that can't
+    be used; a plan that fails while it runs is told in the result.
+    """
+    from plait.launchers import together
+    from plait.training.bench import bench as bench_here
+    from plait.training.bench import bench_on
+    from plait.training.bench_run import begun, ended
+
+    most = 0 if plans and best is None else _MOST if best is None else best
+    with together() as world:
+        require_legal(job)
+        require_hosts(job.cluster.nodes)
+
+        def contest() -> Contest:
+            if world is not None:
+                for ranks in {one.ranks for one in plans}:
+                    world.require(ranks)
+            entries = _entries(job, plans, most, measurements or measured())
+            return begun(job, entries, Path(run), record, repeats=repeats, steps=steps)
+
+        found = bench_here(contest(), on_turn) if world is None else bench_on(world, contest, on_turn)
+        if found is not None:
+            ended(Path(run), found)
+            report(run)
+        return found
+
+
+def _entries(job: Job, plans: Sequence[Plan], most: int, known: Measurements) -> tuple[Entry, ...]:
+    from plait.planner.coverage import outside_what_was_measured
+    from plait.planner.prices import JobPrices
+    from plait.planner.simulator import predict
+    from plait.plans.legality import plan_problems
+    from plait.training.bench import Entry
+
+    if wrong := [problem for one in plans for problem in plan_problems(job, one)]:
+        raise IllegalJob(wrong)
+    found = [one.plan for one in plan(job, known).plans[:most]] if most else []
+    prices = JobPrices(job.model, job.training, known, job.cluster)
+    return tuple(
+        Entry(
+            plan=one,
+            prediction=predict(one, prices),
+            guesses=outside_what_was_measured(one, prices),
+            link=prices.machine.between_hosts,
+        )
+        for one in dict.fromkeys([*plans, *found])
+    )

@@ -1,0 +1,141 @@
+"""`plait bench`: the document, the table, what is refused, and how it corrects the profile it was predicted from."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plait.cli.main import main
+from plait.specs.measurement_files import read_measurements, write_measurements
+from tests.contract.golden import assert_shape, golden
+from tests.training.runs import MACHINE, strict, tables
+
+JOB = """
+[model]
+layers = 2
+hidden = 16
+heads = 2
+vocab = 256
+[data]
+text = "text.txt"
+tokenizer = "bytes"
+validation_fraction = 0.1
+[training]
+steps = 4
+global_batch = 4
+sequence_length = 16
+warmup_steps = 2
+[cluster]
+ranks = 2
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank_pools: Any) -> Path:
+    """A directory with a job and a profile; ranks are the session's."""
+    tables(tmp_path)
+    (tmp_path / "job.toml").write_text(JOB)
+    write_measurements(MACHINE, tmp_path / "machine.json")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("plait.training.bench.RankPools", lambda **_: nullcontext(rank_pools))
+    return tmp_path
+
+
+def bench(*words: str) -> int:
+    return main(["bench", "job.toml", "--measurements", "machine.json", "--steps", "2", "--repeats", "2", *words])
+
+
+def test_the_document_is_the_contract_s_and_stays_on_disk(place, capsys):
+    assert bench("--plans", "3", "--json") == 0
+    out, err = capsys.readouterr()
+    document = strict(out)
+    assert_shape(document, golden("bench"))
+    assert len(document["plans"]) == 3
+    run = place / "runs" / "bench-job"
+    assert strict((run / "bench.json").read_text()) == document
+    said = strict((run / "predictions.json").read_text())
+    assert [one["prediction"]["step_seconds"] for one in said] == [
+        one["predicted"]["step_seconds"] for one in document["plans"]
+    ]
+    assert len((run / "turns.jsonl").read_text().splitlines()) == 6
+    assert "<section" in (run / "report.html").read_text()
+    assert err.count("round 2") == 3
+
+
+def test_the_table_is_sorted_by_measured_and_marks_the_worst(place, capsys):
+    assert bench("--plans", "3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    head, rows = lines[0], lines[1:4]
+    assert head.split()[:2] == ["plan", "measured"]
+    document = json.loads((place / "runs" / "bench-job" / "bench.json").read_text())
+    ranked = sorted(document["plans"], key=lambda one: one["measured"]["step_seconds"])
+    assert [row.startswith(one["name"]) for row, one in zip(rows, ranked, strict=True)] == [True] * 3
+    errors = [abs(one["predicted"]["step_seconds"] / one["measured"]["step_seconds"] - 1) for one in ranked]
+    assert [row.endswith("← worst predicted") for row in rows] == [one == max(errors) for one in errors]
+    assert any("Spearman" in line and "slower than the best" in line for line in lines)
+
+
+def test_given_plans_alone_and_beside_the_best(place, capsys):
+    (place / "mine.toml").write_text("[plan]\ndata = 1\ntensor = 2\n")
+    assert bench("--plan", "mine.toml", "--json") == 0
+    (one,) = json.loads(capsys.readouterr().out)["plans"]
+    assert (one["plan"]["tensor"], one["repeats"]) == (2, 2)
+    assert bench("--plan", "mine.toml", "--plans", "1", "--json", "--out", "both") == 0
+    assert [one["plan"]["tensor"] for one in json.loads(capsys.readouterr().out)["plans"]] == [2, 1]
+
+
+def test_what_is_refused_is_refused_before_anything_starts(place, capsys, monkeypatch):
+    monkeypatch.setattr("plait.cli.benching.bench", lambda *_, **__: pytest.fail("it has started"))
+    (place / "bad.toml").write_text("[plan]\ntensor = 9\n")
+    assert bench("--plan", "bad.toml", "--json") == 2
+    assert json.loads(capsys.readouterr().out)["error"]["errors"][0]["key"] == "plan.tensor"
+    (place / "taken").mkdir()
+    (place / "taken" / "x").write_text("")
+    assert bench("--out", "taken", "--json") == 2
+    assert "already holds a run" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_where_no_plan_was_measured_the_answer_is_no(place, capsys, monkeypatch):
+    monkeypatch.setattr("plait.training.bench.rehearse", _fails)
+    assert bench("--plans", "1", "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["plans"], document["agreement"]) == ([], None)
+    assert document["failed"][0]["error"].endswith(": ArithmeticError: planted")
+
+
+def _fails(*_: object) -> None:
+    raise ArithmeticError("planted")
+
+
+def test_a_bench_corrects_the_profile_and_the_profile_stays(place, capsys):
+    assert bench("--plans", "2") == 0
+    document = json.loads((place / "runs" / "bench-job" / "bench.json").read_text())
+    machine = document["machine"]
+    here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
+    write_measurements(here, place / "machine.json")
+    capsys.readouterr()
+    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json"]) == 0
+    told = capsys.readouterr().out
+    found = read_measurements(place / "machine.json")
+    assert found.corrections, "a made-up machine is wrong about this one"
+    assert replace(found, corrections=()) == here
+    assert all(one.source == "runs/bench-job" and one.date == document["date"] for one in found.corrections)
+    assert told.count("times what was profiled") == len(found.corrections)
+    assert main(["plan", "job.toml", "--measurements", "machine.json", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["corrections"]) == len(found.corrections)
+
+
+def test_a_run_of_another_machine_corrects_nothing(place, capsys):
+    assert bench("--plans", "1") == 0
+    before = (place / "machine.json").read_text()
+    capsys.readouterr()
+    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json", "--json"]) == 2
+    assert "a run corrects its own machine's alone" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert main(["profile", "--from-run", "nowhere", "--measurements", "machine.json", "--json"]) == 2
+    assert (place / "machine.json").read_text() == before
