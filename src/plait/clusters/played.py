@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
-
 import numpy as np
 
 from plait.estimates.arrangements import Arrangements
@@ -30,7 +28,8 @@ from plait.schedules.registry import BUILT, build_schedule
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timeline, simulate
 
-__all__ = ["KINDS", "Held", "Pipeline", "Played", "built", "pipeline_of", "played", "row_of", "schedule_of"]
+__all__ = ["KINDS", "Held", "Pipeline", "Played", "balanced", "ends_of", "held_at", "layers_of_stages", "pipeline_of", "played", "row_of",
+           "timeline_of"]  # fmt: skip
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits")
 _PARTS = {Kind.F: (1.0, 0.0), Kind.B: (0.0, 1.0), Kind.I: (0.0, 0.5), Kind.W: (0.0, 0.5)}  # of forward, of backward
@@ -53,12 +52,15 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """A plan, its seconds and their terms, and what a rank holds at each place along the pipeline."""
+    """A plan, its seconds and their terms, its `rounds` (microbatches of a step), and what ranks hold: `memory` of each kind of ranks, as many as `sizes` say,
+    in the order of their numbers. Alike are those at one place along the pipeline; of unequal machines, in one group."""
 
     plan: Plan
     seconds: float
     terms: Terms
+    rounds: int
     memory: tuple[Held, ...]
+    sizes: tuple[int, ...]
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -67,8 +69,8 @@ class Played:
 
     @property
     def fullest(self) -> int:
-        """The place along the pipeline that holds the most."""
-        return max(range(len(self.memory)), key=lambda place: self.memory[place].taken)
+        """The kind of ranks that is the likeliest to run out of memory; among equals the one that holds the most."""
+        return max(range(len(self.memory)), key=lambda place: (self.memory[place].risk, self.memory[place].taken))
 
     @property
     def risk(self) -> float:
@@ -77,21 +79,28 @@ class Played:
 
     @property
     def memory_bytes(self) -> tuple[int, ...]:
-        """Of each rank; ranks at one place of the pipeline are alike."""
-        each = self.plan.ranks // self.plan.pipeline
-        return tuple(taken for held in self.memory for taken in [held.taken] * each)
+        """Of each rank."""
+        return self.of_ranks("taken")
+
+    def of_ranks(self, *kinds: str) -> tuple[int, ...]:
+        """The sum of these kinds of bytes, of each rank; "taken": what its device has to hold."""
+        return tuple(
+            size
+            for held, count in zip(self.memory, self.sizes, strict=True)
+            for size in [held.taken if kinds == ("taken",) else round(sum(held.kinds[kind] for kind in kinds))] * count
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """The seconds of every stage and of a transfer between two; `places`: the rank of each stage."""
+    """The seconds of every stage, and of a transfer from each to the next; `places`: the rank of each stage."""
 
     kind: str
     places: tuple[int, ...]
     microbatches: int
     forward: tuple[float, ...]
     backward: tuple[float, ...]
-    send: float
+    sends: tuple[float, ...]
 
     @property
     def ranks(self) -> int:
@@ -110,7 +119,7 @@ def played(plan: Plan, task: Task) -> Played:
     ranks = np.array(_blocks_of_ranks(plan))
     layers = layers_of(task, row, ranks)
     pipeline = pipeline_of(plan, layers, task)
-    end, without = _ends(pipeline, task, row)
+    end, without = ends_of(pipeline) if plan.schedule in BUILT else _closed(pipeline, task, row)
     busiest = max(range(pipeline.ranks), key=pipeline.busy)
     work = pipeline.busy(busiest)
     m, factor = pipeline.microbatches, layers.slower
@@ -124,7 +133,10 @@ def played(plan: Plan, task: Task) -> Played:
         exposed={name: factor * seconds for name, seconds in {"data": data, **waits, "pipeline": transfers}.items()},
     )
     seconds = terms.compute + terms.bubble + terms.optimizer + sum(terms.exposed.values())
-    return Played(plan=plan, seconds=seconds, terms=terms, memory=_memory(plan, task))
+    each = plan.ranks // plan.pipeline
+    return Played(
+        plan=plan, seconds=seconds, terms=terms, rounds=m, memory=_memory(plan, task), sizes=(each,) * plan.pipeline
+    )
 
 
 def row_of(plan: Plan) -> Arrangements:
@@ -171,7 +183,7 @@ def _balanced(blocks: tuple[float, ...], stages: int, embedding: float, head: fl
 def pipeline_of(plan: Plan, layers: Layers, task: Task) -> Pipeline:
     """The seconds of each of its stages."""
     places = places_of(plan.schedule, plan.pipeline, plan.virtual_stages)
-    own = _layers_of_stages(plan.stages, layers)
+    own = layers_of_stages(plan.stages, layers)
     whole = [sum(size for size, at in zip(plan.stages, places, strict=True) if at == place) for place in places]
     added = [layers.added[place] * plan.stages[stage] / whole[stage] for stage, place in enumerate(places)]
     return Pipeline(
@@ -180,11 +192,12 @@ def pipeline_of(plan: Plan, layers: Layers, task: Task) -> Pipeline:
         microbatches=int(row_of(plan).microbatches(task.global_batch)[0]),
         forward=tuple(sum(one.forward for one in stage) for stage in own),
         backward=tuple(sum(one.backward for one in stage) + more for stage, more in zip(own, added, strict=True)),
-        send=layers.send if plan.pipeline > 1 else 0.0,
+        sends=(layers.send,) * (len(places) - 1),
     )
 
 
-def _layers_of_stages(stages: Sequence[int], layers: Layers) -> list[list[Layer]]:
+def layers_of_stages(stages: Sequence[int], layers: Layers) -> list[list[Layer]]:
+    """The layers of each stage, embedding and head among them."""
     ends = np.cumsum(stages)
     own = [list(layers.blocks[end - size : end]) for end, size in zip(ends, stages, strict=True)]
     own[0].append(layers.embedding)
@@ -195,16 +208,11 @@ def _layers_of_stages(stages: Sequence[int], layers: Layers) -> list[list[Layer]
 def _share(plan: Plan, layers: Layers, rank: int, axis: str) -> float:
     """Seconds of a microbatch for which a rank waits for an axis."""
     places = places_of(plan.schedule, plan.pipeline, plan.virtual_stages)
-    own = _layers_of_stages(plan.stages, layers)
+    own = layers_of_stages(plan.stages, layers)
     return sum(getattr(one, axis) for stage, place in enumerate(places) if place == rank for one in own[stage])
 
 
 # ---- the schedule ---------------------------------------------------------------------------------------------------
-
-
-def built(plan: Plan) -> bool:
-    """Whether its schedule can be played, and is not only priced."""
-    return plan.schedule in BUILT
 
 
 def schedule_of(pipeline: Pipeline) -> Schedule:
@@ -212,10 +220,11 @@ def schedule_of(pipeline: Pipeline) -> Schedule:
     return build_schedule(pipeline.kind, pipeline.ranks, pipeline.microbatches)
 
 
-def timeline_of(pipeline: Pipeline, send: float | None = None) -> Timeline:
-    """When each action happens; `send`: seconds of a transfer in place of the pipeline's own."""
-    transfer = pipeline.send if send is None else send
-    return simulate(schedule_of(pipeline), _seconds(pipeline), lambda action: transfer)
+def timeline_of(pipeline: Pipeline) -> Timeline:
+    """When each action happens."""
+    return simulate(
+        schedule_of(pipeline), _seconds(pipeline), lambda send: pipeline.sends[min(send.stage, send.peer)]
+    )
 
 
 def _seconds(pipeline: Pipeline) -> Callable[[Action], float]:
@@ -226,15 +235,17 @@ def _seconds(pipeline: Pipeline) -> Callable[[Action], float]:
     return seconds
 
 
-def _ends(pipeline: Pipeline, task: Task, row: Arrangements) -> tuple[float, float]:
+def ends_of(pipeline: Pipeline) -> tuple[float, float]:
     """Seconds until the last action has ended, and the same with transfers for nothing."""
     if pipeline.ranks == 1:
         return pipeline.busy(0), pipeline.busy(0)
-    if pipeline.kind in BUILT:
-        return _end(pipeline), _end(replace(pipeline, send=0.0))
-    closed: Any = times(task, row)
-    work = max(pipeline.busy(rank) for rank in range(pipeline.ranks))
-    without = work + float(closed.bubble[0])
+    return _end(pipeline), _end(replace(pipeline, sends=(0.0,) * len(pipeline.sends)))
+
+
+def _closed(pipeline: Pipeline, task: Task, row: Arrangements) -> tuple[float, float]:
+    """The same of a schedule that no part builds."""
+    closed = times(task, row)
+    without = max(pipeline.busy(rank) for rank in range(pipeline.ranks)) + float(closed.bubble[0])
     return without + float(closed.pipeline[0]), without
 
 

@@ -58,7 +58,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """One plan, layer by layer. `send`: seconds of one transfer to the next stage. `added`, `data` and `optimizer`: of a
+    """One plan, layer by layer. `send`: seconds of one transfer to the next stage; `far`: of one to another host. `added`, `data` and `optimizer`: of a
     rank of each stage; the first once a microbatch (what it adds to its gradients), the others once a step. `fixed`:
     seconds of a step that no stage has; `slower`: how many times longer all takes for waiting for the slowest device."""
 
@@ -66,6 +66,7 @@ class Layers:
     embedding: Layer
     head: Layer
     send: float
+    far: float
     added: tuple[float, ...]
     data: tuple[float, ...]
     optimizer: tuple[float, ...]
@@ -150,6 +151,7 @@ class _Step:
         return Layers(
             blocks=tuple(found), embedding=self._layer(self.shapes.embedding()), head=self._layer(self.shapes.head()),
             send=float(self._sends(np.ones_like(m))[0]) / 2,
+            far=float(self.network.send(self._sent(), np.ones_like(m, dtype=np.bool_))[0]),
             added=tuple(map(float, self._accumulated(mine, m))),
             data=tuple(map(float, self._data(mine, m, own, blocks))),
             optimizer=tuple(map(float, self._optimizer(mine))),
@@ -225,12 +227,14 @@ class _Step:
 
     def _sends(self, v: Numbers) -> Column:
         """Transfers of a microbatch that a stage waits for: one each way, and v times as many when interleaved."""
-        plans, model = self.plans, self.task.model
-        size = plans.microbatch * self.task.sequence / plans.context * model.hidden * 2.0
-        size = size / np.where(plans.sequence_parallel | (not self.task.practice.whole_sends), plans.tensor, 1)
-        stride = plans.ranks // plans.pipeline
-        crosses = stride >= self.task.machines.domain
-        return 2 * v * self.network.send(size, crosses)
+        stride = self.plans.ranks // self.plans.pipeline
+        return 2 * v * self.network.send(self._sent(), stride >= self.task.machines.domain)
+
+    def _sent(self) -> Column:
+        """Bytes that a rank sends to the next stage for a microbatch."""
+        plans = self.plans
+        size = plans.microbatch * self.task.sequence / plans.context * self.task.model.hidden * float(self.task.itemsize)
+        return size / np.where(plans.sequence_parallel | (not self.task.practice.whole_sends), plans.tensor, 1)
 
     # ---- after the last backward ------------------------------------------------------------------------------------
 
