@@ -20,10 +20,10 @@ from plait.estimates.memory import memory
 from plait.estimates.step import floors, times
 from plait.estimates.task import Task
 
-__all__ = ["RISK", "Contest", "contest"]
+__all__ = ["DARING", "RISK", "Contest", "contest"]
 
 RISK = 0.1  # the greatest probability of running out of memory with which a plan is proposed
-_DARING = 0.5  # with which it is, where no other is left
+DARING = 0.5  # with which it is, where no other is left
 _CHUNK = 8192  # rows: columns of that size stay in a processor's cache
 _CORES = 512
 
@@ -31,13 +31,13 @@ _CORES = 512
 @dataclass(frozen=True, kw_only=True)
 class Contest:
     """`plans` with their closed-form `seconds`, fastest first. `unfit`: plans that were priced and don't fit;
-    `bounded`: legal plans that were not priced, as they can't be among the first. `daring`: none was safe, and these
+    `unpriced`: legal plans that were not priced, as they can't be among the first. `daring`: none was safe, and these
     may run out of memory. `smallest`: the plan that needs the least memory, where nothing fits."""
 
     plans: Arrangements
     seconds: Column
     unfit: int
-    bounded: int
+    unpriced: int
     daring: bool
     smallest: Arrangements | None
 
@@ -93,14 +93,14 @@ def contest(space: Space, task: Task, places: int) -> Contest:
         risk = running_out(task, held)
         if not len(safe.seconds) and held.min() < smallest[0]:
             smallest = float(held.min()), plans.rows(np.array([held.argmin()]))
-        unfit += int((risk > _DARING).sum())
-        for pool, fits in ((safe, risk <= RISK), (daring, (risk > RISK) & (risk <= _DARING))):
+        unfit += int((risk > DARING).sum())
+        for pool, fits in ((safe, risk <= RISK), (daring, (risk > RISK) & (risk <= DARING))):
             chosen = plans.rows(np.flatnonzero(fits))
             pool.offer(chosen, times(task, chosen).step if len(chosen) else np.empty(0))
     pool = safe if len(safe.seconds) or not len(daring.seconds) else daring
     best, seconds = pool.taken()
     return Contest(
-        plans=best, seconds=seconds, unfit=unfit, bounded=space.legal - seen, daring=pool is daring,
+        plans=best, seconds=seconds, unfit=unfit, unpriced=space.legal - seen, daring=pool is daring,
         smallest=None if len(seconds) else smallest[1],
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timeline, simulate
 
 __all__ = ["KINDS", "Held", "Pipeline", "Played", "balanced", "ends_of", "held_at", "layers_of_stages", "pipeline_of", "played", "row_of",
-           "timeline_of"]  # fmt: skip
+           "terms_of", "timeline_of"]  # fmt: skip
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits")
 _PARTS = {Kind.F: (1.0, 0.0), Kind.B: (0.0, 1.0), Kind.I: (0.0, 0.5), Kind.W: (0.0, 0.5)}  # of forward, of backward
@@ -121,22 +121,50 @@ def played(plan: Plan, task: Task) -> Played:
     pipeline = pipeline_of(plan, layers, task)
     end, without = ends_of(pipeline) if plan.schedule in BUILT else _closed(pipeline, task, row)
     busiest = max(range(pipeline.ranks), key=pipeline.busy)
-    work = pipeline.busy(busiest)
-    m, factor = pipeline.microbatches, layers.slower
-    waits = {axis: m * _share(plan, layers, busiest, axis) for axis in ("tensor", "context", "expert")}
-    data, optimizer = max(layers.data), max(layers.optimizer) + layers.fixed
-    transfers = max(0.0, end - without)
-    terms = Terms(
-        compute=factor * (work - sum(waits.values())),
-        bubble=factor * max(0.0, end - work - transfers),
-        optimizer=factor * optimizer,
-        exposed={name: factor * seconds for name, seconds in {"data": data, **waits, "pipeline": transfers}.items()},
-    )
-    seconds = terms.compute + terms.bubble + terms.optimizer + sum(terms.exposed.values())
+    mine = [one for stage, place in enumerate(pipeline.places) if place == busiest
+            for one in layers_of_stages(plan.stages, layers)[stage]]  # fmt: skip
+    terms = terms_of(
+        pipeline, end, without, busiest, mine,
+        data=max(layers.data), optimizer=max(layers.optimizer) + layers.fixed, slower=layers.slower,
+    )  # fmt: skip
     each = plan.ranks // plan.pipeline
     return Played(
-        plan=plan, seconds=seconds, terms=terms, rounds=m, memory=_memory(plan, task), sizes=(each,) * plan.pipeline
+        plan=plan,
+        seconds=_sum(terms),
+        terms=terms,
+        rounds=pipeline.microbatches,
+        memory=_memory(plan, task),
+        sizes=(each,) * plan.pipeline,
     )
+
+
+def terms_of(
+    pipeline: Pipeline,
+    end: float,
+    without: float,
+    busiest: int,
+    mine: Sequence[Layer],
+    *,
+    data: float,
+    optimizer: float,
+    slower: float,
+) -> Terms:
+    """Where the seconds of a step go whose pipeline takes until `end`, or `without` transfers. `mine`: the layers of
+    the busiest rank; `data`, `optimizer`: what comes after the pipeline."""
+    work, m = pipeline.busy(busiest), pipeline.microbatches
+    waits = {axis: m * sum(getattr(one, axis) for one in mine) for axis in ("tensor", "context", "expert")}
+    transfers = max(0.0, end - without)
+    exposed = {"data": data, **waits, "pipeline": transfers}
+    return Terms(
+        compute=slower * (work - sum(waits.values())),
+        bubble=slower * max(0.0, end - work - transfers),
+        optimizer=slower * optimizer,
+        exposed={name: slower * seconds for name, seconds in exposed.items()},
+    )
+
+
+def _sum(terms: Terms) -> float:
+    return terms.compute + terms.bubble + terms.optimizer + sum(terms.exposed.values())
 
 
 def row_of(plan: Plan) -> Arrangements:
@@ -204,12 +232,6 @@ def layers_of_stages(stages: Sequence[int], layers: Layers) -> list[list[Layer]]
     own[-1].append(layers.head)
     return own
 
-
-def _share(plan: Plan, layers: Layers, rank: int, axis: str) -> float:
-    """Seconds of a microbatch for which a rank waits for an axis."""
-    places = places_of(plan.schedule, plan.pipeline, plan.virtual_stages)
-    own = layers_of_stages(plan.stages, layers)
-    return sum(getattr(one, axis) for stage, place in enumerate(places) if place == rank for one in own[stage])
 
 
 # ---- the schedule ---------------------------------------------------------------------------------------------------

@@ -34,13 +34,13 @@ _LEVELS = 3  # ways to share out what each of them holds
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """`plans` in detail, best first; none where nothing fits, and then the `nearest` to fitting. `considered`, `legal`,
-    `unfit`, `bounded`, `daring`: as in the contest."""
+    `unfit`, `unpriced`, `daring`: as in the contest."""
 
     plans: tuple[Played, ...]
     considered: int
     legal: int
     unfit: int
-    bounded: int
+    unpriced: int
     daring: bool
     nearest: Played | None
 
@@ -58,7 +58,7 @@ def found_on(job: Job, task: Task) -> Found:
         considered=space.considered,
         legal=space.legal,
         unfit=best.unfit,
-        bounded=best.bounded,
+        unpriced=best.unpriced,
         daring=best.daring,
         nearest=nearest,
     )
