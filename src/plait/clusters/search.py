@@ -45,13 +45,14 @@ class Found:
     nearest: Played | None
 
 
-def found_on(job: Job, task: Task) -> Found:
-    """The best plans of a legal job on equal machines. Raises IllegalJob where no plan is legal."""
+def found_on(job: Job, task: Task, places: int = _PLACES, shapes: int = _SHAPES) -> Found:
+    """The best plans of a legal job on equal machines: of the `places` fastest by closed forms the first `shapes`
+    different pipelines in detail. Raises IllegalJob where no plan is legal."""
     space = space_of(job)
     if not space.legal:
         raise IllegalJob(problems(job))
-    best = contest(space, task, _PLACES)
-    detailed = [played(plan, task) for plan in _finalists(job, task, best)]
+    best = contest(space, task, places)
+    detailed = [played(plan, task) for plan in _finalists(job, task, best, shapes)]
     nearest = None if best.smallest is None else played(plan_of(job, task, best.smallest), task)
     return Found(
         plans=tuple(sorted(detailed, key=order)),
@@ -72,7 +73,7 @@ def order(one: Played) -> tuple[float, ...]:
     return round(one.seconds, digits), *split, RECOMPUTE.index(plan.recompute), one.memory[one.fullest].taken
 
 
-def _finalists(job: Job, task: Task, best: Contest) -> Iterator[Plan]:
+def _finalists(job: Job, task: Task, best: Contest, shapes: int) -> Iterator[Plan]:
     """The first few shapes of pipelines, each with its first few ZeRO levels."""
     seen: dict[tuple[int, ...], int] = {}
     columns = ("data", "tensor", "pipeline", "context", "expert", "microbatch", "schedule", "virtual_stages",
@@ -80,7 +81,7 @@ def _finalists(job: Job, task: Task, best: Contest) -> Iterator[Plan]:
     for place in range(len(best.seconds)):
         row = best.plans.rows(np.array([place]))
         shape = tuple(int(getattr(row, name)[0]) for name in columns)
-        if shape not in seen and len(seen) == _SHAPES:
+        if shape not in seen and len(seen) == shapes:
             continue
         seen[shape] = seen.get(shape, 0) + 1
         if seen[shape] <= _LEVELS:
