@@ -15,7 +15,7 @@ from plait.estimates.memory import Bytes, memory
 from plait.estimates.step import Times, times
 from plait.estimates.task import Task
 
-__all__ = ["CONTEXT", "FRAGMENTED", "Estimates", "estimate", "reserved"]
+__all__ = ["CONTEXT", "FRAGMENTED", "Estimates", "estimate", "interval", "reserved", "running_out"]
 
 CONTEXT = 2 * 2.0**30  # bytes: a CUDA context, NCCL's buffers, libraries' workspaces; planning.md: 1 to 3 GiB
 FRAGMENTED = 0.05  # of what is allocated: PyTorch's allocator keeps that much that nobody can use; 3 to 10 %
@@ -42,8 +42,18 @@ def estimate(task: Task, plans: Arrangements) -> Estimates:
         memory=held,
         low=seconds.step / (1 + _TIME_SPREAD),
         high=seconds.step * (1 + _TIME_SPREAD),
-        out_of_memory=_beyond(reserved(held.total), float(task.machines.device.memory_bytes)),
+        out_of_memory=running_out(task, held.total),
     )
+
+
+def running_out(task: Task, allocated: Column) -> Column:
+    """The probability that a device runs out of memory where a program allocates so many bytes on it."""
+    return _beyond(reserved(allocated), float(task.machines.device.memory_bytes))
+
+
+def interval(seconds: float) -> tuple[float, float]:
+    """Where nine of ten steps lie that are predicted to take so long."""
+    return seconds / (1 + _TIME_SPREAD), seconds * (1 + _TIME_SPREAD)
 
 
 def reserved(allocated: Column) -> Column:

@@ -1,4 +1,4 @@
-"""A step of each plan, in seconds: blocks make stages, stages a pipeline; sums and the optimizer come after it.
+"""A step of each plan, in seconds: blocks put together to stages, stages to a pipeline, sums and the optimizer after it.
 
     a stage      blocks · (forward + again + backward), at least what launching their kernels takes
     pipeline     microbatches · the slowest rank, and the bubble: (p-1) stages of it, a v-th when interleaved
@@ -22,7 +22,7 @@ from plait.estimates.kernels import Kernels
 from plait.estimates.task import Task
 from plait.estimates.weights import held_by
 
-__all__ = ["Times", "times"]
+__all__ = ["Layer", "Layers", "Times", "floors", "layers_of", "times"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,51 @@ class Times:
     pipeline: Column
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Seconds of a microbatch in one layer. Of these `tensor`, `context` and `expert` wait for those axes."""
+
+    forward: float
+    backward: float
+    tensor: float
+    context: float
+    expert: float
+
+    @property
+    def seconds(self) -> float:
+        """Both passes."""
+        return self.forward + self.backward
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """One plan, layer by layer. `send`: seconds of one transfer to the next stage; `far`: of one to another host. `added`, `data` and `optimizer`: of a
+    rank of each stage; the first once a microbatch (what it adds to its gradients), the others once a step. `fixed`:
+    seconds of a step that no stage has; `slower`: how many times longer all takes for waiting for the slowest device."""
+
+    blocks: tuple[Layer, ...]
+    embedding: Layer
+    head: Layer
+    send: float
+    far: float
+    added: tuple[float, ...]
+    data: tuple[float, ...]
+    optimizer: tuple[float, ...]
+    fixed: float
+    slower: float
+
+
+def floors(task: Task, plans: Arrangements) -> Column:
+    """Seconds that a step can't be shorter than, whatever its schedule and its ZeRO level: what the rank with the most
+    work does. `times` is never less."""
+    return _Step(task, plans).floor()
+
+
+def layers_of(task: Task, plan: Arrangements, ranks: Numbers) -> Layers:
+    """The parts of one plan (a row), whose ranks along the pipeline have so many blocks each."""
+    return _Step(task, plan.rows(np.zeros(len(ranks), dtype=np.int64))).layers(ranks)
+
+
 def times(task: Task, plans: Arrangements) -> Times:
     """Seconds of a step under each plan."""
     return _Step(task, plans).times()
@@ -49,13 +94,12 @@ class _Step:
     def __init__(self, task: Task, plans: Arrangements) -> None:
         self.task, self.plans = task, plans
         self.network = Network(machines=task.machines)
-        self.kernels = Kernels(device=task.machines.device, dtype=task.dtype, constants=task.constants)
-        keys = np.stack(
-            [plans.tensor, plans.context, plans.expert, plans.microbatch, plans.sequence_parallel, plans.recompute],
-            axis=1,
+        self.kernels = Kernels(
+            device=task.machines.device, dtype=task.dtype, constants=task.constants, itemsize=task.itemsize
         )
-        _, first, self.case = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        self.case = self.case.reshape(-1)
+        first, self.case = _distinct(
+            plans.tensor, plans.context, plans.expert, plans.microbatch, plans.sequence_parallel * 1, plans.recompute
+        )
         self.shapes = Shapes(
             model=task.model, sequence=task.sequence, rows=plans.rows(first), kernels=self.kernels,
             network=self.network, practice=task.practice,
@@ -85,6 +129,47 @@ class _Step:
             step=step * slower, compute=compute, bubble=bubble, optimizer=optimizer, tensor=m * own.tensor,
             context=m * own.context, expert=m * own.expert, data=data, pipeline=pipeline,
         )  # fmt: skip
+
+    def floor(self) -> Column:
+        blocks, head = self._blocks(), self._whole(self.shapes.head())
+        mine, busiest_head = self._bottleneck(blocks, head)
+        own = _sum(blocks.times(mine), head.times(busiest_head))
+        slower = 1 + self.task.constants.jitter * np.log2(self.plans.ranks)
+        return self.plans.microbatches(self.task.global_batch) * self._seconds(own) * slower
+
+    def layers(self, ranks: Numbers) -> Layers:
+        task, constants, model = self.task, self.task.constants, self.task.model
+        m, blocks, mine = self.plans.microbatches(task.global_batch), self._blocks(), ranks * 1.0
+        own = _sum(
+            blocks.times(mine), self._whole(self.shapes.head()).times((np.arange(len(ranks)) == len(ranks) - 1) * 1.0)
+        )
+        kinds: dict[object, Layer] = {}
+        for number in range(model.layers):
+            kind = model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers
+            if kind not in kinds:
+                kinds[kind] = self._layer(self.shapes.block(number))
+        found = [
+            kinds[model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers]
+            for number in range(model.layers)
+        ]
+        return Layers(
+            blocks=tuple(found), embedding=self._layer(self.shapes.embedding()), head=self._layer(self.shapes.head()),
+            send=float(self._sends(np.ones_like(m))[0]) / 2,
+            far=float(self.network.send(self._sent(), np.ones_like(m, dtype=np.bool_))[0]),
+            added=tuple(map(float, self._accumulated(mine, m))),
+            data=tuple(map(float, self._data(mine, m, own, blocks))),
+            optimizer=tuple(map(float, self._optimizer(mine))),
+            fixed=constants.step, slower=float(1 + constants.jitter * np.log2(self.plans.ranks[0])),
+        )  # fmt: skip
+
+    def _layer(self, parts: Parts) -> Layer:
+        """Both passes as the whole takes them: where launching kernels is slower than they are, forward has its part."""
+        ahead, back = parts.forward, parts.backward + parts.again
+        both = ahead + back
+        seconds, gpu = float(self._seconds(both)[0]), float(self._gpu(both)[0])
+        part = float(self._gpu(ahead)[0]) / gpu if gpu else 0.0
+        waits = {name: float(getattr(both, name)[0]) for name in ("tensor", "context", "expert")}
+        return Layer(forward=seconds * part, backward=seconds * (1 - part), **waits)
 
     # ---- stages -----------------------------------------------------------------------------------------------------
 
@@ -132,20 +217,32 @@ class _Step:
     # ---- the pipeline -----------------------------------------------------------------------------------------------
 
     def _bubble(self, lead: Column, seconds: Column, v: Numbers) -> Column:
-        """1F1B and GPipe: the other stages once; interleaved: a v-th; zero bubble: what no weights' gradient fills."""
-        p = self.plans.pipeline
-        kinds = {"1f1b": 1.0 / v, "gpipe": 1.0 / v, "interleaved": 1.0 / v, "zb-h1": 1.0 / 3 / v, "zb-v": 0.0 / v}
-        share = np.choose(self.plans.schedule, [kinds[name] for name in SCHEDULES])
+        """What the slowest rank waits: 1F1B and GPipe the other stages once, interleaved a v-th of that, zero bubble
+        what weights' gradients don't fill; all but the first two more where microbatches are fewer than ranks."""
+        p, m = self.plans.pipeline, self.plans.microbatches(self.task.global_batch)
+        missing = -(-m // p) * p - m  # of the last group of p microbatches
+        stages = {  # of a stage's work on a microbatch, forward, inputs' and weights' gradients being a third each
+            "1f1b": (p - 1) / v,
+            "gpipe": (p - 1) / v,
+            "interleaved": np.minimum((p - 1.0), (p - 1) / v + missing),
+            "zb-h1": np.maximum(p - 1, 2 * p - m - 1) / 3,
+            "zb-v": np.maximum(p - 1, 4 * p - 1 - 3 * m) / 6,
+        }
+        share = np.choose(self.plans.schedule, [stages[name] for name in SCHEDULES]) / np.maximum(p - 1, 1)
         return np.maximum(p * lead - seconds, (p - 1) * lead * 0.5) * share
 
     def _sends(self, v: Numbers) -> Column:
         """Transfers of a microbatch that a stage waits for: one each way, and v times as many when interleaved."""
-        plans, model = self.plans, self.task.model
-        size = plans.microbatch * self.task.sequence / plans.context * model.hidden * 2.0
-        size = size / np.where(plans.sequence_parallel | (not self.task.practice.whole_sends), plans.tensor, 1)
-        stride = plans.ranks // plans.pipeline
-        crosses = stride >= self.task.machines.domain
-        return 2 * v * self.network.send(size, crosses)
+        stride = self.plans.ranks // self.plans.pipeline
+        return 2 * v * self.network.send(self._sent(), stride >= self.task.machines.domain)
+
+    def _sent(self) -> Column:
+        """Bytes that a rank sends to the next stage for a microbatch."""
+        plans = self.plans
+        size = (
+            plans.microbatch * self.task.sequence / plans.context * self.task.model.hidden * float(self.task.itemsize)
+        )
+        return size / np.where(plans.sequence_parallel | (not self.task.practice.whole_sends), plans.tensor, 1)
 
     # ---- after the last backward ------------------------------------------------------------------------------------
 
@@ -174,7 +271,7 @@ class _Step:
         each = network.reduce_scatter(2.0 * weights_of_block, group, stride)
         back = network.reduce_scatter(wide * weights_of_block, group, stride)
         work = self._seconds(blocks)
-        whole = np.maximum(0.0, 2 * each + back - work) + self.task.constants.interference * np.minimum(
+        whole = np.maximum(0.3 * 0, 2 * each + back - work) + self.task.constants.interference * np.minimum(
             2 * each + back, work
         )
         sharded = m * mine * whole
@@ -198,6 +295,15 @@ class _Step:
         share = np.where(self.plans.zero >= 1, group, 1)
         kept = dense / share + experts / np.where(self.plans.zero >= 1, np.maximum(group // self.plans.expert, 1), 1)
         return self.kernels.move(kept * 30.0, kernels=20)
+
+
+def _distinct(*columns: Numbers) -> tuple[Numbers, Numbers]:
+    """Where each distinct row stands first, and which of them each row is."""
+    key = columns[0]
+    for column in columns[1:]:  # one number a row: sorting whole rows takes many times as long
+        key = key * (int(column.max(initial=0)) + 1) + column
+    _, first, places = np.unique(key, return_index=True, return_inverse=True)
+    return first, places
 
 
 def _sum(*parts: Part) -> Part:

@@ -1,4 +1,4 @@
-"""How many weights the first or the last stage of each plan holds: blocks, and the table or the head beside them."""
+"""How many weights the first or the last stage of each plan holds: its blocks, and the table or the head beside them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from plait.estimates.arrangements import Arrangements, Column
+from plait.estimates.arrangements import SCHEDULES, Arrangements, Column
 from plait.estimates.task import Task
 from plait.layers.parameters import parameters
 
 __all__ = ["Held", "Place", "held_by"]
 
-Place = Literal["first", "last"]
+Place = Literal["first", "middle", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,10 @@ def held_by(task: Task, plans: Arrangements, place: Place, blocks: Column | None
     mine = np.minimum(most, model.layers) if blocks is None else blocks
     head = counted.head or counted.embedding  # a tied head stands on the last stage, too
     both = counted.embedding + counted.head
-    ends = np.where(plans.pipeline == 1, both, counted.embedding if place == "first" else head)
+    straight = {"first": counted.embedding, "middle": 0, "last": head}[place]
+    in_a_v = both if place == "first" else 0  # which ends where it begins
+    ends = np.where(plans.schedule == SCHEDULES.index("zb-v"), in_a_v, straight)
+    ends = np.where(plans.pipeline == 1, both, ends)
     inside = counted.attention + counted.mlp + counted.norms + counted.router + counted.shared
     return Held(
         dense=(inside * mine / model.layers + ends) / plans.tensor,
