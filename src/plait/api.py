@@ -143,14 +143,15 @@ def measured(path: Path | None = None, *, tell: Callable[[str], None] = lambda s
     return found
 
 
-def plan(job: Job, measurements: Measurements | None = None) -> Plans:
-    """The legal plans of a job, best first, with what is predicted of each and why the others lost.
+def plan(job: Job, measurements: Measurements | None = None, *, sure: int = 10) -> Plans:
+    """The legal plans of a job, best first, with what is predicted of each and why the others lost. The first `sure`
+    are certainly the best so many; of a large space, others may not be played (`RankedPlan.played`).
 
     Raises IllegalJob for a job that no plan can make legal, NothingFits where none fits the memory.
     """
     require_legal(job)
     require_this_machine(job)
-    return _search(job, measurements or measured())
+    return _search(job, measurements or measured(), sure)
 
 
 def train(
@@ -345,10 +346,10 @@ def _continued(run: Path, prompts: Sequence[str]) -> list[dict[str, str]]:
     return [{"prompt": prompt, "text": one.text} for prompt, one in zip(prompts, told, strict=True)]
 
 
-def _search(job: Job, measurements: Measurements) -> Plans:
+def _search(job: Job, measurements: Measurements, sure: int = 10) -> Plans:
     from plait.planner.search import search
 
-    return search(job, measurements)
+    return search(job, measurements, sure)
 
 
 def _report(table: Mapping[str, Any]) -> Report:

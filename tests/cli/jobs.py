@@ -113,6 +113,32 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
         {"cluster.groups": [{"device": "h200", "nodes": 2**30}]}, ("cluster.ranks", "plan"), "cluster.groups",
         "the most",
     ),
+    "an encoder of all layers": (
+        {"model": {"name": "t5-small", "layers": 4}, "cluster.device": "h200"}, ("plan",), "model.encoder_layers",
+        "none of the 4 layers",
+    ),
+    "an encoder beside a decoder of another kind": (
+        {"model": {"name": "gpt2", "encoder_layers": 2}, "cluster.device": "h200"}, ("plan",), "model.encoder_layers",
+        "no encoder of its own",
+    ),
+    "more experts a token than there are": (
+        {"model.experts": {"count": 2, "per_token": 3, "ffn": 8}, "cluster.device": "h200"}, (), "model.experts",
+        "3 of count = 2",
+    ),
+    "half of a table of experts": (
+        {"model.experts": {"count": 2}, "cluster.device": "h200"}, (), "model.experts", "lacks per_token, ffn",
+    ),
+    "half of latent attention": (
+        {"model.latent": {"plain": 2, "rotated": 2}, "cluster.device": "h200"}, (), "model.latent", "lacks query_rank",
+    ),
+    "odd heads that rotate, of their own width": (
+        {"model.head_width": 5, "cluster.device": "h200"}, (), "model.head_width", "odd",
+    ),
+    "odd latent heads that rotate": (
+        {"model.latent": {"query_rank": 0, "kv_rank": 4, "plain": 2, "rotated": 3, "value": 2},
+         "cluster.device": "h200"},
+        (), "model.latent", "odd",
+    ),
     "experts of a model without": (
         {"cluster.device": "h200", "plan.expert": 2}, (), "plan.expert", "no experts",
     ),

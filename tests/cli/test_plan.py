@@ -67,6 +67,30 @@ def test_as_many_plans_as_asked(capsys):
     assert len(ask(capsys, "plan", "job.toml", "--top", "3")[1]["plans"]) == 3
 
 
+def test_a_plan_is_explained_by_its_place_or_its_file(capsys):
+    _, document = ask(capsys, "plan", "job.toml", "--explain", "2")
+    told = document["explained"]
+    assert told["place"] == 2
+    assert told["plan"] == document["plans"][1]["plan"]
+    assert told["lost_because"] == document["plans"][1]["lost_because"]
+    assert {one["change"] for one in told["what_if"]} >= {"links twice as fast", "half the memory"}
+    assert any(one["name"].startswith("data") for one in told["obvious"])
+    _, again = ask(capsys, "plan", "job.toml", "--explain", "plan.toml")
+    assert again["explained"]["place"] == 1
+    assert again["explained"]["lost_because"] is None
+    assert main(["plan", "job.toml", "--explain", "1", "--top", "1"]) == 0
+    out = capsys.readouterr().out
+    for words in ("Plan 1: ", "Plans that one might have expected", "What would change the answer"):
+        assert words in out
+
+
+@pytest.mark.parametrize("asked", ["0", "99999", "no such file"])
+def test_what_can_t_be_explained_is_input_that_can_t_be_used(capsys, asked):
+    code, document = ask(capsys, "plan", "job.toml", "--explain", asked)
+    assert code == 2
+    assert f"--explain {asked}" in document["error"]["message"]
+
+
 def test_what_the_job_fixes_is_kept(capsys):
     write_job("fixed.toml", {"plan.microbatch": 1}, ["plan.stages", "plan.schedule"])
     code, document = ask(capsys, "plan", "fixed.toml")
@@ -94,8 +118,8 @@ def test_who_is_slower_is_said_and_takes_less(capsys, place):
     assert words in capsys.readouterr().out.splitlines()
     _, document = ask(capsys, "plan", "two.toml", "--measurements", "unlike.json")
     assert document["paces"] == [
-        {"data_rank": 0, "speed": 1.0, "sequences": 11},
-        {"data_rank": 1, "speed": 0.5, "sequences": 5},
+        {"axis": "data", "place": 0, "speed": 1.0, "share": 11},
+        {"axis": "data", "place": 1, "speed": 0.5, "share": 5},
     ]
     assert read_plan("plan.toml", load("two.toml")).plan.data_shares == (11, 5)
     even = next(one for one in document["plans"] if one["plan"]["data_shares"] == [1, 1])

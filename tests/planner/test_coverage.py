@@ -10,7 +10,8 @@ from plait.planner.search import search
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
-from plait.specs.measurements import Gemm
+from plait.specs.links import Transfer
+from plait.specs.measurements import Attention, Gemm
 from tests.planner.machines import machine
 from tests.planner.shapes import GPT2, TRAINING
 
@@ -79,3 +80,28 @@ def test_a_host_that_was_not_measured():
     assert "10 GB/s a rank are assumed" in words
     shared = replace(MEASURED, host=machine(cores=4).host)
     assert told(offloaded, shared) == ()
+
+
+def test_messages_larger_than_any_that_was_timed():
+    """Gradients of both layers and the table in one bucket, beside a link that was timed to 1 KiB, and to 1 MiB."""
+    pair = Plan(data=2, stages=(2,), data_shares=(1, 1))
+
+    def timed(size):
+        transfers = tuple(Transfer(bytes=one, seconds=1e-3) for one in (64, size))
+        return replace(MEASURED, collectives=tuple(replace(link, transfers=transfers) for link in MEASURED.collectives))
+
+    (words,) = told(pair, timed(2**10))
+    assert words.startswith("messages of ")
+    assert "along data exceed the largest that was timed (1 KiB)" in words
+    assert told(pair, timed(2**20)) == ()
+
+
+def test_attention_beyond_the_measured_shapes():
+    def attended(rows, sequence):
+        one = Attention(batch=rows, heads=1, seq=sequence, head_dim=4, dtype="fp32", forward_seconds=1e-3,
+                        backward_seconds=1e-3)  # fmt: skip
+        return replace(MEASURED, attention=(one, replace(one, batch=1, seq=1, head_dim=1)))
+
+    assert told(Plan(stages=(2,)), attended(64, 64)) == ()
+    (words,) = told(Plan(stages=(2,)), attended(64, 3))
+    assert words == "attention over 6 tokens, 4 features a head, lies outside the measured shapes"

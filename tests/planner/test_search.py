@@ -170,6 +170,36 @@ def test_nothing_fits_names_what_dominates():
     assert any(kind in message for kind in ("optimizer:", "activations:"))
 
 
+@pytest.mark.parametrize(
+    ("fixed", "advice", "change"),
+    [
+        ({"data": 4, "zero": 0}, "zero = ", lambda job: replace(job, constraints={"data": 4})),
+        ({"microbatch": 8}, "microbatch = ", lambda job: replace(job, constraints={})),
+        ({}, "offload = ", lambda job: replace(job, constraints={"offload": "optimizer"})),
+    ],
+)
+def test_the_change_that_would_fit_does(fixed, advice, change):
+    """Memory in which the changed job just fits, and the job itself does not."""
+    roomy = search(change(job(4)), machine()).plans
+    asked = job(4, **fixed)
+    least = min(max(one.prediction.memory_bytes) for one in roomy if one.plan.microbatch == 1)
+    tight = machine(memory=least)
+    with pytest.raises(NothingFits) as caught:
+        search(asked, tight)
+    assert advice in str(caught.value).split("; ")[-1]
+    assert "would fit: " in str(caught.value)
+    assert search(change(asked), tight).plans
+
+
+def test_more_ranks_or_shorter_sequences_are_tried_and_nothing_is_promised_that_fails():
+    with pytest.raises(NothingFits) as caught:
+        search(job(2), machine(memory=100))
+    assert "would fit" not in str(caught.value)
+    assert "of what was tried" in str(caught.value)
+    with pytest.raises(NothingFits, match=r"ranks would fit: "):
+        search(job(2), machine(memory=600_000))
+
+
 def test_an_illegal_job_is_refused_with_its_problems():
     with pytest.raises(IllegalJob, match=r"plan\.tensor"):
         search(job(4, tensor=64), MACHINE)

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plait.planner.deals import deals
 from plait.planner.explain import reasons
+from plait.planner.paces import Pace, pace_words
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import play, played
-from plait.planner.speeds import NOISE, Pace, Speeds, pace_words
+from plait.planner.speeds import NOISE, Speeds
 from plait.plans.legality import plan_problems
 from plait.plans.plan import Plan
 from plait.plans.rows import row_counts
@@ -41,14 +43,15 @@ def job(ranks=2, batch=16, **constraints):
 
 def shares_of(speeds, batch, **constraints):
     """The ways to deal a batch to as many replicas, as a plan would; None for equally."""
-    deals = known(*speeds).deals(job(len(speeds), batch, **constraints), MeshShape(data=len(speeds)))
-    return [one.get("data_shares") for one in deals]
+    asked = job(len(speeds), batch, **constraints)
+    prices = JobPrices(MODEL, asked.training, replace(FREE, speeds=tuple(speeds)))
+    return [one.get("data_shares") for one in deals(asked, MeshShape(data=len(speeds)), prices)]
 
 
 @given(SPEEDS, st.integers(0, 30))
 def test_shares_are_the_batch_and_never_slower_than_equal_ones(speeds, more):
     batch = len(speeds) + more
-    counted = known(*speeds).of_replicas(MeshShape(data=len(speeds)))
+    counted = known(*speeds).along(MeshShape(data=len(speeds)), "data")
     *by_speed, equal = shares_of(speeds, batch)
     assert equal is None
     if not by_speed:
@@ -66,12 +69,12 @@ def test_shares_are_the_batch_and_never_slower_than_equal_ones(speeds, more):
 @given(st.lists(st.floats(0.96, 1.04), min_size=1, max_size=6), st.integers(6, 40))
 def test_the_noise_of_a_profile_changes_no_plan(noisy, batch):
     assert shares_of([1.0, *noisy], batch + 1) == [None]
-    assert set(known(1.0, *noisy).of_replicas(MeshShape(data=1 + len(noisy)))) == {1.0}
+    assert set(known(1.0, *noisy).along(MeshShape(data=1 + len(noisy)), "data")) == {1.0}
 
 
 @given(SPEEDS)
 def test_what_a_rank_counts_as_is_within_the_noise_of_what_it_was_measured(speeds):
-    counted = known(*speeds).of_replicas(MeshShape(data=len(speeds)))
+    counted = known(*speeds).along(MeshShape(data=len(speeds)), "data")
     ratios = [max(pair) / min(pair) for pair in zip(counted, speeds, strict=True)]
     assert max(ratios) <= 1 + NOISE + 1e-12
 
@@ -82,19 +85,19 @@ def test_ranks_of_one_speed_have_equal_shares():
 
 def test_a_replica_is_as_fast_as_its_slowest_rank():
     speeds = known(1.0, 1.0, 1.0, 0.5)
-    assert speeds.of_replicas(MeshShape(data=2, tensor=2)) == (1.0, 0.5)
-    assert speeds.of_replicas(MeshShape(data=2, pipeline=2)) == (1.0, 0.5)  # ranks 1 and 3 are one replica
-    assert known(1.0, 0.5, 1.0, 1.0).of_replicas(MeshShape(data=2, pipeline=2)) == (1.0, 0.5)
-    assert speeds.of_replicas(MeshShape(tensor=4)) == (0.5,)
+    assert speeds.along(MeshShape(data=2, tensor=2), "data") == (1.0, 0.5)
+    assert speeds.along(MeshShape(data=2, pipeline=2), "data") == (1.0, 0.5)  # ranks 1 and 3 are one replica
+    assert known(1.0, 0.5, 1.0, 1.0).along(MeshShape(data=2, pipeline=2), "data") == (1.0, 0.5)
+    assert speeds.along(MeshShape(tensor=4), "data") == (0.5,)
 
 
 def test_a_rank_of_another_number_of_ranks_has_the_speed_of_its_place():
     measured = known(1.0, 1.0, 0.5, 0.5, hosts=2, ranks_a_node=1)
-    assert measured.of_replicas(MeshShape(data=2)) == (1.0, 0.5)  # one rank of each of the two hosts
-    assert measured.of_replicas(MeshShape(data=3)) == (1.0, 0.5, 1.0)  # a third host is like the first
+    assert measured.along(MeshShape(data=2), "data") == (1.0, 0.5)  # one rank of each of the two hosts
+    assert measured.along(MeshShape(data=3), "data") == (1.0, 0.5, 1.0)  # a third host is like the first
     alone = known(1.0, 0.5, ranks_a_node=3)
-    assert alone.of_replicas(MeshShape(data=6)) == (1.0, 0.5, 1.0) * 2  # nobody measured the third place
-    assert known().of_replicas(MeshShape(data=3)) == (1.0, 1.0, 1.0)
+    assert alone.along(MeshShape(data=6), "data") == (1.0, 0.5, 1.0) * 2  # nobody measured the third place
+    assert known().along(MeshShape(data=3), "data") == (1.0, 1.0, 1.0)
 
 
 def test_what_a_job_fixes_is_kept():
@@ -121,7 +124,10 @@ def test_the_search_deals_by_speed(zero):
     assert found.best.plan.data_shares == (11, 5)
     gain = found.best.prediction.step_seconds / even.best.prediction.step_seconds
     assert gain == pytest.approx(11 / 16, rel=0.05)
-    assert found.paces == (Pace(data_rank=0, speed=1.0, sequences=11), Pace(data_rank=1, speed=0.5, sequences=5))
+    assert found.paces == (
+        Pace(axis="data", place=0, speed=1.0, share=11),
+        Pace(axis="data", place=1, speed=0.5, share=5),
+    )
     assert all(plan_problems(job(), one.plan) == [] for one in found.plans)
     assert any(one.plan.data_shares == (1, 1) for one in found.plans)
 
@@ -142,8 +148,8 @@ def test_under_zero_2_the_slow_one_holds_up_each_round_that_it_is_in():
     prices = JobPrices(MODEL, job().training, replace(FREE, speeds=(1.0, 0.5)))
     plan = Plan(data=2, data_shares=(11, 5), stages=(4,), zero=2)
     rounds = prices.step(plan).rounds
-    assert [one.slower for one in rounds] == [2.0] * 5 + [1.0] * 6
-    assert [one.slower for one in prices.step(replace(plan, zero=1)).rounds] == [1.0] * 11
+    assert [one.slower for one in rounds] == [(2.0,)] * 5 + [(1.0,)] * 6
+    assert [one.slower for one in prices.step(replace(plan, zero=1)).rounds] == [(1.0,)] * 11
     even = played(replace(plan, data_shares=(1, 1)), prices)
     assert played(plan, prices).step.terms.compute == pytest.approx(even.step.terms.compute)
 
@@ -151,7 +157,7 @@ def test_under_zero_2_the_slow_one_holds_up_each_round_that_it_is_in():
 def test_portions_of_a_step_go_to_who_asks():
     prices = JobPrices(MODEL, job().training, replace(FREE, speeds=(1.0, 0.5)))
     plan = Plan(data=2, data_shares=(1, 1), stages=(4,), synchronisation="parameter-server", staleness=-1)
-    assert [one.slower for one in prices.step(plan).rounds] == pytest.approx([4 / 3] * 8)
+    assert [one.slower[0] for one in prices.step(plan).rounds] == pytest.approx([4 / 3] * 8)
 
 
 def test_a_slower_rank_makes_computing_longer_and_no_message():
@@ -188,13 +194,16 @@ def test_equal_shares_lose_for_the_slow_rank_and_would_not_without_it():
 
 
 def test_words():
-    def words(*paces):
-        return list(pace_words([Pace(data_rank=k, speed=s, sequences=n) for k, (s, n) in enumerate(paces)]))
+    def words(*paces, axis="data"):
+        return list(pace_words([Pace(axis=axis, place=k, speed=s, share=n) for k, (s, n) in enumerate(paces)]))
 
     assert words() == []
     assert words((1.0, 11), (0.5, 5)) == ["data rank 1 computes at half the speed: it takes 5 of 16 sequences"]
     assert words((0.7, 3), (1.0, 4), (0.7, 3)) == [
         "data ranks 0 and 2 compute at 70% of the speed: each takes 3 of 10 sequences"
     ]
-    assert words((0.5, 16)) == ["the slowest rank computes at half the speed, and the others wait for it"]
+    assert words((1.0, 5), (0.5, 2), axis="pipeline") == ["stage 1 computes at half the speed: it has 2 of 7 layers"]
+    assert words((1.0, 4), (0.5, 2), axis="tensor") == [
+        "tensor rank 1 computes at half the speed: it holds 2 of 6 heads"
+    ]
     assert words(*((0.5, 1),) * 20, (1.0, 2))[0].startswith("20 data ranks (0, 1, … 19) compute at half the speed")

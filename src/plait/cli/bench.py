@@ -45,6 +45,7 @@ def command(
     from plait.cli.benching import bench
     from plait.launchers import together
     from plait.plans.files import read_plan
+    from plait.plans.planned import require_this_machine
     from plait.training.run_directory import RunDirectory
 
     run = out or Path("runs") / f"bench-{job.stem}"
@@ -53,6 +54,7 @@ def command(
             bench(load(job), run=run)
             return None
         asked = legal_job(job)
+        require_this_machine(asked)
         given = [read_plan(path, asked).plan for path in plan or ()]
         RunDirectory.require_free(run)
         found = bench(

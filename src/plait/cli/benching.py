@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from plait.api import measured, plan, report, require_legal
 from plait.errors import IllegalJob
 from plait.launchers.started import require_hosts
+from plait.plans.planned import require_this_machine
 from plait.specs.job import Job
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def bench(
     most = 0 if plans and best is None else _MOST if best is None else best
     with together() as world:
         require_legal(job)
+        require_this_machine(job)
         require_hosts(job.cluster.nodes)
 
         def contest() -> Contest:

@@ -32,22 +32,34 @@ def command(
     top: Annotated[
         int | None, typer.Option(help="How many plans to show.", min=1, metavar="K", show_default="10; all in JSON")
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help="Why a plan lost (its place in the table, or its file), what became of the obvious ones, and what "
+            "would change the answer.",
+            metavar="PLAN",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where to write the best plan.", metavar="FILE")] = Path("plan.toml"),
     measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
     json: JsonFlag = False,
 ) -> Answer:
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
     from plait.api import plan
+    from plait.cli.explained import explain as explanation
     from plait.plans.files import write_plan
     from plait.plans.planned import require_this_machine
 
     asked = legal_job(job)
     require_this_machine(asked)
-    plans = plan(asked, known_machine(measurements))
+    machine = known_machine(measurements)
+    plans = plan(asked, machine, sure=max(top or 0, _SHOWN))
+    told = None if explain is None else explanation(explain, asked, machine, plans)
     write_plan(out, plans.best.plan, plans.best.prediction)
+    document = plans_document(plans, top) | {"written": str(out)}
     return Answer(
-        document=plans_document(plans, top) | {"written": str(out)},
-        lines=[*plans_lines(plans, top or _SHOWN), [("", f"written to {out}")]],
+        document=document if told is None else {**document, "explained": told.document},
+        lines=[*plans_lines(plans, top or _SHOWN), *(told.lines() if told else ()), [("", f"written to {out}")]],
     )
 
 
@@ -118,7 +130,7 @@ def _ranked_document(one: RankedPlan) -> dict[str, Any]:
 def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     """What a person wants to know: the ranked plans, the best one in words, and whether the race was close."""
     from plait.planner.hiding_words import hiding_lines
-    from plait.planner.speeds import pace_words
+    from plait.planner.paces import pace_words
     from plait.planner.sum_choice import sum_words
     from plait.plans.describe import describe
 

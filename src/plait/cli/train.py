@@ -51,9 +51,11 @@ def _result(
     from plait.api import train
     from plait.cli.progress import TrainingProgress
     from plait.plans.files import read_plan
+    from plait.plans.planned import require_this_machine
     from plait.training.run_directory import RunDirectory
 
     wanted = legal_job(job)
+    require_this_machine(wanted)
     chosen = None if plan is None else read_plan(plan, wanted).plan
     RunDirectory.require_free(run)
     known = known_machine(measurements)

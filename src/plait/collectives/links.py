@@ -5,8 +5,8 @@
 
 Ranks compute between two calls, as in training, so that a link is timed as training finds it: caches full of other
 things, gloo's own threads asleep. Ranks of one host read one clock; where there are several hosts, each rank first
-learns what its clock is ahead of the first one's (`_ahead`), and something goes over the cable before each call: a
-link that is shaped lets a burst pass after a pause that it can't keep up. Operations and links only, never a training
+learns what its clock is ahead of the first one's (`_ahead`), and something goes over the cable before each large call:
+a link that is shaped lets a burst pass after a pause that it can't keep up. Operations and links only, never a training
 step.
 """
 
@@ -147,7 +147,8 @@ def _ahead(group: Group, device: Device) -> float:
 
 def _links(grid: Grid, ring: _Ring) -> tuple[Link, ...]:
     calls = [call for payload in grid.payloads for call in _calls(payload, ring)]
-    seconds = torch.tensor(_timed(calls, ring, grid.link_seconds)).view(len(grid.payloads), len(_KINDS))
+    small = len(_KINDS) * sum(payload < _BURST // 8 for payload in grid.payloads)
+    seconds = torch.tensor(_timed(calls, ring, grid.link_seconds, small)).view(len(grid.payloads), len(_KINDS))
     sizes = [4 * _elements(payload, ring.ranks) for payload in grid.payloads]
     columns = [
         [Transfer(bytes=size, seconds=taken) for size, taken in zip(sizes, seconds[:, column].tolist(), strict=True)]
@@ -220,21 +221,23 @@ def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> 
         wire.exchange(pair).wait()
 
 
-def _timed(calls: Sequence[_Call], ring: _Ring, budget: float) -> list[float]:
-    """Median seconds of each call, from the last rank's start to the last rank's end."""
-    _round(calls, ring)  # connects
-    once = sum(_round(calls, ring)) + len(calls) * _COMPUTE_SECONDS
+def _timed(calls: Sequence[_Call], ring: _Ring, budget: float, small: int = 0) -> list[float]:
+    """Median seconds of each call, from the last rank's start to the last rank's end. The first `small` ones send too
+    little for a burst to matter; all others find none."""
+    _round(calls, ring, small)  # connects
+    once = sum(_round(calls, ring, small)) + len(calls) * _COMPUTE_SECONDS
     rounds = min(max(round(budget / once), _FEWEST_ROUNDS), _MOST_ROUNDS)
-    spans = torch.tensor([_round(calls, ring) for _ in range(rounds)])  # (rounds, calls)
+    spans = torch.tensor([_round(calls, ring, small) for _ in range(rounds)])  # (rounds, calls)
     return spans.median(dim=0).values.tolist()
 
 
-def _round(calls: Sequence[_Call], ring: _Ring) -> list[float]:
+def _round(calls: Sequence[_Call], ring: _Ring, small: int) -> list[float]:
     """Seconds of each call, once: the same numbers on every rank."""
     stamps: list[tuple[float, float]] = []
-    for call in calls:
+    for place, call in enumerate(calls):
         ring.compute(_COMPUTE_SECONDS)
-        ring.drain()
+        if place >= small:
+            ring.drain()
         stamps.append(_stamps(call, ring))
     starts, ends = zip(*((start - ring.ahead, end - ring.ahead) for start, end in stamps), strict=True)
     return (ring.last(ends) - ring.last(starts)).clamp(min=1e-9).tolist()

@@ -1,4 +1,4 @@
-"""A step of each plan, in seconds: blocks put together to stages, stages to a pipeline, sums and the optimizer after it.
+"""A step of each plan, in seconds: blocks make stages, stages a pipeline; sums and the optimizer come after it.
 
     a stage      blocks · (forward + again + backward), at least what launching their kernels takes
     pipeline     microbatches · the slowest rank, and the bubble: (p-1) stages of it, a v-th when interleaved
@@ -163,7 +163,7 @@ class _Step:
         )  # fmt: skip
 
     def _layer(self, parts: Parts) -> Layer:
-        """Both passes as the whole takes them: where launching kernels is slower than they are, forward has its part."""
+        """Both passes as the whole takes them: where launching kernels is slower, forward has its part of that."""
         ahead, back = parts.forward, parts.backward + parts.again
         both = ahead + back
         seconds, gpu = float(self._seconds(both)[0]), float(self._gpu(both)[0])

@@ -1,4 +1,4 @@
-"""How many weights the first or the last stage of each plan holds: its blocks, and the table or the head beside them."""
+"""How many weights the first or the last stage of each plan holds: blocks, and the table or the head beside them."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
     embedding  b0  b1  b2  b3  b4  b5  b6  head          costs 0.1  1 1 1 1 1 1 1  2.5
     └──────── stage 0 ────────┘└─── stage 1 ───┘         5 | 2: the head weighs as much as 2.5 blocks
+    └ stage 0, half as fast ┘└──── stage 1 ────┘         3 | 4: a stage on a slower rank has fewer
 
 Linear partition by dynamic programming over prefix sums, exact for blocks of any costs, O(stages · blocks²): once for
 the least possible largest stage, once for the most even cut that keeps it. It knows numbers, not what they count.
@@ -23,18 +24,26 @@ _Price = Callable[[int, int, int], float]  # of the blocks [start, stop) on a st
 
 
 def balanced_stages(
-    blocks: Sequence[float], stages: int, *, embedding: float = 0.0, head: float = 0.0
+    blocks: Sequence[float],
+    stages: int,
+    *,
+    embedding: float = 0.0,
+    head: float = 0.0,
+    slower: Sequence[float] = (),
 ) -> tuple[int, ...]:
     """How many blocks each stage gets: the largest stage costs the least possible, then the squares sum to the least.
 
-    The first stage bears `embedding` too, the last `head`. Raises PlaitError where a stage would have no block.
+    The first stage bears `embedding` too, the last `head`; each takes `slower` times as long as the blocks' costs say,
+    where that is given. Raises PlaitError where a stage would have no block.
     """
     if not 1 <= stages <= len(blocks):
         raise PlaitError(f"{len(blocks)} layers can't stand on {stages} stages: every stage holds at least one")
     before = [0.0, *accumulate(blocks)]
+    factors = slower or (1.0,) * stages
 
     def cost(stage: int, start: int, stop: int) -> float:
-        return before[stop] - before[start] + embedding * (stage == 0) + head * (stage == stages - 1)
+        ends = embedding * (stage == 0) + head * (stage == stages - 1)
+        return factors[stage] * (before[stop] - before[start] + ends)
 
     def square(stage: int, start: int, stop: int) -> float:
         alone = cost(stage, start, stop)

@@ -2,7 +2,7 @@
 
     ranks = data × tensor × pipeline      microbatch divides the most rows of a data rank, or the batch
     schedule, where there is a pipeline   sequence_parallel, where there is a tensor axis
-    zero, where there is a data axis      data_shares, where replicas differ in speed: by it, and equal
+    zero, where there is a data axis      shares and stages, where ranks differ in speed: by it, and equal
 
 What the job fixes is kept, to the letter. Which of these are legal is `plans.legality`'s to say, how the keys that
 nobody chose are filled in `plans.completion`'s, and which is best `search`'s.
@@ -34,7 +34,7 @@ def _equally(job: Job, mesh: MeshShape) -> Iterator[Choices]:
 
 def candidates(job: Job, deals: Callable[[Job, MeshShape], Iterator[Choices]] = _equally) -> Iterator[Choices]:
     """Every combination for the job's ranks, legal or not; steps of more than 4096 microbatches only if fixed so.
-    `deals`: ways to deal the batch to the replicas of a mesh, as further keys (`Speeds.deals`)."""
+    `deals`: ways to deal out the work of a mesh, as further keys (`deals`)."""
     ranks, fixed = job.cluster.ranks, job.constraints
     for data, tensor in product(divisors(ranks), repeat=2):
         if ranks % (data * tensor) == 0:

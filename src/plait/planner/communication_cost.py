@@ -113,6 +113,11 @@ class CommunicationCost:
         """Whether this kind was measured between as many ranks of one host."""
         return any((link.kind, link.ranks) == (kind, ranks) for link in self._links)
 
+    def largest_measured(self, kind: LinkKind, ranks: int) -> int | None:
+        """Bytes of the largest such message that was timed between as many ranks of one host; None where none was."""
+        links = [link for link in self._links if (link.kind, link.ranks) == (kind, ranks)]
+        return max((one.bytes for link in links for one in link.transfers), default=None)
+
     def exposed_share(self, spread: Spread, *, cores: float | None, at_work: int) -> float:
         """The part of an all-reduce behind compute that lengthens it all the same. Unmeasured: none between hosts,
         where the network moves the bytes, and where a core is left for it; all where ranks at work fill the cores."""

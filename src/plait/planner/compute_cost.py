@@ -106,6 +106,16 @@ class ComputeCost:
         """Whether the product lies within the measured shapes, side by side."""
         return self._gemm[operation.layout].covers(operation.m, operation.n, operation.k)
 
+    def covers_attention(self, operation: Attend) -> bool:
+        """The same of fused attention, but for more rows than measured, which take as long each; where none was
+        measured, products speak for it, and for what they cover."""
+        measured = [one for one in self._measured.attention if one.dtype == self._dtype]
+        sequences, features = {one.seq for one in measured}, {one.head_dim for one in measured}
+        return not measured or (
+            min(sequences) <= operation.sequence <= max(sequences)
+            and min(features) <= operation.head_dim <= max(features)
+        )
+
     def attend_seconds(self, operation: Attend) -> float:
         """Seconds of fused attention."""
         rows, sequence, head_dim, way = operation

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plait.layers.gpt import describe_gpt
-from plait.planner.operations import Multiply, operations_of
+from plait.planner.communication_volume import traffic_of_step
+from plait.planner.operations import Attend, Multiply, operations_of
 from plait.planner.prices import HOST_RATE, JobPrices
+from plait.planner.sum_prices import COLLECTIVES
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
 from plait.specs.measurements import Measurements
+from plait.units import Bytes
 
 __all__ = ["corrected_by_runs", "outside_what_was_measured"]
 
 
 def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
     """One sentence for each kind of guess in this plan's prediction; none where everything was measured."""
-    return (*_links(plan, prices), *_products(plan, prices), *_speeds(plan, prices))
+    return (*_links(plan, prices), *_messages(plan, prices), *_products(plan, prices), *_speeds(plan, prices))
 
 
 def corrected_by_runs(measurements: Measurements) -> tuple[str, ...]:
@@ -53,14 +56,38 @@ def _speeds(plan: Plan, prices: JobPrices) -> Iterator[str]:
         yield "ranks differ in speed, and some of these were not measured: taken to be as fast as on the first host"
 
 
+def _messages(plan: Plan, prices: JobPrices) -> Iterator[str]:
+    """Of each axis the largest message beyond those that were timed between as many ranks of one host."""
+    for axis in ("data", "tensor", "pipeline"):
+        spread = prices.machine.spread(plan, axis)
+        sent = [one for one in traffic_of_step(prices.model, prices.training, plan, 0) if one.axis == axis]
+        if not sent or spread.crosses:
+            continue
+        largest = max(sent, key=lambda one: one.bytes)
+        ranks = 2 if axis == "pipeline" else spread.ranks
+        known = prices.machine.communication.largest_measured(COLLECTIVES[largest.kind], ranks)
+        if known is not None and largest.bytes > known:
+            yield (
+                f"messages of {Bytes(largest.bytes)} along {axis} exceed the largest that was timed ({Bytes(known)}): "
+                "the link's formula speaks for them"
+            )
+
+
 def _products(plan: Plan, prices: JobPrices) -> Iterator[str]:
     asked: set[Multiply] = set()
+    attended: set[Attend] = set()
     for layer in {layer.kind: layer for layer in describe_gpt(prices.model)}.values():
         for rank in range(plan.tensor):
             found = operations_of(layer, prices.model, prices.training.sequence_length, plan, rank)
-            asked.update(one for one in (*found.forward, *found.backward) if isinstance(one, Multiply))
+            both = (*found.forward, *found.backward)
+            asked.update(one for one in both if isinstance(one, Multiply))
+            attended.update(one for one in both if isinstance(one, Attend))
     outside = [one for one in asked if not prices.machine.compute.covers(one)]
     if outside:
         largest = max(outside, key=lambda one: (one.m * one.n * one.k, one))
         shape = f"{largest.m} × {largest.n} × {largest.k}"
         yield f"{len(outside)} of {len(asked)} products lie outside the measured shapes (the largest: {shape})"
+    beyond = [one for one in attended if not prices.machine.compute.covers_attention(one)]
+    if beyond:
+        one = max(beyond, key=lambda one: (one.sequence, one.head_dim))
+        yield f"attention over {one.sequence} tokens, {one.head_dim} features a head, lies outside the measured shapes"

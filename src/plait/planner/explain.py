@@ -12,29 +12,19 @@ The reason is the largest that is enough; where none alone is, the sentence says
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from plait.planner.paces import pace_words, paces_of
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, play
-from plait.planner.speeds import pace_words, paces_of
 from plait.sharding.mesh_shape import AXES
 from plait.units import Bytes
 
-__all__ = ["Reason", "reasons", "why_it_lost", "why_nothing_fits"]
+__all__ = ["Reason", "reasons", "why_it_lost"]
 
 _TIE = 1e-3  # plans closer than this are as good as equal
 _ROUNDING = 1 + 1e-9
-_FEWER = {
-    "weights": "more ranks along tensor or pipeline, or a smaller model",
-    "gradients": "more ranks along tensor or pipeline, or a smaller model",
-    "optimizer": "more ranks along tensor or pipeline, a smaller model, or sgd",
-    "host": "no offload, more ranks along tensor or pipeline, a smaller model, or sgd",
-    "residuals": "no compression, or more ranks along tensor or pipeline",
-    "activations": "shorter sequences, a smaller microbatch, or more ranks along tensor or pipeline",
-    "logits": "a smaller vocabulary, shorter sequences, or more ranks along tensor",
-    "messages": "shorter sequences, or a smaller microbatch",
-}
 
 
 class Reason(NamedTuple):
@@ -72,9 +62,10 @@ def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason
         without = seconds - _idle(loser, prices)
         share = (seconds - without) / seconds
         yield Reason(without, f"pipeline {plan.pipeline}: bubble {share:.0%} at {_counted(microbatches, 'microbatch')}")
-        slowest = max(stage.seconds for stage in cost.stages) / cost.mean_stage - 1
         without = play(plan, cost.with_even_stages(), prices).seconds
-        yield Reason(without, f"stages {'+'.join(map(str, plan.stages))}: the slowest is {slowest:.0%} above the mean")
+        yield Reason(
+            without, f"stages {'+'.join(map(str, plan.stages))}: the slowest is {cost.unevenness:.0%} above the mean"
+        )
     more = _work(loser, prices) / _work(winner, prices) - 1
     if more > 0:
         without = play(plan, cost.with_compute(1 / (1 + more)), prices).seconds
@@ -82,7 +73,8 @@ def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason
             without, f"tensor {plan.tensor}, microbatch {plan.microbatch}: smaller operations, compute +{more:.0%}"
         )
     speeds = prices.machine.speeds
-    if words := next(pace_words(paces_of(plan, speeds, prices.training.global_batch)), None):
+    paces = paces_of(plan, speeds, prices.model, prices.training.global_batch)
+    if words := next(pace_words(paces), None):
         yield Reason(play(plan, cost.at_one_speed(speeds.fastest(plan.mesh)), prices).seconds, words)
     slower = cost.optimizer - winner.cost.optimizer
     if slower > 0:
@@ -103,7 +95,8 @@ def _microbatches(one: Played, prices: JobPrices) -> float:
 def _idle(one: Played, prices: JobPrices) -> float:
     """What the pipeline takes longer than its busiest stage, or than all of its work on cores that are always full."""
     plan = one.plan
-    least = max(one.cost.working(stage) for stage in one.cost.stages) * prices.machine.crowd(plan.data * plan.tensor)
+    work = [one.cost.working(place) for place in range(plan.pipeline)]
+    least = max(work) * prices.machine.crowd(plan.data * plan.tensor)
     if prices.machine.cores is not None:
         all_stages = sum(stage.seconds for stage in one.cost.stages)
         least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)
@@ -118,24 +111,3 @@ def _tie(loser: Played, winner: Played) -> str:
 
 def _counted(number: int, name: str) -> str:
     return f"{number} {name}" if number == 1 else f"{number} {name}es"
-
-
-def why_nothing_fits(plans: Sequence[Played], prices: JobPrices) -> str:
-    """The plan that comes nearest, its rank that dies first, and what fills it."""
-
-    def need(one: Played) -> int:
-        sizes = [rank.total for rank in one.memory]
-        return sum(sizes) if prices.machine.shares_memory else max(sizes)
-
-    nearest = min(plans, key=need)
-    plan, memory = nearest.plan, nearest.memory
-    rank = max(range(len(memory)), key=lambda place: memory[place].total)
-    kind = memory[rank].dominant
-    whose = "all ranks share" if prices.machine.shares_memory else "a device has"
-    room = f"{Bytes(prices.machine.memory_bytes or 0)} that {whose}"
-    degrees = f"data {plan.data}, tensor {plan.tensor}, pipeline {plan.pipeline}, microbatch {plan.microbatch}"
-    return (
-        f"no legal plan fits: the smallest ({degrees}) needs {Bytes(need(nearest))} of the {room}; "
-        f"rank {rank} dies first with {Bytes(memory[rank].total)}, most of it {kind}: "
-        f"{Bytes(getattr(memory[rank], kind))}; fewer with {_FEWER[kind]}"
-    )

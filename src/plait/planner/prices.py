@@ -4,17 +4,18 @@
     crossings, transfers ──> communication_cost (`machine`) ──────┼──> StepCost
     sums, averages, new weights ──> `sum_prices` ─────────────────┘
 
-A rank is as slow as the slowest of its tensor group; where ranks share cores, all wait for them; where ranks differ in
-speed, all wait for the replica that `rounds` finds. It knows the parts of a step, not the order in which a schedule
-puts them.
+A stage is as slow as the tensor rank that is done last; where ranks share cores, all wait for them; where ranks differ
+in speed, each stage of a replica has its own, and all wait for the replica that `rounds` finds. It knows the parts of a
+step, not the order in which a schedule puts them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from operator import add
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
@@ -29,6 +30,7 @@ from plait.planner.serving_volume import busiest
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, Round, StageCost, StepCost
 from plait.planner.sum_prices import COLLECTIVES, SumPrices
+from plait.plans.holdings import stage_layers
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.measurements import Measurements
@@ -44,8 +46,15 @@ _OFFLOADED = 3  # copies of all elements: a gradient to host memory, the new wei
 
 @dataclass(frozen=True, kw_only=True)
 class _LayerCost:
+    """`each`: what every tensor rank computes, forward and backward."""
+
     forward: Phase
     backward: Phase
+    each: tuple[float, ...]
+
+    @property
+    def seconds(self) -> float:
+        return self.forward.total + self.backward.total
 
 
 class JobPrices:
@@ -71,13 +80,43 @@ class JobPrices:
         self._stages: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._updates: dict[tuple[Stage, str], float] = {}
 
-    def balanced(self, plan: Plan) -> tuple[int, ...]:
-        """The stages of this plan that make the slowest one fastest, embedding and head counted."""
-        embedding, *blocks, head = (cost.forward.total + cost.backward.total for cost in self._layer_costs(plan))
-        key = (plan.pipeline, embedding, head, *blocks[:1])
+    def balanced(self, plan: Plan, slower: tuple[float, ...] = ()) -> tuple[int, ...]:
+        """The stages of this plan that make the slowest one fastest, embedding and head counted; `slower`: how many
+        times longer each computes than the rank that was measured."""
+        embedding, *blocks, head = (cost.seconds for cost in self._layer_costs(plan))
+        key = (plan.pipeline, embedding, head, *blocks[:1], slower)
         if key not in self._stages:
-            self._stages[key] = balanced_stages(blocks, plan.pipeline, embedding=embedding, head=head)
+            self._stages[key] = balanced_stages(blocks, plan.pipeline, embedding=embedding, head=head, slower=slower)
         return self._stages[key]
+
+    def settled(self, plan: Plan, fixed: Collection[str]) -> Plan:
+        """The plan with stages of equal cost, and buckets for its link, but for keys that are fixed."""
+        balanced = plan if "stages" in fixed else replace(plan, stages=self.balanced(plan))
+        return balanced if "bucket_bytes" in fixed else replace(balanced, bucket_bytes=self.bucket_bytes(balanced))
+
+    def slower(self, plan: Plan) -> tuple[tuple[float, ...], ...]:
+        """Of each replica, how many times longer each of its stages computes than if all its ranks were as fast as the
+        one that was measured: a stage waits for the tensor rank that is done last."""
+        alike, mesh = self.machine.speeds.alike(plan.mesh), plan.mesh
+        if alike is not None:
+            return ((1 / alike,) * plan.pipeline,) * plan.data
+        costs = [self._layer_costs(plan, layers) for layers in stage_layers(self._layers, plan.stages)]
+        works = [[sum(cost.each[tensor] for cost in some) for tensor in range(plan.tensor)] for some in costs]
+
+        def ratio(place: int, data: int) -> float:
+            ranks = (mesh.rank_at(pipeline=place, data=data, tensor=tensor) for tensor in range(plan.tensor))
+            speeds = (self.machine.speeds.of_rank(rank, plan.ranks) for rank in ranks)
+            return max(work / speed for work, speed in zip(works[place], speeds, strict=True)) / max(works[place])
+
+        return tuple(tuple(ratio(place, data) for place in range(plan.pipeline)) for data in range(plan.data))
+
+    def stage_seconds(self, plan: Plan) -> tuple[float, ...]:
+        """What each stage takes for a whole microbatch on ranks like the one that was measured."""
+        embedding, *blocks, head = (cost.seconds for cost in self._layer_costs(plan))
+        found = [count * blocks[0] for count in plan.stages]
+        found[0] += embedding
+        found[-1] += head
+        return tuple(found)
 
     def step(self, plan: Plan) -> StepCost:
         """The parts of one step under a plan."""
@@ -107,10 +146,11 @@ class JobPrices:
             return plan.bucket_bytes
         whole = replace(plan, bucket_bytes=_NO_LIMIT)
         ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=0) for place in range(plan.pipeline)]
-        stage = max((stage_of(self.model, self.training, whole, rank) for rank in ranks), key=lambda one: one.elements)
+        stages = [stage_of(self.model, self.training, whole, rank) for rank in ranks]
+        place, stage = max(enumerate(stages), key=lambda one: one[1].elements)
         first, *_ = self._rounds(plan)
         backward = _sum([cost.backward for cost in self._layer_costs(plan, stage.layers)])
-        return self.sums.bucket_bytes(plan, stage, replace(first, part=1.0).seconds(backward))
+        return self.sums.bucket_bytes(plan, stage, replace(first, part=1.0).seconds(backward, place))
 
     def _layer_costs(self, plan: Plan, layers: Sequence[Layer] | None = None) -> list[_LayerCost]:
         """Of these layers, or all: blocks of one model are alike, so that a layer's kind stands for it."""
@@ -124,16 +164,23 @@ class JobPrices:
 
     def _priced(self, layer: Layer, plan: Plan) -> _LayerCost:
         sequence = self.training.sequence_length
-        unlike = dict.fromkeys(tensor_ranks_alike(self.model, self.training, plan))
+        like = tensor_ranks_alike(self.model, self.training, plan)
+        unlike = tuple(dict.fromkeys(like))
         found = [operations_of(layer, self.model, sequence, plan, rank) for rank in unlike]
         at_work = self.machine.at_work(plan)
         compute = self.machine.compute
-        forward = max(compute.work(one.forward).crowded(compute, at_work) for one in found)
-        backward = max(compute.work(one.backward).crowded(compute, at_work) for one in found)
+        forward, backward = (
+            [compute.work(getattr(one, way)).crowded(compute, at_work) for one in found]
+            for way in ("forward", "backward")
+        )
+        both = dict(zip(unlike, map(add, forward, backward), strict=True))
         messages = crossing_messages(layer, self.model, self.training, plan)
         return _LayerCost(
-            forward=Phase(compute=forward, tensor=self._collectives(plan, (m for m in messages if m.forward))),
-            backward=Phase(compute=backward, tensor=self._collectives(plan, (m for m in messages if not m.forward))),
+            forward=Phase(compute=max(forward), tensor=self._collectives(plan, (m for m in messages if m.forward))),
+            backward=Phase(
+                compute=max(backward), tensor=self._collectives(plan, (m for m in messages if not m.forward))
+            ),
+            each=tuple(both[rank] for rank in like),
         )
 
     def _collectives(self, plan: Plan, messages: Iterable[Message]) -> float:
@@ -146,14 +193,14 @@ class JobPrices:
         whole = replace(rounds[0], part=1.0)
         costs = self._layer_costs(plan, stage.layers)
         forward, backward = (_sum([getattr(cost, way) for cost in costs]) for way in ("forward", "backward"))
-        data, slowed = self.sums.after_backward(plan, stage, [whole.seconds(cost.backward) for cost in costs])
+        data, slowed = self.sums.after_backward(plan, stage, [whole.seconds(cost.backward, place) for cost in costs])
         if plan.averages:
-            work = sum(one.seconds(forward) + one.seconds(backward) for one in rounds)
+            work = sum(one.seconds(forward, place) + one.seconds(backward, place) for one in rounds)
             data, slowed = self.sums.averages(plan, stage, work), 0.0
         meanwhile = partial(self.sums.meanwhile, plan, place, stage)
         return StageCost(
-            forward=replace(forward, data=meanwhile("forward", whole.seconds(forward))),
-            backward=replace(backward, data=meanwhile("backward", whole.seconds(backward))),
+            forward=replace(forward, data=meanwhile("forward", whole.seconds(forward, place))),
+            backward=replace(backward, data=meanwhile("backward", whole.seconds(backward, place))),
             data=data + self.sums.report(plan, place),
             slowed=slowed,
         )
@@ -164,25 +211,30 @@ class JobPrices:
                 return 1.0
             return self._layers_seconds(replace(plan, microbatch=rows)) / self._layers_seconds(plan)
 
-        speeds = self.machine.speeds.of_replicas(plan.mesh)
-        return rounds_waited_for(plan, self.training.global_batch, speeds, part)
+        slower, seconds = self.slower(plan), self.stage_seconds(plan)
+        return rounds_waited_for(plan, self.training.global_batch, slower, seconds, part)
 
     def _layers_seconds(self, plan: Plan) -> float:
-        return sum(cost.forward.total + cost.backward.total for cost in self._layer_costs(plan))
+        return sum(cost.seconds for cost in self._layer_costs(plan))
 
     def _optimizer(self, plan: Plan) -> float:
         _, memory = self.machine.compute.crowding(self.machine.at_work(plan))
         updates = plan.workers if plan.asynchronous else 1  # in as long as a step of one worker takes
-        speeds = self.machine.speeds.of_replicas(plan.mesh)
-        slowest = min(speeds[replica] for replica in plan.keepers)
-        unlike = set(tensor_ranks_alike(self.model, self.training, plan))
-        most = [
-            stage_of(self.model, self.training, plan, rank)
-            for place, tensor in product(range(plan.pipeline), unlike)
-            for rank in [plan.mesh.rank_at(pipeline=place, data=plan.keepers.start, tensor=tensor)]
-        ]
-        seconds = self._updating * max(self._updated(stage, plan) for stage in dict.fromkeys(most))
-        return updates * seconds * memory * self.machine.crowd(plan.ranks) / slowest
+        first = plan.keepers.start
+        alike = self.machine.speeds.alike(plan.mesh)
+        tensors = set(tensor_ranks_alike(self.model, self.training, plan)) if alike is not None else range(plan.tensor)
+
+        def slowest(place: int, tensor: int) -> float:
+            ranks = (plan.mesh.rank_at(pipeline=place, data=data, tensor=tensor) for data in plan.keepers)
+            return alike or min(self.machine.speeds.of_rank(rank, plan.ranks) for rank in ranks)
+
+        most = {
+            (stage_of(self.model, self.training, plan, rank), slowest(place, tensor))
+            for place, tensor in product(range(plan.pipeline), tensors)
+            for rank in [plan.mesh.rank_at(pipeline=place, data=first, tensor=tensor)]
+        }
+        seconds = self._updating * max(self._updated(stage, plan) / speed for stage, speed in most)
+        return updates * seconds * memory * self.machine.crowd(plan.ranks)
 
     def _updated(self, stage: Stage, plan: Plan) -> float:
         """Seconds of the norm and the update of what one rank keeps."""

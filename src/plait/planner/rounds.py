@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from operator import mul
 from statistics import fmean
 
 from plait.planner.step_cost import Round
@@ -23,25 +24,33 @@ __all__ = ["rounds_waited_for"]
 
 
 def rounds_waited_for(
-    plan: Plan, global_batch: int, speeds: Sequence[float], part: Callable[[int], float]
+    plan: Plan,
+    global_batch: int,
+    slower: Sequence[tuple[float, ...]],
+    stage_seconds: Sequence[float],
+    part: Callable[[int], float],
 ) -> tuple[Round, ...]:
-    """One for each microbatch that the step's pipeline is played with. `speeds`: of each replica; `part(rows)`: of a
+    """One for each microbatch that the step's pipeline is played with. `slower`: of each replica, how many times longer
+    each of its stages computes than on the rank that was measured, where it takes `stage_seconds`; `part(rows)`: of a
     whole microbatch's time."""
-    counts, speeds = row_counts(plan, global_batch)[: plan.workers], speeds[: plan.workers]
+    counts, slower = row_counts(plan, global_batch)[: plan.workers], slower[: plan.workers]
     if plan.asynchronous:
-        speeds = (fmean(speeds),) * plan.workers
-    different = dict.fromkeys(zip(counts, speeds, strict=True))
-    lines = [_line(plan, count, speed, part) for count, speed in different]
+        mean = tuple(1 / fmean(1 / one for one in stage) for stage in zip(*slower, strict=True))
+        slower = (mean,) * plan.workers
+
+    def load(one: Round) -> float:
+        return one.part * max(map(mul, one.slower, stage_seconds))
+
+    different = dict.fromkeys(zip(counts, slower, strict=True))
+    lines = [_line(plan, count, stages, part) for count, stages in different]
     if plan.sharding_level >= MET_EACH_ROUND:
-        return tuple(max(filter(None, some), key=_load) for some in zip_longest(*lines))
-    return tuple(max(lines, key=lambda line: sum(map(_load, line))))
+        return tuple(max(filter(None, some), key=load) for some in zip_longest(*lines))
+    if len(lines) == 1:
+        return tuple(lines[0])
+    return tuple(max(lines, key=lambda line: sum(map(load, line))))
 
 
-def _line(plan: Plan, count: int, speed: float, part: Callable[[int], float]) -> list[Round]:
+def _line(plan: Plan, count: int, slower: tuple[float, ...], part: Callable[[int], float]) -> list[Round]:
     sizes = cut(count, plan.microbatch)
-    known = {size: Round(part=part(size), slower=1 / speed) for size in set(sizes)}
+    known = {size: Round(part=part(size), slower=slower) for size in set(sizes)}
     return [known[size] for size in sizes]
-
-
-def _load(one: Round) -> float:
-    return one.part * one.slower

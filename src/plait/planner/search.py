@@ -8,7 +8,7 @@ It knows a job and measurements, no file and no screen.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
 
 from plait.errors import IllegalJob, NothingFits
@@ -16,11 +16,13 @@ from plait.planner.break_even import compression_words
 from plait.planner.candidates import Choices, candidates
 from plait.planner.contest import SURE, contested
 from plait.planner.coverage import corrected_by_runs, outside_what_was_measured
-from plait.planner.explain import why_it_lost, why_nothing_fits
+from plait.planner.deals import deals
+from plait.planner.explain import why_it_lost
 from plait.planner.hiding import Hiding, hiding
+from plait.planner.paces import Pace, paces_of
 from plait.planner.prices import JobPrices
+from plait.planner.shortage import why_nothing_fits
 from plait.planner.simulator import Played, bounded, fits, state
-from plait.planner.speeds import Pace, paces_of
 from plait.planner.sum_choice import SumChoice, sums_over_data
 from plait.plans.completion import complete
 from plait.plans.legality import is_legal, problems
@@ -99,14 +101,16 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
     """
     began = perf_counter()
     prices = JobPrices(job.model, job.training, measurements, job.cluster)
-    considered = list(candidates(job, prices.machine.speeds.deals))
+    considered = list(candidates(job, partial(deals, prices=prices)))
     legal = [choices for choices in considered if is_legal(_fixed(job, choices))]
     if not legal:
         raise IllegalJob(problems(job))
-    priced = [bounded(_chosen(complete(job, **choices), job, prices), prices) for choices in legal]
+    priced = [
+        bounded(prices.settled(complete(job, **choices), {**job.constraints, **choices}), prices) for choices in legal
+    ]
     fitting = [one for one in priced if fits(one.memory, prices)]
     if not fitting:
-        raise NothingFits(why_nothing_fits(priced, prices))
+        raise NothingFits(why_nothing_fits(job, priced, measurements, prices))
     ranked = contested(fitting, prices, sure)
     best = ranked[0]
     plans = tuple(RankedPlan(plan=one.plan, found=one, best=best, prices=prices) for one in ranked)
@@ -120,7 +124,7 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
         corrections=corrected_by_runs(measurements),
         cautions=compression_words(best, prices),
         sums=sums_over_data(best.plan, prices),
-        paces=paces_of(best.plan, prices.machine.speeds, job.training.global_batch),
+        paces=paces_of(best.plan, prices.machine.speeds, job.model, job.training.global_batch),
         would_hide=hiding(job, ranked, prices),
         search_seconds=perf_counter() - began,
     )
@@ -128,11 +132,3 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
 
 def _fixed(job: Job, choices: Choices) -> Job:
     return replace(job, constraints={**job.constraints, **choices})
-
-
-def _chosen(plan: Plan, job: Job, prices: JobPrices) -> Plan:
-    """The plan with stages of equal cost, and buckets for its link, unless the job fixes them."""
-    balanced = plan if "stages" in job.constraints else replace(plan, stages=prices.balanced(plan))
-    if "bucket_bytes" in job.constraints:
-        return balanced
-    return replace(balanced, bucket_bytes=prices.bucket_bytes(balanced))

@@ -24,7 +24,7 @@ from plait.planner.memory import Memory, memory_of
 from plait.planner.prices import JobPrices
 from plait.planner.soonest import MIRRORED, soonest
 from plait.planner.stage import stage_of
-from plait.planner.step_cost import StageCost, StepCost
+from plait.planner.step_cost import StepCost
 from plait.planner.timetable import timetable
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
@@ -32,7 +32,7 @@ from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.moving import moving_seconds
 from plait.schedules.timeline import Timeline, simulate
 
-__all__ = ["Played", "Step", "bounded", "fits", "least", "performed", "play", "played", "predict", "state"]
+__all__ = ["Played", "Step", "bounded", "fits", "least", "memories", "performed", "play", "played", "predict", "state"]
 
 
 _Found = TypeVar("_Found")
@@ -69,7 +69,7 @@ class Played:
 def bounded(plan: Plan, prices: JobPrices) -> Played:
     """Price a plan, and bound its step from below."""
     cost = prices.step(plan)
-    return Played(plan=plan, cost=cost, step=least(plan, cost, prices), memory=_memories(plan, prices))
+    return Played(plan=plan, cost=cost, step=least(plan, cost, prices), memory=memories(plan, prices))
 
 
 def played(plan: Plan, prices: JobPrices) -> Played:
@@ -93,7 +93,7 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
 def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """The shortest step that any order of these actions could have, without playing one (`soonest`)."""
     crowd = prices.machine.crowd(plan.data * plan.tensor)
-    busy = [cost.working(stage) * crowd for stage in cost.stages]
+    busy = [cost.working(place) * crowd for place in range(plan.pipeline)]
     cores = prices.machine.cores
     all_full = 0.0 if cores is None else sum(busy) / crowd * plan.data * plan.tensor / cores
     ends = soonest(cost, busy, crowd, all_full, mirrored=plan.schedule in MIRRORED)
@@ -104,14 +104,14 @@ def _step(cost: StepCost, timeline: Timeline, busy: Sequence[float], last: Seque
     """The step in which each stage computes for `busy` seconds until its `last`."""
     end = max(last + stage.slowed + stage.data for last, stage in zip(last, cost.stages, strict=True))
     place = max(range(len(busy)), key=lambda stage: busy[stage])
-    stages = tuple(_terms(cost, one, busy[stage], end) for stage, one in enumerate(cost.stages))
+    stages = tuple(_terms(cost, stage, busy[stage], end) for stage in range(len(busy)))
     seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
     return Step(timeline=timeline, seconds=seconds, terms=stages[place], stages=stages, played=played)
 
 
-def _terms(cost: StepCost, stage: StageCost, busy: float, end: float) -> Terms:
+def _terms(cost: StepCost, place: int, busy: float, end: float) -> Terms:
     """Of a stage that is `busy` for so long until all stages have summed over data, at `end`."""
-    work = cost.working(stage)
+    stage, work = cost.stages[place], cost.working(place)
     share = sum(one.part * times for one, times in cost.kinds.items()) * busy / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
     data = share * (stage.forward.data + stage.backward.data)
@@ -167,7 +167,8 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     )
 
 
-def _memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
+def memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
+    """What each rank holds."""
     background = prices.machine.in_background(plan)
     apart = not prices.machine.shares_memory
 
@@ -204,7 +205,8 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
 
     def compute_seconds(action: Action) -> float:
         stage = cost.stages[action.stage]
-        return cost.rounds[action.microbatch].seconds(stage.forward if action.kind == Kind.F else stage.backward)
+        phase = stage.forward if action.kind == Kind.F else stage.backward
+        return cost.rounds[action.microbatch].seconds(phase, action.stage)
 
     def transfer_seconds(action: Action) -> float:
         return cost.exchange if action in known.exchanged else cost.send

@@ -27,8 +27,9 @@ def soonest(
     """For each stage the earliest end of its last action, in seconds. `busy`: what it computes in all; `crowd`: how
     much longer it takes while one stage alone is at work; `all_full`: all work on cores that are always full."""
     hop = min(cost.send, cost.exchange)
-    down = [min(one.seconds(stage.forward) for one in cost.kinds) * crowd + hop for stage in cost.stages]
-    up = [min(one.seconds(stage.backward) for one in cost.kinds) * crowd + hop for stage in cost.stages]
+    stages = list(enumerate(cost.stages))
+    down = [min(one.seconds(stage.forward, place) for one in cost.kinds) * crowd + hop for place, stage in stages]
+    up = [min(one.seconds(stage.backward, place) for one in cost.kinds) * crowd + hop for place, stage in stages]
     before = [0.0, *accumulate(down)]  # until the first forward
     own = [start + work for start, work in zip(before, busy, strict=False)]
     if not mirrored:

@@ -35,15 +35,16 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One microbatch of the step: a smaller one takes a `part` of a whole one's time, and a slower rank computes
-    `slower` times as long as the one that was measured."""
+    """One microbatch of the step: a smaller one takes a `part` of a whole one's time, and each stage computes `slower`
+    times as long as on the rank that was measured; () where none does."""
 
     part: float = 1.0
-    slower: float = 1.0
+    slower: tuple[float, ...] = ()
 
-    def seconds(self, phase: Phase) -> float:
-        """Of a phase in this round."""
-        return self.part * (self.slower * phase.compute + phase.tensor + phase.data)
+    def seconds(self, phase: Phase, place: int) -> float:
+        """Of a stage's phase in this round."""
+        slower = self.slower[place] if self.slower else 1.0
+        return self.part * (slower * phase.compute + phase.tensor + phase.data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +79,6 @@ class StepCost:
     rounds: tuple[Round, ...]
     renewal: float = 0.0
 
-    @property
-    def mean_stage(self) -> float:
-        """Seconds of a microbatch on a stage, if all were alike."""
-        return sum(stage.seconds for stage in self.stages) / len(self.stages)
-
     def without(self, axis: str) -> StepCost:
         """The same with communication along `axis` for nothing."""
         match axis:
@@ -94,10 +90,20 @@ class StepCost:
             case _:
                 return replace(self, send=0.0, exchange=0.0, pipeline_sums=0.0)
 
-    def working(self, stage: StageCost) -> float:
+    def working(self, place: int) -> float:
         """Seconds in which a stage works through all microbatches."""
-        each = (times * (one.seconds(stage.forward) + one.seconds(stage.backward)) for one, times in self.kinds.items())
+        stage = self.stages[place]
+        each = (
+            times * (one.seconds(stage.forward, place) + one.seconds(stage.backward, place))
+            for one, times in self.kinds.items()
+        )
         return sum(each)
+
+    @property
+    def unevenness(self) -> float:
+        """How far the slowest stage's work lies above the mean, in parts of it."""
+        work = [self.working(place) for place in range(len(self.stages))]
+        return max(work) * len(work) / sum(work) - 1
 
     @cached_property
     def kinds(self) -> dict[Round, int]:
@@ -111,12 +117,15 @@ class StepCost:
 
     def at_one_speed(self, speed: float) -> StepCost:
         """The same with every rank computing that fast."""
-        return replace(self, rounds=tuple(replace(one, slower=1 / speed) for one in self.rounds))
+        slower = (1 / speed,) * len(self.stages)
+        return replace(self, rounds=tuple(replace(one, slower=slower) for one in self.rounds))
 
     def with_even_stages(self) -> StepCost:
         """The same with every stage as slow as their mean."""
-        mean = self.mean_stage
-        return self._with(lambda stage: _scaled(stage, *(mean / stage.seconds,) * 3))
+        work = [self.working(place) for place in range(len(self.stages))]
+        factors = [sum(work) / len(work) / one for one in work]
+        stages = (_scaled(stage, *(factor,) * 3) for stage, factor in zip(self.stages, factors, strict=True))
+        return replace(self, stages=tuple(stages))
 
     def with_compute(self, factor: float) -> StepCost:
         """The same with all computing `factor` times as long."""

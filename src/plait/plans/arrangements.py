@@ -32,6 +32,8 @@ __all__ = [
     "divisors",
     "divisors_near",
     "even_stages",
+    "expert_degree",
+    "experts_fit",
     "fillable",
     "fixed_degrees",
     "fixed_list",
@@ -58,7 +60,7 @@ def arrangements(job: Job, ranks: int) -> Iterator[MeshShape]:
         if data_fits(job, data):
             for tensor in tensors:
                 pipeline, rest = divmod(ranks, data * tensor)
-                if rest == 0 and pipeline in pipelines:
+                if rest == 0 and pipeline in pipelines and experts_fit(job, data, tensor):
                     yield MeshShape(pipeline=pipeline, data=data, tensor=tensor)
 
 
@@ -66,8 +68,10 @@ def fillable(job: Job, ranks: int) -> bool:
     """Whether the degrees that the job leaves open can fill what its fixed degrees leave of `ranks`, which they divide.
 
     Data must leave a microbatch for somebody, where that is fixed; tensor and pipeline only have a most, so that the
-    largest tensor is as good as any.
+    largest tensor is as good as any; but for experts, whose ranks are looked for one arrangement after another.
     """
+    if expert_degree(job) > 1:
+        return next(arrangements(job, ranks), None) is not None
     rest = ranks // prod(fixed_degrees(job).values())
     tensors, stages = (1 if degree(job, axis) else most(job, axis) for axis in ("tensor", "pipeline"))
     datas = (1,) if degree(job, "data") else (data for data in divisors(rest) if data_fits(job, data))
@@ -121,6 +125,16 @@ def fixed_degrees(job: Job) -> dict[str, int]:
 def context_degree(job: Job) -> int:
     """Over how many ranks sequences are split: no axis of a mesh yet, so that it is 1 unless the job fixes it."""
     return cast("int", job.constraints.get("context", 1))
+
+
+def expert_degree(job: Job) -> int:
+    """Over how many ranks experts are split, of those that have data, context and tensor; 1 unless the job fixes it."""
+    return cast("int", job.constraints.get("expert", 1))
+
+
+def experts_fit(job: Job, data: int, tensor: int) -> bool:
+    """Whether the ranks that so many replicas and tensor ranks have are whole groups that share the experts out."""
+    return data * tensor * context_degree(job) % expert_degree(job) == 0
 
 
 def fixes_all(job: Job) -> bool:

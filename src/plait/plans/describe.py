@@ -34,8 +34,8 @@ def describe(plan: Plan) -> str:
 
 def plan_name(plan: Plan) -> str:
     """What tells a plan from its rivals, on one line: what it splits, and how it cuts the batch."""
-    axes = ("data", "tensor", "context", "pipeline")
-    split = " × ".join(f"{axis} {getattr(plan, axis)}" for axis in axes if getattr(plan, axis) > 1) or "one rank"
+    axes = {"data": plan.data, "context": plan.context, "tensor": plan.tensor, "pipeline": plan.pipeline}
+    split = " × ".join(f"{axis} {size}" for axis, size in axes.items() if size > 1) or "one rank"
     split += f", expert {plan.expert}" if plan.expert > 1 else ""
     words = [split, f"microbatch {plan.microbatch}"]
     words += [f"data shares {ratio}"] if (ratio := _ratio(plan.data_shares)) else []
@@ -54,6 +54,10 @@ def _sentences(plan: Plan) -> Iterator[str]:
     yield f"{counted(plan.ranks, 'rank')}: {_arrangement(plan)}"
     if plan.tensor > 1 and plan.sequence_parallel:
         yield "between their products, tensor ranks split the sequence too"
+    if plan.context > 1:
+        yield f"each sequence is split over {plan.context} ranks, which all have the same weights"
+    if plan.expert > 1:
+        yield f"experts are split over {plan.expert} of the ranks that share a stage"
     batches = f"microbatches of {counted(plan.microbatch, 'sequence')}"
     yield f"{batches}, scheduled by {plan.schedule}" if plan.pipeline > 1 else batches
     if plan.averages:
@@ -121,18 +125,14 @@ def _arrangement(plan: Plan) -> str:
         parts.append(f"{counted(plan.workers, 'replica')}{ratio and f' (batch {ratio})'} of ")
     if plan.pipeline > 1:
         parts.append(f"a pipeline of {plan.pipeline} stages ({_listed(plan.stages)} layers)")
-    elif plan.tensor > 1 or plan.data > 1 or plan.context > 1:
+    elif plan.ranks > 1:
         parts.append("the model")
     if plan.tensor > 1:
         each = ", each split" if plan.pipeline > 1 else ", split"
         ratio = _ratio(plan.tensor_shares)
         parts.append(f"{each} over {plan.tensor} tensor ranks{ratio and f' in shares of {ratio}'}")
-    if plan.context > 1:
-        parts.append(f", sequences split over {plan.context} context ranks")
-    if plan.expert > 1:
-        parts.append(f", experts dealt to groups of {plan.expert} ranks")
     if plan.workers < plan.data:
-        serving = (plan.data - plan.workers) * plan.pipeline * plan.tensor
+        serving = (plan.data - plan.workers) * (plan.ranks // plan.data)
         parts.append(f", and {counted(serving, 'rank')} that only serve{'s' * (serving == 1)}")
     return "".join(parts)
 

@@ -8,6 +8,7 @@ from typing import cast
 from plait.plans.arrangements import (
     applies_portions,
     divisors,
+    expert_degree,
     fillable,
     fixed_degrees,
     fixes_all,
@@ -58,7 +59,7 @@ def _fillable(job: Job) -> bool:
 
 def _unfillable(job: Job) -> Breach:
     fixed, ranks = fixed_degrees(job), job.cluster.ranks
-    batch = {name: cast("int", n) for name, n in job.constraints.items() if name in ("microbatch", "servers") and n}
+    batch = {name: cast("int", n) for name, n in job.constraints.items() if name in _BESIDE and n}
     wanted = counted(ranks, "rank")
     having = ", ".join(f"{name} = {number}" for name, number in {**fixed, **batch}.items())
     name, units = scarcest(job)
@@ -69,7 +70,10 @@ def _unfillable(job: Job) -> Breach:
     }
     if applies_portions(job):
         limits |= {axis: f"{axis} is at most 1 with this staleness" for axis in limits if most(job, axis) == 1}
+    if expert_degree(job) > 1:
+        limits["expert"] = "expert divides the ranks of data, context and tensor"
     reasons = ", ".join(limit for axis, limit in limits.items() if axis not in fixed)
+    shared = f", so that expert = {expert_degree(job)} divides what stages have" if expert_degree(job) > 1 else ""
     return Breach(
         key="cluster.ranks",
         message=f"data × tensor × pipeline can't be {wanted}{having and ' with '}{having}, as {reasons}",
@@ -78,7 +82,7 @@ def _unfillable(job: Job) -> Breach:
             *((f"plan.{name}", range(number - 1, -(name == "servers"), -1)) for name, number in batch.items()),
             ("cluster.ranks", _ranks_near(job, fixed)),
         ),
-        legal=f"at most {prod({**_mosts(job), **fixed}.values())}",
+        legal=f"at most {prod({**_mosts(job), **fixed}.values())}{shared}",
     )
 
 
@@ -120,6 +124,7 @@ def _too_many(job: Job) -> Breach:
     )
 
 
+_BESIDE = ("microbatch", "servers", "expert")  # no degrees of a mesh, and yet what a mesh has to fit
 _LISTS = ("plan.stages", "plan.tensor_shares", "plan.data_shares")
 _DEGREE_KEYS = frozenset({"plan.data", "plan.tensor", "plan.pipeline", *_LISTS})
 _MODEL = ("model.layers", "model.heads", "model.ffn", "model.vocab")

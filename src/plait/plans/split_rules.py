@@ -6,10 +6,7 @@ expert     each rank has as many experts as any other; taken from the ranks of d
 
 from __future__ import annotations
 
-from math import prod
-from typing import cast
-
-from plait.plans.arrangements import context_degree, degree, divisors, divisors_near
+from plait.plans.arrangements import context_degree, degree, divisors, divisors_near, expert_degree, experts_fit
 from plait.plans.rule import Breach, Rule, degrees_near, nearest_first
 from plait.specs.job import Job
 from plait.specs.wording import counted
@@ -31,20 +28,16 @@ def _too_few_tokens(job: Job) -> Breach:
     )
 
 
-def _expert(job: Job) -> int:
-    return cast("int", job.constraints.get("expert", 1))
-
-
 def _experts(job: Job) -> int:
     return 1 if job.model.experts is None else job.model.experts.count
 
 
 def _experts_divide(job: Job) -> bool:
-    return _experts(job) % _expert(job) == 0
+    return _experts(job) % expert_degree(job) == 0
 
 
 def _experts_left_over(job: Job) -> Breach:
-    expert, count = _expert(job), _experts(job)
+    expert, count = expert_degree(job), _experts(job)
     has = "the model has no experts to split" if job.model.experts is None else f"does not divide the {count} experts"
     return Breach(
         key="plan.expert",
@@ -54,19 +47,16 @@ def _experts_left_over(job: Job) -> Breach:
     )
 
 
-def _ranks(job: Job) -> int | None:
-    """The ranks among which experts are split; None where the job leaves them open."""
-    found = [degree(job, axis) for axis in ("data", "tensor")]
-    return None if None in found else prod(one or 1 for one in found) * context_degree(job)
-
-
 def _ranks_divide(job: Job) -> bool:
-    ranks = _ranks(job)
-    return ranks is None or ranks % _expert(job) == 0
+    data, tensor = degree(job, "data"), degree(job, "tensor")
+    return (
+        data is None or tensor is None or experts_fit(job, data, tensor)
+    )  # left open: a matter of what fills the ranks
 
 
 def _ranks_left_over(job: Job) -> Breach:
-    expert, ranks = _expert(job), _ranks(job) or 1
+    expert = expert_degree(job)
+    ranks = (degree(job, "data") or 1) * (degree(job, "tensor") or 1) * context_degree(job)
     fitting = [one for one in divisors(ranks) if _experts(job) % one == 0]
     return Breach(
         key="plan.expert",

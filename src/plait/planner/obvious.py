@@ -1,0 +1,105 @@
+"""The plans that anybody would have thought of, and what became of each: its reason, or why it is none at all.
+
+    all ranks as replicas          data 8          +14 %: data 8: exposed communication +12 %
+    all ranks along tensor         tensor 8        not legal: tensor = 8 exceeds the 6 heads
+    all ranks as stages            pipeline 8      too large for the memory
+    the best one with another schedule, or level of ZeRO
+
+It looks among the plans of a search, and plays those that were not; it knows a job and its rules, no screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from plait.planner.explain import Reason, reasons, why_it_lost
+from plait.planner.search import Plans, RankedPlan
+from plait.planner.simulator import performed
+from plait.plans.legality import is_legal, problems
+from plait.plans.plan import Plan
+from plait.sharding.mesh_shape import AXES
+from plait.specs.job import Job
+
+__all__ = ["Explained", "Obvious", "explained", "obvious_losers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obvious:
+    """A plan that one might have expected: what it is, and why it is not the best. `plan` and `step_seconds`: of the
+    best of its kind; None where there is none."""
+
+    name: str
+    why: str
+    plan: Plan | None = None
+    step_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """A plan beside the best one (the best itself beside the second): its step, why it lost (None: it won), and all
+    that cost it time, with the step that it would have without each."""
+
+    plan: Plan
+    step_seconds: float
+    beside_seconds: float
+    lost_because: str | None
+    reasons: tuple[Reason, ...]
+
+
+def explained(plans: Plans, one: RankedPlan) -> Explained:
+    """Why one of a search's plans stands where it does."""
+    best = plans.best
+    played = performed(one.found, one.prices)
+    rival = performed((plans.plans[1] if one is best and len(plans.plans) > 1 else best).found, one.prices)
+    return Explained(
+        plan=one.plan,
+        step_seconds=played.step.seconds,
+        beside_seconds=rival.step.seconds,
+        lost_because=None if one is best else why_it_lost(played, rival, one.prices),
+        reasons=tuple(sorted(reasons(played, rival, one.prices))),
+    )
+
+
+def obvious_losers(job: Job, plans: Plans) -> tuple[Obvious, ...]:
+    """Each obvious plan that is not the best, once."""
+    found = {(one.plan or one.name): one for one in _kinds(job, plans) if one.plan != plans.best.plan}
+    return tuple(found.values())
+
+
+def _kinds(job: Job, plans: Plans) -> Iterator[Obvious]:
+    ranks, best = plans.best.plan.ranks, plans.best.plan
+    for axis in ("data", "tensor", "pipeline"):
+        if ranks > 1 and axis not in job.constraints:
+            degrees = {other: ranks if other == axis else 1 for other in AXES}
+            yield _best_of(f"{axis} {ranks}", degrees, job, plans)
+    mesh = {axis: best.mesh.size(axis) for axis in AXES}
+    if best.pipeline > 1:
+        others = dict.fromkeys(one.plan.schedule for one in plans.plans if one.plan.schedule != best.schedule)
+        yield from (_best_of(f"the same by {name}", {**mesh, "schedule": name}, job, plans) for name in others)
+    if best.data > 1 and "zero" not in job.constraints:
+        levels = (level for level in range(4) if level != best.zero)
+        yield from (_best_of(f"the same with ZeRO {level}", {**mesh, "zero": level}, job, plans) for level in levels)
+
+
+def _best_of(name: str, keys: Mapping[str, int | str], job: Job, plans: Plans) -> Obvious:
+    """The best plan with these keys, and why it lost; else why there is none."""
+    alike = [one for one in plans.plans if all(getattr(one.plan, key) == value for key, value in keys.items())]
+    if not alike:
+        return Obvious(name=name, why=_why_none(keys, job))
+    one = _fastest(alike)
+    played = performed(one.found, one.prices)
+    why = why_it_lost(played, plans.best.found, one.prices) if one.plan != plans.best.plan else "the best"
+    return Obvious(name=name, why=why, plan=one.plan, step_seconds=played.step.seconds)
+
+
+def _fastest(alike: Sequence[RankedPlan]) -> RankedPlan:
+    """Of one kind: the first that was played; where none was, the one that its bound puts first."""
+    return next((one for one in alike if one.played), alike[0])
+
+
+def _why_none(keys: Mapping[str, int | str], job: Job) -> str:
+    asked = replace(job, constraints={**job.constraints, **keys})
+    if is_legal(asked):
+        return "too large for the memory, whatever its microbatch"
+    return f"not legal: {problems(asked)[0].message}"

@@ -1,0 +1,119 @@
+"""A job for machines of the catalogue: checked with what was taken for granted, proven here as far as it runs here, and
+refused in words by whatever would measure or train on this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import tomli_w
+
+from plait import api
+from plait.cli.main import main
+from plait.errors import IllegalJob, UnusableInput
+from plait.plans.completion import complete
+from plait.plans.files import read_plan, write_plan
+from plait.plans.legality import plan_problems
+from plait.specs.cluster import ClusterSpec
+from plait.specs.presets import PRESETS
+
+SHAPE = {"layers": 2, "hidden": 8, "heads": 2}
+ELSEWHERE = {"device": "h100-80gb", "nodes": 2, "devices_per_node": 4}
+EXPERTS = {"name": "mixtral-8x7b", "layers": 4}
+WIDE = {"global_batch": 64, "sequence_length": 32}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(**tables) -> str:
+        path = tmp_path / "job.toml"
+        path.write_text(tomli_w.dumps({"model": SHAPE, "training": WIDE, "cluster": ELSEWHERE, **tables}))
+        return str(path)
+
+    return written
+
+
+def ask(capsys, *words):
+    code = main([*words, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_check_says_what_is_planned_only_and_what_was_taken_for_granted(write, capsys):
+    plan = {"expert": 4, "context": 2, "recompute": "full", "schedule": "zb-h1"}
+    code, document = ask(capsys, "check", write(model=EXPERTS, plan=plan, cluster={"device": "h100-80gb", "nodes": 2}))
+    assert (code, document["errors"]) == (0, [])
+    told = {warning["key"]: warning["message"] for warning in document["warnings"]}
+    for key in ("model.experts", "plan.expert", "plan.context", "plan.recompute"):
+        assert "can't be run by this Plait yet" in told[key]
+    assert "taken for 8, as machines with h100-80gb usually have" in told["cluster.devices_per_node"]
+    assert "taken for nvlink4" in told["cluster.intra_link"]
+    assert "taken for ib-ndr-x8" in told["cluster.inter_link"]
+    assert "cluster.ranks" not in told  # they are no processes of this machine
+
+
+def test_what_is_said_is_not_taken_for_granted(write, capsys):
+    keys = {**ELSEWHERE, "intra_link": "nvlink4", "inter_link": "ib-hdr"}
+    assert ask(capsys, "check", write(cluster=keys))[1]["warnings"] == []
+    groups = [{"device": "rtx-4090", "intra_link": "pcie4"}, {"device": "rtx-4090", "devices_per_node": 1}]
+    _, document = ask(capsys, "check", write(cluster={"groups": groups, "inter_link": "ethernet-10gbit"}))
+    assert [warning["key"] for warning in document["warnings"]] == ["cluster.groups.devices_per_node"]
+
+
+@pytest.mark.parametrize("command", ["plan", "simulate", "train", "bench"])
+def test_what_would_use_this_machine_refuses_it_in_words(write, capsys, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("plait.api.measured", lambda *_, **__: pytest.fail("this machine was measured"))
+    code, document = ask(capsys, command, write())
+    assert code == 2
+    assert document["error"]["kind"] == "unusable_input"
+    assert "8 devices of the catalogue (h100-80gb), and this machine is not them" in document["error"]["message"]
+
+
+def test_an_illegal_one_is_refused_as_any_other(write, capsys):
+    code, document = ask(capsys, "plan", write(cluster={**ELSEWHERE, "device": "h1000"}))
+    assert code == 2
+    assert [error["key"] for error in document["error"]["errors"]] == ["cluster.device"]
+
+
+def test_verify_proves_its_plan_on_this_machine(write):
+    job = api.load(write(plan={"data": 2, "tensor": 2, "pipeline": 2}))
+    found = api.verify_job(job, ranks=2)
+    assert found.verdict in ("EXACT", "REASSOCIATION")
+
+
+def test_verify_refuses_what_does_not_run_here(write):
+    with pytest.raises(IllegalJob, match="not built yet"):
+        api.verify_job(api.load(write(model=EXPERTS, plan={"expert": 4})))
+
+
+def test_python_refuses_it_too(write):
+    job = api.load(write())
+    for verb in (api.plan, api.train):
+        with pytest.raises(UnusableInput, match="this machine is not them"):
+            verb(job)
+
+
+def test_a_plan_for_it_fills_its_ranks_with_context_and_goes_through_a_file(write, tmp_path):
+    job = api.load(write(model=EXPERTS, plan={"context": 2, "tensor": 2, "expert": 4, "recompute": "selective"}))
+    plan = complete(job)
+    assert (plan.ranks, plan.data, plan.context, plan.tensor, plan.expert) == (8, 2, 2, 2, 4)
+    assert plan_problems(job, plan) == []
+    write_plan(tmp_path / "plan.toml", plan)
+    assert read_plan(tmp_path / "plan.toml", job).plan == plan
+    assert {problem.key for problem in plan_problems(job_here(job), plan)} >= {"plan.context", "plan.expert"}
+
+
+def job_here(job):
+    return replace(job, cluster=ClusterSpec(ranks=8))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_model_with_a_name_is_legal_there(write, name):
+    report = api.check(write(model={"name": name}, training={"global_batch": 64, "sequence_length": 4096}))
+    assert report.errors == ()
+
+
+def test_texts_that_lie_there_are_not_looked_for(write, capsys):
+    code, _ = ask(capsys, "check", write(data={"text": "/on/that/cluster/*.txt"}))
+    assert code == 0

@@ -1,0 +1,100 @@
+"""What is said of a plan, of the obvious ones, and of another machine, is what the simulator and the search say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from plait.errors import NothingFits
+from plait.planner import contest
+from plait.planner.obvious import explained, obvious_losers
+from plait.planner.prices import JobPrices
+from plait.planner.search import search
+from plait.planner.simulator import play, played
+from plait.planner.what_if import what_if
+from plait.specs.cluster import ClusterSpec
+from plait.specs.job import Job
+from tests.planner.machines import machine
+from tests.planner.test_search import MODEL, TRAINING
+
+SLOW_LINK = machine(latency=1e-4, link=1e7, dispatch=2e-6)
+
+
+def job(ranks=8, **constraints):
+    return Job(model=MODEL, training=TRAINING, cluster=ClusterSpec(ranks=ranks), constraints=constraints)
+
+
+def test_each_obvious_plan_has_its_fate():
+    asked, plans = job(), search(job(), SLOW_LINK)
+    told = {one.name: one for one in obvious_losers(asked, plans)}
+    assert told["tensor 8"].why == "not legal: tensor = 8 exceeds the 4 heads"
+    assert told["pipeline 8"].why.startswith("not legal: pipeline = 8 exceeds the 4 layers")
+    prices = JobPrices(MODEL, TRAINING, SLOW_LINK)
+    for one in told.values():
+        if one.plan is not None:
+            assert one.step_seconds == played(one.plan, prices).step.seconds
+            assert one.step_seconds >= plans.best.prediction.step_seconds * (1 - 1e-9)
+            (ranked,) = [other for other in plans.plans if other.plan == one.plan]
+            assert one.why == ranked.lost_because
+
+
+def test_an_obvious_plan_that_is_too_large_says_so():
+    asked, roomy = job(2), search(job(2), machine())
+    alone = min(max(one.prediction.memory_bytes) for one in roomy.plans if one.plan.data == 2)
+    plans = search(asked, machine(memory=alone - 1))
+    told = {one.name: one.why for one in obvious_losers(asked, plans)}
+    assert told["data 2"] == "too large for the memory, whatever its microbatch"
+
+
+def test_what_explains_a_plan_makes_it_win():
+    plans = search(job(), SLOW_LINK)
+    prices = JobPrices(MODEL, TRAINING, SLOW_LINK)
+    for place in (1, 5, len(plans.plans) - 1):
+        one = explained(plans, plans.plans[place])
+        assert one.lost_because == plans.plans[place].lost_because
+        best = plans.best.prediction.step_seconds
+        assert one.beside_seconds == best
+        winning = [reason.words for reason in one.reasons if reason.without <= best * (1 + 1e-9)]
+        assert bool(winning) == (one.lost_because in winning) or one.lost_because.startswith("as fast as")
+        found = played(one.plan, prices)
+        exposed = [reason for reason in one.reasons if reason.words.startswith("data ") and "exposed" in reason.words]
+        assert all(one.without == play(found.plan, found.cost.without("data"), prices).seconds for one in exposed)
+    assert explained(plans, plans.best).lost_because is None
+    assert explained(plans, plans.best).beside_seconds == plans.plans[1].prediction.step_seconds
+
+
+def test_a_plan_that_was_not_played_is_played_to_be_explained():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "_ACTIONS", 0)
+        plans = search(job(), SLOW_LINK, sure=1)
+    last = plans.plans[-1]
+    assert not last.played
+    assert not explained(plans, last).lost_because.startswith("not played")
+
+
+def test_what_would_change_is_found_by_searching():
+    asked = job(4)
+    plans = search(asked, SLOW_LINK)
+    told = {one.change: one for one in what_if(asked, SLOW_LINK, plans)}
+    assert set(told) == {"links twice as fast", "links half as fast", "twice the memory", "half the memory"}
+    for change, other in (
+        ("links twice as fast", machine(latency=5e-5, link=2e7, dispatch=2e-6)),
+        ("links half as fast", machine(latency=2e-4, link=5e6, dispatch=2e-6)),
+    ):
+        best = search(asked, other).best
+        assert told[change].plan == best.plan
+        assert told[change].step_seconds == pytest.approx(best.prediction.step_seconds)
+    assert told["links twice as fast"].step_seconds < plans.best.prediction.step_seconds
+    assert not told["twice the memory"].changes
+
+
+def test_half_the_memory_may_be_too_little():
+    asked = job(1, microbatch=1)
+    least = search(asked, machine()).best.prediction.memory_bytes[0]
+    tight = machine(memory=least)
+    with pytest.raises(NothingFits):
+        search(asked, replace(tight, host=replace(tight.host, memory_bytes=least // 2)))
+    (half,) = [one for one in what_if(asked, tight, search(asked, tight)) if one.change == "half the memory"]
+    assert half.plan is None
+    assert half.changes
