@@ -58,9 +58,10 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """One plan, layer by layer. `send`: seconds of one transfer to the next stage; `far`: of one to another host. `added`, `data` and `optimizer`: of a
-    rank of each stage; the first once a microbatch (what it adds to its gradients), the others once a step. `fixed`:
-    seconds of a step that no stage has; `slower`: how many times longer all takes for waiting for the slowest device."""
+    """One plan, layer by layer. `send`: seconds of one transfer to the next stage; `far`: of one to another host.
+    `added`, `data` and `optimizer`: of a rank of each stage; the first once a microbatch (what it adds to its
+    gradients), the others once a step. `fixed`: seconds of a step that no stage has; `slower`: how many times longer
+    all takes for waiting for the slowest device."""
 
     blocks: tuple[Layer, ...]
     embedding: Layer
@@ -139,7 +140,8 @@ class _Step:
 
     def layers(self, ranks: Numbers) -> Layers:
         task, constants, model = self.task, self.task.constants, self.task.model
-        m, blocks, mine = self.plans.microbatches(task.global_batch), self._blocks(), ranks * 1.0
+        m, blocks = self.plans.microbatches(task.global_batch), self._blocks()
+        mine: Column = ranks.astype(np.float64)
         own = _sum(
             blocks.times(mine), self._whole(self.shapes.head()).times((np.arange(len(ranks)) == len(ranks) - 1) * 1.0)
         )

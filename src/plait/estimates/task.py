@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from plait.estimates.constants import FITTED, Constants
 from plait.estimates.practice import Practice
@@ -25,7 +25,7 @@ class Task:
     machines: Machines
     dtype: str = "bf16"
     moments: int = 2
-    practice: Practice = Practice()
+    practice: Practice = field(default_factory=Practice)
     constants: Constants = FITTED
 
     @property
