@@ -33,6 +33,7 @@ COMMANDS = {
     "generate": "plait.cli.generate",
     "demo": "plait.cli.demo",
     "profile": "plait.cli.profile",
+    "evaluate": "plait.cli.evaluate",
     "doctor": "plait.cli.doctor",
 }
 

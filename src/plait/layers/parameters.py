@@ -9,6 +9,7 @@ held: that is `sharding`'s. Where a family is described layer by layer (`layers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from plait.specs.model import Experts, LatentAttention, ModelSpec
 
@@ -71,6 +72,7 @@ class Parameters:
         return self.total - self.experts + self.active_experts
 
 
+@lru_cache(maxsize=256)
 def parameters(spec: ModelSpec) -> Parameters:
     """The weights of a network of this shape."""
     blocks = [block_parameters(spec, number) for number in range(spec.layers)]

@@ -11,13 +11,14 @@ the least possible largest stage, once for the most even cut that keeps it. It k
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
 from itertools import accumulate
 from math import inf
 from operator import add
 
 from plait.errors import PlaitError
 
-__all__ = ["balanced_stages"]
+__all__ = ["balanced_stages", "dealt_blocks"]
 
 _Price = Callable[[int, int, int], float]  # of the blocks [start, stop) on a stage: (stage, start, stop)
 
@@ -51,6 +52,29 @@ def balanced_stages(
     limit, _ = _partition(len(blocks), stages, cost, max)
     _, sizes = _partition(len(blocks), stages, square, add)
     return sizes
+
+
+def dealt_blocks(
+    count: int, paces: Sequence[float], *, beside: Sequence[float], most: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """The same for `count` blocks that are all alike, on stages of unlike speed: `paces` are the seconds of one block
+    on each stage, `beside` those of what else stands there, `most` the blocks that it has room for.
+
+    One block after the other goes where it does the least harm, which is best for costs that only grow; O(n log n).
+    Raises PlaitError where a stage would have no block, or there is no room for all.
+    """
+    room = [count] * len(paces) if most is None else list(most)
+    if not 1 <= len(paces) <= count or min(room) < 1 or sum(room) < count:
+        raise PlaitError(f"{count} layers can't stand on {len(paces)} stages that have room for {sum(room)}, 1 on each")
+    sizes = [1] * len(paces)
+    waiting = [(beside[place] + 2 * paces[place], place) for place in range(len(paces)) if room[place] > 1]
+    heapify(waiting)
+    for _ in range(count - len(paces)):
+        cost, place = heappop(waiting)
+        sizes[place] += 1
+        if sizes[place] < room[place]:
+            heappush(waiting, (cost + paces[place], place))
+    return tuple(sizes)
 
 
 def _partition(

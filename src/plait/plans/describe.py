@@ -10,6 +10,7 @@ It knows the plan alone: nothing of the model, nothing that was predicted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from plait.plans.meetings import WARM_UPS, begins_dense
 from plait.plans.plan import Plan
@@ -18,6 +19,7 @@ from plait.units import Bytes
 
 __all__ = ["describe", "plan_name"]
 
+_MOST_STAGES = 8  # whose layers are listed one by one
 _KEPT = {
     1: "the optimizer's state",
     2: "the optimizer's state and of the gradients",
@@ -37,7 +39,7 @@ def plan_name(plan: Plan) -> str:
     split += f", expert {plan.expert}" if plan.expert > 1 else ""
     words = [split, f"microbatch {plan.microbatch}"]
     words += [f"data shares {ratio}"] if (ratio := _ratio(plan.data_shares)) else []
-    words += [f"{plan.schedule} {'+'.join(map(str, plan.stages))}"] if plan.pipeline > 1 else []
+    words += [f"{plan.schedule} {_layers(plan.stages)}"] if plan.pipeline > 1 else []
     words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
     words += [f"ZeRO {plan.zero}"] if plan.zero else []
     words += ["offload"] if plan.offloads else []
@@ -73,8 +75,23 @@ def _sentences(plan: Plan) -> Iterator[str]:
         yield f"gradients are summed over the replicas in buckets of {size}{form}"
     if plan.sharding_level and not plan.served:
         yield f"each replica keeps a part of {_KEPT[plan.sharding_level]} (ZeRO {plan.sharding_level})"
+    if plan.recompute != "none":
+        what = "everything inside a block" if plan.recompute == "full" else "a part of each block"
+        yield f"in backward, {what} is computed again ({plan.recompute} recompute)"
     if plan.offloads:
         yield "masters and the optimizer's state are kept in host memory, and updated there"
+
+
+def _layers(stages: Sequence[int]) -> str:
+    """4+3, or 32 × 3 where nobody would read them all."""
+    if len(stages) <= _MOST_STAGES:
+        return "+".join(map(str, stages))
+    runs = [(size, len(list(run))) for size, run in groupby(stages)]
+    return "+".join(f"{count} × {size}" if count > 1 else str(size) for size, count in runs)
+
+
+def _listed(stages: Sequence[int]) -> str:
+    return ", ".join(map(str, stages)) if len(stages) <= _MOST_STAGES else _layers(stages)
 
 
 def _server(plan: Plan) -> str:
@@ -107,7 +124,7 @@ def _arrangement(plan: Plan) -> str:
         ratio = _ratio(plan.data_shares[: plan.workers])
         parts.append(f"{counted(plan.workers, 'replica')}{ratio and f' (batch {ratio})'} of ")
     if plan.pipeline > 1:
-        parts.append(f"a pipeline of {plan.pipeline} stages ({', '.join(map(str, plan.stages))} layers)")
+        parts.append(f"a pipeline of {plan.pipeline} stages ({_listed(plan.stages)} layers)")
     elif plan.ranks > 1:
         parts.append("the model")
     if plan.tensor > 1:

@@ -1,0 +1,170 @@
+"""`plait evaluate RUNS.csv`: how well does the planner predict these measured runs?
+
+Row by row, source by source, and within groups of plans that can be compared; always beside what one fitted constant
+would do. Exit 0 whatever the errors are: they are the answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plait.cli.output import Answer, JsonFlag, Line
+
+if TYPE_CHECKING:
+    from plait.evaluation.evaluate import Evaluation, Group, Judged
+    from plait.evaluation.scores import Errors
+
+__all__ = ["command", "evaluation_document", "evaluation_lines"]
+
+_SHOWN = 8  # groups, and reasons to skip a row
+_COMPARED = 5  # plans of a group whose order means something
+
+
+def command(
+    runs: Annotated[Path, typer.Argument(help="Measured runs, a CSV file.", metavar="RUNS.csv", show_default=False)],
+    json: JsonFlag = False,
+) -> Answer:
+    """How well does the planner predict these measured runs? Errors, order, memory, beside a fitted constant."""
+    from plait.evaluation.evaluate import evaluate
+
+    found = evaluate(runs)
+    return Answer(document=evaluation_document(found), lines=list(evaluation_lines(found)))
+
+
+def evaluation_document(found: Evaluation) -> dict[str, Any]:
+    """The contract's document; beside it errors by source, and the interval's part of the measured times."""
+    return {
+        "rows": [_row_document(one) for one in found.judged],
+        "groups": [asdict(group) for group in found.groups],
+        "baseline": {
+            "what": "one efficiency a source, fitted to the very rows",
+            **_errors_document(found.constant),
+            "sources": [
+                {"source": one.name, "efficiency": one.efficiency, **_errors_document(one.constant)}
+                for one in found.sources
+            ],
+        },
+        "out_of_memory": {"n": found.out_of_memory, "precision": found.precision, "recall": found.recall},
+        "time": _errors_document(found.time),
+        "memory": _errors_document(found.memory),
+        "sources": [
+            {"source": one.name, "time": _errors_document(one.time), "memory": _errors_document(one.memory)}
+            for one in found.sources
+        ],
+        "within_interval": found.within,
+        "skipped": dict(Counter(one.skipped for one in found.skipped if one.skipped)),
+    }
+
+
+def _row_document(one: Judged) -> dict[str, Any]:
+    pair, memory = one.pair, one.memory_pair
+    return {
+        "case_id": one.row.case,
+        "line": one.row.line,
+        "predicted_iter_s": one.seconds,
+        "interval": None if one.interval is None else list(one.interval),
+        "error": None if pair is None else pair[0] / pair[1] - 1,
+        "predicted_mem_gib": one.gibibytes,
+        "memory_error": None if memory is None else memory[0] / memory[1] - 1,
+        "out_of_memory_probability": one.runs_out,
+        "skipped": one.skipped,
+    }
+
+
+def _errors_document(found: Errors | None) -> dict[str, Any]:
+    if found is None:
+        return {"n": 0, "median_error": None, "mean_error": None, "worst_error": None, "bias": None}
+    return {
+        "n": found.n,
+        "median_error": found.median,
+        "mean_error": found.mean,
+        "worst_error": found.worst,
+        "bias": found.bias,
+    }
+
+
+# ---- for people -----------------------------------------------------------------------------------------------------
+
+
+def evaluation_lines(found: Evaluation) -> Iterator[Line]:
+    """By source, by group, and what could not be predicted."""
+    yield [
+        ("bold", "step time"),
+        ("dim", "   |predicted / measured - 1|, beside one efficiency a source fitted to the rows"),
+    ]
+    head = ("", "runs", "median", "mean", "bias", "constant: median", "mean")
+    sources = sorted(found.sources, key=lambda one: -(one.time.median if one.time else -1))
+    rows = [
+        (one.name[:44], *_cells(one.time), *_cells(one.constant, short=True)) for one in sources if one.time is not None
+    ]
+    yield from _table([head, *rows, ("all", *_cells(found.time), *_cells(found.constant, short=True))])
+    yield from _memory_lines(found)
+    yield from _group_lines(found.groups)
+    if found.within is not None:
+        yield [("", f"{found.within:.0%} of the measured times lie within their interval")]
+    yield from _skipped_lines(found)
+
+
+def _cells(errors: Errors | None, *, short: bool = False) -> tuple[str, ...]:
+    if errors is None:
+        return ("", "") if short else ("0", "", "", "")
+    sizes = (f"{errors.median:.1%}", f"{errors.mean:.1%}")
+    return sizes if short else (str(errors.n), *sizes, f"{errors.bias:+.1%}")
+
+
+def _memory_lines(found: Evaluation) -> Iterator[Line]:
+    rows = [(one.name[:44], *_cells(one.memory)) for one in found.sources if one.memory is not None]
+    if not rows and not found.out_of_memory:
+        return
+    yield []
+    yield [("bold", "memory")]
+    yield from _table([("", "runs", "median", "mean", "bias"), *rows])
+    recall = "none" if found.recall is None else f"{found.recall:.0%}"
+    precision = "nothing was" if found.precision is None else f"{found.precision:.0%} of what was"
+    yield [("", f"{found.out_of_memory} ran out of memory: {recall} of them predicted; {precision} predicted to did")]
+
+
+def _group_lines(groups: Sequence[Group]) -> Iterator[Line]:
+    compared = [group for group in groups if group.n >= _COMPARED and group.tau is not None]
+    if not compared:
+        return
+    yield []
+    few = f"the worst of {len(compared)} groups of {_COMPARED} plans or more"
+    yield [("bold", "order within a group"), ("dim", f"   {few}")]
+    worst = sorted(compared, key=lambda group: (group.tau or 0.0, -group.regret))[:_SHOWN]
+    rows = [
+        (
+            f"{group.source[:30]}  {group.model[:22]}",
+            str(group.n_gpus),
+            str(group.n),
+            f"{group.tau:.2f}",
+            f"{group.regret:.1%}",
+        )
+        for group in worst
+    ]
+    yield from _table([("", "devices", "plans", "tau", "regret"), *rows])
+
+
+def _skipped_lines(found: Evaluation) -> Iterator[Line]:
+    reasons = Counter(one.skipped for one in found.skipped if one.skipped)
+    if not reasons:
+        return
+    yield []
+    yield [("yellow", f"{len(found.skipped)} of {len(found.judged)} rows were not predicted:")]
+    for reason, count in reasons.most_common(_SHOWN):
+        yield [("yellow", f"  {count:4} {reason}")]
+    if len(reasons) > _SHOWN:
+        yield [("dim", f"  and {len(reasons) - _SHOWN} reasons more (--json has them all)")]
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for place, (name, *numbers) in enumerate(rows):
+        cells = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))]
+        yield [("dim" if place == 0 else "", "  ".join(cells).rstrip())]

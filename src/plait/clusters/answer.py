@@ -1,0 +1,175 @@
+"""The answer of a search for machines of the catalogue: ranked plans, their bills, and what to know of them.
+
+    Found ──> prediction, bill, reason of each ──> ClusterPlans          what lost besides, what would change it: on demand
+
+It has the shape of the measured machine's answer (`planner.search.Plans`), so that commands tell both alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from time import perf_counter
+
+from plait.clusters.bill import Bill, Objective, bill_of, require_known
+from plait.clusters.changes import Change, changes, what_would_fit
+from plait.clusters.explain import too_large, why_it_lost
+from plait.clusters.groups import found_on_groups, played_on_groups
+from plait.clusters.obvious import Obvious, obvious_plans
+from plait.clusters.played import Played, played
+from plait.clusters.search import Found, found_on
+from plait.clusters.tasks import tasks_of
+from plait.errors import NothingFits
+from plait.estimates.task import Task
+from plait.plans.describe import plan_name
+from plait.plans.plan import Plan
+from plait.plans.prediction import Prediction
+from plait.specs.job import Job
+
+__all__ = ["ClusterPlan", "ClusterPlans", "plan_cluster", "prediction_of", "price_plan"]
+
+_CLOSE = 0.05  # repeated runs of one configuration differ by as much (docs/cost_model.md)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterPlan:
+    """A plan, what is predicted of it, what it costs, and why it lost; None for the best."""
+
+    plan: Plan
+    found: Played
+    bill: Bill
+    lost_because: str | None = None
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """All that is said of it before it runs."""
+        return prediction_of(self.found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterPlans:
+    """`plans` best first. `considered`, `legal`, `unfit`: how many plans there are, how many of them are legal, and how
+    many were priced and don't fit; `unpriced` ones can't be among the best (of unequal machines: are not expected
+    to be). `too_close_to_call`: the second takes no more than 5 % longer. `daring`: no plan is safe, and the best may
+    run out of memory."""
+
+    job: Job
+    tasks: tuple[Task, ...]
+    objective: Objective
+    search_seconds: float
+    considered: int
+    legal: int
+    unfit: int
+    unpriced: int
+    plans: tuple[ClusterPlan, ...]
+    too_close_to_call: bool
+    daring: bool
+    cautions: tuple[str, ...]
+    _found: Found = field(repr=False)
+
+    @property
+    def best(self) -> ClusterPlan:
+        """The best one."""
+        return self.plans[0]
+
+    @cached_property
+    def changes(self) -> tuple[Change, ...]:
+        """What better machines would bring."""
+        return changes(self.job, self.tasks, self._found)
+
+    @cached_property
+    def obvious(self) -> tuple[Obvious, ...]:
+        """Plans that come to mind, and why they lost; of equal machines."""
+        return obvious_plans(self.job, self.tasks[0], self.best.found) if len(self.tasks) == 1 else ()
+
+
+def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
+    """The best plans of a legal job for machines of the catalogue.
+
+    Raises NothingFits (which rank dies first, of which bytes, and the nearest change that would fit), UnusableInput for
+    what can't be priced, IllegalJob where no plan is legal.
+    """
+    began = perf_counter()
+    tasks = tasks_of(job)
+    groups = [task.machines for task in tasks]
+    require_known(objective, groups)
+    found = found_on(job, tasks[0]) if len(tasks) == 1 else found_on_groups(job, tasks)
+    if not found.plans:
+        raise NothingFits(_nothing_fits(job, tasks, found))
+    best = found.plans[0]
+    ranked = tuple(
+        ClusterPlan(
+            plan=one.plan,
+            found=one,
+            bill=bill_of(one.seconds, groups, job.training.steps),
+            lost_because=None if one is best else why_it_lost(one, best, groups[0]),
+        )
+        for one in found.plans
+    )
+    return ClusterPlans(
+        job=job,
+        tasks=tasks,
+        objective=objective,
+        search_seconds=perf_counter() - began,
+        considered=found.considered,
+        legal=found.legal,
+        unfit=found.unfit,
+        unpriced=found.unpriced,
+        plans=ranked,
+        too_close_to_call=len(ranked) > 1 and found.plans[1].seconds <= best.seconds * (1 + _CLOSE),
+        daring=found.daring,
+        cautions=tuple(_cautions(job, best, found)),
+        _found=found,
+    )
+
+
+def price_plan(job: Job, plan: Plan) -> Played:
+    """One plan of a legal job, priced and played. Raises UnusableInput for what can't be priced."""
+    tasks = tasks_of(job)
+    return played(plan, tasks[0]) if len(tasks) == 1 else played_on_groups(plan, tasks)
+
+
+def prediction_of(one: Played) -> Prediction:
+    """What is said of a plan for machines of the catalogue; their messages and FLOPs are not counted one by one."""
+    return Prediction(
+        step_seconds=one.seconds,
+        interval=one.interval,
+        terms=one.terms,
+        memory_bytes=one.memory_bytes,
+        weight_bytes=one.of_ranks("weights"),
+        gradient_bytes=one.of_ranks("gradients"),
+        optimizer_bytes=one.of_ranks("optimizer"),
+        activation_bytes=one.of_ranks("activations", "logits"),
+        flops=(),
+        collectives=(),
+    )
+
+
+def _nothing_fits(job: Job, tasks: Sequence[Task], found: Found) -> str:
+    assert found.nearest is not None
+    nearest, place = found.nearest, found.nearest.fullest
+    group = 0
+    if len(tasks) > 1:
+        rank = sum(nearest.sizes[:place])
+        group = max(index for index, task in enumerate(tasks) if task.machines.first_rank <= rank)
+    words = too_large(nearest, tasks[group].machines)
+    remedy = what_would_fit(job)
+    nearby = (
+        f"; the nearest change that would fit: {remedy}" if remedy else "; no single change that was tried would fit"
+    )
+    return f"no legal plan fits. Of the one that needs least ({plan_name(nearest.plan)}) {words}{nearby}"
+
+
+def _cautions(job: Job, best: Played, found: Found) -> list[str]:
+    told: list[str] = []
+    if found.daring:
+        told.append(
+            f"no plan is safe: the best one runs out of memory with a probability of {best.risk:.0%}, and the others are "
+            "no safer"
+        )
+    if job.model.heads % best.plan.tensor:
+        told.append(
+            f"tensor = {best.plan.tensor} does not divide the {job.model.heads} heads: priced as if they were dealt evenly"
+        )
+    return told

@@ -1,0 +1,109 @@
+"""Which plan is best on equal machines of the catalogue: the whole space within bounds, the best few dozen in detail.
+
+    space ──contest──> the fastest by closed forms ──played──> ranked
+
+It knows a job and the catalogue, no file and no screen; unequal machines are `groups`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from plait.clusters.contest import Contest, contest
+from plait.clusters.played import Played, balanced, played
+from plait.clusters.space import space_of
+from plait.errors import IllegalJob
+from plait.estimates.arrangements import RECOMPUTE, SCHEDULES, Arrangements
+from plait.estimates.task import Task
+from plait.plans.legality import problems
+from plait.plans.plan import Plan
+from plait.specs.job import Job
+from plait.specs.training import PRECISIONS
+
+__all__ = ["Found", "found_on", "order", "plan_of"]
+
+_PLACES = 256  # of the contest
+_SHAPES = 12  # pipelines that are played
+_LEVELS = 3  # ways to share out what each of them holds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """`plans` in detail, best first; none where nothing fits, and then the `nearest` to fitting. `considered`, `legal`,
+    `unfit`, `unpriced`, `daring`: as in the contest."""
+
+    plans: tuple[Played, ...]
+    considered: int
+    legal: int
+    unfit: int
+    unpriced: int
+    daring: bool
+    nearest: Played | None
+
+
+def found_on(job: Job, task: Task, places: int = _PLACES, shapes: int = _SHAPES) -> Found:
+    """The best plans of a legal job on equal machines: of the `places` fastest by closed forms the first `shapes`
+    different pipelines in detail. Raises IllegalJob where no plan is legal."""
+    space = space_of(job)
+    if not space.legal:
+        raise IllegalJob(problems(job))
+    best = contest(space, task, places)
+    detailed = [played(plan, task) for plan in _finalists(job, task, best, shapes)]
+    nearest = None if best.smallest is None else played(plan_of(job, task, best.smallest), task)
+    return Found(
+        plans=tuple(sorted(detailed, key=order)),
+        considered=space.considered,
+        legal=space.legal,
+        unfit=best.unfit,
+        unpriced=best.unpriced,
+        daring=best.daring,
+        nearest=nearest,
+    )
+
+
+def order(one: Played) -> tuple[float, ...]:
+    """By time; what differs by less than a ten-thousandth is equal, and goes by how little is split, then by memory."""
+    plan = one.plan
+    digits = 4 - int(np.floor(np.log10(max(one.seconds, 1e-12))))
+    split = plan.context, plan.expert, plan.pipeline, plan.tensor, plan.zero, plan.virtual_stages
+    return round(one.seconds, digits), *split, RECOMPUTE.index(plan.recompute), one.memory[one.fullest].taken
+
+
+def _finalists(job: Job, task: Task, best: Contest, shapes: int) -> Iterator[Plan]:
+    """The first few shapes of pipelines, each with its first few ZeRO levels."""
+    seen: dict[tuple[int, ...], int] = {}
+    columns = ("data", "tensor", "pipeline", "context", "expert", "microbatch", "schedule", "virtual_stages",
+               "sequence_parallel", "recompute")  # fmt: skip
+    for place in range(len(best.seconds)):
+        row = best.plans.rows(np.array([place]))
+        shape = tuple(int(getattr(row, name)[0]) for name in columns)
+        if shape not in seen and len(seen) == shapes:
+            continue
+        seen[shape] = seen.get(shape, 0) + 1
+        if seen[shape] <= _LEVELS:
+            yield plan_of(job, task, row)
+
+
+def plan_of(job: Job, task: Task, row: Arrangements) -> Plan:
+    """A row as a complete plan, its stages balanced unless the job fixes them; what nobody chose is as always."""
+    keys: dict[str, Any] = {name: int(getattr(row, name)[0]) for name in _NUMBERS}
+    schedule = SCHEDULES[int(row.schedule[0])]
+    keys |= {
+        "schedule": schedule,
+        "recompute": RECOMPUTE[int(row.recompute[0])],
+        "sequence_parallel": bool(row.sequence_parallel[0]),
+        "tensor_shares": (1,) * keys["tensor"],
+        "data_shares": (1,) * keys["data"],
+        "gradient_precision": PRECISIONS[job.training.precision].reduce,
+    }
+    keys |= {key: value for key, value in job.constraints.items() if key not in keys or key.endswith("shares")}
+    if "stages" not in keys:
+        keys["stages"] = balanced(task, row, schedule)
+    return Plan(**keys)
+
+
+_NUMBERS = ("data", "tensor", "pipeline", "context", "expert", "microbatch", "virtual_stages", "zero")

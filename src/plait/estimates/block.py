@@ -1,0 +1,268 @@
+"""One block, or the head, for one microbatch on one rank: seconds of forward, of backward, and of what is done again.
+
+    forward     norm  q k v  attend  out  ⊕  +   norm  up  activate  down  ⊕  +       ⊕ summed over the tensor axis
+    backward    each product twice, each move about twice
+    again       with full recompute all of forward, with selective the attention core
+
+Columns: one row for each distinct (tensor, context, expert, microbatch, sequence_parallel). `tokens` are a rank's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from plait.estimates.arrangements import Arrangements, Column
+from plait.estimates.collectives import Network
+from plait.estimates.kernels import Kernels
+from plait.estimates.practice import Practice
+from plait.specs.model import Experts, ModelSpec
+
+__all__ = ["Part", "Parts", "Shapes"]
+
+_FLASH = {"forward": 0.72, "backward": 0.60}  # of the sustained rate of products, by SimuMax's points for two devices
+_FLASH_ROWS = 128
+_FILLED = 16  # rows of an expert's product are filled up to a multiple of this
+_PADDED = 128  # a rank's rows of the vocabulary are filled up to a multiple of this
+_BACKWARD_KERNELS = 1.7  # launched for each of forward's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Seconds of one pass, column by column: what the device computes, how many kernels are launched for it, and what
+    it waits for on the tensor, context and expert axes."""
+
+    compute: Column
+    kernels: Column
+    tensor: Column
+    context: Column
+    expert: Column
+
+    def __add__(self, other: Part) -> Part:
+        return Part(**{name: getattr(self, name) + getattr(other, name) for name in vars(self)})
+
+    def times(self, factor: Column | float) -> Part:
+        """The same, so many times."""
+        return Part(**{name: getattr(self, name) * factor for name in vars(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A layer's passes."""
+
+    forward: Part
+    backward: Part
+    again: Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """What blocks are priced from: the model and its sequences, the distinct rows, the device and its links."""
+
+    model: ModelSpec
+    sequence: int
+    rows: Arrangements
+    kernels: Kernels
+    network: Network
+    practice: Practice
+
+    @property
+    def tokens(self) -> Column:
+        return self.rows.microbatch * (self.sequence / self.rows.context)
+
+    @property
+    def residual(self) -> Column:
+        """Tokens of a rank's part of the residual stream."""
+        return np.where(self.rows.sequence_parallel, self.tokens / self.rows.tensor, self.tokens)
+
+    def nothing(self) -> Part:
+        zero = np.zeros(len(self.rows))
+        return Part(compute=zero, kernels=zero, tensor=zero, context=zero, expert=zero)
+
+    # ---- layers -----------------------------------------------------------------------------------------------------
+
+    def block(self, number: int) -> Parts:
+        """A block, by its number from 0."""
+        experts = self.model.experts_of(number)
+        causal = self.model.family == "gpt" or number >= self.model.encoder_layers > 0
+        attention = self._attention(causal)
+        if self.model.crosses(number):
+            crossing = self._attention(causal=False)
+            attention = Parts(
+                forward=attention.forward + crossing.forward,
+                backward=attention.backward + crossing.backward,
+                again=attention.again + crossing.again,
+            )
+        feed = self._experts(experts) if experts else self._mlp(self.model.ffn)
+        forward, backward = attention.forward + feed.forward, attention.backward + feed.backward
+        again = [self.nothing(), attention.again, forward]  # none, selective, full
+        chosen = {name: np.choose(self.rows.recompute, [getattr(one, name) for one in again]) for name in vars(forward)}
+        return Parts(forward=forward, backward=backward, again=Part(**chosen))
+
+    def head(self) -> Parts:
+        """The norm, the product with the vocabulary and the loss."""
+        columns = np.ceil(self.model.vocab / self.rows.tensor / _PADDED) * _PADDED
+        forward, backward = self._product(self.tokens, columns, np.asarray(float(self.model.hidden)))
+        logits = self.tokens * columns * 4.0
+        forward = forward + self.kernels.move(3 * logits, kernels=4) + self._norm()
+        backward = backward + self.kernels.move(2 * logits, kernels=3) + 2 * self._norm()
+        size = self.tokens * self.model.hidden * 2.0
+        return self._passes(forward, backward, kernels=8, tensor=self._sum(size))
+
+    def embedding(self) -> Parts:
+        """Looking tokens up, and adding their gradients into the table's."""
+        size = self.residual * self.model.hidden * 2.0
+        table = self.model.vocab * self.model.hidden / self.rows.tensor * float(self.practice.gradient_bytes)
+        return self._passes(
+            self.kernels.move(3 * size, kernels=4), self.kernels.move(4 * size + table, kernels=3), kernels=5,
+            tensor=self._sum(self.tokens * self.model.hidden * 2.0) / 2,
+        )  # fmt: skip
+
+    # ---- halves of a block ------------------------------------------------------------------------------------------
+
+    def _attention(self, causal: bool) -> Parts:
+        model, tensor = self.model, self.rows.tensor
+        forward, backward = self._norm(), 2 * self._norm()
+        for m, n, k in self._projections():
+            one = self._product(m, n, k)
+            forward, backward = forward + one[0], backward + one[1]
+        core, core_back = self._core(causal)
+        moves = self._moved(3 * self.residual * model.hidden)
+        if model.positions == "rope":
+            heads = (model.heads + model.kv_heads) * model.head_dim
+            moves = moves + self._moved(2 * self.tokens * heads / tensor)
+        forward, backward = forward + core + moves, backward + core_back + 2 * moves
+        count = 12.0 if self.practice.fused_attention else 19.0
+        parts = self._passes(forward, backward, kernels=count, tensor=self._sum(self.tokens * model.hidden * 2.0))
+        ring = self._ring(core)
+        again = self.nothing()
+        if not self.practice.fused_attention:
+            again = replace(again, compute=core, kernels=np.full(len(self.rows), 7.0))
+        return Parts(
+            forward=replace(parts.forward, context=ring),
+            backward=replace(parts.backward, context=2 * ring),
+            again=again,
+        )
+
+    def _mlp(self, ffn: int) -> Parts:
+        width = ffn / self.rows.tensor
+        forward, backward = self._norm(), 2 * self._norm()
+        for m, n, k in self._feed(self.tokens, width):
+            one = self._product(m, n, k)
+            forward, backward = forward + one[0], backward + one[1]
+        moves = self._moved(
+            (3 if self.model.gated else 2) * self.tokens * width + 3 * self.residual * self.model.hidden
+        )
+        size = self.tokens * self.model.hidden * 2.0
+        return self._passes(forward + moves, backward + 2 * moves, kernels=9.0, tensor=self._sum(size))
+
+    def _experts(self, experts: Experts) -> Parts:
+        rows, hidden = self.rows, self.model.hidden
+        tokens = self.tokens / rows.tensor  # each tensor rank routes its part
+        routed = tokens * experts.per_token
+        width, local = float(experts.ffn), experts.count / rows.expert
+        each = np.ceil(np.maximum(routed * rows.expert / experts.count, 1.0) / _FILLED) * _FILLED
+        forward, backward = self._norm(), 2 * self._norm()
+        forward = forward + self.kernels.multiply(tokens, np.asarray(float(experts.count)), np.asarray(float(hidden)))
+        for m, n, k in self._feed(each, np.asarray(width)):
+            one = self._product(m, n, k, local)
+            forward, backward = forward + one[0], backward + one[1]
+        if experts.shared:
+            for m, n, k in self._feed(self.tokens, experts.shared * width / rows.tensor):
+                one = self._product(m, n, k)
+                forward, backward = forward + one[0], backward + one[1]
+        moves = self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
+        parts = self._passes(
+            forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed, tensor=0.0 * tokens
+        )
+        sent = self.network.dispatch(tokens * hidden * 2.0, experts.per_token, rows.expert, np.ones_like(rows.expert))
+        return Parts(
+            forward=replace(parts.forward, expert=2 * sent), backward=replace(parts.backward, expert=2 * sent),
+            again=parts.again,
+        )  # fmt: skip
+
+    # ---- operations -------------------------------------------------------------------------------------------------
+
+    def _projections(self) -> Iterator[tuple[Column, Column, Column]]:
+        model, tensor = self.model, self.rows.tensor
+        tokens, hidden = self.tokens, np.asarray(float(model.hidden))
+        if model.latent is None:
+            queries, keys = model.heads * model.head_dim / tensor, model.kv_heads * model.head_dim / tensor
+            keys = np.maximum(keys, model.head_dim)
+            yield tokens, queries + 2 * keys, hidden
+            yield tokens, hidden, queries
+            return
+        latent = model.latent
+        head = latent.plain + latent.rotated
+        yield tokens, np.asarray(float(latent.query_rank + latent.kv_rank + latent.rotated)), hidden
+        yield tokens, model.heads * head / tensor, np.asarray(float(latent.query_rank or model.hidden))
+        yield tokens, model.heads * (latent.plain + latent.value) / tensor, np.asarray(float(latent.kv_rank))
+        yield tokens, hidden, model.heads * latent.value / tensor
+
+    def _feed(self, tokens: Column, width: Column) -> Iterator[tuple[Column, Column, Column]]:
+        hidden = np.asarray(float(self.model.hidden))
+        yield tokens, (2 if self.model.gated else 1) * width, hidden
+        yield tokens, hidden, width
+
+    def _product(self, m: Column, n: Column, k: Column, times: Column | float = 1.0) -> tuple[Column, Column]:
+        """Forward, and the two products of backward."""
+        ahead = self.kernels.multiply(m, n, k, times)
+        return ahead, self.kernels.multiply(m, k, n, times) + self.kernels.multiply(n, k, m, times)
+
+    def _core(self, causal: bool) -> tuple[Column, Column]:
+        """Attention itself: q kᵀ, softmax, times v."""
+        model, rows = self.model, self.rows
+        heads = rows.microbatch * model.heads / rows.tensor
+        asked, seen = self.sequence / rows.context, float(min(self.sequence, model.window or self.sequence))
+        width = model.head_dim if model.latent is None else model.latent.plain + model.latent.rotated
+        value = model.head_dim if model.latent is None else model.latent.value
+        if self.practice.fused_attention:
+            share = 0.5 if causal and seen == self.sequence else 1.0
+            flops = 2 * heads * asked * seen * (width + value) * share
+            blocks = heads * np.ceil(asked / _FLASH_ROWS)
+            units = self.kernels.device.units
+            used = blocks / (np.ceil(blocks / units) * units)
+            rate = self.kernels.attention_rate(self.practice.attention_kernel) * used
+            return flops / (rate * _FLASH["forward"]), 2.5 * flops / (rate * _FLASH["backward"])
+        one = self.kernels.multiply(asked, np.asarray(seen), np.asarray(float(width)), heads)
+        two = self.kernels.multiply(asked, np.asarray(float(value)), np.asarray(seen), heads)
+        pairs = heads * asked * seen
+        ahead = self.kernels.move(pairs * (4 + 5 * self.practice.masks), kernels=3)
+        back = self.kernels.move(pairs * (6 + 5 * self.practice.masks), kernels=3)
+        return one + two + ahead, 2 * (one + two) + back
+
+    def _norm(self) -> Column:
+        return self._moved(2 * self.residual * self.model.hidden)
+
+    def _moved(self, elements: Column) -> Column:
+        loose = 1.0 if self.practice.compiled or self.practice.fused_kernels else self.kernels.constants.loose
+        return self.kernels.move(loose * elements * 2.0, kernels=2)
+
+    def _sum(self, size: Column) -> Column:
+        """A sum over the tensor axis, or its two halves."""
+        rows = self.rows
+        return self.network.all_reduce(size, rows.tensor, np.ones_like(rows.tensor))
+
+    def _ring(self, core: Column) -> Column:
+        """What of the keys' and values' way around the context axis attention does not hide."""
+        rows, model = self.rows, self.model
+        size = 2.0 * 2 * rows.microbatch * self.sequence * model.kv_heads * model.head_dim / rows.tensor
+        sent = self.network.reduce_scatter(size, rows.context, rows.tensor)
+        return np.maximum(0.0, sent - core)
+
+    def _passes(self, forward: Column, backward: Column, kernels: float, tensor: Column) -> Parts:
+        """Both passes of a half: its tensor sum stands once in each."""
+        zero = np.zeros(len(self.rows))
+        launched = kernels * (0.5 if self.practice.compiled else 1.0)
+        called = np.where(self.rows.tensor > 1, self.kernels.constants.called, 0.0)
+        ahead, back = tensor + zero, tensor + zero
+        if self.practice.pipelined_tensor:
+            ahead = np.maximum(0.0, ahead - 0.5 * forward)
+        if self.practice.overlap_tensor:  # of backward nearly half is weights' gradients, which can wait
+            back = np.maximum(0.0, back - 0.4 * backward)
+        first = Part(compute=forward, kernels=called + launched, tensor=ahead, context=zero, expert=zero)
+        launched = called + launched * _BACKWARD_KERNELS
+        second = Part(compute=backward, kernels=launched, tensor=back, context=zero, expert=zero)
+        return Parts(forward=first, backward=second, again=self.nothing())

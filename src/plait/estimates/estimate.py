@@ -1,0 +1,68 @@
+"""All that is said of plans at once: seconds with an interval, where they go, bytes, and how likely they are to fit.
+
+An interval holds four of five measured runs of the kinds that were looked at (docs/cost_model.md). A rank's
+device must hold what the program allocates, what its allocator can't use, and what drivers and libraries take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plait.estimates.arrangements import Arrangements, Column
+from plait.estimates.memory import Bytes, memory
+from plait.estimates.step import Times, times
+from plait.estimates.task import Task
+
+__all__ = ["CONTEXT", "FRAGMENTED", "Estimates", "estimate", "interval", "reserved", "running_out"]
+
+CONTEXT = 2 * 2.0**30  # bytes: a CUDA context, NCCL's buffers, libraries' workspaces; planning.md: 1 to 3 GiB
+FRAGMENTED = 0.05  # of what is allocated: PyTorch's allocator keeps that much that nobody can use; 3 to 10 %
+_TIME_SPREAD = 0.18  # of a step: four of five published runs lie within it
+_MEMORY_SPREAD = 0.07  # standard deviation of predicted memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """A row a plan: `low` to `high` seconds a step, and the probability that the fullest rank runs out of memory."""
+
+    times: Times
+    memory: Bytes
+    low: Column
+    high: Column
+    out_of_memory: Column
+
+
+def estimate(task: Task, plans: Arrangements) -> Estimates:
+    """What the plans would take and hold on the task's machines."""
+    seconds, held = times(task, plans), memory(task, plans)
+    return Estimates(
+        times=seconds,
+        memory=held,
+        low=seconds.step / (1 + _TIME_SPREAD),
+        high=seconds.step * (1 + _TIME_SPREAD),
+        out_of_memory=running_out(task, held.total),
+    )
+
+
+def running_out(task: Task, allocated: Column) -> Column:
+    """The probability that a device runs out of memory where a program allocates so many bytes on it."""
+    return _beyond(reserved(allocated), float(task.machines.device.memory_bytes))
+
+
+def interval(seconds: float) -> tuple[float, float]:
+    """Where nine of ten steps lie that are predicted to take so long."""
+    return seconds / (1 + _TIME_SPREAD), seconds * (1 + _TIME_SPREAD)
+
+
+def reserved(allocated: Column) -> Column:
+    """Bytes of a device that are taken where a program allocates so many."""
+    return allocated * (1 + FRAGMENTED) + CONTEXT
+
+
+def _beyond(needed: Column, there: float) -> Column:
+    """The probability that a need, normally distributed around the predicted one, is beyond what is there; by the
+    logistic curve that stays within 0.01 of the normal one (Bowling et al. 2009)."""
+    z = np.clip((needed - there) / (needed * _MEMORY_SPREAD), -8.0, 8.0)
+    return 1 / (1 + np.exp(-(1.5976 * z + 0.07056 * z**3)))

@@ -1,0 +1,45 @@
+"""How a runtime does its work, as far as that changes a price: facts about programs, not about machines or models.
+
+The default is Plait's own way. Runs of other programs are read with theirs (`evaluation`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Practice"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Practice:
+    """Facts about one program.
+
+    `fused_attention`: scores never reach memory; `attention_kernel`: FlashAttention's generation. `masks`: dropout
+    keeps a mask of a byte an element. `gradient_bytes`: of each gradient, as it is kept and summed;
+    `gradient_copies`: how many times each is held where the optimizer is shared out. `loss_bytes`: of each logit
+    while the loss is computed: in 16 bits, in float32, a gradient of each; less where the loss is fused.
+    `overlap_data`: sums over data go on behind backward. `overlap_tensor`: weights' gradients are computed while
+    their input's is summed over the tensor axis; `pipelined_tensor`: products and transfers are cut in pieces that
+    hide each other, forward too. `compiled`: element-wise work is fused by a compiler; `fused_kernels`: by hand;
+    `fused_gradients`: products add weights' gradients up by themselves. `balanced`: stages are cut by cost; else
+    equally, embedding and head on top. `whole_sends`: every tensor rank sends the whole value to the next stage; else
+    its part of it. `wide_shards`: under ZeRO 3 a share of the weights is the float32 master itself; `gathers_once`:
+    weights, and their gradients, stay whole through the step.
+    """
+
+    fused_attention: bool = True
+    attention_kernel: int = 3
+    masks: bool = False
+    gradient_bytes: int = 4
+    gradient_copies: int = 1
+    loss_bytes: float = 12.0
+    overlap_data: bool = True
+    overlap_tensor: bool = True
+    pipelined_tensor: bool = False
+    compiled: bool = False
+    fused_kernels: bool = False
+    balanced: bool = True
+    gathers_once: bool = False
+    wide_shards: bool = False
+    whole_sends: bool = True
+    fused_gradients: bool = False

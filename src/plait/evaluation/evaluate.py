@@ -1,0 +1,205 @@
+"""How well the planner predicts a file of measured runs: row by row, group by group, and beside a fitted constant."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from plait.estimates.constants import FITTED, Constants
+from plait.estimates.estimate import CONTEXT, FRAGMENTED, Estimates, estimate
+from plait.evaluation.reading import Unreadable, read_run
+from plait.evaluation.rows import Row, read_rows
+from plait.evaluation.scores import (
+    Errors,
+    constant_errors,
+    errors_of,
+    kendall_tau,
+    precision_and_recall,
+    regret,
+)
+from plait.evaluation.work import ideal_seconds
+
+__all__ = ["Evaluation", "Group", "Judged", "Source", "evaluate", "judge"]
+
+_OUT_OF_MEMORY = re.compile(r"\boom\b|out[ -]of[ -]memory", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A row and what was predicted of it; or `skipped`, why nothing was. `ideal`: seconds at the peak. `runs_out`: the
+    predicted probability that memory is not enough; `ran_out`: whether that happened."""
+
+    row: Row
+    seconds: float | None = None
+    interval: tuple[float, float] | None = None
+    gibibytes: float | None = None
+    ideal: float | None = None
+    runs_out: float | None = None
+    ran_out: bool = False
+    skipped: str | None = None
+
+    @property
+    def pair(self) -> tuple[float, float] | None:
+        """Predicted and measured seconds."""
+        measured = self.row.number("iter_s")
+        return None if self.seconds is None or measured is None else (self.seconds, measured)
+
+    @property
+    def memory_pair(self) -> tuple[float, float] | None:
+        """Predicted and measured GiB."""
+        measured = self.row.number("mem_gib")
+        return None if self.gibibytes is None or measured is None else (self.gibibytes, measured)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Plans of one source for one model on as many devices."""
+
+    source: str
+    model: str
+    n_gpus: int
+    n: int
+    tau: float | None
+    regret: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The runs of one source. `efficiency`: of the constant that fits them best, and `constant` its errors."""
+
+    name: str
+    time: Errors | None
+    memory: Errors | None
+    efficiency: float | None
+    constant: Errors | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All of it. Memory that runs out: `out_of_memory` rows did; precision and recall are None of no such rows."""
+
+    judged: tuple[Judged, ...]
+    sources: tuple[Source, ...]
+    groups: tuple[Group, ...]
+    time: Errors | None
+    memory: Errors | None
+    efficiency: float | None
+    constant: Errors | None
+    out_of_memory: int
+    precision: float | None
+    recall: float | None
+    within: float | None  # part of the measured times that lie within their interval
+
+    @property
+    def skipped(self) -> tuple[Judged, ...]:
+        """Rows of which nothing was predicted."""
+        return tuple(one for one in self.judged if one.skipped is not None)
+
+
+def evaluate(path: Path, constants: Constants = FITTED) -> Evaluation:
+    """Judge a file. Raises UnusableInput where it is no such file."""
+    return _summed([judge(row, constants) for row in read_rows(path)])
+
+
+def judge(row: Row, constants: Constants = FITTED) -> Judged:
+    """Predict one row."""
+    ran_out = bool(_OUT_OF_MEMORY.search(f"{row.texts.get('mem_gib', '')} {row.texts.get('notes', '')}"))
+    try:
+        run = read_run(row)
+    except Unreadable as reason:
+        return Judged(row=row, ran_out=ran_out, skipped=str(reason))
+    run = replace(run, task=replace(run.task, constants=constants))
+    found = estimate(run.task, run.plans)
+    best = _likeliest(found)
+    return Judged(
+        row=row,
+        seconds=float(found.times.step[best]),
+        interval=(float(found.low[best]), float(found.high[best])),
+        gibibytes=_as_measured(row, float(found.memory.total[best])) / 2**30,
+        ideal=ideal_seconds(run.task, run.plans.rows(np.array([best]))),
+        runs_out=float(found.out_of_memory[best]),
+        ran_out=ran_out,
+    )
+
+
+def _likeliest(found: Estimates) -> int:
+    """Of the plans that a row may speak of: the fastest that fits, or the smallest."""
+    fitting = found.out_of_memory < 0.5
+    if not fitting.any():
+        return int(np.argmin(found.memory.total))
+    return int(np.argmin(np.where(fitting, found.times.step, np.inf)))
+
+
+def _as_measured(row: Row, allocated: float) -> float:
+    """Bytes as the row's kind of memory counts them: what is allocated, reserved, or taken in all."""
+    kind = row.text("mem_kind")
+    if re.search(r"smi|device|total", kind):
+        return allocated * (1 + FRAGMENTED) + CONTEXT
+    if "reserved" in kind and "allocated" not in kind.split("reserved")[0]:
+        return allocated * (1 + FRAGMENTED) + CONTEXT / 3  # PyTorch's own part of it
+    return allocated
+
+
+def _summed(judged: Sequence[Judged]) -> Evaluation:
+    by_source: dict[str, list[Judged]] = defaultdict(list)
+    by_group: dict[tuple[str, str, int], list[Judged]] = defaultdict(list)
+    for one in judged:
+        by_source[one.row.texts.get("source", "")].append(one)
+        if one.pair is not None:
+            key = (one.row.texts.get("source", ""), one.row.texts.get("model", ""), one.row.whole("n_gpus") or 0)
+            by_group[key].append(one)
+    flags = [(one.runs_out > 0.5, one.ran_out) for one in judged if one.runs_out is not None]
+    precision, recall = precision_and_recall(flags)
+    constants = [_constant(rows) for rows in by_source.values()]
+    spread = [pair for found in constants if found is not None for pair in found[2]]
+    whole = constant_errors(_ideals(judged))
+    inside = [one.interval[0] <= pair[1] <= one.interval[1] for one in judged if one.interval and (pair := one.pair)]
+    return Evaluation(
+        judged=tuple(judged),
+        sources=tuple(_source(name, rows) for name, rows in by_source.items()),
+        groups=tuple(_group(*key, rows) for key, rows in by_group.items() if len(rows) > 1),
+        time=errors_of(_pairs(judged)),
+        memory=errors_of([pair for one in judged if (pair := one.memory_pair)]),
+        efficiency=None if whole is None else whole[0],
+        constant=errors_of(spread),
+        out_of_memory=sum(happened for _, happened in flags),
+        precision=precision,
+        recall=recall,
+        within=sum(inside) / len(inside) if inside else None,
+    )
+
+
+def _pairs(judged: Iterable[Judged]) -> list[tuple[float, float]]:
+    return [pair for one in judged if (pair := one.pair)]
+
+
+def _ideals(judged: Iterable[Judged]) -> list[tuple[float, float]]:
+    return [(one.ideal, pair[1]) for one in judged if one.ideal is not None and (pair := one.pair)]
+
+
+def _constant(rows: Sequence[Judged]) -> tuple[float, Errors, list[tuple[float, float]]] | None:
+    """A source's own constant, its errors, and (predicted by it, measured)."""
+    ideals = _ideals(rows)
+    found = constant_errors(ideals)
+    return None if found is None else (*found, [(ideal / found[0], measured) for ideal, measured in ideals])
+
+
+def _source(name: str, rows: Sequence[Judged]) -> Source:
+    found = _constant(rows)
+    return Source(
+        name=name,
+        time=errors_of(_pairs(rows)),
+        memory=errors_of([pair for one in rows if (pair := one.memory_pair)]),
+        efficiency=None if found is None else found[0],
+        constant=None if found is None else found[1],
+    )
+
+
+def _group(source: str, model: str, n_gpus: int, rows: Sequence[Judged]) -> Group:
+    pairs = _pairs(rows)
+    return Group(source=source, model=model, n_gpus=n_gpus, n=len(pairs), tau=kendall_tau(pairs), regret=regret(pairs))

@@ -1,0 +1,204 @@
+"""What a row's run was: a model, machines, a plan, or why it can't be said.
+
+What a row does not state is taken in the way that is usual, or asked of the price: of microbatches, and of what is
+done again, that nobody stated those with the shortest step that fits are taken: who ran it will have looked for them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from plait.estimates.arrangements import RECOMPUTE, SCHEDULES, Arrangements
+from plait.estimates.task import Task
+from plait.evaluation.practices import practice_of
+from plait.evaluation.rows import Row
+from plait.specs.hardware import DeviceSpec
+from plait.specs.hardware_words import device_in, wiring_in
+from plait.specs.machines import Machines
+from plait.specs.model import ModelSpec
+from plait.specs.presets import PRESETS
+
+__all__ = ["Run", "Unreadable", "read_run"]
+
+_HEAD_WIDTH = 128  # of heads that nobody counted
+_VOCABULARY = {"gpt": 51_200, "llama": 128_256}  # where none is stated: Megatron's padded GPT-2, Llama 3
+_PRECISIONS = (("nvfp4", "nvfp4"), ("mxfp8", "mxfp8"), ("fp8-mx", "mxfp8"), ("fp8", "fp8"), ("float8", "fp8"),
+               ("bf16", "bf16"), ("fp16", "fp16"), ("tf32", "tf32"), ("fp32", "fp32"))  # fmt: skip
+
+
+class Unreadable(Exception):
+    """Why a row's run can't be modelled, in words that are alike for rows that lack the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A measured run: what was done and how. `plans` has a row for each microbatch that it may have had."""
+
+    task: Task
+    plans: Arrangements
+
+
+def read_run(row: Row) -> Run:
+    """The run of a row. Raises Unreadable."""
+    if row.problems:
+        raise Unreadable("; ".join(row.problems))
+    if re.search(r"\blora\b|\badapters?\b", row.text("notes")):
+        raise Unreadable("only adapters were trained, which has no price here")
+    device = device_in(row.texts.get("gpu", ""))
+    if device is None:
+        raise Unreadable(f"no known device is called {row.texts.get('gpu', '')!r}")
+    ranks = _needed(row, "n_gpus")
+    batch, sequence = _needed(row, "gbs"), _needed(row, "seq")
+    model = _model(row, sequence)
+    dtype = _dtype(row, device)
+    machines = _machines(row, device, ranks)
+    task = Task(
+        model=model, global_batch=batch, sequence=sequence, machines=machines, dtype=dtype, practice=practice_of(row)
+    )
+    return Run(task=task, plans=_plans(row, model, ranks, batch))
+
+
+def _needed(row: Row, column: str) -> int:
+    found = row.whole(column)
+    if found is None:
+        raise Unreadable(f"{column} is not stated")
+    return found
+
+
+def _machines(row: Row, device: DeviceSpec, ranks: int) -> Machines:
+    each = min(row.whole("gpus_per_node") or device.per_node, ranks)
+    each = max(size for size in range(1, each + 1) if ranks % size == 0)
+    wiring = wiring_in(row.texts.get("interconnect", ""), device, each)
+    return Machines(
+        first_rank=0, nodes=ranks // each, devices_per_node=each, device=device, inside=wiring.inside,
+        between=wiring.between, price_per_hour=None, power_watts=device.power_watts,
+    )  # fmt: skip
+
+
+def _dtype(row: Row, device: DeviceSpec) -> str:
+    told = row.text("precision")
+    found = next((dtype for word, dtype in _PRECISIONS if word in told), "bf16")
+    if device.peak(found) is None and found in ("bf16", "fp16"):
+        found = "fp16" if found == "bf16" else "bf16"
+    if device.peak(found) is None:
+        raise Unreadable(f"{device.name} has no peak for {found} in the catalogue")
+    return found
+
+
+# ---- the model ------------------------------------------------------------------------------------------------------
+
+
+def _model(row: Row, sequence: int) -> ModelSpec:
+    hidden = row.whole("hidden")
+    if hidden is None:
+        return _named(row, sequence)
+    family = "llama" if re.search(r"llama|qwen|mistral", row.text("arch")) else "gpt"
+    if re.search(r"moe|expert|hybrid|mamba", row.text("arch")):
+        raise Unreadable("an architecture with experts or other blocks whose sizes are not stated")
+    ffn = row.whole("ffn") or 4 * hidden
+    vocab = row.whole("vocab") or _VOCABULARY[family]
+    gated = family == "llama"
+    layers = row.whole("layers") or _layers(row, hidden, ffn, vocab, gated)
+    heads = row.whole("heads") or max(1, hidden // _HEAD_WIDTH)
+    return ModelSpec(
+        layers=layers, hidden=hidden, heads=heads, kv_heads=row.whole("kv_heads") or heads, ffn=ffn, vocab=vocab,
+        max_positions=sequence, positions="rope" if gated else "learned", norm="rms" if gated else "layer",
+        activation="swiglu" if gated else "gelu", bias=not gated, tie_embeddings=not gated,
+        head_width=None if hidden % heads == 0 else max(1, hidden // heads),
+    )  # fmt: skip
+
+
+def _layers(row: Row, hidden: int, ffn: int, vocab: int, gated: bool) -> int:
+    billions = row.number("params_b")
+    if billions is None:
+        raise Unreadable("neither layers nor parameters are stated")
+    block = 4 * hidden**2 + (3 if gated else 2) * hidden * ffn
+    return max(1, round((billions * 1e9 - vocab * hidden) / block))
+
+
+def _named(row: Row, sequence: int) -> ModelSpec:
+    name = _bare(re.sub(r"\(.*", "", row.texts.get("model", "")))
+    known = {_bare(preset): preset for preset in PRESETS}
+    if name not in known:
+        raise Unreadable("a model whose sizes are neither stated nor in the catalogue")
+    return ModelSpec(**{**PRESETS[known[name]], "max_positions": sequence})
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+# ---- the plan -------------------------------------------------------------------------------------------------------
+
+
+def _plans(row: Row, model: ModelSpec, ranks: int, batch: int) -> Arrangements:
+    tensor, pipeline, context, expert = (row.whole(column) or 1 for column in ("tp", "pp", "cp", "ep"))
+    inner = tensor * pipeline * context
+    data = row.whole("dp") or max(1, ranks // inner)
+    if data * inner != ranks:
+        raise Unreadable("tp × pp × cp × dp is not the number of devices")
+    if data > batch:
+        raise Unreadable("fewer sequences in a batch than data ranks")
+    virtual = _virtual_stages(row, model, pipeline)
+    open_keys = list(product(_microbatches(row, batch // data), _recompute(row)))
+    sizes, again = [size for size, _ in open_keys], [RECOMPUTE.index(name) for _, name in open_keys]
+
+    def column(value: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.full(len(sizes), value, dtype=np.int64)
+
+    return Arrangements(
+        data=column(data), tensor=column(tensor), pipeline=column(pipeline), context=column(context),
+        expert=column(expert), microbatch=np.array(sizes, dtype=np.int64),
+        schedule=column(SCHEDULES.index("interleaved" if virtual > 1 else "1f1b")),
+        virtual_stages=column(virtual),
+        zero=column(_zero(row)), recompute=np.array(again, dtype=np.int64),
+        sequence_parallel=np.full(len(sizes), _sequence_parallel(row, tensor)),
+        offload=np.zeros(len(sizes), dtype=bool),
+    )  # fmt: skip
+
+
+def _microbatches(row: Row, share: int) -> list[int]:
+    stated = row.whole("mbs")
+    if stated is not None:
+        return [stated]
+    return [1 << power for power in range(share.bit_length()) if share % (1 << power) == 0]
+
+
+def _virtual_stages(row: Row, model: ModelSpec, pipeline: int) -> int:
+    stated = row.whole("vpp")
+    if stated is None and pipeline > 1 and re.search("interleav", f"{row.text('vpp')} {row.text('notes')}"):
+        stated = next((v for v in (4, 3, 2) if model.layers % (pipeline * v) == 0), 1)
+    return min(stated or 1, max(1, -(-(model.layers + 2) // pipeline)))
+
+
+def _zero(row: Row) -> int:
+    told = row.text("zero_fsdp")
+    if re.search(r"zero-?3|fsdp2|full_shard|(?<!grad_op )\bhsdp", told):
+        return 3
+    if re.search(r"zero-?2|shard_grad_op", told):
+        return 2
+    return 1 if re.search(r"zero-?1|dist", told) else 0
+
+
+def _recompute(row: Row) -> tuple[str, ...]:
+    """What the run may have done again."""
+    told, framework = row.text("recompute"), row.text("framework")
+    if told.startswith("full") or "use_checkpoint" in told or "use_ch" in told:
+        return ("full",)
+    if told.startswith("select"):
+        return ("selective",)
+    if told.startswith(("none", "no ", "no,")) or told == "no":
+        return ("none",)
+    # models of that time were trained with full recompute where attention kept its scores
+    return ("full",) if framework.startswith("megatron-deepspeed") else RECOMPUTE
+
+
+def _sequence_parallel(row: Row, tensor: int) -> bool:
+    told = row.text("seq_parallel")
+    if told:
+        return told.startswith("yes") and tensor > 1
+    return tensor > 1 and bool(re.search(r"bridge|core|torchtitan|nemo|\bte\b", row.text("framework")))

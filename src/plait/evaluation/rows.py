@@ -1,0 +1,140 @@
+"""A table of measured runs, line by line: numbers as numbers, and what is malformed with its line and column.
+
+It knows the columns (`COLUMNS`) and their kinds; what a run means is `reading`'s.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from math import isfinite
+from pathlib import Path
+from typing import Protocol
+
+from plait.errors import UnusableInput
+
+__all__ = ["COLUMNS", "Row", "read_rows"]
+
+_TEXTS = (
+    "case_id", "source", "source_file", "model", "arch", "gpu", "interconnect", "recompute", "seq_parallel",
+    "precision", "zero_fsdp", "framework", "tflops_kind", "mem_kind", "tier", "notes",
+)  # fmt: skip
+_WHOLE = (
+    "layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "seq", "n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp",
+    "ep", "vpp", "mbs", "gbs",
+)  # fmt: skip
+_REAL = ("params_b", "iter_s", "tflops_gpu", "tok_s_gpu", "mfu_pct", "hfu_pct", "mem_gib")
+COLUMNS = (*_TEXTS, *_WHOLE, *_REAL)
+_NEEDED = ("model", "gpu", "n_gpus", "gbs", "seq", "iter_s")
+_WORDS = {
+    "vpp": re.compile("interleav", re.IGNORECASE),
+    "mem_gib": re.compile(r"oom|out[ -]of[ -]memory", re.IGNORECASE),
+}
+_MOST = 1e12
+
+
+class _Reader(Protocol):
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run. `texts` and `numbers` have what is stated; `problems` say what is malformed, with line and column."""
+
+    line: int
+    texts: Mapping[str, str]
+    numbers: Mapping[str, float]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def case(self) -> str:
+        """Its name, or its line where it has none."""
+        return self.texts.get("case_id") or f"line {self.line}"
+
+    def text(self, column: str) -> str:
+        """What a column says, in lower case; empty where it says nothing."""
+        return self.texts.get(column, "").lower()
+
+    def number(self, column: str) -> float | None:
+        """What a column states."""
+        return self.numbers.get(column)
+
+    def whole(self, column: str) -> int | None:
+        """The same of a count."""
+        found = self.numbers.get(column)
+        return None if found is None else int(found)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a file. Raises UnusableInput where it can't be read, or isn't such a table."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise UnusableInput(f"{path}: {error.strerror or error}") from error
+    if "\0" in text:
+        raise UnusableInput(f"{path} is no table of text: it has zero bytes")
+    try:
+        reader = csv.reader(StringIO(text, newline=""), strict=True)
+        header = next(reader, None)
+        if header is None:
+            raise UnusableInput(f"{path} is empty; its first line names the columns: {', '.join(COLUMNS)}")
+        names = [name.strip().lower() for name in header]
+        _require(path, names)
+        return list(_rows(reader, names))
+    except csv.Error as error:
+        raise UnusableInput(f"{path} can't be read as comma-separated values: {error}") from error
+
+
+def _require(path: Path, names: list[str]) -> None:
+    missing = [name for name in _NEEDED if name not in names]
+    if missing:
+        raise UnusableInput(
+            f"{path} lacks the columns {', '.join(missing)}; its first line has {', '.join(names[:40])}"
+        )
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise UnusableInput(f"{path} names the columns {', '.join(twice)} twice")
+
+
+def _rows(reader: _Reader, names: list[str]) -> Iterator[Row]:
+    for cells in reader:
+        line = reader.line_num
+        if not any(cell.strip() for cell in cells):
+            continue
+        yield _row(line, names, cells)
+
+
+def _row(line: int, names: list[str], cells: list[str]) -> Row:
+    problems: list[str] = []
+    if len(cells) != len(names):
+        problems.append(f"line {line} has {len(cells)} cells, and the first line names {len(names)} columns")
+    stated = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()}
+    texts = {name: stated[name] for name in _TEXTS if name in stated}
+    numbers: dict[str, float] = {}
+    for name in (*_WHOLE, *_REAL):
+        if name not in stated:
+            continue
+        found = _number(stated[name], whole=name in _WHOLE)
+        if found is not None:
+            numbers[name] = found
+        elif name in _WORDS and _WORDS[name].search(stated[name]):
+            texts[name] = stated[name]
+        else:
+            kind = "a whole number from 1" if name in _WHOLE else "a number above 0"
+            problems.append(f"line {line}, column {name}: {stated[name][:40]!r} is not {kind}")
+    return Row(line=line, texts=texts, numbers=numbers, problems=tuple(problems))
+
+
+def _number(text: str, *, whole: bool) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    if not isfinite(found) or not 0 < found < _MOST or (whole and (found != int(found))):
+        return None
+    return found

@@ -1,0 +1,71 @@
+"""How well predictions agree with measurements: errors, order within a group, what following them costs, and what a
+single fitted constant would do.
+
+    tau       Kendall's, over pairs whose measured times differ by more than 5 %: (agreeing - disagreeing) / pairs
+    regret    how much slower the plan with the least predicted time is than the one with the least measured
+    constant  time = FLOPs / (devices · peak · c), c the median over the very rows: the bar that has to be passed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean, median
+
+__all__ = ["Errors", "constant_errors", "errors_of", "kendall_tau", "precision_and_recall", "regret"]
+
+_APART = 1.05  # the same configuration, measured twice, differs by about that much
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errors:
+    """Relative errors, |predicted / measured - 1|; `bias`: the median of predicted / measured - 1."""
+
+    n: int
+    median: float
+    mean: float
+    worst: float
+    bias: float
+
+
+def errors_of(pairs: Sequence[tuple[float, float]]) -> Errors | None:
+    """Of (predicted, measured); None of nothing."""
+    if not pairs:
+        return None
+    signed = [predicted / measured - 1 for predicted, measured in pairs]
+    sizes = [abs(one) for one in signed]
+    return Errors(n=len(pairs), median=median(sizes), mean=fmean(sizes), worst=max(sizes), bias=median(signed))
+
+
+def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Of (predicted, measured); None where no two measured times differ by more than their noise."""
+    agreeing = []
+    for (one, first), (other, second) in combinations(pairs, 2):
+        if max(first, second) > _APART * min(first, second):
+            order = (one - other) * (first - second)
+            agreeing.append((order > 0) - (order < 0))
+    return fmean(agreeing) if agreeing else None
+
+
+def regret(pairs: Sequence[tuple[float, float]]) -> float:
+    """Of (predicted, measured): the measured time of the one that is predicted fastest beside the least, less one."""
+    _, chosen = min(pairs)
+    return chosen / min(measured for _, measured in pairs) - 1
+
+
+def constant_errors(pairs: Sequence[tuple[float, float]]) -> tuple[float, Errors] | None:
+    """Of (ideal seconds at the peak, measured): the constant efficiency that fits them best, and its errors."""
+    if not pairs:
+        return None
+    efficiency = median(ideal / measured for ideal, measured in pairs)
+    found = errors_of([(ideal / efficiency, measured) for ideal, measured in pairs])
+    assert found is not None
+    return efficiency, found
+
+
+def precision_and_recall(flags: Sequence[tuple[bool, bool]]) -> tuple[float | None, float | None]:
+    """Of (predicted, happened): what part of the predicted happened, and of what happened was predicted."""
+    said = [happened for predicted, happened in flags if predicted]
+    did = [predicted for predicted, happened in flags if happened]
+    return (fmean(said) if said else None), (fmean(did) if did else None)

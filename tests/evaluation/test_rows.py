@@ -1,0 +1,71 @@
+"""A table that is no table, cells that are no numbers, and what is read all the same."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plait.errors import UnusableInput
+from plait.evaluation.rows import read_rows
+
+HEAD = "model,gpu,n_gpus,gbs,seq,iter_s"
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "runs.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (b"", "empty"),
+        (b"\x00\x01\x02", "zero bytes"),
+        ("model,gpu\nx,y\n", "lacks the columns n_gpus, gbs, seq, iter_s"),
+        (f"{HEAD},gpu\n", "twice"),
+        (f'{HEAD}\n"open,quote', "comma-separated"),
+    ],
+)
+def test_what_is_no_such_table_is_refused_in_words(tmp_path: Path, text: str | bytes, word: str) -> None:
+    with pytest.raises(UnusableInput, match=word):
+        read_rows(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnusableInput, match=r"nowhere\.csv"):
+        read_rows(tmp_path / "nowhere.csv")
+
+
+def test_columns_in_any_order_with_others_beside_them_and_a_mark_before_them(tmp_path: Path) -> None:
+    text = "\ufeffiter_s,SEQ,extra,gbs,n_gpus,gpu,model\n1.5,2048,x,64,8,A100,GPT\n\n,,,,,,\n"
+    (row,) = read_rows(written(tmp_path, text))
+    assert row.number("iter_s") == 1.5
+    assert row.whole("seq") == 2048
+    assert row.line == 2
+    assert row.case == "line 2"
+    assert not row.problems
+
+
+def test_malformed_cells_have_their_line_and_column(tmp_path: Path) -> None:
+    text = (
+        f"{HEAD},vpp,mem_gib\nGPT,A100,8,6.5,2048,-1,interleaved,OOM\nGPT,A100,8,64,2048,1\nGPT,A100,nan,64,2048,1,,\n"
+    )
+    first, second, third = read_rows(written(tmp_path, text))
+    assert [problem.split(":")[0] for problem in first.problems] == ["line 2, column gbs", "line 2, column iter_s"]
+    assert first.text("vpp") == "interleaved"
+    assert first.text("mem_gib") == "oom"
+    assert second.problems == ("line 3 has 6 cells, and the first line names 8 columns",)
+    assert "column n_gpus" in third.problems[0]
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = written(tmp_path_factory.mktemp("drawn"), f"{HEAD}\n{text}")
+    with contextlib.suppress(UnusableInput):
+        read_rows(path)
