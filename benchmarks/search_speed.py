@@ -7,6 +7,7 @@ The demo's model with a larger batch, and one of 24 layers; memory is taken to b
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from dataclasses import replace
@@ -21,6 +22,8 @@ _CASES = ((8, 64, False), (64, 512, False), (1024, 2048, False), (1024, 2048, Tr
 
 def main() -> None:
     """One JSON line a case: seconds of wall clock and of this process's cores."""
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     job, known = load(_DEMO), measured()
     if known.host is not None:
         known = replace(known, host=replace(known.host, memory_bytes=2**50))
