@@ -74,7 +74,8 @@ def contract(name: str) -> list[set[str]]:
 
 
 def rooms_above_the_torch_line(*, planner: bool) -> set[str]:
-    """Rooms that import no torch; without the planner, those that import no numpy either."""
+    """Rooms that import no torch; without those that plan, those that import no numpy either."""
     layers = contract("torch-line")
-    names = layers[-1] | ({"plait.planner"} if planner else set())
+    plans = {name for layer in layers[1:-1] for name in layer if name.startswith("plait.")}
+    names = layers[-1] | (plans if planner else set())
     return {name.removeprefix("plait.") for name in names}

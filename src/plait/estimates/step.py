@@ -180,7 +180,7 @@ class _Step:
         model = self.task.model
         kinds = Counter((model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers)
                         for number in range(model.layers))  # fmt: skip
-        first = {}
+        first: dict[tuple[bool, bool, bool], int] = {}
         for number in reversed(range(model.layers)):
             first[model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers] = number
         parts = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,8 @@ def _named(row: Row, sequence: int) -> ModelSpec:
     known = {_bare(preset): preset for preset in PRESETS}
     if name not in known:
         raise Unreadable("a model whose sizes are neither stated nor in the catalogue")
-    return ModelSpec(**{**PRESETS[known[name]], "max_positions": sequence})
+    shape: dict[str, Any] = {**PRESETS[known[name]], "max_positions": sequence}
+    return ModelSpec(**shape)
 
 
 def _bare(name: str) -> str:

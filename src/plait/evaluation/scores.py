@@ -40,7 +40,7 @@ def errors_of(pairs: Sequence[tuple[float, float]]) -> Errors | None:
 
 def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Of (predicted, measured); None where no two measured times differ by more than their noise."""
-    agreeing = []
+    agreeing: list[int] = []
     for (one, first), (other, second) in combinations(pairs, 2):
         if max(first, second) > _APART * min(first, second):
             order = (one - other) * (first - second)
