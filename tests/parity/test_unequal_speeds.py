@@ -45,7 +45,7 @@ def fastest_steps(model, training, plans):
         Optimizer(one.shards, one.gradients, decays(of), training) for one, of in zip(built, asked, strict=True)
     ]
     for one in built:
-        decoder = one.stage.decoder
+        decoder = one.decoder
         decoder.trunk[decoder.names.embedding].register_forward_pre_hook(
             lambda _, given: time.sleep(NAP * len(given[0]) / SPEEDS[dist.get_rank()])
         )

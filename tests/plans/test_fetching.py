@@ -22,7 +22,7 @@ UNITS = units(LAYERS, held_weights(LAYERS, Plan(stages=(3,)), 0))
 
 
 def walked(program, layers=LAYERS, known=UNITS):
-    return list(turns(known, list(uses(layers, program))))
+    return list(turns(known, list(uses([layers], [(0, kind) for kind in program]))))
 
 
 def test_a_table_of_two_layers_is_a_unit_of_its_own():
@@ -42,15 +42,15 @@ def test_forward_and_backward_fetch_what_the_drawing_says():
 
 
 def test_the_embedding_needs_no_weights_in_backward():
-    assert list(uses(LAYERS, [Kind.F, Kind.B])) == [0, 1, 2, 3, 4, 4, 3, 2, 1]
-    assert list(uses(LAYERS, [Kind.RECV_F, Kind.F, Kind.SEND_F])) == [0, 1, 2, 3, 4]
+    assert list(uses([LAYERS], [(0, Kind.F), (0, Kind.B)])) == [0, 1, 2, 3, 4, 4, 3, 2, 1]
+    assert list(uses([LAYERS], [(0, kind) for kind in (Kind.RECV_F, Kind.F, Kind.SEND_F)])) == [0, 1, 2, 3, 4]
 
 
 @given(st.sampled_from(["gpipe", "1f1b"]), st.integers(1, 4), st.integers(1, 6))
 def test_what_is_needed_is_there_and_of_two_layers_at_most(kind, stages, microbatches):
     for program in build_schedule(kind, stages, microbatches).programs:
         there: set[int] = set()
-        order = list(uses(LAYERS, [action.kind for step in program for action in step]))
+        order = list(uses([LAYERS], [(0, action.kind) for step in program for action in step]))
         for number, turn in enumerate(turns(UNITS, order)):
             assert set(turn.dropped) <= there
             there -= set(turn.dropped)

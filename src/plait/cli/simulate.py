@@ -77,7 +77,7 @@ def step_document(one: Played) -> dict[str, Any]:
 def step_lines(one: Played) -> Iterator[Line]:
     """The timeline, drawn; and where the step's seconds go."""
     from plait.plans.describe import plan_name
-    from plait.schedules.timeline import draw
+    from plait.schedules.pictures import draw
 
     plan, step = one.plan, one.step
     yield [("bold", plan_name(plan))]
@@ -94,7 +94,7 @@ def step_lines(one: Played) -> Iterator[Line]:
 
 
 def _write_trace(path: Path, timeline: Timeline) -> None:
-    from plait.schedules.timeline import chrome_trace
+    from plait.schedules.pictures import chrome_trace
 
     try:
         path.write_text(jsonlib.dumps(chrome_trace(timeline)) + "\n", encoding="utf-8")

@@ -97,9 +97,9 @@ def _microbatches(one: Played, prices: JobPrices) -> float:
 
 
 def _idle(one: Played, prices: JobPrices) -> float:
-    """What the pipeline takes longer than its busiest stage, or than all of its work on cores that are always full."""
+    """What the pipeline takes longer than its busiest rank, or than all of its work on cores that are always full."""
     plan = one.plan
-    least = max(one.cost.working(stage) for stage in one.cost.stages) * prices.machine.crowd(plan.data * plan.tensor)
+    least = max(map(one.cost.working, one.cost.ranks)) * prices.machine.crowd(plan.data * plan.tensor)
     if prices.machine.cores is not None:
         all_stages = sum(stage.seconds for stage in one.cost.stages)
         least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)

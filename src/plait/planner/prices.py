@@ -11,9 +11,8 @@ puts them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer
@@ -21,7 +20,7 @@ from plait.planner.balance import balanced_stages
 from plait.planner.communication_volume import Message, crossing_messages, stage_message_bytes
 from plait.planner.machine import Machine
 from plait.planner.memory import optimizer_bytes
-from plait.planner.operations import Move, operations_of
+from plait.planner.operations import Move, is_weight_gradient, operations_of
 from plait.planner.rounds import rounds_waited_for
 from plait.planner.serving_volume import busiest
 from plait.planner.stage import Stage, stage_of
@@ -44,6 +43,7 @@ _OFFLOADED = 3  # copies of all elements: a gradient to host memory, the new wei
 class _LayerCost:
     forward: Phase
     backward: Phase
+    weights: float
 
 
 class JobPrices:
@@ -70,7 +70,7 @@ class JobPrices:
         """The stages of this plan that make the slowest one fastest, embedding and head counted."""
         layers = [self._layer_cost(layer, plan) for layer in self._layers]
         embedding, *blocks, head = (cost.forward.total + cost.backward.total for cost in layers)
-        return balanced_stages(blocks, plan.pipeline, embedding=embedding, head=head)
+        return balanced_stages(blocks, len(plan.stage_rank), embedding=embedding, head=head)
 
     def step(self, plan: Plan) -> StepCost:
         """The parts of one step under a plan."""
@@ -82,7 +82,8 @@ class JobPrices:
         pairs = self.machine.neighbours(plan)
         rounds = self._rounds(plan)
         return StepCost(
-            stages=tuple(self._stage(plan, place, stage, rounds) for place, stage in enumerate(stages)),
+            stages=self._in_order(plan, [list(self._stages(plan, n, stage, rounds)) for n, stage in enumerate(stages)]),
+            stage_rank=plan.stage_rank,
             send=self.machine.message("send", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             exchange=self.machine.message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             tensor_sums=self.sums.later(plan, stages, "tensor"),
@@ -120,9 +121,12 @@ class JobPrices:
         forward = max(compute.work(one.forward).crowded(compute, at_work) for one in found)
         backward = max(compute.work(one.backward).crowded(compute, at_work) for one in found)
         messages = crossing_messages(layer, self.model, self.training, plan)
+        apart = [[one for one in each.backward if is_weight_gradient(one)] for each in found if layer.kind != "head"]
+        weights = max((compute.work(one).crowded(compute, at_work) for one in apart), default=0.0)
         return _LayerCost(
             forward=Phase(compute=forward, tensor=self._collectives(plan, (m for m in messages if m.forward))),
             backward=Phase(compute=backward, tensor=self._collectives(plan, (m for m in messages if not m.forward))),
+            weights=weights,
         )
 
     def _collectives(self, plan: Plan, messages: Iterable[Message]) -> float:
@@ -131,21 +135,35 @@ class JobPrices:
         at_once = plan.data * plan.tensor
         return sum(self.machine.uncrowded(COLLECTIVES[m.kind], group, m.bytes, at_once) for m in messages)
 
-    def _stage(self, plan: Plan, place: int, stage: Stage, rounds: Sequence[Round]) -> StageCost:
+    def _in_order(self, plan: Plan, by_place: Sequence[Sequence[StageCost]]) -> tuple[StageCost, ...]:
+        """What each place has of its stages, in the order of the stages."""
+        coming = [iter(costs) for costs in by_place]
+        return tuple(next(coming[place]) for place in plan.stage_rank)
+
+    def _stages(self, plan: Plan, place: int, stage: Stage, rounds: Sequence[Round]) -> Iterator[StageCost]:
+        """Of each stage at a place; the first goes backward last, and bears what follows."""
         whole = replace(rounds[0], part=1.0)
-        costs = [self._layer_cost(layer, plan) for layer in stage.layers]
-        forward, backward = (_sum([getattr(cost, way) for cost in costs]) for way in ("forward", "backward"))
-        data, slowed = self.sums.after_backward(plan, stage, [whole.seconds(cost.backward) for cost in costs])
+        parts = [[self._layer_cost(layer, plan) for layer in part] for part in stage.parts]
+        phases = [(_sum([one.forward for one in part]), _sum([one.backward for one in part])) for part in parts]
+        last = [cost.weights if plan.divides_backward else whole.seconds(cost.backward) for cost in parts[0]]
+        data, slowed = self.sums.after_backward(plan, stage, last)
         if plan.averages:
-            work = sum(one.seconds(forward) + one.seconds(backward) for one in rounds)
+            work = sum(one.seconds(phase) for one in rounds for both in phases for phase in both)
             data, slowed = self.sums.averages(plan, stage, work), 0.0
-        meanwhile = partial(self.sums.meanwhile, plan, place, stage)
-        return StageCost(
-            forward=replace(forward, data=meanwhile("forward", whole.seconds(forward))),
-            backward=replace(backward, data=meanwhile("backward", whole.seconds(backward))),
-            data=data + self.sums.report(plan, place),
-            slowed=slowed,
-        )
+        data += self.sums.report(plan, place)
+        forward, backward = (_sum([both[way] for both in phases]) for way in (0, 1))
+        meanwhile = {
+            way: self.sums.meanwhile(plan, place, stage, way, whole.seconds(phase)) / len(parts)
+            for way, phase in (("forward", forward), ("backward", backward))
+        }
+        for turn, (part, (there, back)) in enumerate(zip(parts, phases, strict=True)):
+            yield StageCost(
+                forward=replace(there, data=meanwhile["forward"]),
+                backward=replace(back, data=meanwhile["backward"]),
+                data=0.0 if turn else data,
+                slowed=0.0 if turn else slowed,
+                weights=sum(cost.weights for cost in part),
+            )
 
     def _rounds(self, plan: Plan) -> tuple[Round, ...]:
         def part(rows: int) -> float:  # of all layers' time

@@ -3,11 +3,10 @@
     schedule ──price──> timeline ──> each stage's end ──> sums ──> norm, optimizer
                         F B F B          + data             one after another, all ranks together
 
-The terms are those of the *bottleneck*, the stage with the most work; what it does not work until all stages have
-summed over data is the bubble, transfers included: a stage that waits can't tell a slow neighbour from a slow link.
-Of unequal data ranks the one with the most rows for its speed is played (`rounds`): the others wait for it.
-Every number comes from `prices`; nothing is fitted to a training step.
-"""
+The terms are those of the *bottleneck*, the rank of the pipeline with the most work; what it does not work until all
+have summed over data is the bubble, transfers included: a stage that waits can't tell a slow neighbour from a slow
+link. Of unequal data ranks the one with the most rows for its speed is played (`rounds`): the others wait for it. Every
+number comes from `prices`; nothing is fitted to a training step."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from plait.planner.flops import flops_of_step
 from plait.planner.memory import Memory, memory_of
 from plait.planner.prices import JobPrices
 from plait.planner.step_cost import StepCost
-from plait.planner.timetable import timetable
+from plait.planner.timetable import timetable_of
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
 from plait.plans.rows import row_counts
@@ -31,7 +30,8 @@ __all__ = ["Played", "Step", "fits", "play", "played", "predict", "state"]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go."""
+    """One step as it would run: the pipeline's timeline (a line a rank of it), the whole's seconds and where they
+    go."""
 
     timeline: Timeline
     seconds: float
@@ -57,11 +57,11 @@ def played(plan: Plan, prices: JobPrices) -> Played:
 def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """Play a step whose parts cost `cost`."""
     timeline = _timeline(plan, cost, prices)
-    busy = [_computing(timeline, stage) for stage in range(plan.pipeline)]
-    ends = [timed[-1].end + stage.slowed + stage.data for timed, stage in zip(timeline.ranks, cost.stages, strict=True)]
+    busy, ranks = [_computing(timeline, place) for place in range(plan.pipeline)], cost.ranks
+    ends = [timed[-1].end + rank.slowed + rank.data for timed, rank in zip(timeline.ranks, ranks, strict=True)]
     end = max(ends)
-    place = max(range(plan.pipeline), key=lambda stage: busy[stage])
-    stage = cost.stages[place]
+    place = max(range(plan.pipeline), key=lambda place: busy[place])
+    stage = ranks[place]
     work = cost.working(stage)
     share = sum(one.part for one in cost.rounds) * busy[place] / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
@@ -139,11 +139,12 @@ def _twins(plan: Plan, global_batch: int) -> Sequence[int]:
 
 
 def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
-    known = timetable(plan.schedule, plan.pipeline, len(cost.rounds))
+    known = timetable_of(plan, len(cost.rounds))
+
+    seconds = _seconds(cost)
 
     def compute_seconds(action: Action) -> float:
-        stage = cost.stages[action.stage]
-        return cost.rounds[action.microbatch].seconds(stage.forward if action.kind == Kind.F else stage.backward)
+        return seconds[action.stage, action.kind, action.microbatch]
 
     def transfer_seconds(action: Action) -> float:
         return cost.exchange if action in known.exchanged else cost.send
@@ -157,8 +158,25 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
         cores=prices.machine.cores,
         demand=demand,
         ahead=lambda action: passes[min(action.stage, action.peer)],
+        buffered=True,
     )
 
 
-def _computing(timeline: Timeline, stage: int) -> float:
-    return sum(end - start for action, start, end in timeline.ranks[stage] if action.kind in COMPUTE)
+def _seconds(cost: StepCost) -> dict[tuple[int, Kind, int], float]:
+    """Of every computation there can be, by stage, kind and microbatch."""
+    found: dict[tuple[int, Kind, int], float] = {}
+    for number, stage in enumerate(cost.stages):
+        phases = (
+            (Kind.F, stage.forward),
+            (Kind.B, stage.backward),
+            (Kind.I, stage.inputs),
+            (Kind.W, stage.weights_alone),
+        )
+        for kind, phase in phases:
+            known = {one: one.seconds(phase) for one in set(cost.rounds)}
+            found.update(((number, kind, k), known[one]) for k, one in enumerate(cost.rounds))
+    return found
+
+
+def _computing(timeline: Timeline, place: int) -> float:
+    return sum(end - start for action, start, end in timeline.ranks[place] if action.kind in COMPUTE)

@@ -48,12 +48,25 @@ class Round:
 class StageCost:
     """One stage: its phases for one whole microbatch on the rank that was measured. Of its sums over data, `data`
     seconds stand after the last backward; the others make it `slowed` seconds longer, where who moves bytes takes a
-    core from who computes."""
+    core from who computes. Of
+    several stages of a rank the first has both: it goes backward last. `weights`: of the seconds that backward
+    computes, those for gradients of weights that can be made apart."""
 
     forward: Phase
     backward: Phase
     data: float = 0.0
     slowed: float = 0.0
+    weights: float = 0.0
+
+    @property
+    def inputs(self) -> Phase:
+        """What is left of backward once the gradients of weights are made apart."""
+        return replace(self.backward, compute=self.backward.compute - self.weights)
+
+    @property
+    def weights_alone(self) -> Phase:
+        """Those gradients."""
+        return Phase(compute=self.weights)
 
     @property
     def seconds(self) -> float:
@@ -68,6 +81,7 @@ class StepCost:
     `rounds`: the microbatches of the replica that all wait for."""
 
     stages: tuple[StageCost, ...]
+    stage_rank: tuple[int, ...]
     send: float
     exchange: float
     tensor_sums: float
@@ -75,6 +89,14 @@ class StepCost:
     optimizer: float
     rounds: tuple[Round, ...]
     renewal: float = 0.0
+
+    @property
+    def ranks(self) -> tuple[StageCost, ...]:
+        """Of each rank of the pipeline, all of its stages together."""
+        found: dict[int, StageCost] = {}
+        for stage, rank in zip(self.stages, self.stage_rank, strict=True):
+            found[rank] = stage if rank not in found else _together(found[rank], stage)
+        return tuple(found[rank] for rank in sorted(found))
 
     @property
     def mean_stage(self) -> float:
@@ -119,4 +141,18 @@ def _scaled(stage: StageCost, compute: float = 1.0, tensor: float = 1.0, data: f
         for phase in (stage.forward, stage.backward)
     )
     forward, backward = phases
-    return replace(stage, forward=forward, backward=backward)
+    return replace(stage, forward=forward, backward=backward, weights=stage.weights * compute)
+
+
+def _together(one: StageCost, other: StageCost) -> StageCost:
+    return StageCost(
+        forward=_sum(one.forward, other.forward),
+        backward=_sum(one.backward, other.backward),
+        data=one.data + other.data,
+        slowed=one.slowed + other.slowed,
+        weights=one.weights + other.weights,
+    )
+
+
+def _sum(one: Phase, other: Phase) -> Phase:
+    return Phase(compute=one.compute + other.compute, tensor=one.tensor + other.tensor, data=one.data + other.data)

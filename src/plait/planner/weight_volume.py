@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from plait.planner.stage import Stage
-from plait.planner.timetable import timetable
+from plait.planner.timetable import timetable_of
 from plait.plans.fetching import Turn, Unit, turns, units, uses
 from plait.plans.holdings import Held
 from plait.plans.keeping import most_kept
@@ -28,7 +28,7 @@ __all__ = ["WeightMessage", "When", "staged_elements", "weight_messages", "whole
 When = Literal["forward", "backward", "update"]
 
 
-_WHEN: dict[Kind, When] = {Kind.F: "forward", Kind.B: "backward"}
+_WHEN: dict[Kind, When] = {Kind.F: "forward", Kind.B: "backward", Kind.I: "backward"}
 
 
 class WeightMessage(NamedTuple):
@@ -79,12 +79,14 @@ def _turns(
     stage: Stage, training: TrainingSpec, plan: Plan, place: int
 ) -> Iterator[tuple[tuple[Unit, ...], Turn, When]]:
     """Each turn of the stage's program, with the units that it speaks of."""
-    program = timetable(plan.schedule, plan.pipeline, rounds_of(plan, training.global_batch)).schedule.programs[place]
+    program = timetable_of(plan, rounds_of(plan, training.global_batch)).schedule.programs[place]
+    turn_of = {number: turn for turn, number in enumerate(plan.stages_at(place))}
     known = units(stage.layers, stage.held)
     order: list[int] = []
     whens: list[When] = []
-    for kind in (action.kind for step in program for action in step):
-        used, when = list(uses(stage.layers, [kind])), _WHEN.get(kind, "update")
+    for action in (action for step in program for action in step):
+        used = list(uses(stage.parts, [(turn_of[action.stage], action.kind)]))
+        when = _WHEN.get(action.kind, "update")
         order += used
         whens.extend(when for _ in used)
     for turn, when in zip(turns(known, order), whens, strict=True):

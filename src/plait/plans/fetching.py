@@ -5,15 +5,16 @@
     fetched     0,1  2    3                1
 
 A *unit* is a set of weights that are used by the same layers, and travel together: a layer's own, or a table that the
-first layer and the last have in common. The embedding's backward needs no weights. A pure function of the layers and
+first layer and the last have in common. The embedding's backward needs no weights. Places count through the layers of
+all of a rank's stages, in forward order. A pure function of the layers and
 the schedule, so that the planner counts the very messages that the runtime sends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from plait.layers.layer import Layer
 from plait.plans.holdings import Held
@@ -24,7 +25,7 @@ __all__ = ["Turn", "Unit", "turns", "units", "uses"]
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """The weights that are used by the layers at these places of a stage, and by no other."""
+    """The weights that are used by the layers at these places of a rank, and by no other."""
 
     weights: tuple[Held, ...]
     places: tuple[int, ...]
@@ -47,24 +48,27 @@ class Turn:
     there: tuple[int, ...]
 
 
-def units(stage: Sequence[Layer], held: Sequence[Held]) -> tuple[Unit, ...]:
-    """The units of a stage, by first use; `held` are its weights as a tensor rank holds them, in forward order."""
+def units(layers: Sequence[Layer], held: Sequence[Held]) -> tuple[Unit, ...]:
+    """The units of a rank's layers, by first use; `held` are its weights as a tensor rank holds them, in forward
+    order."""
     grouped: dict[tuple[int, ...], list[Held]] = {}
     for one in held:
         name = one.weight.name
-        places = tuple(n for n, layer in enumerate(stage) if any(weight.name == name for weight in layer.weights))
+        places = tuple(n for n, layer in enumerate(layers) if any(weight.name == name for weight in layer.weights))
         grouped.setdefault(places, []).append(one)
     return tuple(Unit(weights=tuple(grouped[places]), places=places) for places in grouped)
 
 
-def uses(stage: Sequence[Layer], program: Sequence[Kind]) -> Iterator[int]:
-    """The places of the layers whose weights a stage's actions need, in order; what is no computation needs none."""
-    first = int(stage[0].kind == "embedding")
-    for kind in program:
+def uses(stages: Sequence[Sequence[Layer]], program: Iterable[tuple[int, Kind]]) -> Iterator[int]:
+    """The places of the layers whose weights a rank's actions need, in order. `program`: the number of its stage among
+    the rank's `stages`, and the kind. W needs none, nor does what is no computation."""
+    ends = [0, *accumulate(map(len, stages))]
+    for turn, kind in program:
+        begin, end = ends[turn], ends[turn + 1]
         if kind is Kind.F:
-            yield from range(len(stage))
-        elif kind is Kind.B:
-            yield from reversed(range(first, len(stage)))
+            yield from range(begin, end)
+        elif kind in (Kind.B, Kind.I):
+            yield from reversed(range(begin + (stages[turn][0].kind == "embedding"), end))
 
 
 def turns(known: Sequence[Unit], order: Sequence[int]) -> Iterator[Turn]:

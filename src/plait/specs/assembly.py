@@ -18,6 +18,7 @@ from typing import Any
 from plait.errors import Problem
 from plait.specs.border import Sifted
 from plait.specs.cluster import ClusterSpec, misplaced, usable_cores
+from plait.specs.grids import with_grid
 from plait.specs.inputs import tokenizer_problem, vocabulary
 from plait.specs.job import Job, fixed_degree
 from plait.specs.model import ModelSpec
@@ -51,7 +52,7 @@ def assemble(sifted: Sifted) -> Assembled:
     unknown = {key for name in (*refused, *(problem.key for problem in problems)) for key in _keys_of(name)}
     shape = _shape(values.get("model", {}), data, unknown)
     training = _training(values.get("training", {}))
-    plan = with_tuples(values.get("plan", {}))
+    plan = with_grid(with_tuples(values.get("plan", {})))
     placed = values.get("cluster", {})
     if unknown & {f"cluster.{key}" for key in _PLACES}:
         placed = {key: value for key, value in placed.items() if key not in _PLACES[1:]}

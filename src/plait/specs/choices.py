@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from plait.errors import Problem
 from plait.specs.catalogue import LINKS
 from plait.specs.compression import compression_problem
+from plait.specs.grids import SCHEDULES, schedule_problem
 from plait.specs.wording import nearest, shown
 
 __all__ = ["CHOICES", "COMING_KEYS", "Choice", "judge"]
@@ -48,8 +49,7 @@ CHOICES: Mapping[str, Choice] = {
     "cluster.inter_link": Choice(built=tuple(LINKS), forms="(ib|roce)-.+"),
     "plan.context": Choice(built=(1,), coming=_ANY),
     "plan.expert": Choice(built=(1,), coming=_ANY),
-    "plan.schedule": Choice(built=("gpipe", "1f1b"), coming=("interleaved", "zb-h1", "zb-v"), forms=r".*[./].*"),
-    "plan.virtual_stages": Choice(built=(1,), coming=_ANY),
+    "plan.schedule": Choice(built=SCHEDULES, judged=schedule_problem),
     "plan.offload": Choice(built=("none", "optimizer")),
     "plan.recompute": Choice(built=("none",), coming=("selective", "full")),
     "plan.synchronisation": Choice(built=("all-reduce", "local-sgd", "diloco", "parameter-server")),
