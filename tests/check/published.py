@@ -140,9 +140,6 @@ BROKEN = [
             "plan.expert plan.recompute",
             job((46, 32, 8), training__global_batch=16,
                 plan={"tensor": 8, "pipeline": 4, "expert": 16, "recompute": "full", "microbatch": 2})),
-    _broken("NVIDIA-NeMo/Speech#14288", "a message on contiguous microbatches that its reader could not act upon",
-            "plan.schedule plan.virtual_stages",
-            job((12, 24, 4), plan={"pipeline": 6, "schedule": "interleaved", "virtual_stages": 2})),
     _broken("verl-project/verl#1226", "40 heads, 8 for keys: no more than 8 ranks could share a sequence",
             "plan.context", job({"layers": 2, "hidden": 80, "heads": 40, "kv_heads": 8}, plan={"context": 16})),
     # several mistakes in one job, as they come

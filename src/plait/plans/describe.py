@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from plait.plans.meetings import WARM_UPS, begins_dense
 from plait.plans.plan import Plan
+from plait.specs.grids import is_grid
 from plait.specs.wording import counted
 from plait.units import Bytes
 
@@ -36,7 +37,7 @@ def plan_name(plan: Plan) -> str:
     split = " × ".join(f"{axis} {plan.mesh.size(axis)}" for axis in axes if plan.mesh.size(axis) > 1) or "one rank"
     words = [split, f"microbatch {plan.microbatch}"]
     words += [f"data shares {ratio}"] if (ratio := _ratio(plan.data_shares)) else []
-    words += [f"{plan.schedule} {'+'.join(map(str, plan.stages))}"] if plan.pipeline > 1 else []
+    words += [f"{_schedule(plan)} {'+'.join(map(str, plan.stages))}"] if plan.pipeline > 1 else []
     words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
     words += [f"ZeRO {plan.zero}"] if plan.zero else []
     words += ["offload"] if plan.offloads else []
@@ -52,7 +53,7 @@ def _sentences(plan: Plan) -> Iterator[str]:
     if plan.tensor > 1 and plan.sequence_parallel:
         yield "between their products, tensor ranks split the sequence too"
     batches = f"microbatches of {counted(plan.microbatch, 'sequence')}"
-    yield f"{batches}, scheduled by {plan.schedule}" if plan.pipeline > 1 else batches
+    yield f"{batches}, scheduled by {_schedule(plan)}" if plan.pipeline > 1 else batches
     if plan.averages:
         often = "every step" if plan.local_steps == 1 else f"every {plan.local_steps} steps"
         outer = ", by Nesterov's momentum (DiLoCo)" if plan.synchronisation == "diloco" else ""
@@ -70,6 +71,15 @@ def _sentences(plan: Plan) -> Iterator[str]:
         yield f"each replica keeps a part of {_KEPT[plan.sharding_level]} (ZeRO {plan.sharding_level})"
     if plan.offloads:
         yield "masters and the optimizer's state are kept in host memory, and updated there"
+
+
+def _schedule(plan: Plan) -> str:
+    return "a grid" if is_grid(plan.schedule) else plan.schedule
+
+
+def _stages(plan: Plan) -> str:
+    count = len(plan.stages)
+    return f"{count} stages" if count == plan.pipeline else f"{plan.pipeline} ranks with {count} stages"
 
 
 def _server(plan: Plan) -> str:
@@ -102,7 +112,7 @@ def _arrangement(plan: Plan) -> str:
         ratio = _ratio(plan.data_shares[: plan.workers])
         parts.append(f"{counted(plan.workers, 'replica')}{ratio and f' (batch {ratio})'} of ")
     if plan.pipeline > 1:
-        parts.append(f"a pipeline of {plan.pipeline} stages ({', '.join(map(str, plan.stages))} layers)")
+        parts.append(f"a pipeline of {_stages(plan)} ({', '.join(map(str, plan.stages))} layers)")
     elif plan.tensor > 1 or plan.data > 1:
         parts.append("the model")
     if plan.tensor > 1:
