@@ -32,7 +32,7 @@ def built(kind: str, ranks: int, microbatches: int) -> Schedule:
 def staircase(schedule: Schedule) -> list[list[str]]:
     """What each rank computes in each unit of time, if every computation takes one: `F0`, or `..` for a bubble; with
     its stage, where a rank has several."""
-    timeline = simulate(schedule, unit, free, buffered=True)
+    timeline = simulate(schedule, unit, free, waits=False)
     several = schedule.stages > schedule.ranks
     lines = [["..." if several else ".."] * int(timeline.step_seconds) for _ in timeline.ranks]
     for line, timed in zip(lines, timeline.ranks, strict=True):

@@ -51,7 +51,7 @@ def test_every_schedule_is_read_from_its_drawing(kind, ranks, microbatches):
     text = "".join(" ".join(line) + "\n" for line in staircase(schedule))
     grid = read_grid(tidy(text))
     assert grid.stage_rank == schedule.stage_rank
-    assert simulate(grid.schedule, unit, free, buffered=True).step_seconds == max(map(len, staircase(schedule)))
+    assert simulate(grid.schedule, unit, free, waits=False).step_seconds == max(map(len, staircase(schedule)))
 
 
 def test_fewer_microbatches_leave_out_the_last_ones():

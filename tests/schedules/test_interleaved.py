@@ -29,7 +29,7 @@ def test_every_shape_is_legal_whatever_p_divides(ranks, virtual):
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(2, 4))
 def test_the_bubble_is_the_formula_s_v_th_part(p, groups, v):
     m = groups * p
-    timeline = simulate(interleaved(p, m, v), lambda action: {"F": 1.0, "B": 2.0}[action.kind], free, buffered=True)
+    timeline = simulate(interleaved(p, m, v), lambda action: {"F": 1.0, "B": 2.0}[action.kind], free, waits=False)
     assert timeline.step_seconds == (m * v + p - 1) * 3.0
     assert timeline.bubble_fraction == pytest.approx(((p - 1) / v) / (m + (p - 1) / v), abs=1e-12)
 

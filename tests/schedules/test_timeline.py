@@ -76,21 +76,20 @@ def test_only_what_goes_by_itself_is_offered_early():
     assert begins(0, 1) == [2.0, 3.0, 4.0, 5.0]
 
 
-def test_what_is_buffered_holds_up_its_sender_for_its_seconds_alone():
-    """Rank 0 is quick, rank 1 slow: what is sent lies there until it is asked for."""
+def test_a_send_that_nobody_waits_for_holds_up_the_next_transfer_alone():
+    """Rank 0 is quick, rank 1 slow: it goes on, with one send under way."""
     seconds = (1.0, 10.0)
-    timeline = simulate(forward_only(range(2), 3), lambda a: seconds[a.stage], lambda _: 0.5, buffered=True)
+    timeline = simulate(forward_only(range(2), 3), lambda action: seconds[action.stage], free, waits=False)
     times = ends(timeline)
-    assert [times[Action(0, Kind.SEND_F, k)] for k in range(3)] == [1.5, 3.0, 4.5]
-    assert [times[Action(1, Kind.RECV_F, k)] for k in range(3)] == [1.5, 11.5, 21.5]
-    assert timeline.step_seconds == 31.5
-    assert timeline.ranks[1][2] == Timed(Action.parse("1RECV_F1"), 11.5, 11.5), "it was there: nothing moves any more"
+    assert [times[Action(0, Kind.F, k)] for k in range(3)] == [1.0, 2.0, 3.0]
+    assert [times[Action(0, Kind.SEND_F, k)] for k in range(3)] == [1.0, 11.0, 21.0]
+    assert timeline.step_seconds == 31.0
 
 
 @settings(deadline=None)
 @given(shapes)
-def test_buffered_sends_never_make_a_step_longer(schedule):
-    strict, free_hand = (simulate(schedule, unit, lambda _: 0.25, buffered=how).step_seconds for how in (False, True))
+def test_not_to_wait_for_sends_never_makes_a_step_longer(schedule):
+    strict, free_hand = (simulate(schedule, unit, lambda _: 0.25, waits=how).step_seconds for how in (True, False))
     assert free_hand <= strict
 
 

@@ -71,7 +71,8 @@ def _stages(job: Job, mesh: MeshShape, rows: int, chosen: Choices) -> Iterator[C
     if "schedule" not in fixed and chosen["schedule"] in _SMALL_BUBBLES and not pays:
         return
     if interleaves and "virtual_stages" not in fixed:
-        yield from ({"virtual_stages": n} for n in _INTERLEAVED if n * mesh.pipeline <= job.model.layers)
+        several: list[Choices] = [{"virtual_stages": n} for n in _INTERLEAVED if n * mesh.pipeline <= job.model.layers]
+        yield from several
     else:
         yield {}
 

@@ -152,14 +152,12 @@ class JobPrices:
             data, slowed = self.sums.averages(plan, stage, work), 0.0
         data += self.sums.report(plan, place)
         forward, backward = (_sum([both[way] for both in phases]) for way in (0, 1))
-        meanwhile = {
-            way: self.sums.meanwhile(plan, place, stage, way, whole.seconds(phase)) / len(parts)
-            for way, phase in (("forward", forward), ("backward", backward))
-        }
+        on_the_way = self.sums.meanwhile(plan, place, stage, "forward", whole.seconds(forward)) / len(parts)
+        on_the_way_back = self.sums.meanwhile(plan, place, stage, "backward", whole.seconds(backward)) / len(parts)
         for turn, (part, (there, back)) in enumerate(zip(parts, phases, strict=True)):
             yield StageCost(
-                forward=replace(there, data=meanwhile["forward"]),
-                backward=replace(back, data=meanwhile["backward"]),
+                forward=replace(there, data=on_the_way),
+                backward=replace(back, data=on_the_way_back),
                 data=0.0 if turn else data,
                 slowed=0.0 if turn else slowed,
                 weights=sum(cost.weights for cost in part),

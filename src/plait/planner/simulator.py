@@ -158,7 +158,7 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
         cores=prices.machine.cores,
         demand=demand,
         ahead=lambda action: passes[min(action.stage, action.peer)],
-        buffered=True,
+        waits=False,
     )
 
 

@@ -73,7 +73,8 @@ def _layers_suffice(job: Job) -> bool:
 def _too_few_layers(job: Job) -> Breach:
     pipeline, layers, each = degree(job, "pipeline") or 1, job.model.layers, virtual_stages(job)
     count, most = stage_count(job, pipeline), max(1, job.model.layers // each)
-    one_each, remedies = f"pipeline = {pipeline}", [("plan.pipeline", degrees_near(pipeline, most, job))]
+    one_each = f"pipeline = {pipeline}"
+    remedies: list[Remedy] = [("plan.pipeline", degrees_near(pipeline, most, job))]
     if count != pipeline:
         one_each = f"pipeline = {pipeline} with {counted(each, 'stage')} a rank ({counted(count, 'stage')})"
         remedies.append(("plan.virtual_stages", list(range(layers // pipeline, 1, -1))))

@@ -64,7 +64,7 @@ def simulate(
     demand: float = 1.0,
     *,
     ahead: Callable[[Action], bool] = lambda _: False,
-    buffered: bool = False,
+    waits: bool = True,
 ) -> Timeline:
     """When each action of a legal schedule happens, given the seconds that a computation and a transfer take alone.
 
@@ -72,13 +72,13 @@ def simulate(
     With `cores`, the ranks share that many: each running computation demands `demand` of them, and where the sum
     exceeds `cores` all slow down in proportion (processor sharing). None gives each rank its own.
     `ahead`, asked of either end of a transfer: such receives are offered one transfer early, and such sends waited for
-    by the next (`Wire.receives_ahead`). `buffered`: what is sent otherwise holds its sender up for its seconds alone,
-    whether it is received then or not, as the executor's sends do; without it, until both ends have ended.
+    by the next (`Wire.receives_ahead`). `waits=False`: so are all sends, as the executor's; a rank that waits for each
+    in its place is the stricter assumption that a schedule is checked with.
     Raises IllegalSchedule (the cycle of waits) if the schedule deadlocks, PlaitError for impossible seconds or cores.
     """
     if demand <= 0 or (cores is not None and cores <= 0):
         raise PlaitError(f"cores and demand must be above 0; here cores = {cores}, demand = {demand}")
-    machine = _Machine(schedule, compute_seconds, transfer_seconds, _Cores(cores, demand), ahead, buffered)
+    machine = _Machine(schedule, compute_seconds, transfer_seconds, _Cores(cores, demand), ahead, waits)
     return Timeline(ranks=machine.run())
 
 
@@ -133,18 +133,17 @@ class _Machine:
         transfer_seconds: Callable[[Action], float],
         cores: _Cores,
         ahead: Callable[[Action], bool],
-        buffered: bool,
+        waits: bool,
     ) -> None:
         self._schedule, self._cores = schedule, cores
         self._compute_seconds, self._transfer_seconds = compute_seconds, transfer_seconds
-        self._now, self._ahead, self._buffered = 0.0, ahead, buffered
+        self._now, self._ahead, self._waits = 0.0, ahead, waits
         self._performances = [self._perform(program) for program in schedule.programs]
         self._ended: set[Action] = set()
         self._awaited: list[Step] = [()] * schedule.ranks  # by rank: what has to end before it goes on
         self._timed: list[list[Timed]] = [[] for _ in range(schedule.ranks)]
         self._offered: dict[Action, Action] = {}  # by the send of its transfer: the end that waits for the other
         self._moving: list[tuple[float, Action, float]] = []  # transfers under way: (end, send, start)
-        self._lying: set[Action] = set()  # sends that have ended before their receive was offered
 
     def run(self) -> tuple[tuple[Timed, ...], ...]:
         for rank in range(self._schedule.ranks):
@@ -152,7 +151,8 @@ class _Machine:
         while (computed := self._cores.next_end()) < inf or self._moving:
             if self._moving and self._moving[0][0] <= computed:
                 self._now, send, start = heappop(self._moving)
-                self._arrive(send, start)
+                self._end(send, start)
+                self._end(send.counterpart, start)
             else:
                 self._now = max(self._now, computed)  # a change of pace may round the end to just before now
                 self._end(*self._cores.finish(self._now))
@@ -173,7 +173,7 @@ class _Machine:
                 continue
             yield leaving
             expected = self._expected(step)
-            leaving = tuple(action for action in step if action.kind in SENDS and self._ahead(action))
+            leaving = tuple(one for one in step if one.kind in SENDS and (not self._waits or self._ahead(one)))
             self._start(tuple(action for action in step if action not in expected))
             yield tuple(action for action in step if action not in leaving)
             self._start(next(coming, ()))
@@ -196,36 +196,13 @@ class _Machine:
                 self._awaited[rank] = awaited
                 return
 
-    def _arrive(self, send: Action, start: float) -> None:
-        received = not self._rests(send) or self._offered.pop(send, None) is not None
-        self._end(send, start)
-        if received:
-            self._end(send.counterpart, start)
-        else:
-            self._lying.add(send)
-
-    def _rests(self, send: Action) -> bool:
-        return self._buffered and not self._ahead(send)
-
     def _offer(self, action: Action) -> None:
         send = action if action.kind in SENDS else action.counterpart
-        if self._rests(send):
-            self._offer_buffered(action, send)
-            return
         if self._offered.get(send, action) == action:
             self._offered[send] = action
             return
         del self._offered[send]
         heappush(self._moving, (self._now + _checked(self._transfer_seconds, send), send, self._now))
-
-    def _offer_buffered(self, action: Action, send: Action) -> None:
-        if action is send:
-            heappush(self._moving, (self._now + _checked(self._transfer_seconds, send), send, self._now))
-        elif send in self._lying:
-            self._lying.remove(send)
-            self._end(action, self._now)
-        else:
-            self._offered[send] = action
 
     def _end(self, action: Action, start: float) -> None:
         rank = self._schedule.stage_rank[action.stage]
