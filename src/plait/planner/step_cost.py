@@ -78,10 +78,10 @@ class StageCost:
 class StepCost:
     """The parts of one step in seconds. `tensor_sums` and `pipeline_sums` follow the data axis's, then `optimizer`, and
     under ZeRO `renewal`: the norm's sum over the data axis, and the new weights to those who have not updated them.
-    `rounds`: the microbatches of the replica that all wait for."""
+    `rounds`: the microbatches of the replica that all wait for. `stage_rank`: which rank of the pipeline has each
+    stage; left out, each its own."""
 
     stages: tuple[StageCost, ...]
-    stage_rank: tuple[int, ...]
     send: float
     exchange: float
     tensor_sums: float
@@ -89,12 +89,14 @@ class StepCost:
     optimizer: float
     rounds: tuple[Round, ...]
     renewal: float = 0.0
+    stage_rank: tuple[int, ...] = ()
 
     @property
     def ranks(self) -> tuple[StageCost, ...]:
         """Of each rank of the pipeline, all of its stages together."""
         found: dict[int, StageCost] = {}
-        for stage, rank in zip(self.stages, self.stage_rank, strict=True):
+        placed = self.stage_rank or range(len(self.stages))
+        for stage, rank in zip(self.stages, placed, strict=True):
             found[rank] = stage if rank not in found else _together(found[rank], stage)
         return tuple(found[rank] for rank in sorted(found))
 
