@@ -25,10 +25,8 @@ def test_every_combination_once():
     # divisor of a replica's rows
     simple = [one for one in found if one["schedule"] in ("gpipe", "1f1b")]
     assert len(simple) == 1 * 4 + 2 * 16 + 3 * 8
-    for one in (
-        one for one in found if one not in simple
-    ):  # as many microbatches as ranks at least, and layers for all
-        assert one["pipeline"] <= JOB.training.global_batch // one["data"] // one["microbatch"] <= 16 * one["pipeline"]
+    for one in (one for one in found if one not in simple):  # few microbatches, and layers for all
+        assert JOB.training.global_batch // one["data"] // one["microbatch"] <= 16 * one["pipeline"]
         assert "virtual_stages" not in one or one["virtual_stages"] * one["pipeline"] <= JOB.model.layers
     assert {one["schedule"] for one in found} >= {"zb-h1", "zb-v"}
 

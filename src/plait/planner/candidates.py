@@ -67,7 +67,7 @@ def _stages(job: Job, mesh: MeshShape, rows: int, chosen: Choices) -> Iterator[C
     """How many stages a rank has. What makes the bubble of a pipeline smaller is left out where there is hardly any."""
     fixed, interleaves = job.constraints, chosen["schedule"] == "interleaved"
     rounds = -(-rows // cast("int", chosen["microbatch"]))
-    pays = mesh.pipeline <= rounds <= _MOST_LEADS * mesh.pipeline
+    pays = rounds <= _MOST_LEADS * mesh.pipeline
     if "schedule" not in fixed and chosen["schedule"] in _SMALL_BUBBLES and not pays:
         return
     if interleaves and "virtual_stages" not in fixed:

@@ -14,8 +14,8 @@ from plait.schedules.schedule import Schedule
 
 __all__ = ["explain_deadlock", "explain_orders"]
 
-Waits = Mapping[int, tuple[Action, Action]]  # by rank that stands: what it is at, and what it waits for
-Places = Mapping[Action, tuple[int, int]]  # the rank of each action, and its step there, from 1
+_Waits = Mapping[int, tuple[Action, Action]]  # by rank that stands: what it is at, and what it waits for
+_Places = Mapping[Action, tuple[int, int]]  # the rank of each action, and its step there, from 1
 
 
 def explain_deadlock(schedule: Schedule, offered: Iterable[Action]) -> str:
@@ -43,7 +43,7 @@ def explain_orders(orders: Sequence[Sequence[Action]], reached: Sequence[int], s
     return _drawn("deadlock: each waits for what another performs later", waits, places, list(map(len, orders)), remedy)
 
 
-def _places(programs: Iterable[Iterable[Iterable[Action]]]) -> Places:
+def _places(programs: Iterable[Iterable[Iterable[Action]]]) -> _Places:
     return {
         action: (rank, number)
         for rank, program in enumerate(programs)
@@ -52,7 +52,7 @@ def _places(programs: Iterable[Iterable[Iterable[Action]]]) -> Places:
     }
 
 
-def _drawn(said: str, waits: Waits, places: Places, lengths: Sequence[int], remedy: str) -> str:
+def _drawn(said: str, waits: _Waits, places: _Places, lengths: Sequence[int], remedy: str) -> str:
     chain = _follow(waits, places)
     lines = [_wait(*waits[rank], places, lengths) for rank in chain]
     if waits[chain[-1]][1] in places:  # a cycle, not a chain that ends at nobody
@@ -62,7 +62,7 @@ def _drawn(said: str, waits: Waits, places: Places, lengths: Sequence[int], reme
     return "\n    ".join([said, *lines])
 
 
-def _follow(waits: Waits, places: Places) -> list[int]:
+def _follow(waits: _Waits, places: _Places) -> list[int]:
     """The ranks that wait, from any of them on, until they come round (then the cycle alone) or one waits for what no
     rank performs."""
     rank, seen = next(iter(waits)), list[int]()
@@ -75,7 +75,7 @@ def _follow(waits: Waits, places: Places) -> list[int]:
     return seen[seen.index(rank) :]
 
 
-def _wait(action: Action, awaited: Action, places: Places, lengths: Sequence[int]) -> str:
+def _wait(action: Action, awaited: Action, places: _Places, lengths: Sequence[int]) -> str:
     rank, number = places[action]
     stands = f"rank {rank} at step {number} of {lengths[rank]}: {action} waits for {awaited}"
     if awaited not in places:
