@@ -77,7 +77,7 @@ def parameters_of_a_whole(model):
     with torch.device("meta"):
         decoder = Decoder(model)
     made = parallelize(decoder, plan(), build_mesh(plan().mesh))
-    return made, [module.weight for module in (made.decoder.trunk[decoder.names.embedding], made.stage.decoder.head)]
+    return made, [module.weight for module in (made.decoder.trunk[decoder.names.embedding], made.decoder.head)]
 
 
 def test_a_tied_weight_stays_one():
