@@ -77,7 +77,7 @@ def _too_few_layers(job: Job) -> Breach:
     remedies: list[Remedy] = [("plan.pipeline", degrees_near(pipeline, most, job))]
     if count != pipeline:
         one_each = f"pipeline = {pipeline} with {counted(each, 'stage')} a rank ({counted(count, 'stage')})"
-        remedies.append(("plan.virtual_stages", list(range(layers // pipeline, 1, -1))))
+        remedies.insert(0, ("plan.virtual_stages", list(range(layers // pipeline, 1, -1))))
         remedies.append(("plan.schedule", ["1f1b"]))
     return Breach(
         key="plan.pipeline" if "pipeline" in job.constraints else "plan.stages",
