@@ -31,6 +31,7 @@ LLAMA = replace(
     GPT2, heads=6, kv_heads=2, hidden=24, positions="rope", norm="rms", activation="swiglu", bias=False,
     tie_embeddings=False,
 )  # fmt: skip
+FIVE = replace(LLAMA, layers=5)
 DROPS = replace(GPT2, dropout=0.2)
 DISPLACED = replace(LLAMA, heads=8, kv_heads=4, bias=True, hidden=48)  # odd ends
 TRAINING = TrainingSpec(global_batch=8, sequence_length=9)
@@ -53,6 +54,8 @@ SERVED_ALONE = replace(DP2_TP2, data=3, data_shares=(1,) * 3, synchronisation="p
 ZERO3_TP2 = replace(DP2_TP2, zero=3, bucket_bytes=4096)
 UNEVEN = replace(DP2, data_shares=(2, 3))  # of 11 rows 4 and 7: two microbatches, and four, the last one smaller
 DP2_PP2 = replace(PP2, data=2, data_shares=(1, 1))
+INTERLEAVED = replace(PP2, schedule="interleaved", virtual_stages=2, stages=(1, 1, 1, 2))
+ZB_V = replace(INTERLEAVED, schedule="zb-v")
 TP2_PP2 = replace(TP2, pipeline=2, stages=(2, 1), microbatch=2)
 
 
@@ -74,6 +77,7 @@ class Case:
 
     def __str__(self) -> str:
         more = [self.along] if self.along else []
+        more += [self.plan.schedule] if len(self.plan.stages) > self.plan.pipeline else []
         more += [f"ZeRO {self.plan.zero}"] if self.plan.zero else []
         more += ["a server alone" if self.plan.servers else "served"] if self.plan.served else []
         return f"{self.defect} ({', '.join(more)})" if more else self.defect
@@ -122,6 +126,8 @@ CASES = (
     Case(defect="row-bias-on-every-rank", model=GPT2, plan=DP2_TP2, blocks=ALL, steps=ALWAYS,
          tensor="block {n}/evaluated", axis="tensor"),
     Case(defect="stale-activation", model=LLAMA, plan=DP2_PP2, tensor="block 2", axis="pipeline"),
+    Case(defect="stale-activation", model=FIVE, plan=INTERLEAVED, tensor="block 1", axis="pipeline"),
+    Case(defect="stale-activation", model=FIVE, plan=ZB_V, tensor="block 1", axis="pipeline"),
     Case(defect="dropout-same-on-replicas", model=DROPS, plan=DP2, tensor="embedding", axis="data"),
     Case(defect="dropout-differs-on-copies", model=DROPS, plan=DP2_TP2, blocks=ALL, tensor="block {n}", axis="tensor"),
     Case(defect="arriving-gradient-scaled", model=LLAMA, plan=PP2, tensor="block 1/gradient", axis="pipeline"),

@@ -126,7 +126,7 @@ def test_completing_and_planning_raise_what_check_says(job):
         ({"pipeline": 3, "stages": (4, 0, 0)}, "0 of stage 1 in stages = [4, 0, 0]"),
         ({"tensor": 0, "tensor_shares": ()}, "tensor = 0 is out of range"),
         ({"data": 2, "data_shares": (2, 1, 1)}, "has 3 numbers for data = 2"),
-        ({"schedule": "zb-v"}, "not built yet"),
+        ({"schedule": "zb-v"}, "gives each rank 2 stages"),
         ({"zero": 4}, "zero = 4"),
         ({"microbatch": "2"}, "is a text"),
         ({"tensor_shares": (float("nan"),)}, "not finite"),

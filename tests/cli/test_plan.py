@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 import tomli_w
@@ -196,12 +197,42 @@ def test_a_trace_for_perfetto(capsys, place):
 
 
 def test_people_see_the_timeline(capsys):
-    write_job("piped.toml", {"plan": {"pipeline": 2, "data": 2, "microbatch": 2}})
+    write_job("piped.toml", {"plan": {"pipeline": 2, "data": 2, "microbatch": 2, "schedule": "1f1b"}})
     assert main(["simulate", "piped.toml"]) == 0
     out = capsys.readouterr().out
     assert "a line a stage, of 2 ranks each" in out
     assert "F0" in out
     assert "a step takes" in out
+
+
+def test_several_stages_and_two_parts_of_backward_are_seen(capsys, place):
+    write_job("v.toml", {"model.layers": 4, "plan": {"pipeline": 2, "data": 2, "microbatch": 2, "schedule": "zb-v"}})
+    assert main(["simulate", "v.toml", "--svg", "v.svg", "--trace", "v.json"]) == 0
+    out = capsys.readouterr().out
+    assert "a line a rank of the pipeline, of 2 ranks each; F forward, I backward of inputs, W of weights" in out
+    assert "picture written to v.svg" in out
+    kinds = set("FIW")
+    picture = ElementTree.parse(place / "v.svg").getroot()
+    drawn = {one.attrib["data-action"] for one in picture.iter() if "data-action" in one.attrib}
+    assert {Action.parse(one).kind for one in drawn} == kinds
+    events = json.loads((place / "v.json").read_text())["traceEvents"]
+    assert drawn == {one["name"] for one in events if one["ph"] == "X" and one["cat"] == "compute"}
+    _, document = ask(capsys, "simulate", "v.toml")
+    for rank in document["ranks"]:
+        actions = [Action.parse(one["action"]) for one in rank["actions"]]
+        assert len({action.stage for action in actions}) == 2
+        assert kinds <= {action.kind for action in actions}
+    code, document = ask(capsys, "simulate", "v.toml", "--svg", "no/such/v.svg")
+    assert (code, document["error"]["kind"]) == (2, "unusable_input")
+
+
+def test_a_grid_is_simulated_from_its_file(capsys, place):
+    (place / "grid.txt").write_text("F0 F1 .. B0 B1\n.. F0 B0 F1 B1\n")
+    write_job("grid.toml", {"plan": {"pipeline": 2, "data": 2, "schedule": "grid.txt"}})
+    code, document = ask(capsys, "simulate", "grid.toml")
+    assert code == 0
+    computed = [one["action"] for one in document["ranks"][0]["actions"] if "_" not in one["action"]]
+    assert computed == ["0F0", "0F1", "0B0", "0B1"]
 
 
 def test_a_plan_for_another_job_is_refused(capsys, place):

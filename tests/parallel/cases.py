@@ -13,6 +13,7 @@ import torch
 from plait.models.sequences import Sequences
 from plait.plans import rows
 from plait.plans.plan import Plan
+from plait.specs.grids import tidy
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 
@@ -28,6 +29,13 @@ UNCLIPPED = replace(TRAINING, clip_norm=0.0)
 BF16, FP64 = replace(TRAINING, precision="bf16"), replace(TRAINING, precision="fp64")
 UNCLIPPED_BF16 = replace(UNCLIPPED, precision="bf16")
 SGD = replace(TRAINING, optimizer="sgd")
+
+INTERLEAVED = {"schedule": "interleaved", "virtual_stages": 2, "stages": (1,) * 4, "microbatch": 1}
+ZB_V = {"schedule": "zb-v", "virtual_stages": 2, "stages": (1,) * 4, "microbatch": 1}
+GRID = tidy("""
+0F0 0F1 0F2 0F3 0F4 0F5 3F0 3B0 3F1 3B1 3F2 3B2 3F3 3B3 3F4 3B4 3F5 3I5 0I0 0I1 0B2 0B3 0B4 0B5 3W5 0W1 0W0
+1F0 1F1 1F2 1F3 1F4 1F5 2F0 2F1 2F2 2F3 2F4 2F5 2B0 2B1 2B2 2B3 2B4 2I5 1I0 1B1 1B2 1B3 1B4 1B5 2W5 1W0
+""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +84,24 @@ CASES = [
     case("pp2, 1f1b, untied, fp64", LLAMA, plan(pipeline=2), FP64),
     case("pp3, uneven stages", FOUR_LAYERS, plan(pipeline=3, stages=(1, 2, 1))),
     case("pp4, 1f1b", FOUR_LAYERS, plan(pipeline=4, stages=(1,) * 4, microbatch=1)),
+    case("pp2, interleaved, tied", FOUR_LAYERS, plan(pipeline=2, **INTERLEAVED)),
+    case("pp2, zb-h1, fp64", LLAMA, plan(pipeline=2, schedule="zb-h1"), FP64),
+    case("pp4, zb-h1, bf16", FOUR_LAYERS, plan(pipeline=4, stages=(1,) * 4, microbatch=1, schedule="zb-h1"), BF16),
+    case("pp2, zb-v, tied", FOUR_LAYERS, plan(pipeline=2, **ZB_V)),
+    case("pp2, a grid", FOUR_LAYERS, plan(pipeline=2, **(ZB_V | {"schedule": GRID}))),
+    case("dp2 pp2, interleaved, shares, zero 3", FOUR_LAYERS, plan(data=2, pipeline=2, data_shares=(5, 1), zero=3,
+                                                                  **(INTERLEAVED | {"microbatch": 2}))),
+    case("dp2 pp2, zb-v, some buckets, zero 2", replace(LLAMA, layers=4), plan(data=2, pipeline=2, zero=2,
+                                                                              bucket_bytes=4096, **ZB_V)),
+    case("dp2 pp2, zb-h1, zero 3", TIED, plan(data=2, pipeline=2, schedule="zb-h1", zero=3)),
+    case("dp2 pp2, interleaved, zero 1", FOUR_LAYERS, plan(data=2, pipeline=2, zero=1, **INTERLEAVED)),
+    case("tp2 pp2, zb-v, sequence parallel", replace(TIED, layers=4), plan(tensor=2, pipeline=2,
+                                                                          sequence_parallel=True, **ZB_V)),
+    case("tp2 pp2, interleaved, tied", FOUR_LAYERS, plan(tensor=2, pipeline=2, **INTERLEAVED)),
+    case("dp2 pp2, zb-v, int8", FOUR_LAYERS, plan(data=2, pipeline=2, compression="int8", **ZB_V)),
+    case("dp2 pp2, zb-h1, local sgd", GPT2, plan(data=2, pipeline=2, schedule="zb-h1", synchronisation="local-sgd")),
+    case("dp2 pp2, interleaved, served", FOUR_LAYERS, plan(data=2, pipeline=2, synchronisation="parameter-server",
+                                                          **INTERLEAVED)),
     case("dp2 tp2", GPT2, plan(data=2, tensor=2)),
     case("dp2 pp2, bf16", GPT2, plan(data=2, pipeline=2), BF16),
     case("tp2 pp2, tied", GPT2, plan(tensor=2, pipeline=2)),

@@ -58,7 +58,7 @@ def measure(case: Case) -> Measured:
     return Measured(
         traffic=recorder.traffic(),
         wire=wire,
-        weight_bytes=allocated([*model.stage.decoder.parameters(), *model.shards.values()]),
+        weight_bytes=allocated([*model.decoder.parameters(), *model.shards.values()]),
         gradient_bytes=allocated(buffers.flat if isinstance(buffers, GradientBuffers) else buffers.kept.values()),
         optimizer_bytes=optimizer.nbytes,
         residual_bytes=model.carried.nbytes,

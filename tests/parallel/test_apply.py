@@ -34,7 +34,7 @@ def parts(case):
         shapes_only = Decoder(case.model, seed=SEED).double()
     found = [parallelize(decoder, case.plan, mesh) for decoder in (shapes_only, materialised(case.model))]
     weights = [{name: weight.detach() for name, weight in model.weights.items()} for model in found]
-    at_hand = [[*model.stage.decoder.parameters(), *model.shards.values()] for model in found]
+    at_hand = [[*model.decoder.parameters(), *model.shards.values()] for model in found]
     held = found[0].kept if case.plan.zero == 3 else found[0].held
     return weights, [allocated(tensors) for tensors in at_hand], held
 
@@ -56,8 +56,8 @@ def layers_at_hand(case):
         decoder = Decoder(case.model)
     model = parallelize(decoder, case.plan, build_mesh(case.plan.mesh))
     return (
-        [name for name, _ in model.stage.decoder.layers()],
-        len(list(model.stage.decoder.parameters())),
+        [name for name, _ in model.decoder.layers()],
+        len(list(model.decoder.parameters())),
         len(model.weights),
     )
 
@@ -77,9 +77,7 @@ def parameters_of_a_whole(model):
     with torch.device("meta"):
         decoder = Decoder(model)
     made = parallelize(decoder, plan(), build_mesh(plan().mesh))
-    return made, [
-        module.weight for module in (made.stage.decoder.trunk[decoder.names.embedding], made.stage.decoder.head)
-    ]
+    return made, [module.weight for module in (made.decoder.trunk[decoder.names.embedding], made.decoder.head)]
 
 
 def test_a_tied_weight_stays_one():

@@ -67,7 +67,7 @@ def test_microbatches_add_up():
     buffers.begin()
     for x in (1.0, 3.0):
         backward(weights, x)
-    buffers.before_backward(last=True)
+    buffers.before_backward(turn=0, last=list(weights))
     backward(weights, 5.0)
     buffers.finish()
     for name, gradient in plain_gradients([{"x": 1.0}, {"x": 3.0}, {"x": 5.0}]).items():
@@ -80,7 +80,7 @@ def test_a_step_knows_nothing_of_the_one_before():
     buffers = buffers_of(weights)
     for x in (7.0, 1.0):
         buffers.begin()
-        buffers.before_backward(last=True)
+        buffers.before_backward(turn=0, last=list(weights))
         backward(weights, x)
         buffers.finish()
     assert torch.equal(buffers.views["w0"], plain_gradients([{"x": 1.0}])["w0"])
@@ -91,7 +91,7 @@ def test_a_weight_without_gradient_counts_as_zero():
     buffers = buffers_of(weights)
     for names in (FORWARD_ORDER, ("w0", "w2")):
         buffers.begin()
-        buffers.before_backward(last=True)
+        buffers.before_backward(turn=0, last=list(weights))
         backward(weights, names=names)
         buffers.finish()
     assert torch.equal(buffers.views["w1"], torch.zeros(2, dtype=torch.float64))
@@ -103,7 +103,7 @@ def test_a_gradient_that_somebody_took_away_is_put_back():
     buffers = buffers_of(weights)
     for _ in range(2):
         buffers.begin()
-        buffers.before_backward(last=True)
+        buffers.before_backward(turn=0, last=list(weights))
         backward(weights)
         buffers.finish()
         for weight in weights.values():
@@ -138,7 +138,7 @@ def test_only_the_last_microbatch_launches(launches):
     buffers.begin()
     backward(weights)
     assert launches == []
-    buffers.before_backward(last=True)
+    buffers.before_backward(turn=0, last=list(weights))
     backward(weights)
     assert launches == [4, 2]
     buffers.finish()
@@ -151,7 +151,7 @@ def test_a_bucket_leaves_as_soon_as_it_is_full(launches):
     for name, weight in weights.items():
         weight.register_post_accumulate_grad_hook(lambda _, name=name: launches.append(name))  # after the buffers' own
     buffers.begin()
-    buffers.before_backward(last=True)
+    buffers.before_backward(turn=0, last=list(weights))
     backward(weights)
     assert launches == ["w2", 4, "w1", 2, "w0"]
 
@@ -160,7 +160,7 @@ def test_buckets_leave_in_their_order_whatever_backward_s_order_is(launches):
     weights = chain()
     buffers = buffers_of(weights, (("w0",), ("w2", "w1")), group=PAIR)  # the first one is full last
     buffers.begin()
-    buffers.before_backward(last=True)
+    buffers.before_backward(turn=0, last=list(weights))
     backward(weights)
     assert launches == [2, 4]
 
@@ -169,7 +169,7 @@ def test_what_is_not_full_leaves_at_the_end(launches):
     weights = chain()
     buffers = buffers_of(weights, group=PAIR)
     buffers.begin()
-    buffers.before_backward(last=True)
+    buffers.before_backward(turn=0, last=list(weights))
     backward(weights, names=("w0", "w2"))
     assert launches == []  # the first bucket waits for w1, the second for the first
     buffers.finish()
@@ -183,7 +183,7 @@ def sum_over_ranks(ranks):
     for step in (1, 2):
         buffers.begin()
         backward(weights, float(mesh.rank))
-        buffers.before_backward(last=True)
+        buffers.before_backward(turn=0, last=list(weights))
         backward(weights, float(step))
         buffers.finish()
     return {name: view.clone() for name, view in buffers.views.items()}
@@ -208,7 +208,7 @@ def order_of_events(case):
     def watch(module, inputs, hidden):
         hidden.register_hook(lambda _: events.append("first layer"))
 
-    model.stage.decoder.blocks["0"].register_forward_hook(watch)
+    model.decoder.blocks["0"].register_forward_hook(watch)
     data_parallel.all_reduce = launch
     try:
         learn(case, model, optimizer, 0)

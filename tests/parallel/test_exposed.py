@@ -93,7 +93,7 @@ def exposed_share(level: int) -> float:
             gradients = ShardedGradients(weights, buckets, group, torch.float32, pieces)
     with record() as recorder:
         gradients.begin()
-        gradients.before_backward(last=True)
+        gradients.before_backward(turn=0, last=list(weights))
         x = torch.zeros(WIDTH, requires_grad=True)
         for weight in weights.values():
             x = Layer.apply(x, weight)

@@ -86,5 +86,5 @@ def test_evaluation_sums_without_dropout_and_leaves_no_trace(run_on_ranks, case,
         place = case.plan.mesh.coordinate(rank, "pipeline")
         assert loss == (pytest.approx(expected, rel=1e-13) if place == case.plan.pipeline - 1 else None)
         assert untouched
-        program = forward_only(case.plan.pipeline, microbatches).programs[place]
+        program = forward_only(range(case.plan.pipeline), microbatches).programs[place]
         assert actions == [action for step in program for action in step]

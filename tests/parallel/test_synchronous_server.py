@@ -50,7 +50,7 @@ def served_steps(chosen: Plan) -> tuple[dict[str, Any], tuple[Traffic, ...]]:
     for step in range(2):
         with record() as recorder:
             sums.begin()
-            sums.before_backward(last=True)
+            sums.before_backward(turn=0, last=list(weights))
             if rank < chosen.workers:
                 torch.stack(
                     [(given(rank, step, name, weight.shape) * weight).sum() for name, weight in weights.items()]

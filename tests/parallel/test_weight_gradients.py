@@ -84,7 +84,7 @@ def exposed_share(*, deferred: bool) -> float:
         decoder = Decoder(LLAMA)
     model = parallelize(decoder, plan(tensor=2), mesh)
     rows = Sequences.of(torch.zeros(2, 13, dtype=torch.long), torch.zeros(2, 13, dtype=torch.long))
-    loss = model.stage.forward(None, rows)
+    loss = model.stages[0].forward(None, rows)
     sent = link.transfers
     with record() as recorder:
         loss.backward()

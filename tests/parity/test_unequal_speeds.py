@@ -53,7 +53,7 @@ def fastest_steps(model, training, plans, nap=NAP):
         tensor_rank = plan.mesh.coordinate(dist.get_rank(), "tensor")
         start, stop = shares(model.heads, plan.tensor_shares)[tensor_rank]
         each = nap / model.layers * (stop - start) / model.heads / SPEEDS[dist.get_rank()]
-        for block in one.stage.decoder.blocks.values():
+        for block in one.decoder.blocks.values():
             block.register_forward_pre_hook(lambda _, given, each=each: time.sleep(each * len(given[0])))
     found = [float("inf")] * len(plans)
     for turn in range(TRIES + 1):  # the first connects

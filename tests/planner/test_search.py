@@ -38,17 +38,22 @@ def free(ranks=4):
     return search(job(ranks), MACHINE)
 
 
+SCHEDULES = [("gpipe", 1), ("1f1b", 1), ("zb-h1", 1), ("zb-v", 2), ("interleaved", 2), ("interleaved", 4)]
+
+
 def every_plan(asked):
     """By brute force over far more than the legal space."""
     prices = JobPrices(asked.model, asked.training, MACHINE)
     sizes = range(1, asked.cluster.ranks + 1)
     for data, tensor, pipeline in product(sizes, repeat=3):
-        for microbatch, schedule, split, zero in product(range(1, 9), ("gpipe", "1f1b"), (False, True), range(4)):
+        for microbatch, (schedule, each), split, zero in product(range(1, 9), SCHEDULES, (False, True), range(4)):
             plan = Plan(
                 data=data, tensor=tensor, pipeline=pipeline, microbatch=microbatch, schedule=schedule, zero=zero,
+                virtual_stages=each,
                 sequence_parallel=split, stages=(4,), tensor_shares=(1,) * tensor, data_shares=(1,) * data,
             )  # fmt: skip
-            if data * tensor * pipeline == asked.cluster.ranks and pipeline <= 4:
+            offered = pipeline > 1 or schedule in ("gpipe", "1f1b")  # others are for pipelines alone
+            if offered and data * tensor * pipeline == asked.cluster.ranks and pipeline * each <= 4:
                 plan = replace(plan, stages=prices.balanced(plan))
                 plan = replace(plan, bucket_bytes=prices.bucket_bytes(plan))
                 if not plan_problems(asked, plan):
@@ -73,7 +78,7 @@ def test_no_legal_plan_is_faster(ranks):
             "tensor": st.sampled_from([1, 2, 4]),
             "pipeline": st.sampled_from([1, 2, 4]),
             "microbatch": st.sampled_from([1, 2, 4]),
-            "schedule": st.sampled_from(["gpipe", "1f1b"]),
+            "schedule": st.sampled_from(["gpipe", "1f1b", "interleaved", "zb-h1", "zb-v"]),
             "sequence_parallel": st.booleans(),
             "bucket_bytes": st.integers(1, 10**6),
         },

@@ -11,11 +11,11 @@ from plait.schedules.action import Action, Kind
 
 def test_held_microbatches_and_counts():
     known = timetable("1f1b", 3, 4)
-    assert known.held == (3, 2, 1)
+    assert known.held == (((3,),), ((2,),), ((1,),))
     assert [count[Kind.F] for count in known.counts] == [4, 4, 4]
     assert [count[Kind.SEND_F] for count in known.counts] == [4, 4, 0]
     assert [count[Kind.SEND_B] for count in known.counts] == [0, 4, 4]
-    assert timetable("gpipe", 3, 4).held == (4, 4, 4)
+    assert timetable("gpipe", 3, 4).held == (((4,),),) * 3
 
 
 def test_exchanges_are_both_directions_of_a_link_at_once():
@@ -35,6 +35,11 @@ def test_gpipe_exchanges_nothing():
     assert timetable("gpipe", 2, 3).exchanged == frozenset()
 
 
+def test_what_a_rank_holds_of_each_of_its_stages():
+    assert timetable("interleaved", 2, 4, 2).held == (((4, 1), (3, 2)), ((3, 0), (2, 1)))
+    assert timetable("zb-v", 2, 6, 2).held[0] == ((3, 1), (2, 2))
+
+
 def test_an_unknown_schedule_is_refused():
-    with pytest.raises(PlaitError, match="zb-h1"):
-        timetable("zb-h1", 2, 2)
+    with pytest.raises(PlaitError, match="chimera"):
+        timetable("chimera", 2, 2)

@@ -49,7 +49,8 @@ def jobs(draw) -> Job:
                 "tensor_shares": SHARES,
                 "data_shares": st.lists(st.sampled_from([1, 1, 1, 2]), min_size=1, max_size=4).map(tuple),
                 "sequence_parallel": st.booleans(),
-                "schedule": st.sampled_from(["gpipe", "1f1b", "1f1b", "zb-v"]),
+                "schedule": st.sampled_from(["gpipe", "1f1b", "1f1b", "zb-h1", "zb-v", "interleaved"]),
+                "virtual_stages": st.sampled_from([1, 1, 2, 3]),
                 "zero": st.sampled_from([0, 0, 1, 2, 3]),
                 "gradient_precision": st.sampled_from(["fp32", "fp64"]),
             },
@@ -64,6 +65,9 @@ def jobs(draw) -> Job:
     return Job(model=draw(models()), training=training, cluster=ranks, constraints=constraints)
 
 
+PLACINGS = [("1f1b", 1), ("gpipe", 1), ("zb-h1", 1), ("zb-v", 2), ("interleaved", 2), ("interleaved", 3)]
+
+
 def every_plan(job: Job) -> Iterator[Plan]:
     """Every plan that keeps the job's constraints, in the keys that are drawn here; most are illegal."""
     fixed = dict(job.constraints)
@@ -72,8 +76,9 @@ def every_plan(job: Job) -> Iterator[Plan]:
         degrees = {"data": data, "tensor": tensor, "pipeline": pipeline}
         if data * tensor * pipeline != job.cluster.ranks or not degrees.items() <= {**degrees, **fixed}.items():
             continue
-        for microbatch, stages in product(range(1, job.training.global_batch + 1), compositions(job.model.layers)):
-            open_keys = {"microbatch": microbatch, "stages": stages}
+        sizes_and_stages = product(range(1, job.training.global_batch + 1), compositions(job.model.layers))
+        for (microbatch, stages), (schedule, each) in product(sizes_and_stages, PLACINGS):
+            open_keys = {"microbatch": microbatch, "stages": stages, "schedule": schedule, "virtual_stages": each}
             if open_keys.items() <= {**open_keys, **fixed}.items():
                 equal = {"tensor_shares": (1,) * tensor, "data_shares": (1,) * data}
                 yield Plan(**{**equal, **open_keys, **degrees, **fixed})
@@ -94,13 +99,18 @@ def can_run(job: Job, plan: Plan) -> bool:
         return False
     if model.positions == "rope" and model.head_dim % 2:
         return False
-    if plan.schedule not in {"gpipe", "1f1b"}:
+    each = {"zb-v": plan.virtual_stages == 2, "interleaved": plan.virtual_stages > 1}
+    if not each.get(plan.schedule, plan.virtual_stages == 1):
         return False
     if plan.gradient_precision == "fp64" and training.precision != "fp64":
         return False
     if plan.ranks != job.cluster.ranks:
         return False
-    if len(plan.stages) != plan.pipeline or sum(plan.stages) != model.layers or min(plan.stages) < 1:
+    if (
+        len(plan.stages) != plan.pipeline * plan.virtual_stages
+        or sum(plan.stages) != model.layers
+        or min(plan.stages) < 1
+    ):
         return False
     if len(plan.data_shares) != plan.data or len(plan.tensor_shares) != plan.tensor:
         return False

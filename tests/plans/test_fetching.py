@@ -24,7 +24,7 @@ UNITS = units(LAYERS, held_weights(LAYERS, Plan(stages=(3,)), 0))
 
 
 def walked(program, layers=LAYERS, known=UNITS):
-    return list(turns(known, list(uses(layers, program))))
+    return list(turns(known, list(uses([layers], [(0, kind) for kind in program]))))
 
 
 def test_a_table_of_two_layers_is_a_unit_of_its_own():
@@ -44,15 +44,15 @@ def test_forward_and_backward_fetch_what_the_drawing_says():
 
 
 def test_the_embedding_needs_no_weights_in_backward():
-    assert list(uses(LAYERS, [Kind.F, Kind.B])) == [0, 1, 2, 3, 4, 4, 3, 2, 1]
-    assert list(uses(LAYERS, [Kind.RECV_F, Kind.F, Kind.SEND_F])) == [0, 1, 2, 3, 4]
+    assert list(uses([LAYERS], [(0, Kind.F), (0, Kind.B)])) == [0, 1, 2, 3, 4, 4, 3, 2, 1]
+    assert list(uses([LAYERS], [(0, kind) for kind in (Kind.RECV_F, Kind.F, Kind.SEND_F)])) == [0, 1, 2, 3, 4]
 
 
 @given(st.sampled_from(["gpipe", "1f1b"]), st.integers(1, 4), st.integers(1, 6))
 def test_what_is_needed_is_there_and_of_two_layers_at_most(kind, stages, microbatches):
     for program in build_schedule(kind, stages, microbatches).programs:
         there: set[int] = set()
-        order = list(uses(LAYERS, [action.kind for step in program for action in step]))
+        order = list(uses([LAYERS], [(0, action.kind) for step in program for action in step]))
         for number, turn in enumerate(turns(UNITS, order)):
             assert set(turn.dropped) <= there
             there -= set(turn.dropped)
@@ -63,15 +63,26 @@ def test_what_is_needed_is_there_and_of_two_layers_at_most(kind, stages, microba
             assert all({turn.place, following} & set(UNITS[n].places) for n in there)
 
 
-@given(st.sampled_from(["gpipe", "1f1b"]), st.integers(1, 4), st.integers(1, 9), st.integers(0, 4), st.integers(1, 5))
-def test_fetches_counted_are_those_of_every_turn(kind, stages, microbatches, first, layers):
+@given(
+    st.sampled_from([("gpipe", 1), ("1f1b", 1), ("interleaved", 2), ("zb-h1", 1), ("zb-v", 2)]),
+    st.integers(1, 4), st.integers(1, 9), st.integers(0, 4), st.integers(2, 5),
+)  # fmt: skip
+def test_fetches_counted_are_those_of_every_turn(kind, ranks, microbatches, first, layers):
+    name, each = kind
     members = LAYERS[first : first + layers]
+    middle = len(members) // 2 if each == 2 else len(members)
+    parts = [part for part in (members[:middle], members[middle:]) if part]
+    if len(parts) < each:
+        return
     known = units(members, held_weights(members, Plan(stages=(3,)), 0))
-    for program in build_schedule(kind, stages, microbatches).programs:
-        kinds = [action.kind for step in program for action in step]
-        found = fetches(known, members, kinds)
-        order = list(uses(members, kinds))
-        whens = [one for one in kinds for _ in uses(members, [one])]
+    schedule = build_schedule(name, ranks, microbatches, each)
+    for place, program in enumerate(schedule.programs):
+        here = [stage for stage, at in enumerate(schedule.stage_rank) if at == place]
+        turn_of = {stage: turn for turn, stage in enumerate(here)}
+        actions = [(turn_of[action.stage], action.kind) for step in program for action in step]
+        found = fetches(known, parts, actions)
+        order = list(uses(parts, actions))
+        whens = [one[1] for one in actions for _ in uses(parts, [one])]
         walked = list(zip(turns(known, order), whens, strict=True))
         assert found.counts == Counter((number, when) for turn, when in walked for number in turn.fetched)
         assert found.there == {turn.there for turn, _ in walked}

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 
 from plait.layers.gpt import describe_gpt
 from plait.plans.completion import complete
-from plait.plans.holdings import held_weights, owned_boxes, stage_layers, tied_stages
+from plait.plans.holdings import held_weights, owned_boxes, rank_weights, stage_layers, tied_places
 from plait.plans.keeping import kept as kept_of
 from plait.plans.keeping import kept_weights
 from plait.plans.legality import is_legal
@@ -31,10 +31,10 @@ def test_every_element_counts_once(job):
     assume(is_legal(job))
     plan, layers = complete(job), describe_gpt(job.model)
     counted: Counter[tuple[str, int]] = Counter()
-    tied = tied_stages(layers, plan)
+    tied = tied_places(layers, plan)
     writers = range(plan.data) if plan.sharding_level else [0]  # of several data ranks that keep the same, one counts
     for stage, data, rank in product(range(plan.pipeline), writers, range(plan.tensor)):
-        members = held_weights(stage_layers(layers, plan.stages)[stage], plan, rank)
+        members = rank_weights(layers, plan, stage, rank)
         for one in kept_weights(members, plan, data):
             name, places = one.weight.name, addresses(one)
             if tied.get(name, (stage,))[0] == stage:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from plait.schedules.action import COMPUTE, Action, Step
+from plait.schedules.registry import build_schedule
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timeline, simulate
 
@@ -20,14 +21,24 @@ def unit(_: Action) -> float:
     return 1.0
 
 
+VIRTUAL = {"interleaved": 2, "zb-v": 2}  # stages a rank
+
+
+def built(kind: str, ranks: int, microbatches: int) -> Schedule:
+    """The schedule called `kind`, with two stages a rank where it has several."""
+    return build_schedule(kind, ranks, microbatches, VIRTUAL.get(kind, 1))
+
+
 def staircase(schedule: Schedule) -> list[list[str]]:
-    """What each rank computes in each unit of time, if every computation takes one: `F0`, or `..` for a bubble."""
-    timeline = simulate(schedule, unit, free)
-    lines = [[".."] * int(timeline.step_seconds) for _ in timeline.ranks]
+    """What each rank computes in each unit of time, if every computation takes one: `F0`, or `..` for a bubble; with
+    its stage, where a rank has several."""
+    timeline = simulate(schedule, unit, free, waits=False)
+    several = schedule.stages > schedule.ranks
+    lines = [["..." if several else ".."] * int(timeline.step_seconds) for _ in timeline.ranks]
     for line, timed in zip(lines, timeline.ranks, strict=True):
         for action, start, _ in timed:
             if action.kind in COMPUTE:
-                line[int(start)] = f"{action.kind}{action.microbatch}"
+                line[int(start)] = str(action) if several else f"{action.kind}{action.microbatch}"
     return lines
 
 

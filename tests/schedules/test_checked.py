@@ -22,13 +22,15 @@ def forgotten():
 def test_it_is_the_list_that_was_built():
     assert training_schedule("1f1b", 4, 6) == one_f_one_b(4, 6)
     assert training_schedule("gpipe", 2, 3) == gpipe(2, 3)
-    assert evaluation_schedule(3, 5) == forward_only(3, 5)
+    assert evaluation_schedule("1f1b", 3, 5) == forward_only(range(3), 5)
     assert training_schedule("1f1b", 4, 6) is training_schedule("1f1b", 4, 6)
 
 
 def test_a_list_without_backwards_does_not_train(monkeypatch):
     monkeypatch.setattr(
-        checked, "build_schedule", lambda kind, stages, microbatches: forward_only(stages, microbatches)
+        checked,
+        "build_schedule",
+        lambda kind, stages, microbatches, virtual_stages: forward_only(range(stages), microbatches),
     )
     with pytest.raises(IllegalSchedule):
         training_schedule("1f1b", 2, 2)

@@ -40,7 +40,7 @@ def test_only_the_ranks_of_the_cycle_are_drawn():
 
 
 def test_waiting_for_what_nobody_performs():
-    schedule = planted(forward_only(3, 1), 2, without("2RECV_F0"))
+    schedule = planted(forward_only(range(3), 1), 2, without("2RECV_F0"))
     with pytest.raises(IllegalSchedule, match=r"1SEND_F0 waits for 2RECV_F0, which no rank performs$"):
         simulate(schedule, free, free)
 

@@ -101,12 +101,12 @@ def test_an_action_twice(again):
 
 @pytest.mark.parametrize("extra", ["0B0", "0I0", "0W0", "0RECV_B0"])
 def test_a_backward_where_only_forward_is_run(extra):
-    schedule = planted(forward_only(2, 2), 0, added(extra))
+    schedule = planted(forward_only(range(2), 2), 0, added(extra))
     assert f"{extra} has no place where only forward is run" in refusal(schedule, training=False)
 
 
 def test_a_microbatch_lost_where_only_forward_is_run():
-    schedule = planted(forward_only(2, 2), 1, without("1F1"))
+    schedule = planted(forward_only(range(2), 2), 1, without("1F1"))
     assert "stage 1 of 2 never performs 1F1" in refusal(schedule, training=False)
 
 
@@ -149,7 +149,7 @@ def test_a_stage_uses_what_its_own_rank_has_not_yet_made():
 
 def test_messages_between_two_ranks_keep_their_order():
     programs = listed("0F0 0F1 0SEND_F1+0SEND_F0", "1RECV_F0+1RECV_F1 1F0 1F1")
-    message = refusal(replace(forward_only(2, 2), programs=programs), training=False)
+    message = refusal(replace(forward_only(range(2), 2), programs=programs), training=False)
     assert "rank 0 sends 0SEND_F1 to rank 1, which at that place receives 1RECV_F0" in message
     assert "messages between two ranks keep their order" in message
 

@@ -14,12 +14,13 @@ from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.forward_only import forward_only
 from plait.schedules.gpipe import gpipe
 from plait.schedules.one_f_one_b import one_f_one_b
-from plait.schedules.registry import BUILT, build_schedule
+from plait.schedules.pictures import chrome_trace, draw
+from plait.schedules.registry import BUILT
 from plait.schedules.schedule import Schedule, schedule_from_orders
-from plait.schedules.timeline import Timed, Timeline, chrome_trace, draw, simulate
-from tests.schedules.drawing import ends, free, unit
+from plait.schedules.timeline import Timed, Timeline, simulate
+from tests.schedules.drawing import built, ends, free, unit
 
-shapes = st.builds(build_schedule, st.sampled_from(BUILT), st.integers(1, 5), st.integers(1, 6))
+shapes = st.builds(built, st.sampled_from(BUILT), st.integers(1, 5), st.integers(1, 6))
 
 
 def thirds(action: Action) -> float:
@@ -36,7 +37,7 @@ def test_transfers_lengthen_the_way_there_and_back():
 
 def test_a_send_waits_for_its_receive():
     """Rank 0 is quick, rank 1 slow: nothing is buffered, so that rank 0 can't run ahead."""
-    timeline = simulate(forward_only(2, 3), lambda action: (1.0, 10.0)[action.stage], free)
+    timeline = simulate(forward_only(range(2), 3), lambda action: (1.0, 10.0)[action.stage], free)
     times = ends(timeline)
     assert [times[Action(0, Kind.SEND_F, k)] for k in range(3)] == [1.0, 11.0, 21.0]
     assert times[Action(0, Kind.F, 2)] == 12.0
@@ -67,12 +68,29 @@ def test_only_what_goes_by_itself_is_offered_early():
         def ahead(action: Action) -> bool:
             return min(action.stage, action.peer) in boundaries
 
-        times = ends(simulate(forward_only(3, 4), unit, lambda send: (1.0, 0.25)[send.stage], ahead=ahead))
+        times = ends(simulate(forward_only(range(3), 4), unit, lambda send: (1.0, 0.25)[send.stage], ahead=ahead))
         return [times[Action(1, Kind.F, k)] - 1.0 for k in range(4)]
 
     assert begins() == begins(1) == [2.0, 4.0, 6.0, 8.0]
     assert begins(0) == [2.0, 3.25, 4.5, 5.75]
     assert begins(0, 1) == [2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_send_that_nobody_waits_for_holds_up_the_next_transfer_alone():
+    """Rank 0 is quick, rank 1 slow: it goes on, with one send under way."""
+    seconds = (1.0, 10.0)
+    timeline = simulate(forward_only(range(2), 3), lambda action: seconds[action.stage], free, waits=False)
+    times = ends(timeline)
+    assert [times[Action(0, Kind.F, k)] for k in range(3)] == [1.0, 2.0, 3.0]
+    assert [times[Action(0, Kind.SEND_F, k)] for k in range(3)] == [1.0, 11.0, 21.0]
+    assert timeline.step_seconds == 31.0
+
+
+@settings(deadline=None)
+@given(shapes)
+def test_not_to_wait_for_sends_never_makes_a_step_longer(schedule):
+    strict, free_hand = (simulate(schedule, unit, lambda _: 0.25, waits=how).step_seconds for how in (True, False))
+    assert free_hand <= strict
 
 
 @settings(deadline=None)
@@ -168,7 +186,9 @@ def test_demand_is_counted_in_cores():
 
 def test_a_transfer_needs_no_core():
     """From second 4 on, 0SEND_F1 moves for 3 seconds; beside it 2F0 has the only core for itself."""
-    times = ends(simulate(forward_only(3, 2), unit, lambda send: 3.0 if str(send) == "0SEND_F1" else 1.0, cores=1))
+    times = ends(
+        simulate(forward_only(range(3), 2), unit, lambda send: 3.0 if str(send) == "0SEND_F1" else 1.0, cores=1)
+    )
     assert times[Action.parse("0F1")] == times[Action.parse("1F0")] == 4.0, "these two shared it from 2 to 4"
     assert times[Action.parse("2F0")] == 6.0
     assert times[Action.parse("0SEND_F1")] == 7.0

@@ -32,7 +32,7 @@ def test_what_is_to_come_is_refused(key):
         ("plan.compression", "powersgd:0", "rank 0"),
         ("plan.compression", "topk", "takes a number"),
         ("plan.compression", "int9", "nearest is int8"),
-        ("plan.schedule", "my/grid.txt", "not built yet"),
+        ("plan.schedule", "my/grid.txt", "no grid that can be read"),
         ("plan.schedule", "1f1f", "nearest is 1f1b"),
         ("model.family", "gtp", "nearest is gpt"),
         ("model.positions", "rotary", "nearest"),

@@ -59,11 +59,11 @@ class StageScaled(Defect):
     wraps = "plait.parallel.pipeline_executor:_Performance._backward"
     factor = 2.0
 
-    def instead(self, backward, performance, microbatch):
-        for kind, place in performance._arrived:
-            if kind.name == "B" and performance._group.index == 0:
-                performance._arrived[kind, place].mul_(self.factor)
-        backward(performance, microbatch)
+    def instead(self, backward, performance, action):
+        for key, arrived in performance._arrived.items():
+            if key[0].name == "B" and performance._group.index == 0:
+                arrived.mul_(self.factor)
+        backward(performance, action)
 
 
 class StageScaledByABillionth(StageScaled):

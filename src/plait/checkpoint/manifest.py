@@ -23,7 +23,7 @@ from plait.checkpoint.tiling import Region, tiling_fault
 from plait.errors import UnusableInput
 from plait.layers.layer import Layer
 from plait.plans.compression import matrix
-from plait.plans.holdings import Box, Held, held_weights, owned_boxes, stage_layers, tied_stages
+from plait.plans.holdings import Box, Held, owned_boxes, rank_weights, tied_places
 from plait.plans.keeping import kept_weights
 from plait.plans.plan import Plan
 
@@ -81,19 +81,19 @@ _MANIFEST = TypeAdapter(Manifest)
 def stored_boxes(
     layers: Sequence[Layer], plan: Plan, rank: int, folder: str, family: Family = WEIGHTS
 ) -> tuple[tuple[Box, Stored], ...]:
-    """What `rank` writes of a family: the boxes that it owns, with their places. Only the first stage of a tied weight
+    """What `rank` writes of a family: the boxes that it owns, with their places. Only the first rank of a tied weight
     writes it, and of several data ranks that keep the same, the first."""
     mesh = plan.mesh
     data_rank = mesh.coordinate(rank, "data")
     if data_rank > 0 and plan.sharding_level == 0 and family.whose != "replica":
         return ()
-    stage, tensor_rank = mesh.coordinate(rank, "pipeline"), mesh.coordinate(rank, "tensor")
-    tied = tied_stages(layers, plan)
+    pipeline_rank, tensor_rank = mesh.coordinate(rank, "pipeline"), mesh.coordinate(rank, "tensor")
+    tied = tied_places(layers, plan)
     file = f"{folder}/rank-{rank}.safetensors"
     found: list[tuple[Box, Stored]] = []
-    held_here = held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
+    held_here = rank_weights(layers, plan, pipeline_rank, tensor_rank)
     for held in kept_weights(held_here, plan, data_rank):
-        if tied.get(held.weight.name, (stage,))[0] != stage or not family.has(held.weight.name):
+        if tied.get(held.weight.name, (pipeline_rank,))[0] != pipeline_rank or not family.has(held.weight.name):
             continue
         name = family.name(held.weight.name, replica=data_rank, tensor_rank=tensor_rank)
         boxes = [slice_box(held, family)] if family.whose == "slice" else owned_boxes(held, plan, tensor_rank)

@@ -19,7 +19,6 @@ from plait.units import Seconds
 if TYPE_CHECKING:
     from plait.planner.simulator import Played
     from plait.plans.plan import Plan
-    from plait.schedules.timeline import Timeline
     from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
@@ -32,22 +31,29 @@ def command(
     job: Annotated[Path, typer.Argument(help="The job, a TOML file.", metavar="JOB", show_default=False)],
     plan: Annotated[Path | None, typer.Option(help="The plan; left out, the best one.", metavar="PLAN")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write a Chrome trace, for Perfetto.", metavar="FILE")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw the timeline as an SVG.", metavar="FILE")] = None,
     measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
     json: JsonFlag = False,
 ) -> Answer:
-    """What will each rank do when? A timeline as text, and as a Chrome trace."""
+    """What will each rank do when? A timeline as text, as a Chrome trace, and as a picture."""
     from plait.planner.prices import JobPrices
     from plait.planner.simulator import played
     from plait.plans.planned import require_this_machine
+    from plait.report.schedule_picture import schedule_picture
+    from plait.schedules.pictures import chrome_trace
 
     asked = legal_job(job)
     require_this_machine(asked)
     machine = known_machine(measurements)
     prices = JobPrices(asked.model, asked.training, machine, asked.cluster)
     one = played(_chosen(asked, plan, machine), prices)
+    told: list[Line] = []
     if trace is not None:
-        _write_trace(trace, one.step.timeline)
-    told: list[Line] = [[("", f"trace written to {trace}")]] if trace else []
+        _write("trace", trace, f"{jsonlib.dumps(chrome_trace(one.step.timeline))}\n")
+        told.append([("", f"trace written to {trace}")])
+    if svg is not None:
+        _write("picture", svg, f"{schedule_picture(one.step.timeline)}\n")
+        told.append([("", f"picture written to {svg}")])
     return Answer(document=step_document(one), lines=[*step_lines(one), *told])
 
 
@@ -79,13 +85,17 @@ def step_document(one: Played) -> dict[str, Any]:
 def step_lines(one: Played) -> Iterator[Line]:
     """The timeline, drawn; and where the step's seconds go."""
     from plait.plans.describe import plan_name
-    from plait.schedules.timeline import draw
+    from plait.schedules.pictures import draw
 
     plan, step = one.plan, one.step
     yield [("bold", plan_name(plan))]
     each = plan.data * plan.tensor
-    stages = f"a line a stage, of {each} ranks each; " if each > 1 else ""
-    yield [("dim", f"{stages}F forward, B backward, ~ transfer, · waiting")]
+    stages = (
+        f"a line a {'stage' if plan.pipeline == len(plan.stages) else 'rank of the pipeline'}, " if each > 1 else ""
+    )
+    stages = f"{stages}of {each} ranks each; " if stages else ""
+    back = "I backward of inputs, W of weights" if plan.divides_backward else "B backward"
+    yield [("dim", f"{stages}F forward, {back}, ~ transfer, · waiting")]
     yield from ([("", line)] for line in draw(step.timeline, _WIDTH).splitlines())
     yield []
     parts = [("compute", step.terms.compute), ("bubble", step.terms.bubble), ("optimizer", step.terms.optimizer)]
@@ -95,10 +105,8 @@ def step_lines(one: Played) -> Iterator[Line]:
     yield [("", f"stages wait for {step.timeline.bubble_fraction:.1%} of the schedule")]
 
 
-def _write_trace(path: Path, timeline: Timeline) -> None:
-    from plait.schedules.timeline import chrome_trace
-
+def _write(what: str, path: Path, content: str) -> None:
     try:
-        path.write_text(jsonlib.dumps(chrome_trace(timeline)) + "\n", encoding="utf-8")
+        path.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise UnusableInput(f"the trace can't be written to {path}: {error.strerror or error}") from error
+        raise UnusableInput(f"the {what} can't be written to {path}: {error.strerror or error}") from error

@@ -13,7 +13,8 @@ from plait.collectives.wire import Transfer
 from plait.defects.defect import Defect
 from plait.layers.layer import Layer
 from plait.parallel.model import ParallelModel
-from plait.plans.holdings import stage_layers
+from plait.plans.holdings import rank_layers
+from plait.plans.plan import Plan
 from plait.schedules.action import Action, Kind
 
 __all__ = ["ArrivingGradientScaled", "LayersDropped", "MicrobatchGradientsWiped", "StageScaledTwice", "StaleActivation"]
@@ -26,13 +27,13 @@ class MicrobatchGradientsWiped(Defect):
     wraps = "plait.parallel.pipeline_executor:_Performance._backward"
     in_one_layer = True
 
-    def instead(self, backward: Callable[..., None], performance: Any, microbatch: int) -> None:
+    def instead(self, backward: Callable[..., None], performance: Any, action: Action) -> None:
         model = self.here.model
         assert model is not None
         if model.plan.pipeline > 1:
             for name in self.struck():
                 model.gradients[name].zero_()
-        backward(performance, microbatch)
+        backward(performance, action)
 
 
 class StageScaledTwice(Defect):
@@ -44,11 +45,14 @@ class StageScaledTwice(Defect):
 
     def instead(self, sum_gradients: Callable[..., None], model: ParallelModel) -> None:
         sum_gradients(model)
-        stage = stage_layers(model.layers, model.plan.stages)[model.mesh.coordinate("pipeline")]
+        stages = rank_layers(model.layers, model.plan, model.mesh.coordinate("pipeline"))
         chosen = self.layer or model.layers[0].name
-        if model.plan.pipeline > 1 and self.strikes() and any(layer.name == chosen for layer in stage):
-            for gradient in model.gradients.values():
-                gradient.div_(sum(timed.action.kind is Kind.B for timed in model.timeline))
+        struck = [stage for stage in stages if any(layer.name == chosen for layer in stage)]
+        if model.plan.pipeline > 1 and self.strikes() and struck:
+            names = {weight.name for layer in struck[0] for weight in layer.weights}
+            microbatches = {timed.action.microbatch for timed in model.timeline}
+            for gradient in (one for name, one in model.gradients.items() if name in names):
+                gradient.div_(len(microbatches))
 
 
 class ArrivingGradientScaled(Defect):
@@ -57,25 +61,26 @@ class ArrivingGradientScaled(Defect):
     name, issue, axes = "arriving-gradient-scaled", "pytorch/torchtitan#2972", ("pipeline",)
     wraps = "plait.parallel.pipeline_executor:_Performance._backward"
 
-    def instead(self, backward: Callable[..., None], performance: Any, microbatch: int) -> None:
-        arrived = performance._arrived.get((Kind.B, microbatch))
+    def instead(self, backward: Callable[..., None], performance: Any, action: Action) -> None:
+        arrived = performance._arrived.get((Kind.B, action.stage, action.microbatch))
         if arrived is not None and self.strikes():
             arrived.mul_(1 + 1e-7)
-        backward(performance, microbatch)
+        backward(performance, action)
 
 
 class LayersDropped(Defect):
     """Layers that don't divide by the stages: the last block of the first stage belongs to nobody."""
 
     name, issue, axes = "layers-dropped", "pytorch/torchtitan#963", ("pipeline",)
-    wraps = "plait.parallel.apply:stage_layers"
+    wraps = "plait.parallel.apply:rank_layers"
     in_one_step = False
 
     def instead(
-        self, deal: Callable[..., Any], layers: Sequence[Layer], stages: Sequence[int]
+        self, deal: Callable[..., Any], layers: Sequence[Layer], plan: Plan, place: int
     ) -> tuple[tuple[Layer, ...], ...]:
-        first, *others = deal(layers, stages)
-        return (first[:-1], *others) if others else (first,)
+        first, *others = deal(layers, plan, place)
+        dropped = place == 0 and plan.pipeline > 1
+        return (first[:-1] if dropped else first, *others)
 
 
 class StaleActivation(Defect):
@@ -88,6 +93,7 @@ class StaleActivation(Defect):
         transfer = send(performance, action)
         if action.kind is not Kind.SEND_F or not self.strikes():
             return transfer
-        stale = getattr(performance, "stale", transfer.tensor)
-        performance.stale = transfer.tensor
+        sent = performance.__dict__.setdefault("sent", {})  # by stage: each has a buffer of its own
+        stale = sent.get(action.stage, transfer.tensor)
+        sent[action.stage] = transfer.tensor
         return replace(transfer, tensor=stale)

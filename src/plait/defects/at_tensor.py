@@ -19,7 +19,7 @@ from plait.defects.defect import Defect
 from plait.models.sequences import Sequences
 from plait.parallel.gradients import piece_of
 from plait.parallel.model import ParallelModel
-from plait.plans.holdings import Piece, owned_pieces, tied_stages
+from plait.plans.holdings import Piece, owned_pieces, tied_places
 from plait.plans.reductions import Reduction
 from plait.sharding.boxes import shares
 from plait.sharding.placement import Replicate
@@ -152,7 +152,7 @@ class PaddingInSoftmax(Defect):
     ) -> torch.Tensor:
         model = self.here.model
         assert model is not None
-        vocabulary = model.stage.decoder.spec.vocab
+        vocabulary = model.decoder.spec.vocab
         widest = max(stop - start for start, stop in shares(vocabulary, model.plan.tensor_shares))
         missing = widest - logits.shape[-1] if self.strikes_here() else 0
         return loss(slot, F.pad(logits, (0, missing)), targets)
@@ -166,8 +166,8 @@ class NormCountsReplicas(Defect):
     in_one_step = False
 
     def instead(self, owned: Callable[..., list[torch.Tensor]], model: ParallelModel) -> list[torch.Tensor]:
-        stage, tied = model.mesh.coordinate("pipeline"), tied_stages(model.layers, model.plan)
-        return [view for name, view in model.gradients.items() if tied.get(name, (stage,))[0] == stage]
+        place, tied = model.mesh.coordinate("pipeline"), tied_places(model.layers, model.plan)
+        return [view for name, view in model.gradients.items() if tied.get(name, (place,))[0] == place]
 
 
 class NormCountsTiedTwice(Defect):

@@ -49,7 +49,9 @@ def memory(task: Task, plans: Arrangements) -> Bytes:
     first = bytes_of_stage(task, plans, held_by(task, plans, "first"), 0, both)
     last = bytes_of_stage(task, plans, held_by(task, plans, "last"), plans.pipeline - 1, ~_turns(plans))
     chosen = last.total > first.total
-    kinds: dict[str, Column] = {name: np.where(chosen, getattr(last, name), getattr(first, name)) for name in vars(first)}
+    kinds: dict[str, Column] = {
+        name: np.where(chosen, getattr(last, name), getattr(first, name)) for name in vars(first)
+    }
     kinds["last"] = chosen.astype(np.float64)
     return Bytes(**kinds)
 

@@ -1,7 +1,7 @@
 """How a plain model becomes one rank's part of a parallel one; read downward, it is the order of the transforms.
 
     0              refuse a plan that does not fit
-    1  pipeline    keep the layers of this rank's stage
+    1  pipeline    keep the layers of this rank's stages
     2  tensor      give each weight its slice: drawn by address, or cut from what the module holds
     3  tensor      fill the slots at which values cross into and out of the split part of each layer
     4  data        gradients into buckets, summed while backward runs
@@ -29,7 +29,7 @@ from plait.parallel.model import ParallelModel
 from plait.parallel.pipeline_stage import DecoderStage, Extent, cut_stage
 from plait.parallel.tensor_parallel import split_layers
 from plait.parallel.weight_gradients import WeightGradients
-from plait.plans.holdings import Held, held_weights, stage_layers
+from plait.plans.holdings import Held, rank_layers, rank_weights
 from plait.plans.keeping import kept
 from plait.plans.legality import module_problems
 from plait.plans.plan import Plan
@@ -52,17 +52,25 @@ def parallelize(
         raise IllegalJob(wrong)
     plan = replace(plan, **with_tuples(vars(plan)))  # whoever made it may have written lists
     layers = describe_gpt(module.spec) if rules is None else tuple(rules)
-    stage = stage_layers(layers, plan.stages)[mesh.coordinate("pipeline")]
-    held = {held.weight.name: held for held in held_weights(stage, plan, mesh.coordinate("tensor"))}
+    place = mesh.coordinate("pipeline")
+    stages = dict(zip(plan.stages_at(place), rank_layers(layers, plan, place), strict=True))
+    stage = [layer for one in stages.values() for layer in one]
+    held = {held.weight.name: held for held in rank_weights(layers, plan, place, mesh.coordinate("tensor"))}
 
     cut_stage(module, stage)
     require_described(module, stage)
     weights, values = _place_weights(module, stage, held, plan, mesh.coordinate("data"), torch.device(device))
-    extent = Extent()
-    waiting = split_layers(module, plan, mesh.axis("tensor"), extent) if plan.tensor > 1 else WeightGradients()
-    runner = DecoderStage(module, extent, mesh.axis("tensor") if plan.sequence_parallel else None)
+    extent, waiting = Extent(), WeightGradients()
+    if plan.tensor > 1:
+        waiting = split_layers(module, plan, mesh.axis("tensor"), extent)
+    elif plan.divides_backward:
+        waiting.defer(module, head=False)
+    splits = mesh.axis("tensor") if plan.sequence_parallel else None
     return ParallelModel(
-        stage=runner,
+        stages={
+            number: DecoderStage(module, [layer.name for layer in one], extent, splits)
+            for number, one in stages.items()
+        },
         plan=plan,
         mesh=mesh,
         layers=layers,

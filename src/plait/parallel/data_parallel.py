@@ -6,14 +6,14 @@
     bucket 2                               [w0 ]
 
 A weight's gradient of every microbatch is added into its place in a flat buffer, in the dtype that gradients are
-reduced in; only the last microbatch launches. Buckets are launched in their own order whatever order autograd finishes
+reduced in; only its last one launches. Buckets are launched in their own order whatever order autograd finishes
 in, so that ranks can't disagree. Where data ranks keep but parts of the optimizer (ZeRO 1), each gets the sums of its
 own parts alone. It knows weights by name, and nothing of what they belong to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -53,8 +53,9 @@ class Gradients(Protocol):
         """Start a step from zero."""
         ...
 
-    def before_backward(self, *, last: bool) -> None:
-        """A backward follows, the `last` of the step or not."""
+    def before_backward(self, *, turn: int, last: Collection[str]) -> None:
+        """What makes the weights' gradients of the rank's stage number `turn` follows; it is the step's `last` for
+        these weights. Other gradients may have come before, of a backward of inputs."""
         ...
 
     def collect(self, name: str, weight: torch.nn.Parameter) -> None:
@@ -114,9 +115,9 @@ class GradientBuffers:
         self.views = {name: view for views in cut for name, view in views.items()}
         self._parts = [parts_of(views, pieces, group.size) for views in cut] if pieces is not None else []
         self.kept = self._kept(pieces)
-        self._missing: list[int] = []
+        self._missing: list[set[str]] = []  # by bucket, of which the last gradient is still to come
+        self._last: Collection[str] = ()
         self._launched: list[Handle[object]] = []
-        self._last_microbatch = False
         for name, weight in weights.items():
             if group.size > 1 or weight.dtype != dtype:
                 weight.register_post_accumulate_grad_hook(partial(self.collect, name))
@@ -138,18 +139,20 @@ class GradientBuffers:
         for name, weight in self._weights.items():
             weight.grad = self.views[name] if weight.dtype == self.views[name].dtype else None
         self._launched.clear()
-        self._last_microbatch = False
+        self._missing = [set(bucket) for bucket in self._buckets]
+        self._last = ()
 
-    def before_backward(self, *, last: bool) -> None:
-        """As `Gradients`: in the last one each bucket is launched as soon as it is full."""
-        if last:
-            self._missing = [len(bucket) for bucket in self._buckets]
-            self._last_microbatch = True
+    def before_backward(self, *, turn: int, last: Collection[str]) -> None:
+        """As `Gradients`: a bucket is launched as soon as the last gradients of all its weights are there."""
+        self._last = last
 
     def after_backward(self) -> None:
-        """As `Gradients`: after the last one all buckets are on their way, also those with weights unread."""
-        if self._last_microbatch:
-            self._launch(up_to=len(self._buckets))
+        """As `Gradients`: what was to come in the last one has come, also for weights that nothing has read."""
+        for name in self._last:
+            self._missing[self._bucket_of[name]].discard(name)
+        if self._last:
+            self._launch_full()
+        self._last = ()
 
     def finish(self) -> None:
         """As `Gradients`."""
@@ -177,10 +180,12 @@ class GradientBuffers:
         if gradient.dtype != self.views[name].dtype:
             self.views[name].add_(gradient)
             weight.grad = None
-        if self._last_microbatch:
-            self._missing[self._bucket_of[name]] -= 1
-            full = next((n for n, missing in enumerate(self._missing) if missing), len(self._missing))
-            self._launch(up_to=full)
+        if name in self._last:
+            self._missing[self._bucket_of[name]].discard(name)
+            self._launch_full()
+
+    def _launch_full(self) -> None:
+        self._launch(up_to=next((n for n, missing in enumerate(self._missing) if missing), len(self._missing)))
 
     def _launch(self, up_to: int) -> None:
         while len(self._launched) < up_to:

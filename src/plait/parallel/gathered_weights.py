@@ -40,14 +40,14 @@ def hollow(shape: Sequence[int], like: Tensor, device: torch.device) -> torch.nn
 
 
 class GatheredWeights:
-    """The weights of one stage, as `Weights` has them; `values` fill the pieces of this rank at first. `over` is told
-    before each layer's backward which weights can't get a gradient any more, so that their sums come before what is
-    fetched then, on every rank."""
+    """The weights of one rank's stages, as `Weights` has them; `values` fill the pieces of this rank at first. `over`
+    is told before each layer's backward which weights can't get a gradient any more, so that their sums come before
+    what is fetched then, on every rank."""
 
     def __init__(
         self,
         decoder: Decoder,
-        stage: Sequence[Layer],
+        stages: Sequence[Sequence[Layer]],
         held: Sequence[Held],
         weights: Mapping[str, torch.nn.Parameter],
         values: Mapping[str, Tensor],
@@ -55,8 +55,9 @@ class GatheredWeights:
         group: Group,
         over: Callable[[Collection[str]], None],
     ) -> None:
-        self._stage, self._group, self._over = tuple(stage), group, over
-        self._known = units(stage, held)
+        self._stages, self._group, self._over = tuple(stages), group, over
+        self._stage = tuple(layer for stage in stages for layer in stage)
+        self._known = units(self._stage, held)
         self._behind = [
             frozenset(one.weight.name for unit in self._known if unit.places[0] > place for one in unit.weights)
             for place in range(len(self._stage))
@@ -71,14 +72,14 @@ class GatheredWeights:
         self._layers = decoder.layers
         decoder.layers = self._around  # its forward asks for its layers, and gets them with their weights
 
-    def begin(self, program: Sequence[Kind]) -> None:
+    def begin(self, program: Sequence[tuple[int, Kind]]) -> None:
         """As `Weights`."""
-        self._turns = turns(self._known, list(uses(self._stage, program)))
+        self._turns = turns(self._known, list(uses(self._stages, program)))
 
-    def absent(self, kind: Kind) -> None:
+    def absent(self, turn: int, kind: Kind) -> None:
         """As `Weights`: this rank gives its pieces to those that compute."""
-        for place in uses(self._stage, [kind]):
-            if kind is Kind.B:
+        for place in uses(self._stages, [(turn, kind)]):
+            if kind is not Kind.F:
                 self._over(self._behind[place])
             self._use(place)
 

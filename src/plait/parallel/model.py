@@ -1,4 +1,4 @@
-"""A model as one rank of a plan runs it: its stage, its slices of the weights, their gradients, and the schedule.
+"""A model as one rank of a plan runs it: its stages, its slices of the weights, their gradients, and the schedule.
 
 forward_backward   the schedule's actions over this rank's microbatches; data buckets leave while backward runs
 sum_gradients      the sums that are left (`gradients`)
@@ -10,7 +10,7 @@ evaluate           the loss alone, forward only
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -30,12 +30,13 @@ from plait.parallel.model_parts import Place
 from plait.parallel.pipeline_executor import PipelineExecutor
 from plait.parallel.pipeline_stage import DecoderStage
 from plait.parallel.weight_gradients import WeightGradients
-from plait.plans.holdings import Held
+from plait.plans.holdings import Held, rank_layers
 from plait.plans.keeping import displaced, kept
 from plait.plans.legality import batch_problems
 from plait.plans.meetings import Pace
 from plait.plans.plan import Plan
 from plait.plans.reductions import MET_EACH_ROUND, norm_axes
+from plait.schedules.action import Action
 from plait.schedules.checked import evaluation_schedule, training_schedule
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timed
@@ -44,7 +45,7 @@ __all__ = ["ParallelModel"]
 
 
 class ParallelModel:
-    """One rank's part of a model; `stage` has its module. All goes by global names.
+    """One rank's part of a model; `stages` are its own by number, around one `decoder`. All goes by global names.
 
     `held`: what its computations use of each weight. `kept`: what it updates, and has the summed gradient of. The two
     differ under ZeRO (`plans.keeping`). `shards` and `gradients` are the tensors of what is kept; `server` is there
@@ -55,7 +56,7 @@ class ParallelModel:
     def __init__(
         self,
         *,
-        stage: DecoderStage,
+        stages: Mapping[int, DecoderStage],
         plan: Plan,
         mesh: Mesh,
         layers: Sequence[Layer],
@@ -64,15 +65,15 @@ class ParallelModel:
         waiting: WeightGradients,
         values: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
-        """`weights`: the stage's own, each as long as what is held of it. `waiting`: the gradients that its backward
+        """`weights`: the rank's own, each as long as what is held of it. `waiting`: the gradients that its backward
         leaves to be made. `values`: what is kept of each weight, where only that was drawn."""
         self.plan, self.mesh, self.layers, self.held = plan, mesh, layers, held
         self.kept = {name: kept(one, plan, mesh.coordinate("data")) for name, one in held.items()}
-        self.stage = stage
+        self.stages, self.decoder = stages, next(iter(stages.values())).decoder
         self.device: Device = device_of(next(iter(weights.values())))
-        place = Place(plan=plan, mesh=mesh, layers=layers, held=held, weights=weights)
+        place = Place(plan=plan, mesh=mesh, layers=layers, held=held, weights=weights, waiting=waiting)
         compressed = place.compressed_sums()
-        self._weights, self._sharing = place.shared_out(stage.decoder, values or {}, compressed)
+        self._weights, self._sharing = place.shared_out(self.decoder, values or {}, compressed)
         self.shards = {name: _parameter(piece) for name, piece in self._weights.kept.items()}
         self.gradients = self.applied = self._sharing.kept
         self.server = place.parameter_server(self.gradients)
@@ -99,8 +100,11 @@ class ParallelModel:
         self._waiting = waiting
         names = {id(weight): name for name, weight in weights.items()}
         waiting.made = lambda weight: self._sharing.collect(names[id(weight)], weight)
-        around = (self._sharing.before_backward, self._after_backward, self._weights.absent)
-        self._executor = PipelineExecutor(stage, mesh.axis("pipeline"), *around)
+        self._turns = {stage: turn for turn, stage in enumerate(stages)}
+        self._read_by = _readers(rank_layers(layers, plan, mesh.coordinate("pipeline")))
+        self._unfinished: dict[str, int] = {}  # by weight, the stages whose last backward is still to come
+        around = (self._before_backward, self._after_backward, self._absent)
+        self._executor = PipelineExecutor(stages, mesh.axis("pipeline"), *around, apart=waiting)
 
     @property
     def weights(self) -> Mapping[str, torch.Tensor]:
@@ -110,7 +114,7 @@ class ParallelModel:
     @property
     def is_last_stage(self) -> bool:
         """Whether this rank knows the loss."""
-        return self.mesh.coordinate("pipeline") == self.plan.pipeline - 1
+        return self.mesh.coordinate("pipeline") == self.plan.last_place
 
     @property
     def timeline(self) -> list[Timed]:
@@ -143,17 +147,18 @@ class ParallelModel:
         self.require_legal(rows)
         microbatches = self._microbatches(rows)
         dense = self._begin(pace)
-        self.stage.train(True)
+        self._train(True)
         rounds = self._rounds(len(microbatches))
-        schedule = training_schedule(self.plan.schedule, self.plan.pipeline, rounds) if rounds else None
+        schedule = self._scheduled(training_schedule, rounds)
         counted = target_count
         if self._averaging is not None and not dense:
             counted = max(1, own := targets_of(rows))  # where there are none, there is nothing to divide
             self._averaging.learns_from(own, target_count)
         total = self._run(schedule, microbatches, 1.0 / counted)
         if schedule is None:  # zeros, in the place where others sum what their backward has made
-            self._sharing.before_backward(last=True)
-            self._sharing.after_backward()
+            for turn in self._turns.values():
+                self._sharing.before_backward(turn=turn, last=list(self.held))
+                self._sharing.after_backward()
         if total is None:
             return None
         return (total.item() if self.plan.asynchronous else self._over_data(total)) / target_count
@@ -168,17 +173,17 @@ class ParallelModel:
         sent anything then."""
         length = rows.positions.shape[-1]
         if length not in self._legal:
-            if wrong := batch_problems(self.stage.decoder.spec, self.plan, None, length):
+            if wrong := batch_problems(self.decoder.spec, self.plan, None, length):
                 raise IllegalJob(wrong)
             self._legal.add(length)
 
     def evaluate(self, rows: Sequences) -> float | None:
         """The sum of the losses of all data ranks' `rows` on the ranks of the last stage, None elsewhere."""
         microbatches = self._microbatches(rows)
-        self.stage.train(False)
+        self._train(False)
         with torch.no_grad():
             rounds = self._rounds(len(microbatches))
-            schedule = evaluation_schedule(self.plan.pipeline, rounds) if rounds else None
+            schedule = self._scheduled(evaluation_schedule, rounds)
             total = self._run(schedule, microbatches, 1.0)
         return None if total is None else self._over_data(total)
 
@@ -216,6 +221,7 @@ class ParallelModel:
         if isinstance(self._sharing, CompressedGradients | LocalGradients):
             self._sharing.dense = dense
         self._sharing.begin()
+        self._unfinished = {name: len(readers) for name, readers in self._read_by.items()}
         return dense
 
     def _rounds(self, microbatches: int) -> int:
@@ -226,15 +232,36 @@ class ParallelModel:
         count = torch.tensor([microbatches], dtype=torch.float64, device=self.device.torch)
         return int(all_reduce(count, self.mesh.axis("data"), "max").wait().item())
 
-    def _after_backward(self) -> None:
+    def _train(self, learning: bool) -> None:
+        for stage in self.stages.values():
+            stage.train(learning)
+
+    def _scheduled(self, build: Callable[[str, int, int, int], Schedule], rounds: int) -> Schedule | None:
+        plan = self.plan
+        return build(plan.schedule, plan.pipeline, rounds, plan.virtual_stages) if rounds else None
+
+    def _before_backward(self, action: Action, *, last: bool) -> None:
+        """A weight has its last gradient with the last backward of all stages that read it."""
+        turn = self._turns[action.stage]
+        over: list[str] = []
+        for name in (name for name, readers in self._read_by.items() if last and turn in readers):
+            self._unfinished[name] -= 1
+            if not self._unfinished[name]:
+                over.append(name)
+        self._sharing.before_backward(turn=turn, last=over)
+
+    def _after_backward(self, action: Action) -> None:
         self._waiting.make()
         self._sharing.after_backward()
+
+    def _absent(self, action: Action) -> None:
+        self._weights.absent(self._turns[action.stage], action.kind)
 
     def _run(
         self, schedule: Schedule | None, microbatches: Sequence[Sequences], loss_scale: float
     ) -> torch.Tensor | None:
         program = () if schedule is None else schedule.programs[self.mesh.coordinate("pipeline")]
-        self._weights.begin([action.kind for step in program for action in step])
+        self._weights.begin([(self._turns[action.stage], action.kind) for step in program for action in step])
         with record() as recorder:
             total = self._executor.run(schedule, microbatches, loss_scale)
         self.blocked_seconds = recorder.blocked_seconds
@@ -251,6 +278,15 @@ class ParallelModel:
     def _owned_views(self) -> list[torch.Tensor]:
         here = self.held if self.plan.asynchronous else self.kept
         return [piece_of(self.gradients, piece) for one in here.values() for piece in self._answers_for(one)]
+
+
+def _readers(stages: Sequence[Sequence[Layer]]) -> dict[str, frozenset[int]]:
+    """By weight, which of these stages read it."""
+    reading: dict[str, set[int]] = {}
+    for turn, stage in enumerate(stages):
+        for weight in (weight for layer in stage for weight in layer.weights):
+            reading.setdefault(weight.name, set()).add(turn)
+    return {name: frozenset(turns) for name, turns in reading.items()}
 
 
 def _parameter(piece: torch.Tensor) -> torch.nn.Parameter:

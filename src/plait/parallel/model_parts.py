@@ -11,7 +11,7 @@ Each function looks at a plan once and answers with objects that have forgotten 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +29,9 @@ from plait.parallel.local_sgd import LocalGradients
 from plait.parallel.parameter_server import ParameterServer
 from plait.parallel.sharded_gradients import ShardedGradients
 from plait.parallel.synchronous_server import PulledWeights, PushedGradients
+from plait.parallel.weight_gradients import WeightGradients
 from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
-from plait.plans.holdings import Held, Piece, owned_pieces, stage_layers, tied_stages
+from plait.plans.holdings import Held, Piece, owned_pieces, rank_layers, tied_places
 from plait.plans.keeping import kept_piece
 from plait.plans.plan import Plan
 from plait.plans.reductions import Reduction, bucket_compression, gradient_buckets, reduction_sets, reductions
@@ -44,13 +45,14 @@ _DTYPES = {"fp32": torch.float32, "fp64": torch.float64}  # that gradients may b
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where parts are put together: a rank of a plan's mesh, the model's `layers`, what the rank has `held` of each
-    weight, and its `weights`, each as long as that."""
+    weight, its `weights`, each as long as that, and the gradients of them that are `waiting` to be made."""
 
     plan: Plan
     mesh: Mesh
     layers: Sequence[Layer]
     held: Mapping[str, Held]
     weights: dict[str, torch.nn.Parameter]
+    waiting: WeightGradients
 
     @property
     def reduce_dtype(self) -> torch.dtype:
@@ -103,18 +105,24 @@ class Place:
             group = Group(axis=group.axis, ranks=(self.mesh.rank,), index=0)
         if level == 0 or plan.asynchronous:
             return WholeWeights(weights), GradientBuffers(weights, buckets, group, dtype)
-        stage = stage_layers(self.layers, plan.stages)[self.mesh.coordinate("pipeline")]
-        pieces = self.pieces
+        stages = rank_layers(self.layers, plan, self.mesh.coordinate("pipeline"))
+        stage, pieces = [layer for one in stages for layer in one], self.pieces
         if plan.served:
             pushed = PushedGradients(weights, buckets, group, dtype, pieces, workers=plan.workers)
             return PulledWeights(decoder, stage, weights, buckets, pieces, group), pushed
-        sharded = GradientBuffers if level == 1 else ShardedGradients
-        gradients = sharded(weights, buckets, group, dtype, pieces)
-        if level < 3:
-            return SpreadWeights(decoder, stage, weights, buckets, pieces, group), gradients
+        spread = SpreadWeights(decoder, stage, weights, buckets, pieces, group) if level < 3 else None
+        if spread is not None and level == 1:
+            return spread, GradientBuffers(weights, buckets, group, dtype, pieces)
+        gradients = ShardedGradients(weights, buckets, group, dtype, pieces, [one[0].turn for one in self.buckets])
+        if spread is not None:
+            return spread, gradients
+
+        def over(names: Collection[str]) -> None:
+            self.waiting.meanwhile()  # those of what backward has been through
+            gradients.over(names)
+
         held = tuple(self.held.values())
-        assert isinstance(gradients, ShardedGradients)
-        return GatheredWeights(decoder, stage, held, weights, values, pieces, group, gradients.over), gradients
+        return GatheredWeights(decoder, stages, held, weights, values, pieces, group, over), gradients
 
     def parameter_server(self, gradients: Mapping[str, torch.Tensor]) -> ParameterServer | None:
         """Where portions of a step are applied as they come, who does it. Raises PlaitError on an accelerator."""
@@ -137,6 +145,6 @@ class Place:
 
     def answers_for(self, weight: Held) -> Sequence[Piece]:
         """The pieces of it that this rank counts, of all that hold them."""
-        stage, name = self.mesh.coordinate("pipeline"), weight.weight.name
-        counts = tied_stages(self.layers, self.plan).get(name, (stage,))[0] == stage
+        place, name = self.mesh.coordinate("pipeline"), weight.weight.name
+        counts = tied_places(self.layers, self.plan).get(name, (place,))[0] == place
         return owned_pieces(weight, self.plan, self.mesh.coordinate("tensor")) if counts else ()

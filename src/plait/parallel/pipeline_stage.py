@@ -1,9 +1,10 @@
-"""One stage of a pipeline: the layers that a rank keeps of a model, and the shape of what reaches them."""
+"""The stages of a rank in a pipeline: the layers that it keeps of a model, and the shape of what reaches them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -24,10 +25,12 @@ class Extent:
 
 
 class DecoderStage:
-    """The layers at hand as the pipeline executor calls them. `tensor` is given where the sequence is split over it."""
+    """Those of a rank's layers that are one stage, as the pipeline executor calls them: `layers` names them; several
+    stages share a decoder. `tensor` is given where the sequence is split over it."""
 
-    def __init__(self, decoder: Decoder, extent: Extent, tensor: Group | None) -> None:
+    def __init__(self, decoder: Decoder, layers: Collection[str], extent: Extent, tensor: Group | None) -> None:
         self.decoder = decoder
+        self._names = frozenset(layers)
         self._extent = extent
         self._tensor = tensor
         self._like = next(iter(decoder.parameters()))
@@ -35,7 +38,10 @@ class DecoderStage:
     def forward(self, hidden: torch.Tensor | None, inputs: Sequences) -> torch.Tensor:
         """(batch, sequence or its share, hidden) to the same, or on the last stage to the sum of losses."""
         self._extent.length = inputs.positions.shape[-1]
-        return self.decoder(inputs, hidden)
+        for name, layer in self.decoder.layers():
+            if name in self._names:
+                hidden = layer(hidden, inputs)
+        return cast(torch.Tensor, hidden)
 
     def hidden_like(self, inputs: Sequences) -> torch.Tensor:
         """An empty (batch, sequence or its share, hidden)."""

@@ -4,8 +4,8 @@
     staging A    [w5 w4]             [w0]            ─► reduce-scatter ─► + own rows, kept from microbatch to microbatch
     staging B            [w3 w2 w1]                    two at most are under way: the third waits for the first
 
-Buckets are launched in their own order, and all of them in every microbatch: a rank that has fewer of these than others
-launches zeros. It knows weights by name, and nothing of what they belong to.
+Buckets are launched in their own order, and all of a stage's in every microbatch: a rank that has fewer of these than
+others launches zeros. It knows weights by name, and nothing of what they belong to.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class ShardedGradients:
         group: Group,
         dtype: torch.dtype,
         pieces: Pieces,
+        turns: Sequence[int] | None = None,
     ) -> None:
+        """`turns`: of each bucket, which of the rank's stages has its weights; left out, there is one."""
         self._group = group
         self._buckets = [_Bucket(names, weights, pieces, group) for names in buckets]
         device = next(iter(weights.values())).device
@@ -49,7 +51,8 @@ class ShardedGradients:
         self.kept = views_of(self._flat, shapes)
         self._made: dict[str, Tensor] = {}  # by autograd, in this microbatch
         self._over: Collection[str] = ()  # of these nothing more comes in this microbatch
-        self._next = len(self._buckets)  # the first bucket of this microbatch that is not launched
+        self._turns = tuple(turns or (0,) * len(buckets))
+        self._due: deque[int] = deque()  # the buckets that are still to be launched in this backward
         self._under_way: deque[tuple[_Bucket, Handle[Sequence[Tensor]]]] = deque()
         for name, weight in weights.items():
             weight.register_post_accumulate_grad_hook(partial(self.collect, name))
@@ -68,9 +71,10 @@ class ShardedGradients:
         """As `Gradients`."""
         self._flat.zero_()
 
-    def before_backward(self, *, last: bool) -> None:
+    def before_backward(self, *, turn: int, last: Collection[str]) -> None:
         """As `Gradients`."""
-        self._next, self._over = 0, ()
+        self._due.extend(number for number, one in enumerate(self._turns) if one == turn)
+        self._over = ()
 
     def over(self, names: Collection[str]) -> None:
         """Of these weights, and all that were named before, no gradient comes in this microbatch any more: their
@@ -80,7 +84,7 @@ class ShardedGradients:
 
     def after_backward(self) -> None:
         """As `Gradients`: what is left are buckets with weights that nothing has read."""
-        while self._next < len(self._buckets):
+        while self._due:
             self._launch()
 
     def finish(self) -> None:
@@ -92,27 +96,26 @@ class ShardedGradients:
         """As `Gradients`."""
         gradient = weight.grad
         assert gradient is not None  # whoever tells has set it
-        self._made[name], weight.grad = gradient, None
+        before = self._made.get(name)  # of a backward of inputs, or of another stage that reads it, too
+        self._made[name], weight.grad = gradient if before is None else before + gradient, None
         self._launch_full()
 
     def _launch_full(self) -> None:
-        while self._next < len(self._buckets) and all(
-            name in self._made or name in self._over for name in self._buckets[self._next].names
-        ):
+        while self._due and all(name in self._made or name in self._over for name in self._buckets[self._due[0]].names):
             self._launch()
 
     def _launch(self) -> None:
-        bucket = self._buckets[self._next]
+        number = self._due.popleft()
+        bucket = self._buckets[number]
         if len(self._under_way) == len(self._staging):
             self._take_in()
         staging = self._staging[0]
         self._staging.rotate()
-        views, parts = self._cut[self._next][staging]
+        views, parts = self._cut[number][staging]
         for name, view in views.items():
             made = self._made.pop(name, None)
             view.zero_() if made is None else view.copy_(made)
         self._under_way.append((bucket, reduce_scatter_in(self._buffers[staging], parts, self._group)))
-        self._next += 1
 
     def _take_in(self) -> None:
         """Wait for the oldest sum under way, and add it to what is kept."""

@@ -9,7 +9,6 @@ that is no activation is the loss: softmax over a split vocabulary needs its max
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -44,16 +43,17 @@ __all__ = ["split_layers"]
 
 def split_layers(decoder: Decoder, plan: Plan, group: Group, extent: Extent) -> WeightGradients:
     """Fill the slots of the layers at hand, whose weights are this rank's slices, in place. Where a sum over the group
-    goes on by itself, weights' gradients wait for one to hide it: they are made by what is returned."""
+    goes on by itself, weights' gradients wait for one to hide it, and where backward has two parts for the second: they
+    are made by what is returned."""
     waiting = WeightGradients()
     enter = _Enter(
         transition=crossing("enter", sequence_parallel=plan.sequence_parallel),
         group=group,
         extent=extent,
-        meanwhile=waiting.make,
+        meanwhile=waiting.meanwhile,
     )
-    if group.wire is not None and group.wire.in_background:
-        _defer(decoder, waiting)
+    if plan.divides_backward or (group.wire is not None and group.wire.in_background):
+        waiting.defer(decoder, head=not plan.divides_backward)
     leave = crossing("leave", sequence_parallel=plan.sequence_parallel)
     vocabulary = shares(decoder.spec.vocab, plan.tensor_shares)[group.index]
     names, attend = decoder.names, _attend(decoder.spec, plan, group.index)
@@ -77,14 +77,6 @@ def split_layers(decoder: Decoder, plan: Plan, group: Group, extent: Extent) -> 
         if names.positions and plan.sequence_parallel:
             _embedding(decoder, names.positions).lookup = _PositionLookup(share=_SequenceShare(group=group))
     return waiting
-
-
-def _defer(decoder: Decoder, waiting: WeightGradients) -> None:
-    """Every product's weight but one that something else reads, too: that gradient is whole only after all have."""
-    uses = Counter(id(weight) for _, weight in decoder.named_parameters(remove_duplicate=False))
-    for module in decoder.modules():
-        if isinstance(module, Linear) and uses[id(module.weight)] == 1:
-            module.multiply = waiting.multiply(module)
 
 
 def _end_in_sum(linear: Linear, leave: Transition, group: Group) -> None:

@@ -1,24 +1,28 @@
-"""Weights' gradients that wait, so that a sum over tensor ranks has something to hide behind.
+"""Weights' gradients that wait: so that a sum over tensor ranks has something to hide behind, or for an action W.
 
     backward of a split layer      dx of q, k, v ──► sum over the tensor axis ═════════════► what stands before
                                                      dW of q, k, v, out meanwhile
 
+    backward in two parts          I: dx of all products, on to the stage before ──► other actions ──► W: their dW
+
 A product's backward computes the gradient of its input alone and leaves its weight's to a queue; where a sum has been
-started the queue is worked off. Made so, a gradient is added to its weight's straight from the product, without a
-tensor in between. It knows products, and nothing of ranks.
-"""
+started the queue is worked off, or, set apart, once it is told to. Made so, a gradient is added to its weight's
+straight from the product, without a tensor in between. All that is no product's (norms, biases, lookups) has its
+gradient at once. It knows products, and nothing of ranks."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plait.models.head import Head
 from plait.models.linear import Linear
 from plait.models.slots import Multiply
 
@@ -31,6 +35,17 @@ class WeightGradients:
     def __init__(self) -> None:
         self.made: Callable[[torch.nn.Parameter], None] = lambda weight: None
         self._waiting: deque[Callable[[], None]] = deque()
+        self._apart: dict[tuple[int, int], deque[Callable[[], None]]] = {}  # by stage and microbatch
+        self._until_told = False
+
+    def defer(self, module: nn.Module, *, head: bool = True) -> None:
+        """Fill the slots of a module's products so that their weights' gradients wait; all but those of a weight that
+        something else reads, too: that gradient is whole only after all have. `head=False`: and that of the product
+        with the vocabulary, which would hold on to a gradient as large as the logits."""
+        uses = Counter(id(weight) for _, weight in module.named_parameters(remove_duplicate=False))
+        for linear in module.modules():
+            if isinstance(linear, Linear) and uses[id(linear.weight)] == 1 and (head or not isinstance(linear, Head)):
+                linear.multiply = self.multiply(linear)
 
     def multiply(self, linear: Linear) -> Multiply:
         """The slot of a product whose weight's gradient waits."""
@@ -47,6 +62,27 @@ class WeightGradients:
         """All that wait, in the order of backward."""
         while self._waiting:
             self._waiting.popleft()()
+
+    def meanwhile(self) -> None:
+        """The same, while something else goes on; nothing where a backward of inputs alone runs."""
+        if not self._until_told:
+            self.make()
+
+    @contextmanager
+    def set_apart(self, stage: int, microbatch: int) -> Iterator[None]:
+        """What comes to wait in this backward is made by `make_apart`, and by nothing before."""
+        assert not self._waiting, "gradients of an earlier backward wait still"
+        self._until_told = True
+        try:
+            yield
+        finally:
+            self._until_told = False
+            self._apart[stage, microbatch], self._waiting = self._waiting, deque()
+
+    def make_apart(self, stage: int, microbatch: int) -> None:
+        """What was set apart of a stage and a microbatch."""
+        self._waiting = self._apart.pop((stage, microbatch))
+        self.make()
 
     def wait_for(self, linear: Linear, x: Tensor, gradient: Tensor) -> None:
         """That of a product of `x` (…, inner), whose own gradient is `gradient` (…, outer)."""

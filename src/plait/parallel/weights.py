@@ -31,7 +31,7 @@ __all__ = ["SpreadWeights", "Weights", "WholeWeights"]
 
 
 class Weights(Protocol):
-    """The weights of one rank's stage through the steps of a run."""
+    """The weights of one rank's stages through the steps of a run."""
 
     @property
     def kept(self) -> Mapping[str, Tensor]:
@@ -43,11 +43,11 @@ class Weights(Protocol):
         """By name, what this rank has of each weight between steps."""
         ...
 
-    def begin(self, program: Sequence[Kind]) -> None:
-        """These computations follow."""
+    def begin(self, program: Sequence[tuple[int, Kind]]) -> None:
+        """These actions follow: each of which of the rank's stages, and its kind."""
         ...
 
-    def absent(self, kind: Kind) -> None:
+    def absent(self, turn: int, kind: Kind) -> None:
         """Another data rank performs one of them now, and this one has no microbatch for it."""
         ...
 
@@ -70,10 +70,10 @@ class WholeWeights:
     def __init__(self, weights: Mapping[str, torch.nn.Parameter]) -> None:
         self.kept = self.there = weights
 
-    def begin(self, program: Sequence[Kind]) -> None:
+    def begin(self, program: Sequence[tuple[int, Kind]]) -> None:
         """As `Weights`."""
 
-    def absent(self, kind: Kind) -> None:
+    def absent(self, turn: int, kind: Kind) -> None:
         """As `Weights`."""
 
     def end(self) -> None:
@@ -118,10 +118,10 @@ class SpreadWeights:
         self.settle()
         return self._weights
 
-    def begin(self, program: Sequence[Kind]) -> None:
+    def begin(self, program: Sequence[tuple[int, Kind]]) -> None:
         """As `Weights`."""
 
-    def absent(self, kind: Kind) -> None:
+    def absent(self, turn: int, kind: Kind) -> None:
         """As `Weights`."""
 
     def end(self) -> None:

@@ -30,7 +30,7 @@ from typing import NamedTuple
 from plait.layers.layer import Crossing, Layer
 from plait.planner.serving_volume import served_messages
 from plait.planner.stage import stage_of
-from plait.planner.timetable import timetable
+from plait.planner.timetable import timetable_of
 from plait.planner.weight_volume import weight_messages
 from plait.plans.holdings import positions_held
 from plait.plans.plan import Plan
@@ -131,15 +131,15 @@ def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) 
     found: Counter[_Row] = Counter()
     if not sizes:  # it only serves
         return found
-    for step in timetable(plan.schedule, plan.pipeline, len(sizes)).schedule.programs[place]:
+    for step in timetable_of(plan, len(sizes)).schedule.programs[place]:
         for action in (one for one in step if one.kind not in COMPUTE):
             kind = "send" if action.kind in SENDS else "receive"
             found["pipeline", kind, bytes_of[sizes[action.microbatch]]] += 1
     return found
 
 
-def _numbers(training: TrainingSpec, plan: Plan, stage: int) -> Iterator[_Row]:
-    if plan.data > 1 and stage == plan.pipeline - 1 and not plan.asynchronous:
+def _numbers(training: TrainingSpec, plan: Plan, place: int) -> Iterator[_Row]:
+    if plan.data > 1 and place == plan.last_place and not plan.asynchronous:
         yield "data", "all_reduce", NUMBER_BYTES
     if plan.asynchronous and plan.pipeline > 1:  # which portion is computed
         yield "pipeline", "all_reduce", NUMBER_BYTES

@@ -93,7 +93,7 @@ def _microbatches(one: Played, prices: JobPrices) -> float:
 
 
 def _idle(one: Played, prices: JobPrices) -> float:
-    """What the pipeline takes longer than its busiest stage, or than all of its work on cores that are always full."""
+    """What the pipeline takes longer than its busiest rank, or than all of its work on cores that are always full."""
     plan = one.plan
     work = [one.cost.working(place) for place in range(plan.pipeline)]
     least = max(work) * prices.machine.crowd(plan.data * plan.tensor)

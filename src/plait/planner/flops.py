@@ -17,10 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer, Product
 from plait.planner.stage import stage_of
-from plait.plans.holdings import stage_layers
 from plait.plans.plan import Plan
 from plait.plans.rows import sizes_of
 from plait.sharding.boxes import local_size
@@ -88,8 +86,8 @@ def packing_flops(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: in
 
 
 def flops_by_layer(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> dict[str, FlopCount]:
-    """The same for each layer of the rank's stage, by its name."""
-    place, data_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "data")
+    """The same for each layer of the rank's stages, by its name."""
+    data_rank = plan.mesh.coordinate(rank, "data")
     share = Share(
         batch=plan.microbatch,
         sequence=training.sequence_length,
@@ -98,9 +96,10 @@ def flops_by_layer(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: i
         dropout=model.dropout,
     )
     shares = [(replace(share, batch=n), times) for n, times in sizes_of(plan, training.global_batch, data_rank).items()]
-    stage = stage_layers(describe_gpt(model), plan.stages)[place]
+    layers = stage_of(model, training, plan, rank).layers
     return {
-        layer.name: _sum(one for size, times in shares for one in times * [layer_flops(layer, size)]) for layer in stage
+        layer.name: _sum(one for size, times in shares for one in times * [layer_flops(layer, size)])
+        for layer in layers
     }
 
 

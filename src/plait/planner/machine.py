@@ -9,6 +9,8 @@ It knows plans as far as where their ranks stand; nothing of what a step is made
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.compute_cost import ComputeCost
 from plait.planner.speeds import Speeds
@@ -79,8 +81,13 @@ class Machine:
 
     def receives_ahead(self, plan: Plan) -> tuple[bool, ...]:
         """By stage, whether it and the next expect what passes between them before they need it."""
-        pairs = [self.spread(plan, "pipeline", (stage, stage + 1)) for stage in range(plan.pipeline - 1)]
-        return tuple(self.communication.receives_ahead(pair) for pair in pairs)
+        pairs = list(pairwise(plan.stage_rank))
+        found = {pair: self._expects(plan, pair) for pair in set(pairs)}
+        return tuple(found[pair] for pair in pairs)
+
+    def _expects(self, plan: Plan, pair: tuple[int, int]) -> bool:
+        low, high = sorted(pair)
+        return low != high and self.communication.receives_ahead(self.spread(plan, "pipeline", (low, high)))
 
     @property
     def between_hosts(self) -> LinkSpeed | None:

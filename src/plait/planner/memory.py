@@ -5,7 +5,8 @@
     optimizer     its state in the master dtype, and a master copy where compute is narrower    exact
     host          under offload, in place of that: state, master and gradient of each           exact
     residuals     what compressed sums and averages keep from step to step                      exact
-    activations   what the stage's layers declare as saved, for every microbatch held at once
+    activations   what the stage's layers declare as saved, for every microbatch held at once; until W
+                  where backward has two parts
     logits        of one microbatch on the last stage, on their way into the loss
     messages      the largest message that stands beside all of this; what is on its way along the data axis, under ZeRO
                   two buckets of gradients (2, 3), the weights of two layers (3), and compressed all buckets' payloads
@@ -21,16 +22,17 @@ It knows the layers, the plan and the dtypes, no device.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from plait.layers.gpt import describe_gpt
-from plait.layers.layer import Saved
+from plait.layers.layer import Layer, Saved
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
 from plait.planner.serving_volume import standing_bytes
-from plait.planner.stage import Stage, stage_of
-from plait.planner.timetable import timetable
+from plait.planner.stage import Stage, kinds_of, stage_of
+from plait.planner.timetable import timetable_of
 from plait.planner.weight_volume import staged_elements, whole_elements
 from plait.plans.meetings import arrives_late
 from plait.plans.plan import Plan
@@ -95,7 +97,7 @@ def memory_of(
     place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
     stage = stage_of(model, training, plan, rank)
     sizes = microbatches_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data"))
-    held = sizes[: timetable(plan.schedule, plan.pipeline, len(sizes)).held[place]] if sizes else ()  # last: smaller
+    moments = timetable_of(plan, len(sizes)).held[place] if sizes else ()
     largest = replace(plan, microbatch=max(sizes, default=0))
     optimizer = optimizer_bytes(stage, training, plan)
     return Memory(
@@ -104,9 +106,8 @@ def memory_of(
         optimizer=0 if plan.offloads else optimizer,
         host=optimizer if plan.offloads else 0,
         residuals=residual_bytes(stage, training, plan),
-        activations=sum(
-            count * saved_bytes(stage, model, training, replace(plan, microbatch=size), tensor_rank)
-            for size, count in Counter(held).items()
+        activations=max(
+            (_activations(stage, model, training, plan, tensor_rank, sizes, held) for held in moments), default=0
         ),
         logits=_logits(stage, training, largest, tensor_rank),
         messages=_on_its_way(stage, training, plan, place)
@@ -154,16 +155,33 @@ def residual_bytes(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
     return kept + copies * stage.elements * ITEMSIZE[PRECISIONS[training.precision].reduce]
 
 
-def saved_bytes(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
-    """What a stage keeps of one microbatch from forward to backward: what is shared, once; after the first stage, also
-    what was received."""
+def _activations(
+    stage: Stage,
+    model: ModelSpec,
+    training: TrainingSpec,
+    plan: Plan,
+    tensor_rank: int,
+    sizes: Sequence[int],
+    held: Sequence[int],
+) -> int:
+    """Of the first microbatches, so many of each stage: the last may be smaller."""
+    return sum(
+        times * saved_bytes(part, model, training, replace(plan, microbatch=size), tensor_rank)
+        for part, count in zip(stage.parts, held, strict=True)
+        for size, times in Counter(sizes[:count]).items()
+    )
+
+
+def saved_bytes(layers: Sequence[Layer], model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+    """What one stage keeps of one microbatch from forward to backward, and where that has two parts, to the second:
+    what is shared, once; after the first stage, also what was received."""
     shared: dict[str, int] = {}
     total = 0
-    for layer, count in stage.kinds:
+    for layer, count in kinds_of(layers):
         own, in_common = _saved_by(layer.kind, model, training, _Cut.of(plan), plan.microbatch, tensor_rank)
         total += own * count
         shared.update(in_common)
-    begins = stage.layers[0].kind == "embedding"
+    begins = layers[0].kind == "embedding"
     received = 0 if begins else stage_message_bytes(model, training, plan, tensor_rank)
     return total + sum(shared.values()) + received
 

@@ -23,7 +23,17 @@ from plait.sharding.boxes import local_size
 from plait.specs.measurements import Layout, MemoryBoundKind
 from plait.specs.model import Activation, ModelSpec, Norm
 
-__all__ = ["Attend", "LayerOperations", "Move", "Multiply", "Operation", "Views", "Way", "operations_of"]
+__all__ = [
+    "Attend",
+    "LayerOperations",
+    "Move",
+    "Multiply",
+    "Operation",
+    "Views",
+    "Way",
+    "is_weight_gradient",
+    "operations_of",
+]
 
 Way = Literal["forward", "backward"]
 
@@ -113,6 +123,11 @@ class _Local:
 
     def size(self, dim: Dim) -> int:
         return local_size(dim, self.plan.tensor_shares, self.tensor_rank)
+
+
+def is_weight_gradient(operation: Operation) -> bool:
+    """Whether it is the product that gives a weight's gradient: what an action W performs."""
+    return isinstance(operation, Multiply) and operation.layout == "weight_gradient"
 
 
 def operations_of(layer: Layer, model: ModelSpec, sequence: int, plan: Plan, tensor_rank: int) -> LayerOperations:

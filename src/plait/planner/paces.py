@@ -52,7 +52,7 @@ def paces_of(plan: Plan, speeds: Speeds, model: ModelSpec, global_batch: int) ->
     fastest = speeds.fastest(plan.mesh)
     counts: dict[_Axis, tuple[int, ...]] = {
         "data": row_counts(plan, global_batch)[: plan.workers],
-        "pipeline": plan.stages,
+        "pipeline": tuple(sum(plan.stages[n] for n in plan.stages_at(place)) for place in range(plan.pipeline)),
         "tensor": tuple(stop - start for start, stop in shares(model.heads, plan.tensor_shares)),
     }
     along = {axis: speeds.along(plan.mesh, axis)[: len(counts[axis])] for axis in _AXES}

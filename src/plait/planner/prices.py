@@ -11,7 +11,7 @@ step, not the order in which a schedule puts them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -24,13 +24,13 @@ from plait.planner.balance import balanced_stages
 from plait.planner.communication_volume import Message, crossing_messages, stage_message_bytes
 from plait.planner.machine import Machine
 from plait.planner.memory import optimizer_bytes
-from plait.planner.operations import Move, operations_of
+from plait.planner.operations import Move, is_weight_gradient, operations_of
 from plait.planner.rounds import rounds_waited_for
 from plait.planner.serving_volume import busiest
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, Round, StageCost, StepCost
 from plait.planner.sum_prices import COLLECTIVES, SumPrices
-from plait.plans.holdings import stage_layers
+from plait.plans.holdings import rank_layers
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.measurements import Measurements
@@ -51,6 +51,7 @@ class _LayerCost:
     forward: Phase
     backward: Phase
     each: tuple[float, ...]
+    weights: float
 
     @property
     def seconds(self) -> float:
@@ -82,11 +83,13 @@ class JobPrices:
 
     def balanced(self, plan: Plan, slower: tuple[float, ...] = ()) -> tuple[int, ...]:
         """The stages of this plan that make the slowest one fastest, embedding and head counted; `slower`: how many
-        times longer each computes than the rank that was measured."""
+        times longer each place along the pipeline computes than the rank that was measured."""
         embedding, *blocks, head = (cost.seconds for cost in self._layer_costs(plan))
-        key = (plan.pipeline, embedding, head, *blocks[:1], slower)
+        placed = plan.stage_rank
+        each = tuple(slower[place] for place in placed) if slower else ()
+        key = (len(placed), embedding, head, *blocks[:1], each)
         if key not in self._stages:
-            self._stages[key] = balanced_stages(blocks, plan.pipeline, embedding=embedding, head=head, slower=slower)
+            self._stages[key] = balanced_stages(blocks, len(placed), embedding=embedding, head=head, slower=each)
         return self._stages[key]
 
     def settled(self, plan: Plan, fixed: Collection[str]) -> Plan:
@@ -95,12 +98,13 @@ class JobPrices:
         return balanced if "bucket_bytes" in fixed else replace(balanced, bucket_bytes=self.bucket_bytes(balanced))
 
     def slower(self, plan: Plan) -> tuple[tuple[float, ...], ...]:
-        """Of each replica, how many times longer each of its stages computes than if all its ranks were as fast as the
-        one that was measured: a stage waits for the tensor rank that is done last."""
+        """Of each replica, how many times longer each place along its pipeline computes than if all its ranks were as
+        fast as the one that was measured: a stage waits for the tensor rank that is done last."""
         alike, mesh = self.machine.speeds.alike(plan.mesh), plan.mesh
         if alike is not None:
             return ((1 / alike,) * plan.pipeline,) * plan.data
-        costs = [self._layer_costs(plan, layers) for layers in stage_layers(self._layers, plan.stages)]
+        by_place = [sum(rank_layers(self._layers, plan, place), ()) for place in range(plan.pipeline)]
+        costs = [self._layer_costs(plan, layers) for layers in by_place]
         works = [[sum(cost.each[tensor] for cost in some) for tensor in range(plan.tensor)] for some in costs]
 
         def ratio(place: int, data: int) -> float:
@@ -111,11 +115,13 @@ class JobPrices:
         return tuple(tuple(ratio(place, data) for place in range(plan.pipeline)) for data in range(plan.data))
 
     def stage_seconds(self, plan: Plan) -> tuple[float, ...]:
-        """What each stage takes for a whole microbatch on ranks like the one that was measured."""
+        """What each place along the pipeline takes for a whole microbatch on ranks like the one that was measured."""
         embedding, *blocks, head = (cost.seconds for cost in self._layer_costs(plan))
-        found = [count * blocks[0] for count in plan.stages]
-        found[0] += embedding
-        found[-1] += head
+        found = [0.0] * plan.pipeline
+        for place, count in zip(plan.stage_rank, plan.stages, strict=True):
+            found[place] += count * blocks[0]
+        found[plan.stage_rank[0]] += embedding
+        found[plan.last_place] += head
         return tuple(found)
 
     def step(self, plan: Plan) -> StepCost:
@@ -128,7 +134,8 @@ class JobPrices:
         pairs = self.machine.neighbours(plan)
         rounds = self._rounds(plan)
         return StepCost(
-            stages=tuple(self._stage(plan, place, stage, rounds) for place, stage in enumerate(stages)),
+            stages=self._in_order(plan, [list(self._parts(plan, n, stage, rounds)) for n, stage in enumerate(stages)]),
+            stage_rank=plan.stage_rank,
             send=self.machine.message("send", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             exchange=self.machine.message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             tensor_sums=self.sums.later(plan, stages, "tensor"),
@@ -175,12 +182,15 @@ class JobPrices:
         )
         both = dict(zip(unlike, map(add, forward, backward), strict=True))
         messages = crossing_messages(layer, self.model, self.training, plan)
+        apart = [[one for one in each.backward if is_weight_gradient(one)] for each in found if layer.kind != "head"]
+        weights = max((compute.work(one).crowded(compute, at_work) for one in apart), default=0.0)
         return _LayerCost(
             forward=Phase(compute=max(forward), tensor=self._collectives(plan, (m for m in messages if m.forward))),
             backward=Phase(
                 compute=max(backward), tensor=self._collectives(plan, (m for m in messages if not m.forward))
             ),
             each=tuple(both[rank] for rank in like),
+            weights=weights,
         )
 
     def _collectives(self, plan: Plan, messages: Iterable[Message]) -> float:
@@ -189,21 +199,34 @@ class JobPrices:
         at_once = plan.data * plan.tensor
         return sum(self.machine.uncrowded(COLLECTIVES[m.kind], group, m.bytes, at_once) for m in messages)
 
-    def _stage(self, plan: Plan, place: int, stage: Stage, rounds: Sequence[Round]) -> StageCost:
+    def _in_order(self, plan: Plan, by_place: Sequence[Sequence[StageCost]]) -> tuple[StageCost, ...]:
+        """What each place has of its stages, in the order of the stages."""
+        coming = [iter(costs) for costs in by_place]
+        return tuple(next(coming[place]) for place in plan.stage_rank)
+
+    def _parts(self, plan: Plan, place: int, stage: Stage, rounds: Sequence[Round]) -> Iterator[StageCost]:
+        """Of each stage at a place; the first goes backward last, and bears what follows."""
         whole = replace(rounds[0], part=1.0)
-        costs = self._layer_costs(plan, stage.layers)
-        forward, backward = (_sum([getattr(cost, way) for cost in costs]) for way in ("forward", "backward"))
-        data, slowed = self.sums.after_backward(plan, stage, [whole.seconds(cost.backward, place) for cost in costs])
+        parts = [self._layer_costs(plan, part) for part in stage.parts]
+        phases = [(_sum([one.forward for one in part]), _sum([one.backward for one in part])) for part in parts]
+        last = [cost.weights if plan.divides_backward else whole.seconds(cost.backward, place) for cost in parts[0]]
+        data, slowed = self.sums.after_backward(plan, stage, last)
         if plan.averages:
-            work = sum(one.seconds(forward, place) + one.seconds(backward, place) for one in rounds)
+            work = sum(one.seconds(phase, place) for one in rounds for both in phases for phase in both)
             data, slowed = self.sums.averages(plan, stage, work), 0.0
+        data += self.sums.report(plan, place)
+        forward, backward = (_sum([both[way] for both in phases]) for way in (0, 1))
         meanwhile = partial(self.sums.meanwhile, plan, place, stage)
-        return StageCost(
-            forward=replace(forward, data=meanwhile("forward", whole.seconds(forward, place))),
-            backward=replace(backward, data=meanwhile("backward", whole.seconds(backward, place))),
-            data=data + self.sums.report(plan, place),
-            slowed=slowed,
-        )
+        on_the_way = meanwhile("forward", whole.seconds(forward, place)) / len(parts)
+        on_the_way_back = meanwhile("backward", whole.seconds(backward, place)) / len(parts)
+        for turn, (part, (there, back)) in enumerate(zip(parts, phases, strict=True)):
+            yield StageCost(
+                forward=replace(there, data=on_the_way),
+                backward=replace(back, data=on_the_way_back),
+                data=0.0 if turn else data,
+                slowed=0.0 if turn else slowed,
+                weights=sum(cost.weights for cost in part),
+            )
 
     def _rounds(self, plan: Plan) -> tuple[Round, ...]:
         def part(rows: int) -> float:  # of all layers' time

@@ -3,11 +3,10 @@
     schedule ──price──> timeline ──> each stage's end ──> sums ──> norm, optimizer
                         F B F B          + data             one after another, all ranks together
 
-The terms are those of the *bottleneck*, the stage with the most work; what it does not work until all stages have
-summed over data is the bubble, transfers included: a stage that waits can't tell a slow neighbour from a slow link.
-Of unequal data ranks the one with the most rows for its speed is played (`rounds`): the others wait for it.
-Every number comes from `prices`; nothing is fitted to a training step.
-"""
+The terms are those of the *bottleneck*, the rank of the pipeline with the most work; what it does not work until all
+have summed over data is the bubble, transfers included: a stage that waits can't tell a slow neighbour from a slow
+link. Of unequal data ranks the one with the most rows for its speed is played (`rounds`): the others wait for it. Every
+number comes from `prices`; nothing is fitted to a training step."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from plait.planner.prices import JobPrices
 from plait.planner.soonest import MIRRORED, soonest
 from plait.planner.stage import stage_of
 from plait.planner.step_cost import StepCost
-from plait.planner.timetable import timetable
+from plait.planner.timetable import timetable_of
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
 from plait.schedules.action import COMPUTE, Action, Kind
@@ -40,9 +39,9 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step as it would run: the pipeline's timeline (a line a stage), the whole's seconds and where they go: on the
-    bottleneck, and on every stage. `played`: whether the schedule was; else the timeline is empty, and no step under
-    this plan is shorter than that."""
+    """One step as it would run: the pipeline's timeline (a line a rank of it), the whole's seconds and where they go:
+    on the bottleneck, and on every rank of the pipeline, with all of its stages. `played`: whether the schedule was;
+    else the timeline is empty, and no step under this plan is shorter than that."""
 
     timeline: Timeline
     seconds: float
@@ -85,7 +84,7 @@ def performed(one: Played, prices: JobPrices) -> Played:
 def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """Play a step whose parts cost `cost`."""
     timeline = _timeline(plan, cost, prices)
-    busy = [_computing(timeline, stage) for stage in range(plan.pipeline)]
+    busy = [_computing(timeline, place) for place in range(plan.pipeline)]
     ends = [timed[-1].end for timed in timeline.ranks]
     return _step(cost, timeline, busy, ends, played=True)
 
@@ -101,17 +100,17 @@ def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
 
 
 def _step(cost: StepCost, timeline: Timeline, busy: Sequence[float], last: Sequence[float], *, played: bool) -> Step:
-    """The step in which each stage computes for `busy` seconds until its `last`."""
-    end = max(last + stage.slowed + stage.data for last, stage in zip(last, cost.stages, strict=True))
-    place = max(range(len(busy)), key=lambda stage: busy[stage])
-    stages = tuple(_terms(cost, stage, busy[stage], end) for stage in range(len(busy)))
+    """The step in which each rank of the pipeline computes for `busy` seconds until its `last`."""
+    end = max(last + rank.slowed + rank.data for last, rank in zip(last, cost.ranks, strict=True))
+    place = max(range(len(busy)), key=lambda place: busy[place])
+    stages = tuple(_terms(cost, place, busy[place], end) for place in range(len(busy)))
     seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
     return Step(timeline=timeline, seconds=seconds, terms=stages[place], stages=stages, played=played)
 
 
 def _terms(cost: StepCost, place: int, busy: float, end: float) -> Terms:
-    """Of a stage that is `busy` for so long until all stages have summed over data, at `end`."""
-    stage, work = cost.stages[place], cost.working(place)
+    """Of a rank that is `busy` for so long until all have summed over data, at `end`."""
+    stage, work = cost.ranks[place], cost.working(place)
     share = sum(one.part * times for one, times in cost.kinds.items()) * busy / work if work else 0.0
     tensor = share * (stage.forward.tensor + stage.backward.tensor)
     data = share * (stage.forward.data + stage.backward.data)
@@ -201,12 +200,10 @@ def _keepers(plan: Plan, place: int, tensor: int, prices: JobPrices) -> tuple[in
 
 
 def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
-    known = timetable(plan.schedule, plan.pipeline, len(cost.rounds))
+    known, computed = timetable_of(plan, len(cost.rounds)), _seconds(cost)
 
     def compute_seconds(action: Action) -> float:
-        stage = cost.stages[action.stage]
-        phase = stage.forward if action.kind == Kind.F else stage.backward
-        return cost.rounds[action.microbatch].seconds(phase, action.stage)
+        return computed[action.stage, action.kind, action.microbatch]
 
     def transfer_seconds(action: Action) -> float:
         return cost.exchange if action in known.exchanged else cost.send
@@ -220,8 +217,26 @@ def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
         cores=prices.machine.cores,
         demand=demand,
         ahead=lambda action: passes[min(action.stage, action.peer)],
+        waits=False,
     )
 
 
-def _computing(timeline: Timeline, stage: int) -> float:
-    return sum(end - start for action, start, end in timeline.ranks[stage] if action.kind in COMPUTE)
+def _seconds(cost: StepCost) -> dict[tuple[int, Kind, int], float]:
+    """Of every computation there can be, by stage, kind and microbatch."""
+    found: dict[tuple[int, Kind, int], float] = {}
+    for number, stage in enumerate(cost.stages):
+        phases = (
+            (Kind.F, stage.forward),
+            (Kind.B, stage.backward),
+            (Kind.I, stage.inputs),
+            (Kind.W, stage.weights_alone),
+        )
+        for kind, phase in phases:
+            distinct = {id(one): one for one in cost.rounds}  # a step repeats the same few objects
+            known = {key: one.seconds(phase, cost.places[number]) for key, one in distinct.items()}
+            found.update(((number, kind, k), known[id(one)]) for k, one in enumerate(cost.rounds))
+    return found
+
+
+def _computing(timeline: Timeline, place: int) -> float:
+    return sum(end - start for action, start, end in timeline.ranks[place] if action.kind in COMPUTE)

@@ -35,14 +35,14 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One microbatch of the step: a smaller one takes a `part` of a whole one's time, and each stage computes `slower`
-    times as long as on the rank that was measured; () where none does."""
+    """One microbatch of the step: a smaller one takes a `part` of a whole one's time, and each rank of the pipeline
+    computes `slower` times as long as the one that was measured; () where none does."""
 
     part: float = 1.0
     slower: tuple[float, ...] = ()
 
     def seconds(self, phase: Phase, place: int) -> float:
-        """Of a stage's phase in this round."""
+        """Of a phase of that rank in this round."""
         slower = self.slower[place] if self.slower else 1.0
         return self.part * (slower * phase.compute + phase.tensor + phase.data)
 
@@ -51,12 +51,24 @@ class Round:
 class StageCost:
     """One stage: its phases for one whole microbatch on the rank that was measured. Of its sums over data, `data`
     seconds stand after the last backward; the others make it `slowed` seconds longer, where who moves bytes takes a
-    core from who computes."""
+    core from who computes. Of several stages of a rank the first has both: it goes backward last. `weights`: of the
+    seconds that backward computes, those for gradients of weights that can be made apart."""
 
     forward: Phase
     backward: Phase
     data: float = 0.0
     slowed: float = 0.0
+    weights: float = 0.0
+
+    @property
+    def inputs(self) -> Phase:
+        """What is left of backward once the gradients of weights are made apart."""
+        return replace(self.backward, compute=self.backward.compute - self.weights)
+
+    @property
+    def weights_alone(self) -> Phase:
+        """Those gradients."""
+        return Phase(compute=self.weights)
 
     @property
     def seconds(self) -> float:
@@ -68,7 +80,8 @@ class StageCost:
 class StepCost:
     """The parts of one step in seconds. `tensor_sums` and `pipeline_sums` follow the data axis's, then `optimizer`, and
     under ZeRO `renewal`: the norm's sum over the data axis, and the new weights to those who have not updated them.
-    `rounds`: the microbatches of the replica that all wait for."""
+    `rounds`: the microbatches of the replica that all wait for. `stage_rank`: which rank of the pipeline has each
+    stage; left out, each its own."""
 
     stages: tuple[StageCost, ...]
     send: float
@@ -78,6 +91,20 @@ class StepCost:
     optimizer: float
     rounds: tuple[Round, ...]
     renewal: float = 0.0
+    stage_rank: tuple[int, ...] = ()
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """The rank of the pipeline that has each stage."""
+        return self.stage_rank or tuple(range(len(self.stages)))
+
+    @cached_property
+    def ranks(self) -> tuple[StageCost, ...]:
+        """Of each rank of the pipeline, all of its stages together."""
+        found: dict[int, StageCost] = {}
+        for stage, rank in zip(self.stages, self.places, strict=True):
+            found[rank] = stage if rank not in found else _together(found[rank], stage)
+        return tuple(found[rank] for rank in sorted(found))
 
     def without(self, axis: str) -> StepCost:
         """The same with communication along `axis` for nothing."""
@@ -91,8 +118,8 @@ class StepCost:
                 return replace(self, send=0.0, exchange=0.0, pipeline_sums=0.0)
 
     def working(self, place: int) -> float:
-        """Seconds in which a stage works through all microbatches."""
-        stage = self.stages[place]
+        """Seconds in which a rank of the pipeline works through all microbatches of its stages."""
+        stage = self.ranks[place]
         each = (
             times * (one.seconds(stage.forward, place) + one.seconds(stage.backward, place))
             for one, times in self.kinds.items()
@@ -101,8 +128,8 @@ class StepCost:
 
     @property
     def unevenness(self) -> float:
-        """How far the slowest stage's work lies above the mean, in parts of it."""
-        work = [self.working(place) for place in range(len(self.stages))]
+        """How far the work of the rank with the most lies above the mean, in parts of it."""
+        work = [self.working(place) for place in range(len(self.ranks))]
         return max(work) * len(work) / sum(work) - 1
 
     @cached_property
@@ -117,15 +144,15 @@ class StepCost:
 
     def at_one_speed(self, speed: float) -> StepCost:
         """The same with every rank computing that fast."""
-        slower = (1 / speed,) * len(self.stages)
+        slower = (1 / speed,) * len(self.ranks)
         return replace(self, rounds=tuple(replace(one, slower=slower) for one in self.rounds))
 
     def with_even_stages(self) -> StepCost:
-        """The same with every stage as slow as their mean."""
-        work = [self.working(place) for place in range(len(self.stages))]
+        """The same with every rank of the pipeline as slow as their mean."""
+        work = [self.working(place) for place in range(len(self.ranks))]
         factors = [sum(work) / len(work) / one for one in work]
-        stages = (_scaled(stage, *(factor,) * 3) for stage, factor in zip(self.stages, factors, strict=True))
-        return replace(self, stages=tuple(stages))
+        each = zip(self.stages, self.places, strict=True)
+        return replace(self, stages=tuple(_scaled(stage, *(factors[place],) * 3) for stage, place in each))
 
     def with_compute(self, factor: float) -> StepCost:
         """The same with all computing `factor` times as long."""
@@ -141,4 +168,18 @@ def _scaled(stage: StageCost, compute: float = 1.0, tensor: float = 1.0, data: f
         for phase in (stage.forward, stage.backward)
     )
     forward, backward = phases
-    return replace(stage, forward=forward, backward=backward)
+    return replace(stage, forward=forward, backward=backward, weights=stage.weights * compute)
+
+
+def _together(one: StageCost, other: StageCost) -> StageCost:
+    return StageCost(
+        forward=_sum(one.forward, other.forward),
+        backward=_sum(one.backward, other.backward),
+        data=one.data + other.data,
+        slowed=one.slowed + other.slowed,
+        weights=one.weights + other.weights,
+    )
+
+
+def _sum(one: Phase, other: Phase) -> Phase:
+    return Phase(compute=one.compute + other.compute, tensor=one.tensor + other.tensor, data=one.data + other.data)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from plait.layers.layer import Layer
 from plait.planner.communication_volume import NUMBER_BYTES
 from plait.planner.machine import Machine
 from plait.planner.operations import Move
@@ -109,18 +108,18 @@ class SumPrices:
 
     def report(self, plan: Plan, place: int) -> float:
         """Seconds in which replicas add up their losses."""
-        tells = plan.data > 1 and place == plan.pipeline - 1 and not plan.asynchronous
+        tells = plan.data > 1 and place == plan.last_place and not plan.asynchronous
         group = self.machine.spread(plan, "data")
         return self.machine.message("all_reduce", group, NUMBER_BYTES, plan.data * plan.tensor) if tells else 0.0
 
     def after_backward(self, plan: Plan, stage: Stage, backward: Sequence[float]) -> tuple[float, float]:
         """Seconds after the last backward, and seconds that it takes longer: buckets leave one after another, each when
-        its last gradient is there."""
+        its last gradient is there. `backward`: by layer of the rank's first stage."""
         if plan.data == 1 or plan.asynchronous:
             return 0.0, 0.0
         at_once = plan.data * plan.tensor
         backward = [seconds * self.machine.crowd(at_once) for seconds in backward]
-        made = _ready(stage.layers, backward)
+        made = _ready(stage, backward)
         finished = spent = 0.0
         for bucket in (one for one in stage.sums if one.axis == "data" and not one.each_microbatch):
             seconds = self._sum_seconds(plan, bucket, at_once)
@@ -241,9 +240,11 @@ def _first_message(bucket: Reduction) -> Reduction:
     return replace(bucket, packing=replace(packing, messages=packing.messages[:1]))
 
 
-def _ready(layers: Sequence[Layer], backward: Sequence[float]) -> dict[str, float]:
-    """When backward has made each weight's gradient, by name; a tied weight's when it has been at both places."""
-    made: dict[str, float] = {}
+def _ready(stage: Stage, backward: Sequence[float]) -> dict[str, float]:
+    """When the last backward has made each weight's gradient, by name; a tied weight's when it has been at both places.
+    Those of a rank's later stages were there before: its first stage goes backward last."""
+    layers = stage.parts[0]
+    made = {held.weight.name: 0.0 for held in stage.held}
     now = 0.0
     for layer, seconds in zip(reversed(layers), reversed(backward), strict=True):
         now += seconds

@@ -1,4 +1,4 @@
-"""What a schedule means to the planner: who holds how many microbatches, who sends how often, what crosses what.
+"""What a schedule means to the planner: who holds how many microbatches of which stage, what crosses what.
 
     1F1B, stage 1 of 3      SEND_F1 + RECV_B0      an exchange: both directions of one link at once
 
@@ -11,33 +11,39 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
+from plait.plans.plan import Plan
 from plait.schedules.action import SENDS, Action, Kind
 from plait.schedules.registry import build_schedule
 from plait.schedules.schedule import Schedule
-from plait.schedules.validate import held_microbatches
+from plait.schedules.validate import held_at_once
 
-__all__ = ["Timetable", "timetable"]
+__all__ = ["Timetable", "timetable", "timetable_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timetable:
-    """A schedule; for each stage the microbatches it holds at most, and how often each kind of action occurs;
-    `exchanged`: the sends that cross another one on the same link."""
+    """A schedule; by rank, the microbatches that it holds at its worst moments: of each of its stages (`held_at_once`);
+    and how often each kind of action occurs; `exchanged`: the sends that cross another one on the same link."""
 
     schedule: Schedule
-    held: tuple[int, ...]
+    held: tuple[tuple[tuple[int, ...], ...], ...]
     counts: tuple[Counter[Kind], ...]
     exchanged: frozenset[Action]
 
 
+def timetable_of(plan: Plan, microbatches: int) -> Timetable:
+    """That of a plan's schedule, for so many microbatches."""
+    return timetable(plan.schedule, plan.pipeline, microbatches, plan.virtual_stages)
+
+
 @lru_cache(maxsize=1024)
-def timetable(kind: str, stages: int, microbatches: int) -> Timetable:
-    """The schedule called `kind`; raises PlaitError for a name that isn't built."""
-    schedule = build_schedule(kind, stages, microbatches)
+def timetable(kind: str, ranks: int, microbatches: int, virtual_stages: int = 1) -> Timetable:
+    """The schedule called `kind`, or drawn; raises as `build_schedule`."""
+    schedule = build_schedule(kind, ranks, microbatches, virtual_stages)
     actions = [[action for step in program for action in step] for program in schedule.programs]
     return Timetable(
         schedule=schedule,
-        held=held_microbatches(schedule),
+        held=tuple(held_at_once(schedule, rank) for rank in range(schedule.ranks)),
         counts=tuple(Counter(action.kind for action in program) for program in actions),
         exchanged=_exchanged(schedule),
     )

@@ -29,7 +29,7 @@ __all__ = ["WeightMessage", "When", "staged_elements", "weight_messages", "whole
 When = Literal["forward", "backward", "update"]
 
 
-_WHEN: dict[Kind, When] = {Kind.F: "forward", Kind.B: "backward"}
+_WHEN: dict[Kind, When] = {Kind.F: "forward", Kind.B: "backward", Kind.I: "backward"}
 
 
 class WeightMessage(NamedTuple):
@@ -62,7 +62,7 @@ def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int)
     """Elements of the weights that are whole at the worst moment, beside the pieces."""
     if plan.sharding_level < 3:
         return 0
-    found = _fetches(stage, plan.schedule, plan.pipeline, rounds_of(plan, training.global_batch), place)
+    found = _fetches(stage, plan, rounds_of(plan, training.global_batch), place)
     return max(sum(stage.units[number].elements for number in there) for there in found.there)
 
 
@@ -73,11 +73,18 @@ def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Itera
             yield bucket, "update", 1
     if plan.sharding_level == 3:
         rounds = rounds_of(plan, training.global_batch)
-        for (number, kind), times in _fetches(stage, plan.schedule, plan.pipeline, rounds, place).counts.items():
+        for (number, kind), times in _fetches(stage, plan, rounds, place).counts.items():
             yield stage.units[number].weights, _WHEN.get(kind, "update"), times
 
 
+def _fetches(stage: Stage, plan: Plan, microbatches: int, place: int) -> Fetches:
+    return _fetched(stage, plan.schedule, plan.pipeline, plan.virtual_stages, microbatches, place)
+
+
 @lru_cache(maxsize=4096)
-def _fetches(stage: Stage, schedule: str, pipeline: int, microbatches: int, place: int) -> Fetches:
-    program = timetable(schedule, pipeline, microbatches).schedule.programs[place]
-    return fetches(stage.units, stage.layers, [action.kind for step in program for action in step])
+def _fetched(stage: Stage, schedule: str, ranks: int, virtual_stages: int, microbatches: int, place: int) -> Fetches:
+    known = timetable(schedule, ranks, microbatches, virtual_stages).schedule
+    here = [number for number, rank in enumerate(known.stage_rank) if rank == place]
+    turn_of = {number: turn for turn, number in enumerate(here)}
+    program = [(turn_of[action.stage], action.kind) for step in known.programs[place] for action in step]
+    return fetches(stage.units, stage.parts, program)

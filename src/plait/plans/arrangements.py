@@ -19,8 +19,12 @@ from functools import lru_cache
 from math import prod
 from typing import cast
 
+from plait.errors import IllegalSchedule
+from plait.schedules.grid import Grid, read_grid
+from plait.schedules.registry import stages_a_rank
 from plait.sharding.boxes import shares
 from plait.sharding.mesh_shape import MeshShape
+from plait.specs.grids import is_grid
 from plait.specs.job import Job, fixed_degree
 
 __all__ = [
@@ -38,6 +42,8 @@ __all__ = [
     "fixed_degrees",
     "fixed_list",
     "fixes_all",
+    "grid_of",
+    "grid_rows",
     "idle_rank",
     "most",
     "pipeline_fits",
@@ -45,7 +51,9 @@ __all__ = [
     "scarcest",
     "servers_alone",
     "split_units",
+    "stage_count",
     "tensor_fits",
+    "virtual_stages",
 ]
 
 
@@ -110,6 +118,56 @@ def _is_served(job: Job) -> bool:
     return job.constraints.get("synchronisation") == "parameter-server"
 
 
+def grid_of(job: Job) -> Grid | None:
+    """The grid that the job gives as its schedule; None where there is none, or one with a mistake."""
+    schedule = cast("str", job.constraints.get("schedule", ""))
+    return _sound(schedule) if is_grid(schedule) else None
+
+
+@lru_cache(maxsize=64)
+def _sound(grid: str) -> Grid | None:
+    try:
+        return read_grid(grid)
+    except IllegalSchedule:
+        return None
+
+
+def grid_rows(job: Job) -> int | None:
+    """How many ranks the job's grid is drawn for; None without one."""
+    grid = grid_of(job)
+    return None if grid is None else grid.ranks
+
+
+def _rounds_fit(job: Job, rows: int) -> bool:
+    """Whether so many sequences of a replica can be the microbatches of the job's grid, if it has one."""
+    grid = grid_of(job)
+    if grid is None:
+        return True
+    size = cast("int", job.constraints.get("microbatch", -(-rows // grid.microbatches)))
+    return size > 0 and -(-rows // size) == grid.microbatches
+
+
+def virtual_stages(job: Job) -> int:
+    """How many stages a rank has under the job's schedule at most; where an interleaved one leaves it open, as many as
+    its list of stages says, or 2."""
+    if "virtual_stages" in job.constraints:
+        return cast("int", job.constraints["virtual_stages"])
+    schedule = cast("str", job.constraints.get("schedule", ""))
+    if is_grid(schedule):
+        grid = grid_of(job)
+        return 1 if grid is None else cast("int", stages_a_rank(schedule))
+    if schedule != "interleaved":
+        return 2 if schedule == "zb-v" else 1
+    pipeline = cast("int", job.constraints.get("pipeline", 1))
+    return max(2, len(fixed_list(job, "stages")) // pipeline) if "pipeline" in job.constraints else 2
+
+
+def stage_count(job: Job, pipeline: int) -> int:
+    """Into how many stages a pipeline of so many ranks cuts the model."""
+    grid = grid_of(job)
+    return len(grid.stage_rank) if grid is not None else pipeline * virtual_stages(job)
+
+
 def fixed_list(job: Job, key: str) -> tuple[float, ...]:
     """The list that the job fixes under `key` of its plan; empty where it leaves it open."""
     return cast("tuple[float, ...]", job.constraints.get(key, ()))
@@ -147,7 +205,7 @@ def most(job: Job, axis: str) -> int:
     if applies_portions(job) and (axis == "tensor" or job.model.tie_embeddings):
         return 1
     if axis == "pipeline":
-        return job.model.layers
+        return grid_rows(job) or max(1, job.model.layers // virtual_stages(job))
     units = scarcest(job)[1]
     return min(units, job.training.sequence_length) if job.constraints.get("sequence_parallel") else units
 
@@ -157,7 +215,7 @@ def data_fits(job: Job, data: int) -> bool:
     weights = fixed_list(job, "data_shares")
     least, largest = row_span(job, data)
     enough = least >= 1 and cast("int", job.constraints.get("microbatch", 1)) <= largest
-    return enough and (not weights or len(weights) == data)
+    return enough and (not weights or len(weights) == data) and _rounds_fit(job, largest)
 
 
 def row_span(job: Job, data: int) -> tuple[int, int]:
@@ -175,9 +233,9 @@ def row_span(job: Job, data: int) -> tuple[int, int]:
 
 def pipeline_fits(job: Job, pipeline: int) -> bool:
     """Whether each stage can have a layer, and the stages, where given, hold them all."""
-    stages = fixed_list(job, "stages")
-    fits = pipeline <= most(job, "pipeline")
-    return fits and (not stages or (len(stages) == pipeline and sum(stages) == job.model.layers))
+    stages, count = fixed_list(job, "stages"), stage_count(job, pipeline)
+    fits = pipeline <= most(job, "pipeline") and count <= job.model.layers and (grid_rows(job) or pipeline) == pipeline
+    return fits and (not stages or (len(stages) == count and sum(stages) == job.model.layers))
 
 
 def tensor_fits(job: Job, tensor: int) -> bool:

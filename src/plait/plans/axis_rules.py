@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from typing import cast
 
-from plait.plans.arrangements import degree, divisors_near, row_span, scarcest, servers_alone
+from plait.plans.arrangements import (
+    degree,
+    divisors_near,
+    row_span,
+    scarcest,
+    servers_alone,
+    stage_count,
+    virtual_stages,
+)
 from plait.plans.rule import Breach, Remedy, Rule, degrees_near, nearest_first
 from plait.specs.job import Job
 from plait.specs.wording import counted
@@ -59,16 +67,23 @@ def _sequence_too_short(job: Job) -> Breach:
 
 
 def _layers_suffice(job: Job) -> bool:
-    return (degree(job, "pipeline") or 1) <= job.model.layers
+    return stage_count(job, degree(job, "pipeline") or 1) <= job.model.layers
 
 
 def _too_few_layers(job: Job) -> Breach:
-    pipeline, layers = degree(job, "pipeline") or 1, job.model.layers
+    pipeline, layers, each = degree(job, "pipeline") or 1, job.model.layers, virtual_stages(job)
+    count, most = stage_count(job, pipeline), max(1, job.model.layers // each)
+    one_each = f"pipeline = {pipeline}"
+    remedies: list[Remedy] = [("plan.pipeline", degrees_near(pipeline, most, job))]
+    if count != pipeline:
+        one_each = f"pipeline = {pipeline} with {counted(each, 'stage')} a rank ({counted(count, 'stage')})"
+        remedies.insert(0, ("plan.virtual_stages", list(range(layers // pipeline, 1, -1))))
+        remedies.append(("plan.schedule", ["1f1b"]))
     return Breach(
         key="plan.pipeline" if "pipeline" in job.constraints else "plan.stages",
-        message=f"pipeline = {pipeline} exceeds the {counted(layers, 'layer')}: each stage needs at least one",
-        remedies=(("plan.pipeline", degrees_near(pipeline, layers, job)),),
-        legal=f"1 to {layers}" if layers > 1 else "1",
+        message=f"{one_each} exceeds the {counted(layers, 'layer')}: each stage needs at least one",
+        remedies=tuple(remedies),
+        legal=f"1 to {most}" if most > 1 else "1",
     )
 
 
@@ -133,7 +148,7 @@ AXIS_RULES = (
         breach=_sequence_too_short,
     ),
     Rule(
-        reads=frozenset({"plan.pipeline", "plan.stages", "model.layers"}),
+        reads=frozenset({"plan.pipeline", "plan.stages", "plan.schedule", "plan.virtual_stages", "model.layers"}),
         holds=_layers_suffice,
         breach=_too_few_layers,
     ),

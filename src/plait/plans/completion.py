@@ -11,7 +11,15 @@ from math import prod
 from typing import Any
 
 from plait.errors import IllegalJob
-from plait.plans.arrangements import arrangements, degree, even_stages
+from plait.plans.arrangements import (
+    arrangements,
+    degree,
+    even_stages,
+    grid_of,
+    row_span,
+    stage_count,
+    virtual_stages,
+)
 from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan
 from plait.specs.job import Job
@@ -30,8 +38,12 @@ def complete(job: Job, **choices: Any) -> Plan:
     if not is_legal(fixed):
         raise IllegalJob(problems(fixed))
     mesh = next(arrangements(fixed, job.cluster.ranks))
+    stages = virtual_stages(fixed)
     keys: dict[str, Any] = {
-        "stages": even_stages(job.model.layers, mesh.pipeline),
+        "schedule": "interleaved" if stages > 1 else "1f1b",
+        "virtual_stages": stages,
+        "microbatch": _microbatch(fixed, mesh.data),
+        "stages": even_stages(job.model.layers, stage_count(fixed, mesh.pipeline)),
         "tensor_shares": (1,) * mesh.tensor,
         "data_shares": (1,) * mesh.data,
         "gradient_precision": PRECISIONS[job.training.precision].reduce,
@@ -39,6 +51,12 @@ def complete(job: Job, **choices: Any) -> Plan:
     keys.update(fixed.constraints)
     keys.update(vars(mesh))
     return Plan(**keys)
+
+
+def _microbatch(job: Job, data: int) -> int:
+    """One sequence; of a grid's microbatches, as many as each of them has."""
+    grid = grid_of(job)
+    return 1 if grid is None else -(-row_span(job, data)[1] // grid.microbatches)
 
 
 def with_most_ranks(job: Job) -> Job:

@@ -14,6 +14,7 @@ from itertools import groupby
 
 from plait.plans.meetings import WARM_UPS, begins_dense
 from plait.plans.plan import Plan
+from plait.specs.grids import is_grid
 from plait.specs.wording import counted
 from plait.units import Bytes
 
@@ -39,7 +40,7 @@ def plan_name(plan: Plan) -> str:
     split += f", expert {plan.expert}" if plan.expert > 1 else ""
     words = [split, f"microbatch {plan.microbatch}"]
     words += [f"data shares {ratio}"] if (ratio := _ratio(plan.data_shares)) else []
-    words += [f"{plan.schedule} {_layers(plan.stages)}"] if plan.pipeline > 1 else []
+    words += [f"{_schedule(plan)} {_layers(plan.stages)}"] if plan.pipeline > 1 else []
     words += ["sequence parallel"] if plan.tensor > 1 and plan.sequence_parallel else []
     words += [f"ZeRO {plan.zero}"] if plan.zero else []
     words += ["offload"] if plan.offloads else []
@@ -59,7 +60,7 @@ def _sentences(plan: Plan) -> Iterator[str]:
     if plan.expert > 1:
         yield f"experts are split over {plan.expert} of the ranks that share a stage"
     batches = f"microbatches of {counted(plan.microbatch, 'sequence')}"
-    yield f"{batches}, scheduled by {plan.schedule}" if plan.pipeline > 1 else batches
+    yield f"{batches}, scheduled by {_schedule(plan)}" if plan.pipeline > 1 else batches
     if plan.averages:
         often = "every step" if plan.local_steps == 1 else f"every {plan.local_steps} steps"
         outer = ", by Nesterov's momentum (DiLoCo)" if plan.synchronisation == "diloco" else ""
@@ -94,6 +95,15 @@ def _listed(stages: Sequence[int]) -> str:
     return ", ".join(map(str, stages)) if len(stages) <= _MOST_STAGES else _layers(stages)
 
 
+def _schedule(plan: Plan) -> str:
+    return "a grid" if is_grid(plan.schedule) else plan.schedule
+
+
+def _stages(plan: Plan) -> str:
+    count = len(plan.stages)
+    return f"{count} stages" if count == plan.pipeline else f"{plan.pipeline} ranks with {count} stages"
+
+
 def _server(plan: Plan) -> str:
     alone = [counted(plan.servers, "server")] if plan.servers else []
     late = {0: [], -1: ["unbounded staleness"]}.get(plan.staleness, [f"staleness {plan.staleness}"])
@@ -124,7 +134,7 @@ def _arrangement(plan: Plan) -> str:
         ratio = _ratio(plan.data_shares[: plan.workers])
         parts.append(f"{counted(plan.workers, 'replica')}{ratio and f' (batch {ratio})'} of ")
     if plan.pipeline > 1:
-        parts.append(f"a pipeline of {plan.pipeline} stages ({_listed(plan.stages)} layers)")
+        parts.append(f"a pipeline of {_stages(plan)} ({_listed(plan.stages)} layers)")
     elif plan.ranks > 1:
         parts.append("the model")
     if plan.tensor > 1:

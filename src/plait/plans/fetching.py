@@ -5,7 +5,8 @@
     fetched     0,1  2    3                1
 
 A *unit* is a set of weights that are used by the same layers, and travel together: a layer's own, or a table that the
-first layer and the last have in common. The embedding's backward needs no weights. A pure function of the layers and
+first layer and the last have in common. The embedding's backward needs no weights. Places count through the layers of
+all of a rank's stages, in forward order. A pure function of the layers and
 the schedule, so that the planner counts the very messages that the runtime sends.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from plait.layers.layer import Layer
 from plait.plans.holdings import Held
@@ -25,7 +26,7 @@ __all__ = ["Fetches", "Turn", "Unit", "fetches", "turns", "units", "uses"]
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """The weights that are used by the layers at these places of a stage, and by no other."""
+    """The weights that are used by the layers at these places of a rank, and by no other."""
 
     weights: tuple[Held, ...]
     places: tuple[int, ...]
@@ -48,10 +49,11 @@ class Turn:
     there: tuple[int, ...]
 
 
-def units(stage: Sequence[Layer], held: Sequence[Held]) -> tuple[Unit, ...]:
-    """The units of a stage, by first use; `held` are its weights as a tensor rank holds them, in forward order."""
+def units(layers: Sequence[Layer], held: Sequence[Held]) -> tuple[Unit, ...]:
+    """The units of a rank's layers, by first use; `held` are its weights as a tensor rank holds them, in forward
+    order."""
     used: dict[str, dict[int, None]] = {}  # by weight, the places of its layers
-    for place, layer in enumerate(stage):
+    for place, layer in enumerate(layers):
         for weight in layer.weights:
             used.setdefault(weight.name, {})[place] = None
     grouped: dict[tuple[int, ...], list[Held]] = {}
@@ -60,14 +62,16 @@ def units(stage: Sequence[Layer], held: Sequence[Held]) -> tuple[Unit, ...]:
     return tuple(Unit(weights=tuple(grouped[places]), places=places) for places in grouped)
 
 
-def uses(stage: Sequence[Layer], program: Sequence[Kind]) -> Iterator[int]:
-    """The places of the layers whose weights a stage's actions need, in order; what is no computation needs none."""
-    first = int(stage[0].kind == "embedding")
-    for kind in program:
+def uses(stages: Sequence[Sequence[Layer]], program: Iterable[tuple[int, Kind]]) -> Iterator[int]:
+    """The places of the layers whose weights a rank's actions need, in order. `program`: the number of its stage among
+    the rank's `stages`, and the kind. W needs none, nor does what is no computation."""
+    ends = [0, *accumulate(map(len, stages))]
+    for turn, kind in program:
+        begin, end = ends[turn], ends[turn + 1]
         if kind is Kind.F:
-            yield from range(len(stage))
-        elif kind is Kind.B:
-            yield from reversed(range(first, len(stage)))
+            yield from range(begin, end)
+        elif kind in (Kind.B, Kind.I):
+            yield from reversed(range(begin + (stages[turn][0].kind == "embedding"), end))
 
 
 def turns(known: Sequence[Unit], order: Sequence[int]) -> Iterator[Turn]:
@@ -99,27 +103,27 @@ class Fetches:
     there: frozenset[tuple[int, ...]]
 
 
-def fetches(known: Sequence[Unit], stage: Sequence[Layer], program: Sequence[Kind]) -> Fetches:
-    """What `turns` brings during a program, counted: long ones repeat the same few actions."""
-    paths = {kind: tuple(uses(stage, [kind])) for kind in set(program)}
-    working = [kind for kind in program if paths[kind]]
+def fetches(known: Sequence[Unit], stages: Sequence[Sequence[Layer]], program: Sequence[tuple[int, Kind]]) -> Fetches:
+    """What `turns` brings during a program (as `uses` takes it), counted: long ones repeat the same few actions."""
+    paths = {action: tuple(uses(stages, [action])) for action in set(program)}
+    working = [action for action in program if paths[action]]
     following: list[int | None] = [None]  # of each action, the next use of another layer than its own last one
     for later, earlier in pairwise(reversed(working)):
         last = paths[earlier][-1]
         following.append(next((place for place in paths[later] if place != last), following[-1]))
-    alike: dict[tuple[Kind, int | None, tuple[int, ...]], list[Turn]] = {}
-    times: Counter[tuple[Kind, int | None, tuple[int, ...]]] = Counter()
+    alike: dict[tuple[tuple[int, Kind], int | None, tuple[int, ...]], list[Turn]] = {}
+    times: Counter[tuple[tuple[int, Kind], int | None, tuple[int, ...]]] = Counter()
     there: tuple[int, ...] = ()
-    for kind, after in zip(working, reversed(following), strict=False):
-        key = (kind, after, there)
+    for action, after in zip(working, reversed(following), strict=False):
+        key = (action, after, there)
         if key not in alike:
-            alike[key] = list(_walk(known, list(_with_next(paths[kind], after)), there))
+            alike[key] = list(_walk(known, list(_with_next(paths[action], after)), there))
         times[key] += 1
         there = alike[key][-1].there
     counts: Counter[tuple[int, Kind]] = Counter()
     for key, walked in alike.items():
         for number in (number for turn in walked for number in turn.fetched):
-            counts[number, key[0]] += times[key]
+            counts[number, key[0][1]] += times[key]
     return Fetches(counts=counts, there=frozenset(turn.there for walked in alike.values() for turn in walked))
 
 

@@ -24,6 +24,7 @@ from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_from_table, prediction_table
 from plait.specs.border import sift
 from plait.specs.files import read_table
+from plait.specs.grids import with_grid
 from plait.specs.job import Job
 from plait.specs.tables import with_lists, with_tuples
 from plait.specs.wording import nearest
@@ -54,7 +55,7 @@ def write_plan(path: str | PathLike[str], plan: Plan, prediction: Prediction | N
     words = "".join(f"# {line}\n" for line in describe(plan).splitlines())
     unfinished = Path(f"{path}.part")
     try:
-        unfinished.write_text(f"{words}\n{tomli_w.dumps(tables)}", encoding="utf-8")
+        unfinished.write_text(f"{words}\n{tomli_w.dumps(tables, multiline_strings=True)}", encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
@@ -74,7 +75,7 @@ def read_plan(path: str | PathLike[str], job: Job) -> PlanFile:
     problems += sifted.problems
     if problems:
         raise IllegalJob(problems)
-    asked = replace(job, constraints=with_tuples(sifted.values["plan"]))
+    asked = replace(job, constraints=with_grid(with_tuples(sifted.values["plan"])))
     plan = complete(with_most_ranks(asked) if job.cluster.ranks_open else asked)
     predicted = tables.get("prediction")
     return PlanFile(plan=plan, prediction=None if predicted is None else prediction_from_table(predicted))

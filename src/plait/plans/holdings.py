@@ -1,4 +1,4 @@
-"""What each rank holds under a plan: its stage's layers, and of each weight its intervals along every dim.
+"""What each rank holds under a plan: its stages' layers, and of each weight its intervals along every dim.
 
 It is asked by the planner (bytes), by the runtime (which slice to draw, load and train) and by verify (how to put
 slices together again), so that the three can't disagree.
@@ -7,7 +7,7 @@ slices together again), so that the three can't disagree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, product
 from math import prod
@@ -26,17 +26,21 @@ __all__ = [
     "owned_boxes",
     "owned_pieces",
     "positions_held",
+    "rank_layers",
+    "rank_weights",
     "stage_layers",
-    "tied_stages",
+    "tied_places",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A weight as one rank holds it: for each dim its intervals of the global tensor, laid one after another."""
+    """A weight as one rank holds it: for each dim its intervals of the global tensor, laid one after another. `turn`:
+    which of the rank's stages is the first that has it."""
 
     weight: Weight
     intervals: tuple[tuple[Interval, ...], ...]
+    turn: int = 0
 
     @cached_property  # the planner asks a million times
     def shape(self) -> tuple[int, ...]:
@@ -87,6 +91,21 @@ def stage_layers(layers: Sequence[Layer], stages: Sequence[int]) -> tuple[tuple[
     return tuple(tuple(stage) for stage in found)
 
 
+def rank_layers(layers: Sequence[Layer], plan: Plan, place: int) -> tuple[tuple[Layer, ...], ...]:
+    """The layers at a place along the pipeline axis: of each of its stages, in forward order."""
+    stages = stage_layers(layers, plan.stages)
+    return tuple(stages[stage] for stage in plan.stages_at(place))
+
+
+def rank_weights(layers: Sequence[Layer], plan: Plan, place: int, tensor_rank: int) -> tuple[Held, ...]:
+    """The weights of all stages at a place along the pipeline axis, each identity once, in forward order."""
+    found: dict[str, Held] = {}
+    for turn, stage in enumerate(rank_layers(layers, plan, place)):
+        for held in held_weights(stage, plan, tensor_rank):
+            found.setdefault(held.weight.name, replace(held, turn=turn))
+    return tuple(found.values())
+
+
 def held_weights(layers: Sequence[Layer], plan: Plan, tensor_rank: int) -> tuple[Held, ...]:
     """The weights of `layers` as tensor rank `tensor_rank` holds them, each identity once, in forward order."""
     unique: dict[str, Weight] = {}
@@ -103,13 +122,14 @@ def positions_held(plan: Plan, tensor_rank: int, length: int) -> Interval:
     return shares(length, (1,) * plan.tensor)[tensor_rank] if plan.sequence_parallel else (0, length)
 
 
-def tied_stages(layers: Sequence[Layer], plan: Plan) -> dict[str, tuple[int, ...]]:
-    """The weights that live on several stages, with those stages: their gradients are summed over them."""
-    places: dict[str, list[int]] = {}
-    for stage, members in enumerate(stage_layers(layers, plan.stages)):
-        for name in dict.fromkeys(weight.name for layer in members for weight in layer.weights):
-            places.setdefault(name, []).append(stage)
-    return {name: tuple(stages) for name, stages in places.items() if len(stages) > 1}
+def tied_places(layers: Sequence[Layer], plan: Plan) -> dict[str, tuple[int, ...]]:
+    """The weights that live at several places along the pipeline axis, with those: their gradients are summed over
+    them. What several stages of one rank share lives there once."""
+    places: dict[str, set[int]] = {}
+    for place, members in zip(plan.stage_rank, stage_layers(layers, plan.stages), strict=True):
+        for name in {weight.name for layer in members for weight in layer.weights}:
+            places.setdefault(name, set()).add(place)
+    return {name: tuple(sorted(found)) for name, found in places.items() if len(found) > 1}
 
 
 def owned_pieces(held: Held, plan: Plan, tensor_rank: int) -> tuple[Piece, ...]:

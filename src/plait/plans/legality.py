@@ -6,6 +6,7 @@
     split_rules   those that are planned only      expert divides the experts, ...
     list_rules    the lists                        stages have all layers together, ...
     sync_rules    how replicas keep together       compression needs zero = 0, ...
+    schedule_rules  how many stages a rank has  zb-v has two, ...
     rank_rules    what ties the axes together      data × tensor × pipeline = ranks
 
 A job is legal if at least one complete plan for it is; a plan is legal if the job that fixes all of it is. Pure: the
@@ -26,6 +27,7 @@ from plait.plans.model_rules import MODEL_RULES
 from plait.plans.plan import Plan
 from plait.plans.rank_rules import FILLABLE, RANK_RULES
 from plait.plans.rule import Rule, broken, explain, with_values
+from plait.plans.schedule_rules import SCHEDULE_RULES
 from plait.plans.split_rules import SPLIT_RULES
 from plait.plans.sync_rules import SYNC_RULES
 from plait.sharding.mesh_shape import AXES, MeshShape
@@ -49,7 +51,10 @@ __all__ = [
 _DEGREES = {"plan.data", "plan.tensor", "plan.pipeline"}
 _PRECISION = "training.precision"
 _OF_TRAINING = frozenset({_PRECISION, "training.global_batch", "training.sequence_length"})
-_RULES = (*BUILT_RULES, *MODEL_RULES, *AXIS_RULES, *SPLIT_RULES, *RANK_RULES, *LIST_RULES, *SYNC_RULES, FILLABLE)
+_RULES = (
+    *BUILT_RULES, *MODEL_RULES, *AXIS_RULES, *SPLIT_RULES, *SCHEDULE_RULES, *RANK_RULES, *LIST_RULES, *SYNC_RULES,
+    FILLABLE,
+)  # fmt: skip
 
 
 def problems(job: Job, unknown: frozenset[str] = frozenset()) -> list[Problem]:

@@ -21,6 +21,7 @@ from plait.plans.arrangements import (
     scarcest,
     servers_alone,
     split_units,
+    stage_count,
 )
 from plait.plans.rule import Breach, Rule
 from plait.specs.job import Job
@@ -84,24 +85,35 @@ def _rows_left_out(job: Job) -> Breach:
 def _as_long_as(axis: str, key: str) -> Rule:
     def holds(job: Job) -> bool:
         numbers = fixed_list(job, key)
-        return not numbers or len(numbers) == degree(job, axis)
+        return not numbers or len(numbers) == _wanted(job, axis, key)
 
     def breach(job: Job) -> Breach:
         return _mismatch(job, axis, key)
 
-    return Rule(reads=frozenset({f"plan.{axis}", f"plan.{key}"}), holds=holds, breach=breach)
+    placing = {"plan.schedule", "plan.virtual_stages"} if key == "stages" else set[str]()
+    return Rule(reads=frozenset({f"plan.{axis}", f"plan.{key}", *placing}), holds=holds, breach=breach)
+
+
+def _wanted(job: Job, axis: str, key: str) -> int:
+    """How many numbers a list is to have."""
+    along = degree(job, axis) or 1
+    return stage_count(job, along) if key == "stages" else along
 
 
 def _mismatch(job: Job, axis: str, key: str) -> Breach:
     """A list that is not as long as its axis."""
-    numbers, wanted = fixed_list(job, key), degree(job, axis) or 1
+    numbers, wanted, along = fixed_list(job, key), _wanted(job, axis, key), degree(job, axis) or 1
     proposed = _even_stages(job.model.layers, wanted) if key == "stages" else _equal(wanted)
     return Breach(
         key=f"plan.{key}",
-        message=f"{key} = {shown(numbers)} has {_numbers(len(numbers))} for {axis} = {wanted}",
-        remedies=((f"plan.{key}", proposed), (f"plan.{axis}", (len(numbers),))),
+        message=f"{key} = {shown(numbers)} has {_numbers(len(numbers))} for {axis} = {along}{_each(wanted, along)}",
+        remedies=((f"plan.{key}", proposed), (f"plan.{axis}", (len(numbers),) if wanted == along else ())),
         legal=_numbers(wanted),
     )
+
+
+def _each(wanted: int, along: int) -> str:
+    return "" if wanted == along else f", which has {wanted} stages"
 
 
 def _numbers(count: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plait.schedules.registry import divides_backward, placement
 from plait.sharding.mesh_shape import MeshShape
 
 __all__ = ["Plan"]
@@ -15,7 +16,8 @@ __all__ = ["Plan"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One complete choice. `microbatch` counts sequences, `stages` layers a stage, `bucket_bytes` bytes."""
+    """One complete choice. `microbatch` counts sequences, `stages` layers a stage, `bucket_bytes` bytes. A `schedule`
+    that was drawn is its drawing (`schedules.grid`)."""
 
     data: int = 1
     tensor: int = 1
@@ -49,6 +51,25 @@ class Plan:
     def ranks(self) -> int:
         """How many ranks the plan occupies. Experts are split over ranks that are counted already."""
         return self.mesh.ranks * self.context
+
+    @property
+    def stage_rank(self) -> tuple[int, ...]:
+        """The place along the pipeline axis of each stage; several stages may have one."""
+        return placement(self.schedule, self.pipeline, self.virtual_stages)
+
+    def stages_at(self, place: int) -> tuple[int, ...]:
+        """The stages of a place along the pipeline axis, ascending."""
+        return tuple(stage for stage, one in enumerate(self.stage_rank) if one == place)
+
+    @property
+    def last_place(self) -> int:
+        """The place along the pipeline axis that has the last stage, and knows the loss."""
+        return self.stage_rank[-1]
+
+    @property
+    def divides_backward(self) -> bool:
+        """Whether gradients of weights are made apart from those of inputs."""
+        return divides_backward(self.schedule)
 
     @property
     def sharding_level(self) -> int:

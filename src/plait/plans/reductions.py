@@ -5,7 +5,7 @@
                   compressed (`compression`) travels as its packing says
     2  tensor     Partial under sequence parallel (norms, biases after the split part): all of them in one message
     3  tensor     pieces that several tensor ranks hold (kv heads): one message for each set of holders
-    4  pipeline   weights that live on several stages (tied embeddings): one message for each set of stages
+    4  pipeline   weights that live on several ranks (tied embeddings): one message for each set of stages
 
 Compressed, a weight that tensor ranks hold alike would not stay alike: what is lost of it depends on its neighbours in
 the bucket. Unless a sum over the tensor axis follows, such weights have buckets of their own, which travel whole.
@@ -29,7 +29,7 @@ from typing import Literal
 
 from plait.layers.layer import Layer
 from plait.plans.compression import Message, Packing, packing
-from plait.plans.holdings import Held, Piece, held_weights, stage_layers, tied_stages
+from plait.plans.holdings import Held, Piece, rank_weights, tied_places
 from plait.plans.keeping import kept_weights, most_kept
 from plait.plans.plan import Plan
 from plait.plans.serving import pushed
@@ -78,24 +78,24 @@ class Reduction:
 
 def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) -> tuple[Reduction, ...]:
     """Every reduction that `rank` takes part in during one step; `itemsize`: bytes of one element of a gradient."""
-    stage = plan.mesh.coordinate(rank, "pipeline")
+    place = plan.mesh.coordinate(rank, "pipeline")
     tensor_rank = plan.mesh.coordinate(rank, "tensor")
-    held = held_weights(stage_layers(layers, plan.stages)[stage], plan, tensor_rank)
+    held = rank_weights(layers, plan, place, tensor_rank)
     own = [one for one in kept_weights(held, plan, plan.mesh.coordinate(rank, "data")) if one.elements]
     return (
         *_over_data(held, plan, plan.mesh.coordinate(rank, "data"), itemsize),
         *_over_sequence(own, plan),
         *_over_copies(own, plan, tensor_rank),
-        *_over_stages(own, plan, stage, tied_stages(layers, plan)),
+        *_over_stages(own, place, tied_places(layers, plan)),
     )
 
 
 def reduction_sets(layers: Sequence[Layer], plan: Plan) -> dict[str, set[tuple[int, ...]]]:
     """By axis but the data axis, every set of places over which any rank sums: the groups that have to exist."""
     found: dict[str, set[tuple[int, ...]]] = {"tensor": set(), "pipeline": set()}
-    for stage in range(plan.pipeline):
+    for place in range(plan.pipeline):
         for tensor_rank in range(plan.tensor):
-            rank = plan.mesh.rank_at(pipeline=stage, data=plan.keepers.start, tensor=tensor_rank)  # who keeps most
+            rank = plan.mesh.rank_at(pipeline=place, data=plan.keepers.start, tensor=tensor_rank)  # who keeps most
             for reduction in reductions(layers, plan, rank, itemsize=1):
                 if reduction.axis in found:
                     found[reduction.axis].add(reduction.members)
@@ -104,11 +104,17 @@ def reduction_sets(layers: Sequence[Layer], plan: Plan) -> dict[str, set[tuple[i
 
 def gradient_buckets(held: Sequence[Held], plan: Plan, itemsize: int) -> tuple[tuple[Held, ...], ...]:
     """Which gradients of one rank travel together over the data axis, in the order in which backward fills the buckets;
-    `held` is in forward order, `itemsize` bytes of one element of a gradient. What has to stay alike comes last."""
-    apart = {whole: [one for one in held if _travels_whole(one, plan) is whole] for whole in (False, True)}
+    `held` is in forward order, `itemsize` bytes of one element of a gradient. What has to stay alike comes last. No
+    bucket has weights of several stages, whose backwards end apart."""
+    turns = sorted({one.turn for one in held}, reverse=True)
+    apart = [
+        [one for one in held if one.turn == turn and _travels_whole(one, plan) is whole]
+        for whole in (False, True)
+        for turn in turns
+    ]
     return tuple(
         tuple(together[index] for index in bucket)
-        for together in apart.values()
+        for together in apart
         for bucket in bucket_boundaries([one.elements * itemsize for one in together], plan.bucket_bytes)
     )
 
@@ -203,9 +209,9 @@ def _over_copies(held: Sequence[Held], plan: Plan, tensor_rank: int) -> list[Red
     ]
 
 
-def _over_stages(held: Sequence[Held], plan: Plan, stage: int, tied: dict[str, tuple[int, ...]]) -> list[Reduction]:
+def _over_stages(held: Sequence[Held], place: int, tied: dict[str, tuple[int, ...]]) -> list[Reduction]:
     shared: dict[tuple[int, ...], list[Held]] = {}
     for one in held:
-        if stage in tied.get(one.weight.name, ()):
+        if place in tied.get(one.weight.name, ()):
             shared.setdefault(tied[one.weight.name], []).append(one)
     return [_together("pipeline", members, shared[members]) for members in sorted(shared)]

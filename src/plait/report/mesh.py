@@ -24,11 +24,13 @@ _END = 2.4  # layers that the embedding, or the head, is drawn as wide as
 _MOST_STAGES, _MOST_REPLICAS, _MOST_TENSOR = 16, 8, 16  # drawn
 
 
-def stage_contents(plan: Plan, stage: int) -> str:
-    """What a stage holds, in words: "embedding, 4 layers"."""
-    layers = f"{plan.stages[stage]} layer" + ("" if plan.stages[stage] == 1 else "s")
-    before = ["embedding"] if stage == 0 else []
-    after = ["head"] if stage == len(plan.stages) - 1 else []
+def stage_contents(plan: Plan, place: int) -> str:
+    """What a rank of the pipeline holds, in words: "embedding, 4 layers"; of several stages "2 + 1 layers"."""
+    own = plan.stages_at(place)
+    layers = f"{' + '.join(str(plan.stages[stage]) for stage in own)} layer"
+    layers += "" if [plan.stages[stage] for stage in own] == [1] else "s"
+    before = ["embedding"] if 0 in own else []
+    after = ["head"] if len(plan.stages) - 1 in own else []
     return ", ".join([*before, layers, *after])
 
 
@@ -61,9 +63,9 @@ def _stage(plan: Plan, stage: int, replicas: int, left: float, width: float) -> 
 
 def _layers(plan: Plan, stage: int, left: float, width: float) -> Iterator[Markup]:
     """The stage's part of the model: a slat a layer, wider ones for embedding and head."""
-    first, last = stage == 0, stage == len(plan.stages) - 1
-    before = sum(plan.stages[:stage])
-    names = [str(before + layer) for layer in range(plan.stages[stage])]
+    own = plan.stages_at(stage)
+    first, last = 0 in own, len(plan.stages) - 1 in own
+    names = [str(sum(plan.stages[:one]) + layer) for one in own for layer in range(plan.stages[one])]
     slats = [*([("embedding", _END)] if first else []), *((n, 1.0) for n in names), *([("head", _END)] if last else [])]
     unit = width / sum(wide for _, wide in slats)
     x = left

@@ -6,44 +6,79 @@ move, each waits for an action that a standing rank has yet to reach, so followi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from plait.schedules.action import Action
+from plait.schedules.dependencies import needs
 from plait.schedules.schedule import Schedule
 
-__all__ = ["explain_deadlock"]
+__all__ = ["explain_deadlock", "explain_orders"]
+
+_Waits = Mapping[int, tuple[Action, Action]]  # by rank that stands: what it is at, and what it waits for
+_Places = Mapping[Action, tuple[int, int]]  # the rank of each action, and its step there, from 1
 
 
 def explain_deadlock(schedule: Schedule, offered: Iterable[Action]) -> str:
     """The message for a schedule in which the transfers `offered` (at least one) wait and no rank can go on."""
-    position = {action: i for program in schedule.programs for i, step in enumerate(program, 1) for action in step}
-    waiting: dict[int, Action] = {}
+    places = _places(schedule.programs)
+    waits: dict[int, tuple[Action, Action]] = {}
     for action in offered:
-        waiting.setdefault(schedule.stage_rank[action.stage], action)
-    chain = _follow(schedule, waiting, position)
-    lines = [_wait(schedule, action, position) for action in chain]
-    if chain[-1].counterpart in position:  # a cycle, not a chain that ends at nobody
+        waits.setdefault(schedule.stage_rank[action.stage], (action, action.counterpart))
+    remedy = "let each of its ranks offer its send and its receive in one fused step"
+    said = "deadlock: a send waits for its receive, nothing is buffered"
+    return _drawn(said, waits, places, [len(program) for program in schedule.programs], remedy)
+
+
+def explain_orders(orders: Sequence[Sequence[Action]], reached: Sequence[int], stage_rank: Sequence[int]) -> str:
+    """The message for orders of computations of which each rank has performed `reached`, and none can go on."""
+    places = _places([[action] for action in order] for order in orders)
+    done = {action for order, count in zip(orders, reached, strict=True) for action in order[:count]}
+    waits: dict[int, tuple[Action, Action]] = {}
+    for rank, (order, count) in enumerate(zip(orders, reached, strict=True)):
+        if count < len(order):
+            missing = [some for some in needs(order[count], len(stage_rank)) if not done.intersection(some)]
+            known = [one for some in missing for one in some if one in places]
+            waits[rank] = (order[count], known[0] if known else missing[0][0])
+    remedy = "let one of its ranks perform first what another waits for"
+    return _drawn("deadlock: each waits for what another performs later", waits, places, list(map(len, orders)), remedy)
+
+
+def _places(programs: Iterable[Iterable[Iterable[Action]]]) -> _Places:
+    return {
+        action: (rank, number)
+        for rank, program in enumerate(programs)
+        for number, step in enumerate(program, 1)
+        for action in step
+    }
+
+
+def _drawn(said: str, waits: _Waits, places: _Places, lengths: Sequence[int], remedy: str) -> str:
+    chain = _follow(waits, places)
+    lines = [_wait(*waits[rank], places, lengths) for rank in chain]
+    if waits[chain[-1]][1] in places:  # a cycle, not a chain that ends at nobody
         edges = ["┌─> "] + ["│   "] * (len(lines) - 1)
         lines = [edge + line for edge, line in zip(edges, lines, strict=True)]
-        lines += ["└──── the cycle closes; let each of its ranks offer its send and its receive in one fused step"]
-    return "\n    ".join(["deadlock: a send waits for its receive, nothing is buffered", *lines])
+        lines += [f"└──── the cycle closes; {remedy}"]
+    return "\n    ".join([said, *lines])
 
 
-def _follow(schedule: Schedule, waiting: dict[int, Action], position: dict[Action, int]) -> list[Action]:
-    """The waits from any rank on, until they come round (then the cycle alone) or lead to what no rank performs."""
-    rank, seen = next(iter(waiting)), list[int]()
+def _follow(waits: _Waits, places: _Places) -> list[int]:
+    """The ranks that wait, from any of them on, until they come round (then the cycle alone) or one waits for what no
+    rank performs."""
+    rank, seen = next(iter(waits)), list[int]()
     while rank not in seen:
         seen.append(rank)
-        awaited = waiting[rank].counterpart
-        if awaited not in position:
-            return [waiting[rank] for rank in seen]
-        rank = schedule.stage_rank[awaited.stage]
-    return [waiting[rank] for rank in seen[seen.index(rank) :]]
+        awaited = waits[rank][1]
+        if awaited not in places:
+            return seen
+        rank = places[awaited][0]
+    return seen[seen.index(rank) :]
 
 
-def _wait(schedule: Schedule, action: Action, position: dict[Action, int]) -> str:
-    rank, awaited = schedule.stage_rank[action.stage], action.counterpart
-    stands = f"rank {rank} at step {position[action]} of {len(schedule.programs[rank])}: {action} waits for {awaited}"
-    if awaited not in position:
+def _wait(action: Action, awaited: Action, places: _Places, lengths: Sequence[int]) -> str:
+    rank, number = places[action]
+    stands = f"rank {rank} at step {number} of {lengths[rank]}: {action} waits for {awaited}"
+    if awaited not in places:
         return f"{stands}, which no rank performs"
-    return f"{stands}, step {position[awaited]} of rank {schedule.stage_rank[awaited.stage]}"
+    there, step = places[awaited]
+    return f"{stands}, step {step} of rank {there}"

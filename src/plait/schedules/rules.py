@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from plait.errors import IllegalSchedule
 from plait.schedules.action import BACKWARD, COMPUTE, SENDS, Action, Kind, step_text
+from plait.schedules.dependencies import needs
 from plait.schedules.schedule import Schedule
 
 __all__ = ["Fault", "Positions", "Rule", "list_rules", "positions"]
@@ -142,22 +143,14 @@ def _ordered(schedule: Schedule, found: Positions) -> Iterator[Fault]:
 def _needs(action: Action, schedule: Schedule) -> Iterator[tuple[Action, ...]]:
     """What must have ended on the same rank before `action` starts; of a tuple, one."""
     stage, kind, k = action
-    rank = schedule.stage_rank
-    if kind == Kind.F and stage > 0:
-        near = rank[stage - 1] == rank[stage]
-        yield (Action(stage - 1, Kind.F, k) if near else Action(stage, Kind.RECV_F, k),)
-    if kind in (Kind.B, Kind.I):
-        yield (Action(stage, Kind.F, k),)
-    if kind in (Kind.B, Kind.I) and stage < schedule.stages - 1:
-        near = rank[stage + 1] == rank[stage]
-        gives = (Action(stage + 1, Kind.B, k), Action(stage + 1, Kind.I, k))
-        yield gives if near else (Action(stage, Kind.RECV_B, k),)
-    if kind == Kind.W:
-        yield (Action(stage, Kind.I, k),)
     if kind == Kind.SEND_F:
         yield (Action(stage, Kind.F, k),)
     if kind == Kind.SEND_B:
-        yield (Action(stage, Kind.B, k), Action(stage, Kind.I, k))
+        yield Action(stage, Kind.B, k), Action(stage, Kind.I, k)
+    if kind in COMPUTE:
+        for options in needs(action, schedule.stages):
+            near = schedule.stage_rank[options[0].stage] == schedule.stage_rank[stage]
+            yield options if near else (Action(stage, Kind.RECV_F if kind == Kind.F else Kind.RECV_B, k),)
 
 
 def _same_order(schedule: Schedule, found: Positions) -> Iterator[Fault]:

@@ -26,7 +26,7 @@ from plait.schedules.action import COMPUTE, RECEIVES, SENDS, Action, Step
 from plait.schedules.deadlock import explain_deadlock
 from plait.schedules.schedule import Schedule
 
-__all__ = ["Timed", "Timeline", "chrome_trace", "draw", "simulate"]
+__all__ = ["Timed", "Timeline", "simulate"]
 
 
 class Timed(NamedTuple):
@@ -64,6 +64,7 @@ def simulate(
     demand: float = 1.0,
     *,
     ahead: Callable[[Action], bool] = lambda _: False,
+    waits: bool = True,
 ) -> Timeline:
     """When each action of a legal schedule happens, given the seconds that a computation and a transfer take alone.
 
@@ -71,12 +72,13 @@ def simulate(
     With `cores`, the ranks share that many: each running computation demands `demand` of them, and where the sum
     exceeds `cores` all slow down in proportion (processor sharing). None gives each rank its own.
     `ahead`, asked of either end of a transfer: such receives are offered one transfer early, and such sends waited for
-    by the next (`Wire.receives_ahead`).
+    by the next (`Wire.receives_ahead`). `waits=False`: so are all sends, as the executor's; a rank that waits for each
+    in its place is the stricter assumption that a schedule is checked with.
     Raises IllegalSchedule (the cycle of waits) if the schedule deadlocks, PlaitError for impossible seconds or cores.
     """
     if demand <= 0 or (cores is not None and cores <= 0):
         raise PlaitError(f"cores and demand must be above 0; here cores = {cores}, demand = {demand}")
-    machine = _Machine(schedule, compute_seconds, transfer_seconds, _Cores(cores, demand), ahead)
+    machine = _Machine(schedule, compute_seconds, transfer_seconds, _Cores(cores, demand), ahead, waits)
     return Timeline(ranks=machine.run())
 
 
@@ -131,10 +133,11 @@ class _Machine:
         transfer_seconds: Callable[[Action], float],
         cores: _Cores,
         ahead: Callable[[Action], bool],
+        waits: bool,
     ) -> None:
         self._schedule, self._cores = schedule, cores
         self._compute_seconds, self._transfer_seconds = compute_seconds, transfer_seconds
-        self._now, self._ahead = 0.0, ahead
+        self._now, self._ahead, self._waits = 0.0, ahead, waits
         self._performances = [self._perform(program) for program in schedule.programs]
         self._ended: set[Action] = set()
         self._awaited: list[Step] = [()] * schedule.ranks  # by rank: what has to end before it goes on
@@ -170,7 +173,7 @@ class _Machine:
                 continue
             yield leaving
             expected = self._expected(step)
-            leaving = tuple(action for action in step if action.kind in SENDS and self._ahead(action))
+            leaving = tuple(one for one in step if one.kind in SENDS and (not self._waits or self._ahead(one)))
             self._start(tuple(action for action in step if action not in expected))
             yield tuple(action for action in step if action not in leaving)
             self._start(next(coming, ()))
@@ -219,44 +222,3 @@ def _checked(seconds_of: Callable[[Action], float], action: Action) -> float:
     if not 0 <= seconds < inf:
         raise PlaitError(f"{action} can't take {seconds} seconds")
     return seconds
-
-
-def draw(timeline: Timeline, width: int = 120) -> str:
-    """One line of at most `width` characters a rank: forwards on `─`, backwards on `═`, transfers `~`, bubbles `·`."""
-    names = [f"rank {rank}" for rank in range(len(timeline.ranks))]
-    margin = max(map(len, names), default=0) + 1
-    columns = max(1, width - margin)
-    scale = columns / (timeline.step_seconds or 1.0)
-    return "\n".join(f"{n:<{margin}}{_line(t, scale, columns)}" for n, t in zip(names, timeline.ranks, strict=True))
-
-
-def _line(timed: tuple[Timed, ...], scale: float, columns: int) -> str:
-    line = ["·"] * columns
-    several = len({action.stage for action, _, _ in timed}) > 1  # then the stage is part of the name
-    for action, start, end in sorted(
-        timed, key=lambda one: one.action.kind in COMPUTE
-    ):  # which are drawn over transfers
-        left, right = round(start * scale), round(end * scale)
-        compute = action.kind in COMPUTE
-        name = (str(action) if several else f"{action.kind}{action.microbatch}") if compute else ""
-        fill = ("─" if action.kind == "F" else "═") if compute else "~"
-        line[left:right] = name.ljust(right - left, fill)[: right - left]
-    return "".join(line)
-
-
-def chrome_trace(timeline: Timeline) -> dict[str, object]:
-    """The timeline as Chrome trace events (Perfetto reads them): a process a rank, a thread a kind, microseconds."""
-    events: list[dict[str, object]] = []
-    for rank, timed in enumerate(timeline.ranks):
-        lanes = {"compute": 0, "SEND_F": 1, "RECV_F": 2, "SEND_B": 3, "RECV_B": 4}
-        events.append({"ph": "M", "name": "process_name", "pid": rank, "args": {"name": f"rank {rank}"}})
-        for lane, thread in lanes.items():
-            events.append({"ph": "M", "name": "thread_name", "pid": rank, "tid": thread, "args": {"name": lane}})
-        for action, start, end in timed:
-            lane = "compute" if action.kind in COMPUTE else str(action.kind)
-            times = {"ts": start * 1e6, "dur": (end - start) * 1e6}
-            where = {"stage": action.stage, "microbatch": action.microbatch}
-            events.append(
-                {"ph": "X", "name": str(action), "cat": lane, "pid": rank, "tid": lanes[lane], **times, "args": where}
-            )
-    return {"traceEvents": events, "displayTimeUnit": "ms"}

@@ -16,7 +16,7 @@ from plait.schedules.rules import Fault, list_rules, positions
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import simulate
 
-__all__ = ["held_microbatches", "validate"]
+__all__ = ["held_at_once", "held_microbatches", "validate"]
 
 
 def validate(schedule: Schedule, training: bool = True, limit: Sequence[int] | None = None) -> None:
@@ -37,28 +37,41 @@ def held_microbatches(schedule: Schedule) -> tuple[int, ...]:
 
     GPipe: m on every rank; 1F1B: min(p - i, m) on rank i. A forward that no backward answers is held while it runs.
     """
-    return tuple(max(_held(schedule, rank), default=0) for rank in range(schedule.ranks))
+    return tuple(max(map(sum, _held(schedule, rank)), default=0) for rank in range(schedule.ranks))
 
 
-def _held(schedule: Schedule, rank: int) -> Iterator[int]:
-    """What `rank` holds during each step of its program."""
+def held_at_once(schedule: Schedule, rank: int) -> tuple[tuple[int, ...], ...]:
+    """The same, by the stages of `rank`, ascending: each moment at which no other has more of every stage.
+
+    Interleaved with 2 stages a rank: ((4, 2),); a V, where either stage may be ahead: ((5, 3), (4, 4)).
+    """
+    found: list[tuple[int, ...]] = []
+    for held in sorted(set(_held(schedule, rank)), reverse=True):
+        if not any(all(more >= count for more, count in zip(other, held, strict=True)) for other in found):
+            found.append(held)
+    return tuple(found)
+
+
+def _held(schedule: Schedule, rank: int) -> Iterator[tuple[int, ...]]:
+    """What `rank` holds of each of its stages during each step of its program."""
     program = schedule.programs[rank]
     ends = (Kind.B, Kind.W)
     answered = {(action.stage, action.microbatch) for step in program for action in step if action.kind in ends}
-    held = 0
+    held = {stage: 0 for stage, place in enumerate(schedule.stage_rank) if place == rank}
     for step in program:
-        held += sum(action.kind == Kind.F for action in step)
-        yield held
+        for action in step:
+            held[action.stage] += action.kind == Kind.F
+        yield tuple(held.values())
         for action in step:
             unanswered = action.kind == Kind.F and (action.stage, action.microbatch) not in answered
-            held -= unanswered or action.kind in ends
+            held[action.stage] -= unanswered or action.kind in ends
 
 
 def _in_memory(schedule: Schedule, limit: Sequence[int]) -> Iterator[Fault]:
     if len(limit) != schedule.ranks:
         raise IllegalSchedule(f"a limit on held microbatches for each of {schedule.ranks} ranks, not {len(limit)}")
     for rank, allowed in enumerate(limit):
-        held = list(_held(schedule, rank))
+        held = list(map(sum, _held(schedule, rank)))
         if max(held, default=0) > allowed:
             first = next(i for i, count in enumerate(held) if count > allowed)
             message = f"microbatches held at once on rank {rank}: {max(held)}, above its limit of {allowed}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from plait.errors import Problem
 from plait.specs.border import Sifted
+from plait.specs.grids import with_grid
 from plait.specs.inputs import tokenizer_problem, vocabulary
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
@@ -52,7 +53,7 @@ def assemble(sifted: Sifted) -> Assembled:
     model = _model(values.get("model", {}), named, data, training, unknown)
     if sifted.here and not unknown & {"model.name", "model.huggingface"}:
         problems += unbuilt_shape(model, values.get("model", {}))
-    plan = with_tuples(values.get("plan", {}))
+    plan = with_grid(with_tuples(values.get("plan", {})))
     there = placed(values.get("cluster", {}), plan, frozenset(unknown))
     problems += there.problems
     unknown |= there.unknown

@@ -16,6 +16,7 @@ from plait.specs.catalogue import device_problem, inter_link_problem, intra_link
 from plait.specs.compression import compression_problem
 from plait.specs.connections import BETWEEN, INSIDE
 from plait.specs.devices import DEVICES
+from plait.specs.grids import SCHEDULES, schedule_problem
 from plait.specs.wording import nearest, shown
 
 __all__ = ["CHOICES", "COMING_KEYS", "ELSEWHERE", "Choice", "judge"]
@@ -64,8 +65,7 @@ CHOICES: Mapping[str, Choice] = {
     "cluster.inter_link": Choice(built=tuple(BETWEEN), judged=_by_name("cluster.inter_link", inter_link_problem)),
     "plan.context": Choice(built=(1,), coming=_ANY),
     "plan.expert": Choice(built=(1,), coming=_ANY),
-    "plan.schedule": Choice(built=("gpipe", "1f1b"), coming=("interleaved", "zb-h1", "zb-v"), forms=r".*[./].*"),
-    "plan.virtual_stages": Choice(built=(1,), coming=_ANY),
+    "plan.schedule": Choice(built=SCHEDULES, judged=schedule_problem),
     "plan.offload": Choice(built=("none", "optimizer")),
     "plan.recompute": Choice(built=("none",), coming=("selective", "full")),
     "plan.synchronisation": Choice(built=("all-reduce", "local-sgd", "diloco", "parameter-server")),

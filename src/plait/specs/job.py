@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from plait.specs.cluster import ClusterSpec
+from plait.specs.grids import is_grid, rows_of
 from plait.specs.model import ModelSpec
 from plait.specs.training import DataSpec, TrainingSpec
 
@@ -32,8 +33,21 @@ class Job:
 
 
 def fixed_degree(constraints: Mapping[str, PlanValue], axis: str) -> int | None:
-    """What `[plan]` fixes along an axis, by its number or by the length of its list; None where it is left open."""
+    """What `[plan]` fixes along an axis, by its number, the length of its list or the rows of a grid; None where it is
+    left open."""
     if axis in constraints:
         return cast("int", constraints[axis])
+    schedule = cast("str", constraints.get("schedule", ""))
+    if axis == "pipeline" and is_grid(schedule):
+        return rows_of(schedule) or None
     numbers = cast("tuple[float, ...]", constraints.get(_LISTS[axis], ()))
-    return len(numbers) or None
+    if axis != "pipeline" or not numbers:
+        return len(numbers) or None
+    each = _stages_a_rank(constraints, schedule)
+    return None if each is None else max(1, len(numbers) // each)
+
+
+def _stages_a_rank(constraints: Mapping[str, PlanValue], schedule: str) -> int | None:
+    if "virtual_stages" in constraints:
+        return cast("int", constraints["virtual_stages"])
+    return {"interleaved": None, "zb-v": 2}.get(schedule, 1)

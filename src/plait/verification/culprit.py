@@ -102,4 +102,4 @@ def without(plan: Plan, axis: str) -> Plan:
         case "tensor":
             return replace(plan, tensor=1, tensor_shares=(1,), sequence_parallel=False)
         case _:
-            return replace(plan, pipeline=1, stages=(sum(plan.stages),))
+            return replace(plan, pipeline=1, schedule="1f1b", virtual_stages=1, stages=(sum(plan.stages),))

@@ -24,6 +24,7 @@ from plait.plans.plan import Plan
 from plait.plans.rows import rounds_of, row_counts
 from plait.sharding.boxes import copies, shares
 from plait.specs.compression import compression_of
+from plait.specs.grids import is_grid
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 from plait.verification.lossy import at_once
@@ -92,8 +93,10 @@ def _on_fewer_ranks(subject: Subject, ranks: int) -> Subject:
     plan = subject.plan
     if plan.ranks <= ranks:
         return subject
-    data, tensor, pipeline = _degrees((plan.data, plan.tensor, plan.pipeline), ranks)
-    stages = _picked(plan.stages, pipeline)
+    data, tensor, pipeline = _degrees((plan.data, plan.tensor, plan.pipeline), ranks, whole=is_grid(plan.schedule))
+    if is_grid(plan.schedule) and pipeline < plan.pipeline:  # a drawing is of its ranks alone
+        plan = replace(plan, schedule="1f1b", virtual_stages=1)
+    stages = _picked(plan.stages, pipeline if len(plan.stages) == plan.pipeline else pipeline * plan.virtual_stages)
     fewer = replace(
         plan,
         data=data,
@@ -110,13 +113,15 @@ def _on_fewer_ranks(subject: Subject, ranks: int) -> Subject:
     return _with_rounds(Subject(model=model, training=subject.training, plan=fewer), subject, count)
 
 
-def _degrees(wanted: tuple[int, ...], ranks: int) -> tuple[int, ...]:
-    """Degrees up to those wanted: first as many axes above 1 as can be, then as many unchanged, then the most ranks."""
+def _degrees(wanted: tuple[int, ...], ranks: int, *, whole: bool = False) -> tuple[int, ...]:
+    """Degrees up to those wanted: first as many axes above 1 as can be, then as many unchanged, then the most ranks.
+    `whole`: the last of them unchanged before all that, if it can be."""
     fitting = [d for d in product(*(range(1, min(degree, ranks) + 1) for degree in wanted)) if prod(d) <= ranks]
 
-    def merit(degrees: tuple[int, ...]) -> tuple[int, int, int]:
+    def merit(degrees: tuple[int, ...]) -> tuple[bool, int, int, int]:
         pairs = list(zip(degrees, wanted, strict=True))
-        return sum(new > 1 for new in degrees), sum(new == old for new, old in pairs), prod(degrees)
+        kept = whole and degrees[-1] == wanted[-1]
+        return kept, sum(new > 1 for new in degrees), sum(new == old for new, old in pairs), prod(degrees)
 
     return max(fitting, key=merit)
 
@@ -141,7 +146,7 @@ def _picked(values: Sequence[Any], count: int) -> tuple[Any, ...]:
 def _fewer_sequences(subject: Subject, _: Plan) -> Subject:
     plan, stages = subject.plan, subject.plan.pipeline
     count = rounds_of(plan, subject.training.global_batch)
-    fewer = min(count, stages + 2) if count > stages else count
+    fewer = min(count, stages + 2) if count > stages and not is_grid(plan.schedule) else count
     smaller = replace(subject, plan=replace(plan, microbatch=min(plan.microbatch, 2)))
     return _with_rounds(smaller, subject, fewer)
 
