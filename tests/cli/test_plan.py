@@ -191,7 +191,9 @@ def test_a_trace_for_perfetto(capsys, place):
     assert main(["simulate", "job.toml", "--trace", "trace.json"]) == 0
     assert "trace written to trace.json" in capsys.readouterr().out
     events = json.loads((place / "trace.json").read_text())["traceEvents"]
-    assert {"F", "B"} <= {event["name"].strip("0123456789") for event in events if event["ph"] == "X"}
+    kinds = {event["name"].strip("0123456789") for event in events if event["ph"] == "X"}
+    assert "F" in kinds
+    assert "B" in kinds or {"I", "W"} <= kinds  # the best plan's schedule may divide backward
     code, document = ask(capsys, "simulate", "job.toml", "--trace", "no/such/trace.json")
     assert (code, document["error"]["kind"]) == (2, "unusable_input")
 
