@@ -32,6 +32,7 @@ from plait.specs.texts import Look, look_at_texts
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from plait.clusters.answer import ClusterPlans
     from plait.devices.grid import Grid
     from plait.launchers import World
     from plait.layers.layer import Layer
@@ -143,14 +144,19 @@ def measured(path: Path | None = None, *, tell: Callable[[str], None] = lambda s
     return found
 
 
-def plan(job: Job, measurements: Measurements | None = None, *, sure: int = 10) -> Plans:
+def plan(job: Job, measurements: Measurements | None = None, *, sure: int = 10) -> Plans | ClusterPlans:
     """The legal plans of a job, best first, with what is predicted of each and why the others lost. The first `sure`
-    are certainly the best so many; of a large space, others may not be played (`RankedPlan.played`).
+    are certainly the best so many; of a large space, others may not be played (`RankedPlan.played`). For machines of
+    the catalogue nothing is measured, and the answer is a ClusterPlans of the same shape.
 
-    Raises IllegalJob for a job that no plan can make legal, NothingFits where none fits the memory.
+    Raises IllegalJob for a job that no plan can make legal, NothingFits where none fits the memory, UnusableInput for a
+    choice that has no price on machines of the catalogue.
     """
     require_legal(job)
-    require_this_machine(job)
+    if job.cluster.elsewhere:
+        from plait.clusters.answer import plan_cluster
+
+        return plan_cluster(job)
     return _search(job, measurements or measured(), sure)
 
 

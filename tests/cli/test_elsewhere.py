@@ -60,7 +60,7 @@ def test_what_is_said_is_not_taken_for_granted(write, capsys):
     assert [warning["key"] for warning in document["warnings"]] == ["cluster.groups.devices_per_node"]
 
 
-@pytest.mark.parametrize("command", ["plan", "simulate", "train", "bench"])
+@pytest.mark.parametrize("command", ["train", "bench"])
 def test_what_would_use_this_machine_refuses_it_in_words(write, capsys, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("plait.api.measured", lambda *_, **__: pytest.fail("this machine was measured"))
@@ -89,9 +89,8 @@ def test_verify_refuses_what_does_not_run_here(write):
 
 def test_python_refuses_it_too(write):
     job = api.load(write())
-    for verb in (api.plan, api.train):
-        with pytest.raises(UnusableInput, match="this machine is not them"):
-            verb(job)
+    with pytest.raises(UnusableInput, match="this machine is not them"):
+        api.train(job)
 
 
 def test_a_plan_for_it_fills_its_ranks_with_context_and_goes_through_a_file(write, tmp_path):
@@ -117,3 +116,41 @@ def test_every_model_with_a_name_is_legal_there(write, name):
 def test_texts_that_lie_there_are_not_looked_for(write, capsys):
     code, _ = ask(capsys, "check", write(data={"text": "/on/that/cluster/*.txt"}))
     assert code == 0
+
+
+def test_plan_answers_as_the_contract_has_it_and_measures_nothing(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("plait.api.measured", lambda *_, **__: pytest.fail("this machine was measured"))
+    code, document = ask(capsys, "plan", write(model={"name": "gpt2"}), "--explain", "1")
+    assert code == 0
+    assert {"search_seconds", "considered", "legal", "plans", "too_close_to_call"} <= set(document)
+    best = document["plans"][0]
+    assert len(best["memory_bytes"]) == 8
+    assert best["lost_because"] is None
+    assert best["interval"][0] < best["step_seconds"] < best["interval"][1]
+    assert all(one["lost_because"] for one in document["plans"][1:])
+    assert document["sensitivity"]
+    assert document["obvious"]
+    assert main(["plan", write(model={"name": "gpt2"}), "--top", "2"]) == 0
+    assert "8 × h100-80gb in 2 × 4" in capsys.readouterr().out
+
+
+def test_simulate_plays_the_plan_that_plan_wrote(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "gpt2"}, plan={"pipeline": 2, "schedule": "1f1b"})
+    _, planned = ask(capsys, "plan", path)
+    code, document = ask(capsys, "simulate", path, "--plan", "plan.toml", "--trace", "trace.json", "--svg", "step.svg")
+    assert code == 0
+    assert document["step_seconds"] == pytest.approx(planned["plans"][0]["step_seconds"])
+    assert len(document["ranks"]) == 8
+    assert {action["action"] for action in document["ranks"][7]["actions"]} >= {"1F0", "1B0"}
+    assert (tmp_path / "step.svg").read_text().startswith("<svg")
+    assert main(["simulate", path]) == 0
+
+
+def test_the_least_money_needs_a_price(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "gpt2"})
+    code, document = ask(capsys, "plan", path, "--objective", "money")
+    assert code == 2
+    assert "cluster.price_per_hour" in document["error"]["message"]

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from plait.cli.cluster_plan import cluster_answer
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.units import Bytes, Seconds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command", "known_machine", "plans_document", "plans_lines"]
 
+_Objective = Literal["time", "money", "energy"]
 _SHOWN = 10  # plans in the table for people; the document has them all
 
 
@@ -42,16 +44,17 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option(help="Where to write the best plan.", metavar="FILE")] = Path("plan.toml"),
     measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
+    objective: Annotated[_Objective, typer.Option(help="What is to be least, on machines of the catalogue.")] = "time",
     json: JsonFlag = False,
 ) -> Answer:
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
     from plait.api import plan
     from plait.cli.explained import explain as explanation
     from plait.plans.files import write_plan
-    from plait.plans.planned import require_this_machine
 
     asked = legal_job(job)
-    require_this_machine(asked)
+    if asked.cluster.elsewhere:
+        return cluster_answer(asked, top, out, objective, explain=explain is not None)
     machine = known_machine(measurements)
     plans = plan(asked, machine, sure=max(top or 0, _SHOWN))
     told = None if explain is None else explanation(explain, asked, machine, plans)

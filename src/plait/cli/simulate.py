@@ -17,10 +17,9 @@ from plait.errors import UnusableInput
 from plait.units import Seconds
 
 if TYPE_CHECKING:
-    from plait.planner.simulator import Played
+    from plait.planner.simulator import Step
     from plait.plans.plan import Plan
     from plait.specs.job import Job
-    from plait.specs.measurements import Measurements
 
 __all__ = ["command", "step_document", "step_lines"]
 
@@ -36,60 +35,65 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """What will each rank do when? A timeline as text, as a Chrome trace, and as a picture."""
-    from plait.planner.prices import JobPrices
-    from plait.planner.simulator import played
-    from plait.plans.planned import require_this_machine
     from plait.report.schedule_picture import schedule_picture
     from plait.schedules.pictures import chrome_trace
 
     asked = legal_job(job)
-    require_this_machine(asked)
-    machine = known_machine(measurements)
-    prices = JobPrices(asked.model, asked.training, machine, asked.cluster)
-    one = played(_chosen(asked, plan, machine), prices)
+    chosen, step = _elsewhere(asked, plan) if asked.cluster.elsewhere else _here(asked, plan, measurements)
     told: list[Line] = []
     if trace is not None:
-        _write("trace", trace, f"{jsonlib.dumps(chrome_trace(one.step.timeline))}\n")
+        _write("trace", trace, f"{jsonlib.dumps(chrome_trace(step.timeline))}\n")
         told.append([("", f"trace written to {trace}")])
     if svg is not None:
-        _write("picture", svg, f"{schedule_picture(one.step.timeline)}\n")
+        _write("picture", svg, f"{schedule_picture(step.timeline)}\n")
         told.append([("", f"picture written to {svg}")])
-    return Answer(document=step_document(one), lines=[*step_lines(one), *told])
+    return Answer(document=step_document(chosen, step), lines=[*step_lines(chosen, step), *told])
 
 
-def _chosen(job: Job, path: Path | None, machine: Measurements) -> Plan:
+def _here(job: Job, path: Path | None, measurements: Path | None) -> tuple[Plan, Step]:
+    """The plan, and its step on this machine."""
+    from plait.planner.prices import JobPrices
     from plait.planner.search import search
+    from plait.planner.simulator import played
     from plait.plans.files import read_plan
 
-    return search(job, machine).best.plan if path is None else read_plan(path, job).plan
+    machine = known_machine(measurements)
+    plan = search(job, machine).best.plan if path is None else read_plan(path, job).plan
+    return plan, played(plan, JobPrices(job.model, job.training, machine, job.cluster)).step
 
 
-def step_document(one: Played) -> dict[str, Any]:
+def _elsewhere(job: Job, path: Path | None) -> tuple[Plan, Step]:
+    """The same on machines of the catalogue."""
+    from plait.clusters.answer import plan_cluster, step_on
+    from plait.plans.files import read_plan
+
+    plan = plan_cluster(job).best.plan if path is None else read_plan(path, job).plan
+    return plan, step_on(job, plan)
+
+
+def step_document(plan: Plan, step: Step) -> dict[str, Any]:
     """The contract's `simulate` document: the actions of every rank; ranks of one stage do the same."""
-    timeline = one.step.timeline
+    timeline = step.timeline
     actions = [
         [{"action": str(action), "start": start, "end": end} for action, start, end in timed]
         for timed in timeline.ranks
     ]
-    mesh = one.plan.mesh
+    each = plan.ranks // plan.pipeline  # the pipeline's axis is the outermost
     return {
-        "step_seconds": one.step.seconds,
+        "step_seconds": step.seconds,
         "bubble_fraction": timeline.bubble_fraction,
-        "terms": asdict(one.step.terms),
-        "ranks": [
-            {"rank": rank, "actions": actions[mesh.coordinate(rank, "pipeline")]} for rank in range(one.plan.ranks)
-        ],
+        "terms": asdict(step.terms),
+        "ranks": [{"rank": rank, "actions": actions[rank // each]} for rank in range(plan.ranks)],
     }
 
 
-def step_lines(one: Played) -> Iterator[Line]:
+def step_lines(plan: Plan, step: Step) -> Iterator[Line]:
     """The timeline, drawn; and where the step's seconds go."""
     from plait.plans.describe import plan_name
     from plait.schedules.pictures import draw
 
-    plan, step = one.plan, one.step
     yield [("bold", plan_name(plan))]
-    each = plan.data * plan.tensor
+    each = plan.ranks // plan.pipeline
     stages = (
         f"a line a {'stage' if plan.pipeline == len(plan.stages) else 'rank of the pipeline'}, " if each > 1 else ""
     )

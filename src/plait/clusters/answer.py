@@ -1,6 +1,6 @@
 """The answer of a search for machines of the catalogue: ranked plans, their bills, and what to know of them.
 
-    Found ──> prediction, bill, reason of each ──> ClusterPlans          what lost besides, what would change it: on demand
+    Found ──> prediction, bill, reason of each ──> ClusterPlans       what lost besides, what would change it: on demand
 
 It has the shape of the measured machine's answer (`planner.search.Plans`), so that commands tell both alike.
 """
@@ -15,19 +15,20 @@ from time import perf_counter
 from plait.clusters.bill import Bill, Objective, bill_of, require_known
 from plait.clusters.changes import Change, changes, what_would_fit
 from plait.clusters.explain import too_large, why_it_lost
-from plait.clusters.groups import found_on_groups, played_on_groups
+from plait.clusters.groups import found_on_groups, pipelines_of, played_on_groups
 from plait.clusters.obvious import Obvious, obvious_plans
-from plait.clusters.played import Played, played
+from plait.clusters.played import Played, ends_of, pipeline_on, played, timeline_of
 from plait.clusters.search import Found, found_on
 from plait.clusters.tasks import tasks_of
 from plait.errors import NothingFits
 from plait.estimates.task import Task
+from plait.planner.simulator import Step
 from plait.plans.describe import plan_name
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
 from plait.specs.job import Job
 
-__all__ = ["ClusterPlan", "ClusterPlans", "plan_cluster", "prediction_of", "price_plan"]
+__all__ = ["ClusterPlan", "ClusterPlans", "plan_cluster", "prediction_of", "price_plan", "step_on"]
 
 _CLOSE = 0.05  # repeated runs of one configuration differ by as much (docs/cost_model.md)
 
@@ -130,6 +131,15 @@ def price_plan(job: Job, plan: Plan) -> Played:
     return played(plan, tasks[0]) if len(tasks) == 1 else played_on_groups(plan, tasks)
 
 
+def step_on(job: Job, plan: Plan) -> Step:
+    """The step of a plan on the job's machines as its schedule would perform it; of replicas on unequal machines that
+    of the slowest. Raises UnusableInput for what can't be priced."""
+    tasks, one = tasks_of(job), price_plan(job, plan)
+    pipelines = [pipeline_on(plan, tasks[0])] if len(tasks) == 1 else pipelines_of(plan, tasks)
+    slowest = max(pipelines, key=lambda pipeline: ends_of(pipeline)[0])
+    return Step(timeline=timeline_of(slowest), seconds=one.seconds, terms=one.terms, stages=())
+
+
 def prediction_of(one: Played) -> Prediction:
     """What is said of a plan for machines of the catalogue; their messages and FLOPs are not counted one by one."""
     return Prediction(
@@ -165,11 +175,12 @@ def _cautions(job: Job, best: Played, found: Found) -> list[str]:
     told: list[str] = []
     if found.daring:
         told.append(
-            f"no plan is safe: the best one runs out of memory with a probability of {best.risk:.0%}, and the others are "
-            "no safer"
+            f"no plan is safe: the best one runs out of memory with a probability of {best.risk:.0%}, and the others "
+            "are no safer"
         )
     if job.model.heads % best.plan.tensor:
         told.append(
-            f"tensor = {best.plan.tensor} does not divide the {job.model.heads} heads: priced as if they were dealt evenly"
+            f"tensor = {best.plan.tensor} does not divide the {job.model.heads} heads: priced as if they were dealt "
+            "evenly"
         )
     return told

@@ -2,8 +2,8 @@
 
     money    price_per_hour × devices × hours          energy    power_watts × devices × seconds
 
-Every device is paid for and switched on whether it works or waits, so that of plans for the same machines the fastest is
-also the cheapest. Power is the board's, at its limit: what a data sheet says, and more than is drawn while waiting.
+Every device is paid for and switched on whether it works or waits, so that of plans for the same machines the fastest
+is also the cheapest. Power is the board's, at its limit: what a data sheet says, and more than is drawn while waiting.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def require_known(objective: Objective, groups: Sequence[Machines]) -> None:
     for group in groups:
         if getattr(group, key) is None:
             raise UnusableInput(
-                f"the least {objective} needs cluster.{key} of {group.device.name}: nobody has said it, and the catalogue "
-                f"has none"
+                f"the least {objective} needs cluster.{key} of {group.device.name}: nobody has said it, and the "
+                "catalogue has none"
             )
 
 

@@ -97,9 +97,9 @@ def _something_fits(job: Job) -> bool:
         if not is_legal(job):
             return False
         tasks = tasks_of(job)
-        if len(tasks) > 1:
-            return bool(found_on_groups(job, tasks).plans)
-        return bool(len(contest(space_of(job), tasks[0], 1).seconds))
+        if len(tasks) == 1:
+            return len(contest(space_of(job), tasks[0], 1).seconds) > 0
+        return bool(found_on_groups(job, tasks).plans)
     except (UnusableInput, IllegalJob):
         return False
 

@@ -20,7 +20,7 @@ from plait.estimates.memory import memory
 from plait.estimates.step import floors, times
 from plait.estimates.task import Task
 
-__all__ = ["DARING", "RISK", "Contest", "contest"]
+__all__ = ["DARING", "RISK", "Contest", "contest", "joined"]
 
 RISK = 0.1  # the greatest probability of running out of memory with which a plan is proposed
 DARING = 0.5  # with which it is, where no other is left
@@ -68,7 +68,7 @@ class _Places:
         """The places, in order."""
         if not len(self.where):
             return self.rows[0], self.seconds
-        picked = [self.rows[part].rows(np.array([row])) for part, row in self.where]
+        picked = [self.rows[int(part)].rows(np.array([row])) for part, row in self.where.tolist()]
         return joined(picked), self.seconds
 
 

@@ -100,6 +100,6 @@ def too_large(one: Played, machines: Machines) -> str:
     kind = held.dominant
     room = Bytes(machines.device.memory_bytes)
     return (
-        f"rank {rank} dies first: it needs {Bytes(held.taken)} of the {room} that a {machines.device.name} has, most of it "
-        f"{kind}: {Bytes(round(held.kinds[kind]))}; fewer with {_FEWER[kind]}"
+        f"rank {rank} dies first: it needs {Bytes(held.taken)} of the {room} that a {machines.device.name} has, most "
+        f"of it {kind}: {Bytes(round(held.kinds[kind]))}; fewer with {_FEWER[kind]}"
     )

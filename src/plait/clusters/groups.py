@@ -1,8 +1,8 @@
 """Plans for unequal machines: layers by speed and memory where stages stand on groups, shares of the batch where
 replicas do.
 
-    stages      group 0 │ s0: 12 │ s1: 12 │ s2: 4 │ group 1       a pipeline through all groups: the slow have fewer layers
-    replicas    group 0 │ 5 rows │ 5 rows │ 2 rows │ group 1      one stage: the slow have fewer sequences of a batch
+    stages      group 0 │ s0: 12 │ s1: 12 │ s2: 4 │ group 1    a pipeline through all groups: the slow have fewer layers
+    replicas    group 0 │ 5 rows │ 5 rows │ 2 rows │ group 1   one stage: the slow have fewer sequences of a batch
 
 Ranks are numbered group by group, and the pipeline's axis is the outermost: so a stage whose ranks are of one group has
 that group's speed, memory and links. Stages that several groups would share have no price, and are left out; so are
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, product
+from itertools import accumulate, pairwise, product
 from typing import Any, cast
 
 import numpy as np
@@ -80,7 +80,8 @@ def found_on_groups(job: Job, tasks: Sequence[Task]) -> Found:
             f"no plan that the job leaves open has stages or replicas of one group each, and others have no price; the "
             f"groups have {sizes} devices: pipeline = 1, or data × tensor a divisor of each of these, would have one"
         )
-    first = [cores[place] for place in np.argsort(_bounds(cores, tasks), kind="stable")[:_CORES]]
+    in_order = np.argsort(_bounds(cores, tasks), kind="stable")
+    first: list[_Core] = [cores[int(place)] for place in in_order[:_CORES]]
     bench = _Bench(tasks)
     plans = list(dict.fromkeys(plan for core in first for plan in _plans(job, core, bench)))
     done = [bench.played(plan) for plan in plans]
@@ -167,13 +168,12 @@ def _bounds(cores: Sequence[_Core], tasks: Sequence[Task]) -> Column:
 
 
 def _plan(core: _Core, **keys: Any) -> Plan:
-    return Plan(
-        **{
-            "data": core.data, "tensor": core.tensor, "pipeline": core.pipeline, "microbatch": core.microbatch,
-            "sequence_parallel": core.sequence_parallel, "recompute": core.recompute,
-            "tensor_shares": (1,) * core.tensor, "data_shares": (1,) * core.data, **keys,
-        }
-    )  # fmt: skip
+    every: dict[str, Any] = {
+        "data": core.data, "tensor": core.tensor, "pipeline": core.pipeline, "microbatch": core.microbatch,
+        "sequence_parallel": core.sequence_parallel, "recompute": core.recompute,
+        "tensor_shares": (1,) * core.tensor, "data_shares": (1,) * core.data, **keys,
+    }  # fmt: skip
+    return Plan(**every)
 
 
 def _variants(job: Job, core: _Core) -> list[tuple[int, str]]:
@@ -252,7 +252,7 @@ def _room(plan: Plan, task: Task, place: int) -> int:
 
 
 class _Bench:
-    """The groups' tasks, and what was worked out for them: plans that differ in their schedule alone have equal parts."""
+    """The groups' tasks, and what was worked out for them: plans that differ in their schedule alone share parts."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
@@ -310,7 +310,7 @@ def _pipelines(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> l
     added = [layers[group].added[stage] for stage, group in enumerate(groups)]
     sends = [
         layers[here].send if here == there else max(layers[here].far, layers[there].far)
-        for here, there in zip(groups, groups[1:], strict=False)
+        for here, there in pairwise(groups)
     ]
     return [
         Pipeline(
@@ -367,8 +367,8 @@ def _groups_of_stages(plan: Plan, tasks: Sequence[Task]) -> tuple[int, ...]:
         mine = [next(group for group, end in enumerate(ends) if rank < end) for rank in (first, last)]
         if mine[0] != mine[1]:
             raise UnusableInput(
-                f"stage {stage} has ranks {first} to {last}, of two groups of machines: such a plan can't be priced yet; "
-                "data × tensor must divide the devices of each group"
+                f"stage {stage} has ranks {first} to {last}, of two groups of machines: such a plan can't be priced "
+                "yet; data × tensor must divide the devices of each group"
             )
         groups.append(mine[0])
     return tuple(groups)

@@ -1,10 +1,10 @@
 """One plan of equal machines in detail: its stages balanced, its schedule played, every rank's memory and every term.
 
     layers ──balance──> stages ──play──> the pipeline's end ──> sums over data, optimizer
-                                  └ once more with transfers for nothing: what they cost; the rest of the waiting is bubble
+                                  └ once more with transfers for nothing: what they cost; other waiting is bubble
 
 The terms are those of the rank with the most work, and add up to the step. A long schedule is played as far as it is
-steady, and gone on with from there; one that no part can build yet is priced by its closed form.
+steady, and gone on with from there.
 """
 
 from __future__ import annotations
@@ -18,19 +18,34 @@ import numpy as np
 from plait.estimates.arrangements import Arrangements
 from plait.estimates.estimate import interval, reserved, running_out
 from plait.estimates.memory import bytes_of_stage
-from plait.estimates.step import Layer, Layers, layers_of, times
+from plait.estimates.step import Layer, Layers, layers_of
 from plait.estimates.task import Task
 from plait.estimates.weights import held_by
 from plait.planner.balance import balanced_stages, dealt_blocks
 from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
 from plait.schedules.action import Action, Kind
-from plait.schedules.registry import BUILT, build_schedule
+from plait.schedules.registry import build_schedule
 from plait.schedules.schedule import Schedule
 from plait.schedules.timeline import Timeline, simulate
 
-__all__ = ["KINDS", "Held", "Pipeline", "Played", "balanced", "ends_of", "held_at", "layers_of_stages", "pipeline_of", "played", "row_of",
-           "terms_of", "timeline_of"]  # fmt: skip
+__all__ = [
+    "KINDS",
+    "Held",
+    "Pipeline",
+    "Played",
+    "balanced",
+    "ends_of",
+    "held_at",
+    "layers_of_stages",
+    "pipeline_of",
+    "pipeline_on",
+    "played",
+    "row_of",
+    "schedule_of",
+    "terms_of",
+    "timeline_of",
+]
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits")
 _PARTS = {Kind.F: (1.0, 0.0), Kind.B: (0.0, 1.0), Kind.I: (0.0, 0.5), Kind.W: (0.0, 0.5)}  # of forward, of backward
@@ -53,8 +68,9 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """A plan, its seconds and their terms, its `rounds` (microbatches of a step), and what ranks hold: `memory` of each kind of ranks, as many as `sizes` say,
-    in the order of their numbers. Alike are those at one place along the pipeline; of unequal machines, in one group."""
+    """A plan, its seconds and their terms, its `rounds` (microbatches of a step), and what ranks hold: `memory` of each
+    kind of ranks, as many as `sizes` say, in the order of their numbers. Alike are those at one place along the
+    pipeline; of unequal machines, in one group."""
 
     plan: Plan
     seconds: float
@@ -65,7 +81,7 @@ class Played:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where nine of ten such steps lie."""
+        """Where four of five such steps lie."""
         return interval(self.seconds)
 
     @property
@@ -116,11 +132,9 @@ class Pipeline:
 
 def played(plan: Plan, task: Task) -> Played:
     """A plan on the task's equal machines, priced and played."""
-    row = row_of(plan)
-    ranks = np.array(_blocks_of_ranks(plan))
-    layers = layers_of(task, row, ranks)
+    layers = layers_of(task, row_of(plan), np.array(_blocks_of_ranks(plan)))
     pipeline = pipeline_of(plan, layers, task)
-    end, without = ends_of(pipeline) if plan.schedule in BUILT else _closed(pipeline, task, row)
+    end, without = ends_of(pipeline)
     busiest = max(range(pipeline.ranks), key=pipeline.busy)
     mine = [one for stage, place in enumerate(pipeline.places) if place == busiest
             for one in layers_of_stages(plan.stages, layers)[stage]]  # fmt: skip
@@ -137,6 +151,11 @@ def played(plan: Plan, task: Task) -> Played:
         memory=_memory(plan, task),
         sizes=(each,) * plan.pipeline,
     )
+
+
+def pipeline_on(plan: Plan, task: Task) -> Pipeline:
+    """The pipeline of a plan on the task's equal machines."""
+    return pipeline_of(plan, layers_of(task, row_of(plan), np.array(_blocks_of_ranks(plan))), task)
 
 
 def terms_of(
@@ -176,14 +195,8 @@ def row_of(plan: Plan) -> Arrangements:
 # ---- stages ---------------------------------------------------------------------------------------------------------
 
 
-def places_of(schedule: str, pipeline: int, virtual_stages: int) -> tuple[int, ...]:
-    """The rank of each stage: one after the other, round after round; a V goes back the way it came."""
-    once = tuple(range(pipeline))
-    return (*once, *reversed(once)) if schedule == "zb-v" else once * virtual_stages
-
-
 def _blocks_of_ranks(plan: Plan) -> tuple[int, ...]:
-    places = places_of(plan.schedule, plan.pipeline, plan.virtual_stages)
+    places = plan.stage_rank
     return tuple(
         sum(size for size, place in zip(plan.stages, places, strict=True) if place == rank)
         for rank in range(plan.pipeline)
@@ -211,7 +224,7 @@ def _balanced(blocks: tuple[float, ...], stages: int, embedding: float, head: fl
 
 def pipeline_of(plan: Plan, layers: Layers, task: Task) -> Pipeline:
     """The seconds of each of its stages."""
-    places = places_of(plan.schedule, plan.pipeline, plan.virtual_stages)
+    places = plan.stage_rank
     own = layers_of_stages(plan.stages, layers)
     whole = [sum(size for size, at in zip(plan.stages, places, strict=True) if at == place) for place in places]
     added = [layers.added[place] * plan.stages[stage] / whole[stage] for stage, place in enumerate(places)]
@@ -239,7 +252,8 @@ def layers_of_stages(stages: Sequence[int], layers: Layers) -> list[list[Layer]]
 
 def schedule_of(pipeline: Pipeline) -> Schedule:
     """The list of actions."""
-    return build_schedule(pipeline.kind, pipeline.ranks, pipeline.microbatches)
+    each = len(pipeline.places) // pipeline.ranks
+    return build_schedule(pipeline.kind, pipeline.ranks, pipeline.microbatches, each)
 
 
 def timeline_of(pipeline: Pipeline) -> Timeline:
@@ -260,13 +274,6 @@ def ends_of(pipeline: Pipeline) -> tuple[float, float]:
     if pipeline.ranks == 1:
         return pipeline.busy(0), pipeline.busy(0)
     return _end(pipeline), _end(replace(pipeline, sends=(0.0,) * len(pipeline.sends)))
-
-
-def _closed(pipeline: Pipeline, task: Task, row: Arrangements) -> tuple[float, float]:
-    """The same of a schedule that no part builds."""
-    closed = times(task, row)
-    without = max(pipeline.busy(rank) for rank in range(pipeline.ranks)) + float(closed.bubble[0])
-    return without + float(closed.pipeline[0]), without
 
 
 @lru_cache(maxsize=4096)

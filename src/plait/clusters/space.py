@@ -147,5 +147,6 @@ def _variants(job: Job, cores: Arrangements) -> tuple[Arrangements, Flags]:
     """Every core with every schedule and level, and which of these there are."""
     found = list(_choices(job, cores))
     every = cores.rows(np.tile(np.arange(len(cores)), len(found)))
-    schedule, zero = (np.repeat([one[place] for one in found], len(cores)) for place in (0, 1))
+    schedule = np.repeat(np.array([one[0] for one in found]), len(cores))
+    zero = np.repeat(np.array([one[1] for one in found]), len(cores))
     return replace(every, schedule=schedule, zero=zero), np.concatenate([one[2] for one in found])

@@ -1,0 +1,207 @@
+"""`plait plan` for jobs whose machines stand in the catalogue: the same document and table as for this machine, with
+what only a cluster has: bills, plans that come to mind, what better machines would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plait.cli.output import Answer, Line
+from plait.units import Bytes, Seconds
+
+if TYPE_CHECKING:
+    from plait.clusters.answer import ClusterPlan, ClusterPlans
+    from plait.clusters.bill import Bill, Objective
+    from plait.clusters.obvious import Obvious
+    from plait.specs.job import Job
+
+__all__ = ["cluster_answer", "cluster_document", "cluster_lines"]
+
+_SHOWN = 10
+_KWH = 3.6e6  # joules
+
+
+def cluster_answer(job: Job, top: int | None, out: Path, objective: Objective, *, explain: bool) -> Answer:
+    """The answer of `plait plan` for a job on machines of the catalogue; writes the best plan to `out`."""
+    from plait.clusters.answer import plan_cluster
+    from plait.plans.files import write_plan
+
+    plans = plan_cluster(job, objective)
+    write_plan(out, plans.best.plan, plans.best.prediction)
+    shown = top or _SHOWN
+    return Answer(
+        document=cluster_document(plans, top or len(plans.plans), explain=explain) | {"written": str(out)},
+        lines=[*cluster_lines(plans, shown, explain=explain), [("", f"written to {out}")]],
+    )
+
+
+def cluster_document(plans: ClusterPlans, top: int, *, explain: bool) -> dict[str, Any]:
+    """The contract's `plan` document, with the first `top` plans."""
+    return {
+        "search_seconds": plans.search_seconds,
+        "considered": plans.considered,
+        "legal": plans.legal,
+        "unfit": plans.unfit,
+        "unpriced": plans.unpriced,
+        "objective": plans.objective,
+        "plans": [_ranked_document(one) for one in plans.plans[:top]],
+        "too_close_to_call": plans.too_close_to_call,
+        "cautions": list(plans.cautions),
+        "sensitivity": [_change_document(plans, place) for place in range(len(plans.changes))],
+        "obvious": [_obvious_document(one) for one in plans.obvious] if explain else [],
+    }
+
+
+def _ranked_document(one: ClusterPlan) -> dict[str, Any]:
+    from plait.plans.files import plan_table
+
+    found = one.found
+    return {
+        "plan": plan_table(one.plan),
+        "step_seconds": found.seconds,
+        "interval": list(found.interval),
+        "memory_bytes": list(found.memory_bytes),
+        "out_of_memory": found.risk,
+        "terms": asdict(found.terms),
+        "bill": _bill_document(one.bill),
+        "lost_because": one.lost_because,
+    }
+
+
+def _bill_document(bill: Bill) -> dict[str, Any]:
+    return {
+        "step_money": bill.step_money,
+        "step_joules": bill.step_joules,
+        "steps": bill.steps,
+        "run_seconds": bill.run_seconds,
+        "run_money": bill.run_money,
+        "run_joules": bill.run_joules,
+    }
+
+
+def _change_document(plans: ClusterPlans, place: int) -> dict[str, Any]:
+    from plait.plans.files import plan_table
+
+    change = plans.changes[place]
+    return {
+        "what": change.what,
+        "step_seconds": change.step_seconds,
+        "faster": 1 - change.step_seconds / plans.best.found.seconds,
+        "same_plan": change.plan == plans.best.plan,
+        "plan": plan_table(change.plan),
+    }
+
+
+def _obvious_document(one: Obvious) -> dict[str, Any]:
+    from plait.plans.files import plan_table
+
+    return {
+        "name": one.name,
+        "plan": plan_table(one.found.plan),
+        "step_seconds": one.found.seconds,
+        "memory_bytes": max(one.found.memory_bytes),
+        "fits": one.fits,
+        "terms": asdict(one.found.terms),
+        "lost_because": one.lost_because,
+    }
+
+
+# ---- for people -----------------------------------------------------------------------------------------------------
+
+
+def cluster_lines(plans: ClusterPlans, top: int, *, explain: bool) -> Iterator[Line]:
+    """What a person wants to know: the machines, the ranked plans, the best one in words, its bill, and what would
+    change the answer."""
+    from plait.plans.describe import describe
+
+    for task in plans.tasks:
+        one = task.machines
+        links = f"{one.inside.name} inside, " if one.devices_per_node > 1 else ""
+        links += f"{one.between.name} between" if len(plans.tasks) > 1 or one.nodes > 1 else "one host"
+        yield [("dim", f"{one.ranks} × {one.device.name} in {one.nodes} × {one.devices_per_node}: {links}")]
+    left = f", {plans.unpriced} left out by their bounds" if plans.unpriced else ""
+    unfit = f", {plans.unfit} of the others too large for the memory" if plans.unfit else ""
+    searched = f"{plans.considered} plans considered, {plans.legal} legal{left}{unfit}"
+    yield [("dim", f"{searched}, in {Seconds(plans.search_seconds)}")]
+    yield []
+    yield from _table(("plan", "step", "", "memory a rank", "why it lost"), [_row(one) for one in plans.plans[:top]])
+    if len(plans.plans) > top:
+        yield [("dim", f"… and {len(plans.plans) - top} more (--top {len(plans.plans)})")]
+    yield []
+    yield from ([("bold", line)] for line in describe(plans.best.plan).splitlines())
+    yield from ([("", line)] for line in _terms(plans.best))
+    yield from ([("", line)] for line in _bill(plans))
+    if plans.too_close_to_call:
+        yield [("yellow", "too close to call: the second takes no more than 5% longer, as much as equal runs differ")]
+    yield from ([("yellow", caution)] for caution in plans.cautions)
+    yield []
+    yield from _sensitivity(plans)
+    if explain and plans.obvious:
+        yield []
+        rows = [_obvious_row(one) for one in plans.obvious]
+        yield from _table(("plans that come to mind", "step", "", "memory a rank", "why not"), rows)
+
+
+def _row(one: ClusterPlan) -> tuple[str, ...]:
+    from plait.plans.describe import plan_name
+
+    found = one.found
+    spread = found.interval[1] / found.seconds - 1
+    largest = str(Bytes(max(found.memory_bytes)))
+    return plan_name(one.plan), str(Seconds(found.seconds)), f"±{spread:.0%}", largest, one.lost_because or "best"
+
+
+def _obvious_row(one: Obvious) -> tuple[str, ...]:
+    step = str(Seconds(one.found.seconds)) if one.fits else "—"
+    return one.name, step, "", str(Bytes(max(one.found.memory_bytes))), one.lost_because
+
+
+def _terms(one: ClusterPlan) -> Iterator[str]:
+    terms = one.found.terms
+    parts = [("compute", terms.compute), ("bubble", terms.bubble), ("optimizer", terms.optimizer)]
+    parts += [(f"exposed {axis}", seconds) for axis, seconds in terms.exposed.items()]
+    told = ", ".join(f"{name} {Seconds(seconds)}" for name, seconds in parts if seconds > 1e-4 * one.found.seconds)
+    yield f"A step takes {Seconds(one.found.seconds)}: {told}."
+    held = one.found.memory[one.found.fullest]
+    kinds = ", ".join(f"{name} {Bytes(round(size))}" for name, size in held.kinds.items() if size)
+    yield f"The fullest rank needs {Bytes(held.taken)}: {kinds}; it runs out with a probability of {held.risk:.1%}."
+
+
+def _bill(plans: ClusterPlans) -> Iterator[str]:
+    bill = plans.best.bill
+    training = plans.job.training
+    tokens = training.global_batch * training.sequence_length
+    yield (
+        f"{bill.steps} steps of {tokens:,} tokens take {Seconds(bill.run_seconds)}: "
+        f"{tokens / bill.step_seconds:,.0f} tokens a second."
+    )
+    told: list[str] = []
+    if bill.step_money is not None and bill.run_money is not None:
+        told.append(f"a step costs {bill.step_money:,.4g}, the run {bill.run_money:,.2f}")
+    if bill.step_joules is not None and bill.run_joules is not None:
+        told.append(f"at full power the run takes {bill.run_joules / _KWH:,.4g} kWh")
+    if told:
+        yield f"{'; '.join(told)[0].upper()}{'; '.join(told)[1:]}."
+    if plans.objective != "time":
+        yield f"Devices are paid for and switched on while they wait: the least {plans.objective} is the least time."
+
+
+def _sensitivity(plans: ClusterPlans) -> Iterator[Line]:
+    from plait.plans.describe import plan_name
+
+    best = plans.best.found.seconds
+    for change in plans.changes:
+        gain = 1 - change.step_seconds / best
+        how = "" if change.plan == plans.best.plan else f", by another plan: {plan_name(change.plan)}"
+        told = f"{Seconds(change.step_seconds)} a step ({gain:.0%} less){how}" if gain > 0.005 else "no faster"
+        yield [("", f"with {change.what}: {told}")]
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for place, row in enumerate((head, *rows)):
+        name, *numbers, reason = row
+        cells = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=False))]
+        yield [(("dim", "bold green", "")[min(place, 2)], "  ".join([*cells, reason]))]

@@ -1,0 +1,29 @@
+"""Small jobs on machines of the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plait.specs.cluster import ClusterSpec, GroupSpec
+from plait.specs.job import Job
+from plait.specs.model import ModelSpec
+from plait.specs.training import DataSpec, TrainingSpec
+
+SMALL = ModelSpec(layers=8, hidden=1024, heads=16, kv_heads=16, ffn=4096, vocab=32000, max_positions=1024)
+
+
+def job(
+    ranks: int = 16, model: ModelSpec = SMALL, batch: int = 32, device: str = "a100-80gb", each: int = 8, **plan: Any
+) -> Job:
+    """Training this model on equal machines."""
+    cluster = ClusterSpec(device=device, nodes=max(1, ranks // each), devices_per_node=min(each, ranks), ranks=ranks)
+    training = TrainingSpec(global_batch=batch, sequence_length=1024, precision="bf16")
+    return Job(model=model, data=DataSpec(), training=training, cluster=cluster, constraints=plan)
+
+
+def unequal(**plan: Any) -> Job:
+    """Four fast devices and four slow ones."""
+    groups = tuple(GroupSpec(device=name, devices_per_node=4) for name in ("h100-80gb", "a100-80gb"))
+    training = TrainingSpec(global_batch=64, sequence_length=1024, precision="bf16")
+    cluster = ClusterSpec(groups=groups, ranks=8)
+    return Job(model=SMALL, data=DataSpec(), training=training, cluster=cluster, constraints=plan)

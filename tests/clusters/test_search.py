@@ -1,0 +1,144 @@
+"""The search on machines of the catalogue: as good as pricing everything, legal, fast, and with true reasons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import process_time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plait.clusters.answer import plan_cluster, price_plan
+from plait.clusters.contest import RISK, contest
+from plait.clusters.rules import legal
+from plait.clusters.space import space_of
+from plait.clusters.tasks import tasks_of
+from plait.errors import NothingFits, UnusableInput
+from plait.estimates.estimate import running_out
+from plait.estimates.memory import memory
+from plait.estimates.step import times
+from plait.plans.legality import is_legal
+from plait.specs.cluster import ClusterSpec
+from plait.specs.model import Experts, ModelSpec
+from plait.specs.presets import PRESETS
+from tests.clusters.jobs import SMALL, job, unequal
+
+GPT3 = ModelSpec(**PRESETS["gpt3-175b"], max_positions=2048)
+EXPERTS = replace(SMALL, experts=Experts(count=8, per_token=2, ffn=1024))
+
+
+@st.composite
+def spaces(draw):
+    ranks = draw(st.sampled_from([1, 2, 4, 6, 8, 12, 16]))
+    fixed = draw(
+        st.sampled_from(
+            [{}, {"zero": 1}, {"tensor": 1}, {"microbatch": 1}, {"recompute": "none"}, {"schedule": "1f1b"}]
+        )
+    )
+    model = draw(st.sampled_from([SMALL, EXPERTS, replace(SMALL, layers=6, hidden=4096, ffn=16384)]))
+    return job(
+        ranks, model=model, batch=draw(st.sampled_from([16, 24, 32])), each=draw(st.sampled_from([2, 4])), **fixed
+    )
+
+
+@settings(max_examples=50)
+@given(spaces())
+def test_the_bounded_search_returns_what_pricing_everything_returns(asked):
+    if asked.cluster.ranks % (asked.cluster.devices_per_node or 1):
+        return
+    (task,) = tasks_of(asked)
+    space = space_of(asked)
+    every = space.plans(space.cores)
+    risk = running_out(task, memory(task, every).total)
+    seconds = times(task, every).step
+    found = contest(space, task, 8)
+    safe = np.sort(seconds[risk <= RISK])
+    if len(safe):
+        assert found.seconds == pytest.approx(safe[: len(found.seconds)], rel=1e-12)
+        assert len(found.seconds) == min(8, len(safe))
+
+
+@settings(max_examples=60)
+@given(spaces(), st.randoms(use_true_random=False))
+def test_plans_that_a_space_holds_are_legal_one_by_one(asked, chance):
+    space = space_of(asked)
+    every = space.plans(space.cores)
+    assert np.all(legal(asked, every))
+    row = chance.randrange(len(every))
+    keys = ("data", "tensor", "pipeline", "context", "expert", "microbatch")
+    fixed = {key: int(getattr(every, key)[row]) for key in keys}
+    assert is_legal(replace(asked, constraints={**asked.constraints, **fixed}))
+
+
+def test_gpt3_on_4096_gpus_is_searched_in_two_seconds_of_a_core():
+    asked = job(4096, model=GPT3, batch=1536)
+    asked = replace(asked, training=replace(asked.training, sequence_length=2048))
+    plan_cluster(job(8))  # imports, tables
+    began = process_time()
+    found = plan_cluster(asked)
+    assert process_time() - began < 2.0
+    assert found.considered > 1_000_000
+
+
+def test_the_best_is_what_its_own_price_says_and_fits():
+    found = plan_cluster(job(16))
+    best = found.best.found
+    assert best.seconds == pytest.approx(price_plan(job(16), best.plan).seconds)
+    assert best.risk <= RISK
+    assert len(best.memory_bytes) == 16
+    total = best.terms.compute + best.terms.bubble + best.terms.optimizer + sum(best.terms.exposed.values())
+    assert total == pytest.approx(best.seconds)
+    assert [one.found.seconds for one in found.plans] == sorted(one.found.seconds for one in found.plans)
+
+
+def test_what_the_job_fixes_is_kept():
+    found = plan_cluster(job(16, tensor=4, zero=1, recompute="full"))
+    assert {(one.plan.tensor, one.plan.zero, one.plan.recompute) for one in found.plans} == {(4, 1, "full")}
+
+
+def test_experts_are_split_where_that_helps():
+    assert all(8 % one.plan.expert == 0 for one in plan_cluster(job(16, model=EXPERTS)).plans)
+
+
+def test_a_model_that_fits_nowhere_is_told_with_its_largest_bytes_and_a_change():
+    huge = replace(GPT3, layers=96)
+    with pytest.raises(NothingFits, match=r"dies first: it needs .* most of it .*the nearest change"):
+        plan_cluster(job(8, model=huge, batch=8, device="rtx-4090"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("compression", "int8"), ("synchronisation", "local-sgd")])
+def test_what_has_no_price_there_is_refused_in_words(key, value):
+    with pytest.raises(UnusableInput, match=key):
+        plan_cluster(job(8, **{key: value}))
+
+
+def test_money_and_energy_need_to_be_known():
+    with pytest.raises(UnusableInput, match="price_per_hour"):
+        plan_cluster(job(8), "money")
+    priced = job(8)
+    priced = replace(priced, cluster=replace(priced.cluster, price_per_hour=2.0))
+    bill = plan_cluster(priced, "money").best.bill
+    assert bill.step_money == pytest.approx(8 * 2.0 * bill.step_seconds / 3600)
+
+
+def test_faster_links_and_more_memory_are_never_worse():
+    found = plan_cluster(job(16))
+    assert found.changes
+    assert all(change.step_seconds <= found.best.found.seconds * 1.0001 for change in found.changes)
+
+
+def test_unequal_machines_have_unequal_parts_and_beat_even_ones():
+    found = plan_cluster(unequal())
+    best = found.best.plan
+    even = price_plan(unequal(), replace(best, data_shares=(1,) * best.data)) if best.pipeline == 1 else None
+    assert len(set(best.data_shares)) > 1 or len(set(best.stages)) > 1
+    if even is not None:
+        assert found.best.found.seconds < 0.9 * even.seconds
+
+
+def test_two_equal_groups_are_as_one():
+    alone = job(8, each=4)
+    both = replace(alone, cluster=ClusterSpec(device="a100-80gb", nodes=2, devices_per_node=4, ranks=8))
+    assert plan_cluster(alone).best.found.seconds == plan_cluster(both).best.found.seconds
