@@ -31,13 +31,14 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """Profile this machine, plan a job, prove the plan, train, generate and draw the report, in one command."""
-    from plait.api import plan, profile, report, train
+    from plait.api import profile, report, train
     from plait.api import verify_job as verify
     from plait.cli.plan import plans_document, plans_lines
     from plait.cli.profile_tables import profile_lines
     from plait.cli.progress import TrainingProgress
     from plait.cli.train import result_document, result_lines
     from plait.cli.verify import verification_lines
+    from plait.planner.search import search
     from plait.specs.measurement_files import default_path, write_measurements
     from plait.training.run_directory import RunDirectory
     from plait.verification.report import document
@@ -53,7 +54,7 @@ def command(
     _show(profile_lines(measurements))
 
     _say(commands[1])
-    plans = plan(asked, measurements)
+    plans = search(asked, measurements)
     _show(plans_lines(plans, 8))
 
     _say(commands[2])

@@ -48,15 +48,15 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
-    from plait.api import plan
     from plait.cli.explained import explain as explanation
+    from plait.planner.search import search
     from plait.plans.files import write_plan
 
     asked = legal_job(job)
     if asked.cluster.elsewhere:
         return cluster_answer(asked, top, out, objective, explain=explain is not None)
     machine = known_machine(measurements)
-    plans = plan(asked, machine, sure=max(top or 0, _SHOWN))
+    plans = search(asked, machine, max(top or 0, _SHOWN))
     told = None if explain is None else explanation(explain, asked, machine, plans)
     write_plan(out, plans.best.plan, plans.best.prediction)
     document = plans_document(plans, top) | {"written": str(out)}
