@@ -97,9 +97,16 @@ class Shapes:
             )
         feed = self._experts(experts) if experts else self._mlp(self.model.ffn)
         forward, backward = attention.forward + feed.forward, attention.backward + feed.backward
-        again = [self.nothing(), attention.again, forward]  # none, selective, full
+        again = [self.nothing(), self._selected(forward, attention.again), forward]  # none, selective, full
         chosen = {name: np.choose(self.rows.recompute, [getattr(one, name) for one in again]) for name in vars(forward)}
         return Parts(forward=forward, backward=backward, again=Part(**chosen))
+
+    def _selected(self, forward: Part, attention: Part) -> Part:
+        """What selective recompute does again: attention; where that keeps no scores, half of the products and all that
+        is element-wise, without their messages."""
+        if not (self.practice.fused_attention and self.practice.selects_products):
+            return attention
+        return replace(self.nothing(), compute=0.5 * forward.compute, kernels=0.5 * forward.kernels)
 
     def head(self) -> Parts:
         """The norm, the product with the vocabulary and the loss."""

@@ -18,13 +18,15 @@ class Practice:
     keeps a mask of a byte an element. `gradient_bytes`: of each gradient, as it is kept and summed;
     `gradient_copies`: how many times each is held where the optimizer is shared out. `loss_bytes`: of each logit
     while the loss is computed: in 16 bits, in float32, a gradient of each; less where the loss is fused.
-    `overlap_data`: sums over data go on behind backward. `overlap_tensor`: weights' gradients are computed while
-    their input's is summed over the tensor axis; `pipelined_tensor`: products and transfers are cut in pieces that
-    hide each other, forward too. `compiled`: element-wise work is fused by a compiler; `fused_kernels`: by hand;
-    `fused_gradients`: products add weights' gradients up by themselves. `balanced`: stages are cut by cost; else
-    equally, embedding and head on top. `whole_sends`: every tensor rank sends the whole value to the next stage; else
-    its part of it. `wide_shards`: under ZeRO 3 a share of the weights is the float32 master itself; `gathers_once`:
-    weights, and their gradients, stay whole through the step.
+    `selects_products`: where attention keeps no scores, selective recompute does half of the products again; else
+    only what is element-wise, for next to nothing. `overlap_data`: sums over data go on behind backward.
+    `overlap_tensor`: weights' gradients are computed while their input's is summed over the tensor axis;
+    `pipelined_tensor`: products and transfers are cut in pieces that hide each other, forward too. `compiled`:
+    element-wise work is fused by a compiler; `fused_kernels`: by hand; `fused_gradients`: products add weights'
+    gradients up by themselves. `balanced`: stages are cut by cost; else equally, embedding and head on top.
+    `whole_sends`: every tensor rank sends the whole value to the next stage; else its part of it. `wide_shards`:
+    under ZeRO 3 a share of the weights is the float32 master itself; `gathers_once`: weights, and their gradients,
+    stay whole through the step.
     """
 
     fused_attention: bool = True
@@ -33,6 +35,7 @@ class Practice:
     gradient_bytes: int = 4
     gradient_copies: int = 1
     loss_bytes: float = 12.0
+    selects_products: bool = True
     overlap_data: bool = True
     overlap_tensor: bool = True
     pipelined_tensor: bool = False

@@ -18,7 +18,7 @@ from plait.evaluation.rows import Row
 
 __all__ = ["practice_of"]
 
-_MEGATRON = Practice(fused_kernels=True, balanced=False, whole_sends=False)
+_MEGATRON = Practice(fused_kernels=True, balanced=False, whole_sends=False, selects_products=False)
 _EXPLICIT = replace(
     _MEGATRON, fused_attention=False, masks=True, overlap_data=False, overlap_tensor=False, gradient_bytes=2
 )

@@ -29,7 +29,7 @@ from plait.parallel.model import ParallelModel
 from plait.parallel.pipeline_stage import DecoderStage, Extent, cut_stage
 from plait.parallel.tensor_parallel import split_layers
 from plait.parallel.weight_gradients import WeightGradients
-from plait.plans.holdings import Held, rank_layers, rank_weights
+from plait.plans.holdings import Held, rank_layers, stages_weights
 from plait.plans.keeping import kept
 from plait.plans.legality import module_problems
 from plait.plans.plan import Plan
@@ -55,7 +55,7 @@ def parallelize(
     place = mesh.coordinate("pipeline")
     stages = dict(zip(plan.stages_at(place), rank_layers(layers, plan, place), strict=True))
     stage = [layer for one in stages.values() for layer in one]
-    held = {held.weight.name: held for held in rank_weights(layers, plan, place, mesh.coordinate("tensor"))}
+    held = {held.weight.name: held for held in stages_weights(stages.values(), plan, mesh.coordinate("tensor"))}
 
     cut_stage(module, stage)
     require_described(module, stage)

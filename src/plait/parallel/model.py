@@ -101,7 +101,8 @@ class ParallelModel:
         names = {id(weight): name for name, weight in weights.items()}
         waiting.made = lambda weight: self._sharing.collect(names[id(weight)], weight)
         self._turns = {stage: turn for turn, stage in enumerate(stages)}
-        self._read_by = _readers(rank_layers(layers, plan, mesh.coordinate("pipeline")))
+        readers = _readers(rank_layers(layers, plan, mesh.coordinate("pipeline")))
+        self._read_by = {name: readers[name] for name in held}
         self._unfinished: dict[str, int] = {}  # by weight, the stages whose last backward is still to come
         around = (self._before_backward, self._after_backward, self._absent)
         self._executor = PipelineExecutor(stages, mesh.axis("pipeline"), *around, apart=waiting)

@@ -6,7 +6,7 @@ slices together again), so that the three can't disagree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, product
@@ -29,6 +29,7 @@ __all__ = [
     "rank_layers",
     "rank_weights",
     "stage_layers",
+    "stages_weights",
     "tied_places",
 ]
 
@@ -99,8 +100,13 @@ def rank_layers(layers: Sequence[Layer], plan: Plan, place: int) -> tuple[tuple[
 
 def rank_weights(layers: Sequence[Layer], plan: Plan, place: int, tensor_rank: int) -> tuple[Held, ...]:
     """The weights of all stages at a place along the pipeline axis, each identity once, in forward order."""
+    return stages_weights(rank_layers(layers, plan, place), plan, tensor_rank)
+
+
+def stages_weights(stages: Iterable[Sequence[Layer]], plan: Plan, tensor_rank: int) -> tuple[Held, ...]:
+    """The same of these stages of a rank."""
     found: dict[str, Held] = {}
-    for turn, stage in enumerate(rank_layers(layers, plan, place)):
+    for turn, stage in enumerate(stages):
         for held in held_weights(stage, plan, tensor_rank):
             found.setdefault(held.weight.name, replace(held, turn=turn))
     return tuple(found.values())
