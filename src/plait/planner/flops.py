@@ -17,8 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from plait.layers.gpt import describe_gpt
 from plait.layers.layer import Layer, Product
 from plait.planner.stage import stage_of
+from plait.plans.holdings import rank_layers
 from plait.plans.plan import Plan
 from plait.plans.rows import sizes_of
 from plait.sharding.boxes import local_size
@@ -96,10 +98,12 @@ def flops_by_layer(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: i
         dropout=model.dropout,
     )
     shares = [(replace(share, batch=n), times) for n, times in sizes_of(plan, training.global_batch, data_rank).items()]
-    layers = stage_of(model, training, plan, rank).layers
+    # by name: a Stage may be that of another rank with as many blocks
+    stages = rank_layers(describe_gpt(model), plan, plan.mesh.coordinate(rank, "pipeline"))
     return {
         layer.name: _sum(one for size, times in shares for one in times * [layer_flops(layer, size)])
-        for layer in layers
+        for stage in stages
+        for layer in stage
     }
 
 
