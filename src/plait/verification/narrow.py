@@ -229,7 +229,7 @@ def _like(number: int, least: int, degree: int, weights: Sequence[float]) -> int
             return smaller % degree != number % degree, smaller % 2 != number % 2
         return (smaller % ranks == 0) != (number % degree == 0), smaller % 2 != number % 2
 
-    return min(range(least, min(number, least + 2 * ranks)), key=unlike, default=number)
+    return min(range(least, min(number + 1, least + 2 * ranks)), key=unlike, default=number)
 
 
 def _heads(model: ModelSpec, whole: Plan, plan: Plan) -> tuple[int, int]:
