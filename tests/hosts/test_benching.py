@@ -59,7 +59,10 @@ def test_plans_take_turns_over_two_hosts(hosts: Hosts, tmp_path: Path) -> None:
     assert_shape(found, golden("bench"))
     assert [(one["plan"]["pipeline"], one["repeats"]) for one in found["plans"]] == [(1, 2), (2, 2)]
     assert len(found["plans"][1]["measured"]["transfers"]) == 2
-    assert all(size > 0 for one in found["plans"] for size in one["measured"]["memory_bytes"])
+    # what a process grew by: a rank that has room left from the turn before may not grow at all
+    sizes = [size for one in found["plans"] for size in one["measured"]["memory_bytes"]]
+    assert all(size >= 0 for size in sizes)
+    assert any(size > 0 for size in sizes)
     run = RunDirectory(tmp_path / "runs" / "bench-job")
     assert json.loads(run.bench.read_text()) == found
     assert run.report.exists()

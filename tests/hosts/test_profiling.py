@@ -48,6 +48,6 @@ def test_links_between_hosts_are_told_from_those_inside_one(hosts: Hosts, tmp_pa
     }
     cable = 200e6 / 8
     for kind in ("all_reduce", "send", "exchange"):
-        # the cable lets 256 KB pass at once after a pause: no price of steps that go on and on
-        assert max(rates[kind, 2, 2]) < 1.5 * cable < rates[kind, 2, 1][-1], rates
-        assert max(rates[kind, 4, 2]) < 1.5 * cable, rates
+        # the cable lets 256 KB pass at once after a pause, as it does in a run; what is larger, at its own rate
+        assert rates[kind, 2, 2][-1] < 1.5 * cable < rates[kind, 2, 1][-1], rates
+        assert rates[kind, 4, 2][-1] < 1.5 * cable, rates
