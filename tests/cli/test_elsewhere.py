@@ -154,3 +154,16 @@ def test_the_least_money_needs_a_price(write, capsys, tmp_path, monkeypatch):
     code, document = ask(capsys, "plan", path, "--objective", "money")
     assert code == 2
     assert "cluster.price_per_hour" in document["error"]["message"]
+
+
+def test_a_page_shows_the_plan_and_needs_no_network(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "gpt2"}, cluster={**ELSEWHERE, "price_per_hour": 2.0})
+    assert main(["plan", path, "--page", "plan.html"]) == 0
+    page = (tmp_path / "plan.html").read_text()
+    assert "<svg" in page
+    assert "h100-80gb" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert main(["simulate", path, "--page", "step.html"]) == 0
+    assert "<svg" in (tmp_path / "step.html").read_text()

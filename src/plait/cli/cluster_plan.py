@@ -23,18 +23,26 @@ _SHOWN = 10
 _KWH = 3.6e6  # joules
 
 
-def cluster_answer(job: Job, top: int | None, out: Path, objective: Objective, *, explain: bool) -> Answer:
-    """The answer of `plait plan` for a job on machines of the catalogue; writes the best plan to `out`."""
+def cluster_answer(
+    path: Path, job: Job, top: int | None, out: Path, objective: Objective, *, explain: bool, page: Path | None = None
+) -> Answer:
+    """The answer of `plait plan` for the job at `path`, on machines of the catalogue; writes the best plan to `out`,
+    and draws the `page`."""
+    from plait.cli.page_of_cluster import page_of_cluster
+    from plait.cli.page_of_plan import write_page
     from plait.clusters.answer import plan_cluster
     from plait.plans.files import write_plan
 
     plans = plan_cluster(job, objective)
     write_plan(out, plans.best.plan, plans.best.prediction)
     shown = top or _SHOWN
-    return Answer(
-        document=cluster_document(plans, top or len(plans.plans), explain=explain) | {"written": str(out)},
-        lines=[*cluster_lines(plans, shown, explain=explain), [("", f"written to {out}")]],
-    )
+    document = cluster_document(plans, top or len(plans.plans), explain=explain) | {"written": str(out)}
+    lines = [*cluster_lines(plans, shown, explain=explain), [("", f"written to {out}")]]
+    if page is not None:
+        write_page(page, page_of_cluster(path, plans))
+        document["page"] = str(page)
+        lines.append([("", f"page written to {page}")])
+    return Answer(document=document, lines=lines)
 
 
 def cluster_document(plans: ClusterPlans, top: int, *, explain: bool) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
+    from plait.cli.explained import Explanation
     from plait.planner.hiding import Hiding
     from plait.planner.search import Plans, RankedPlan
+    from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
 __all__ = ["command", "known_machine", "plans_document", "plans_lines"]
@@ -43,6 +45,10 @@ def command(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where to write the best plan.", metavar="FILE")] = Path("plan.toml"),
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Draw the plans, and all that is predicted of the best, as HTML.", metavar="FILE"),
+    ] = None,
     measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
     objective: Annotated[_Objective, typer.Option(help="What is to be least, on machines of the catalogue.")] = "time",
     json: JsonFlag = False,
@@ -54,16 +60,37 @@ def command(
 
     asked = legal_job(job)
     if asked.cluster.elsewhere:
-        return cluster_answer(asked, top, out, objective, explain=explain is not None)
+        return cluster_answer(job, asked, top, out, objective, explain=explain is not None, page=page)
     machine = known_machine(measurements)
     plans = search(asked, machine, max(top or 0, _SHOWN))
     told = None if explain is None else explanation(explain, asked, machine, plans)
     write_plan(out, plans.best.plan, plans.best.prediction)
     document = plans_document(plans, top) | {"written": str(out)}
+    drawn: list[Line] = []
+    if page is not None:
+        _draw(page, job, asked, machine, plans, told)
+        document["page"] = str(page)
+        drawn.append([("", f"page written to {page}")])
     return Answer(
         document=document if told is None else {**document, "explained": told.document},
-        lines=[*plans_lines(plans, top or _SHOWN), *(told.lines() if told else ()), [("", f"written to {out}")]],
+        lines=[
+            *plans_lines(plans, top or _SHOWN),
+            *(told.lines() if told else ()),
+            [("", f"written to {out}")],
+            *drawn,
+        ],
     )
+
+
+def _draw(page: Path, path: Path, job: Job, machine: Measurements, plans: Plans, told: Explanation | None) -> None:
+    """The page; what --explain has worked out is not worked out again."""
+    from plait.cli.page_of_plan import page_of_search, write_page
+    from plait.planner.obvious import obvious_losers
+    from plait.planner.what_if import what_if
+
+    changes = what_if(job, machine, plans) if told is None else told.what_if
+    obvious = obvious_losers(job, plans) if told is None else told.obvious
+    write_page(page, page_of_search(path, job, machine, plans, changes, obvious))
 
 
 def known_machine(path: Path | None) -> Measurements:

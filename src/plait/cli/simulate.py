@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,10 @@ from plait.units import Seconds
 if TYPE_CHECKING:
     from plait.planner.simulator import Step
     from plait.plans.plan import Plan
+    from plait.report.plan_data import PlanPage
     from plait.specs.job import Job
+
+    _Found = tuple[Plan, Step, Callable[[], PlanPage]]
 
 __all__ = ["command", "step_document", "step_lines"]
 
@@ -31,6 +34,7 @@ def command(
     plan: Annotated[Path | None, typer.Option(help="The plan; left out, the best one.", metavar="PLAN")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write a Chrome trace, for Perfetto.", metavar="FILE")] = None,
     svg: Annotated[Path | None, typer.Option(help="Draw the timeline as an SVG.", metavar="FILE")] = None,
+    page: Annotated[Path | None, typer.Option(help="Draw all that is predicted as HTML.", metavar="FILE")] = None,
     measurements: Annotated[Path | None, typer.Option(help="What `plait profile` wrote.", metavar="FILE")] = None,
     json: JsonFlag = False,
 ) -> Answer:
@@ -39,7 +43,8 @@ def command(
     from plait.schedules.pictures import chrome_trace
 
     asked = legal_job(job)
-    chosen, step = _elsewhere(asked, plan) if asked.cluster.elsewhere else _here(asked, plan, measurements)
+    found = _elsewhere(job, asked, plan) if asked.cluster.elsewhere else _here(job, asked, plan, measurements)
+    chosen, step, draw_page = found
     told: list[Line] = []
     if trace is not None:
         _write("trace", trace, f"{jsonlib.dumps(chrome_trace(step.timeline))}\n")
@@ -47,28 +52,38 @@ def command(
     if svg is not None:
         _write("picture", svg, f"{schedule_picture(step.timeline)}\n")
         told.append([("", f"picture written to {svg}")])
+    if page is not None:
+        from plait.cli.page_of_plan import write_page
+
+        write_page(page, draw_page())
+        told.append([("", f"page written to {page}")])
     return Answer(document=step_document(chosen, step), lines=[*step_lines(chosen, step), *told])
 
 
-def _here(job: Job, path: Path | None, measurements: Path | None) -> tuple[Plan, Step]:
-    """The plan, and its step on this machine."""
+def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) -> _Found:
+    """The plan, its step on this machine, and what draws its page."""
+    from plait.cli.page_of_plan import page_of_one
     from plait.planner.prices import JobPrices
     from plait.planner.search import search
     from plait.planner.simulator import played
     from plait.plans.files import read_plan
 
     machine = known_machine(measurements)
-    plan = search(job, machine).best.plan if path is None else read_plan(path, job).plan
-    return plan, played(plan, JobPrices(job.model, job.training, machine, job.cluster)).step
+    plan = search(job, machine).best.plan if file is None else read_plan(file, job).plan
+    prices = JobPrices(job.model, job.training, machine, job.cluster)
+    one = played(plan, prices)
+    return plan, one.step, lambda: page_of_one(path, job, machine, one, prices)
 
 
-def _elsewhere(job: Job, path: Path | None) -> tuple[Plan, Step]:
+def _elsewhere(path: Path, job: Job, file: Path | None) -> _Found:
     """The same on machines of the catalogue."""
-    from plait.clusters.answer import plan_cluster, step_on
+    from plait.cli.page_of_cluster import page_on_cluster
+    from plait.clusters.answer import plan_cluster, price_plan, step_on
     from plait.plans.files import read_plan
 
-    plan = plan_cluster(job).best.plan if path is None else read_plan(path, job).plan
-    return plan, step_on(job, plan)
+    plan = plan_cluster(job).best.plan if file is None else read_plan(file, job).plan
+    step = step_on(job, plan)
+    return plan, step, lambda: page_on_cluster(path, job, price_plan(job, plan), step)
 
 
 def step_document(plan: Plan, step: Step) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def running_out(task: Task, allocated: Column) -> Column:
 
 
 def interval(seconds: float) -> tuple[float, float]:
-    """Where nine of ten steps lie that are predicted to take so long."""
+    """Where four of five steps lie that are predicted to take so long."""
     return seconds / (1 + _TIME_SPREAD), seconds * (1 + _TIME_SPREAD)
 
 

@@ -68,13 +68,14 @@ class RankedPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """The plans, best first, and how many were looked at to find them."""
+    """The plans, best first, and how many were looked at to find them; `more`: ranked behind those that stand here."""
 
     plans: tuple[RankedPlan, ...]
     considered: int
     legal: int
     search_seconds: float
     too_close_to_call: bool = False
+    more: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

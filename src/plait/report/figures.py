@@ -14,6 +14,8 @@ __all__ = [
     "byte_unit",
     "count",
     "decimal",
+    "energy",
+    "money",
     "percent",
     "rate",
     "second_unit",
@@ -58,6 +60,24 @@ def decimal(value: float) -> str:
         return _MISSING
     plain = value == 0 or 1e-3 <= abs(value) < 1e5
     return f"{value:.3f}" if plain else f"{value:.3g}"
+
+
+def money(value: float) -> str:
+    """An amount: in hundredths below a thousand, in whole units above: "12.40", "4,310"."""
+    if not isfinite(value):
+        return _MISSING
+    return f"{value:,.2f}" if abs(value) < 1000 else f"{round(value):,}"
+
+
+def energy(joules: float) -> str:
+    """Energy as it is paid for: "312 kWh", from ten thousand of those on "19.7 MWh"."""
+    if not isfinite(joules):
+        return _MISSING
+    hours = joules / 3600
+    units = ((1e3, 1.0, "Wh"), (1e7, 1e3, "kWh"), (1e10, 1e6, "MWh"), (inf, 1e9, "GWh"))
+    scale, name = next((scale, name) for limit, scale, name in units if abs(hours) < limit)
+    value = hours / scale
+    return f"{value:.3g} {name}" if abs(value) < 1000 else f"{round(value):,} {name}"
 
 
 def percent(share: float) -> str:

@@ -9,7 +9,7 @@ It knows bytes by rank and kind; a limit far beyond the bars is said, not drawn,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plait.plans.prediction import Prediction
@@ -20,7 +20,8 @@ from plait.report.svg import Scale, axis, line, picture, rectangle, words
 
 __all__ = ["Bar", "memory", "memory_bars"]
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 1060.0, 66.0, 800.0, 26.0, 26.0
+_WIDTH, _RIGHT, _TOP, _BOTTOM = 1060.0, 800.0, 26.0, 26.0
+_LEFT, _LETTER = 66.0, 6.7  # pixels beside the bars, at least; of a letter of the names there
 _MOST_RANKS = 24  # drawn; of more, the fullest
 _FARTHEST_LIMIT = 2.5  # times the longest bar: beyond it the limit is only said
 
@@ -29,17 +30,24 @@ _KINDS = {  # of memory: what the palette calls its colour, and its name
     "gradients": ("backward", "gradients"),
     "optimizer": ("optimizer", "optimizer state"),
     "activations": ("forward", "activations"),
+    "logits": ("weight-gradients", "logits"),
+    "messages": ("pipeline", "messages"),
+    "residuals": ("tensor", "what compression keeps"),
+    "host": ("data", "offloaded to the host"),
+    "reserved": ("other", "taken by libraries and the allocator"),
     "other": ("other", "messages and logits"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One rank: predicted bytes of each kind, in the order in which they are stacked, and the measured peak."""
+    """One rank: predicted bytes of each kind, in the order in which they are stacked, and the measured peak. A `name`
+    is that of several ranks that hold the same, from `rank` on; None: of all together."""
 
-    rank: int
-    parts: dict[str, int]
+    rank: int | None
+    parts: Mapping[str, int]
     measured: int | None = None
+    name: str = ""
 
     @property
     def total(self) -> int:
@@ -83,14 +91,23 @@ def memory(bars: Sequence[Bar], limit: int | None = None) -> Markup:
 
 def _fullest(bars: Sequence[Bar]) -> list[Bar]:
     by_size = sorted(bars, key=lambda bar: -max(bar.total, bar.measured or 0))
-    return sorted(by_size[:_MOST_RANKS], key=lambda bar: bar.rank)
+    return sorted(by_size[:_MOST_RANKS], key=lambda bar: bar.rank or 0)
+
+
+def _named(bar: Bar) -> str:
+    return bar.name or f"rank {bar.rank}"
 
 
 def _drawing(bars: Sequence[Bar], longest: int, limit: int | None) -> Markup:
     height = 22.0 if len(bars) <= 8 else 13.0
     pitch = height + (10 if len(bars) <= 8 else 5)
     bottom = _TOP + len(bars) * pitch - (pitch - height) + 6
-    scale = Scale(low=0.0, high=float(max(longest, limit or 0)), start=_LEFT, end=_RIGHT)
+    scale = Scale(
+        low=0.0,
+        high=float(max(longest, limit or 0)),
+        start=max(_LEFT, 16 + _LETTER * max(len(_named(bar)) for bar in bars)),
+        end=_RIGHT,
+    )
     drawn = [axis(scale, byte_unit(scale.high), _TOP - 6, bottom)]
     drawn += [_bar(bar, _TOP + place * pitch, height, scale) for place, bar in enumerate(bars)]
     if limit is not None:
@@ -101,7 +118,7 @@ def _drawing(bars: Sequence[Bar], longest: int, limit: int | None) -> Markup:
 
 def _bar(bar: Bar, top: float, height: float, scale: Scale) -> Markup:
     middle = top + height / 2 + 4
-    drawn = [words((_LEFT - 10, middle), f"rank {bar.rank}", anchor="end", class_="name")]
+    drawn = [words((scale.start - 10, middle), _named(bar), anchor="end", class_="name")]
     begin = 0
     for kind, amount in bar.parts.items():
         left, right = scale(begin), scale(begin + amount)

@@ -9,11 +9,9 @@ What a page is stands in `frame`; the same data give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 
 from plait.plans.departures import departures
 from plait.plans.describe import describe
-from plait.plans.plan import Plan
 from plait.report.comparison import comparison, honest_sentence, pairs
 from plait.report.curve import bits_per_byte, curve
 from plait.report.data import Learning, ReportData, Sample
@@ -25,6 +23,7 @@ from plait.report.memory import memory, memory_bars
 from plait.report.mesh import mesh
 from plait.report.pace import pace
 from plait.report.ranking import ranking
+from plait.report.settings import commands, settings
 from plait.report.shares import share_bars
 from plait.report.spans import end_of
 from plait.report.timeline import timeline
@@ -42,7 +41,7 @@ def render_report(data: ReportData) -> str:
 
 def _sections(data: ReportData) -> Iterator[Markup]:
     if data.plan:
-        yield from section("plan", "The plan", describe(data.plan), mesh(data.plan), _plan_table(data.plan))
+        yield from section("plan", "The plan", describe(data.plan), mesh(data.plan), settings(data.plan))
     if data.search:
         yield from section("rivals", "What else was considered", "", ranking(data.search, data.plan))
     yield from _proof(data)
@@ -55,20 +54,7 @@ def _sections(data: ReportData) -> Iterator[Markup]:
     bars = memory(memory_bars(data.prediction, peaks), data.memory_limit)
     yield from section("memory", "Memory of every rank", "", bars)
     yield from section("samples", "What it writes", "", _samples(data.samples))
-    yield from section("again", "Do it again", "", _commands(data.commands))
-
-
-def _plan_table(plan: Plan) -> Markup:
-    """Every key of the plan; what differs from the default stands out."""
-    defaults = {field.name: field.default for field in fields(Plan)}
-    rows = [_setting(key, value, value != defaults[key]) for key, value in vars(plan).items()]
-    summary = element("summary", "every key of the plan")
-    return element("details", summary, element("dl", *rows, class_="settings"))
-
-
-def _setting(key: str, value: object, chosen: bool) -> Markup:
-    written = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-    return element("div", element("dt", key), element("dd", written), class_="set" if chosen else None)
+    yield from section("again", "Do it again", "", commands(data.commands))
 
 
 def _proof(data: ReportData) -> Iterator[Markup]:
@@ -142,8 +128,3 @@ def _sides(data: ReportData) -> str:
 def _samples(samples: Sequence[Sample]) -> Markup:
     found = [element("pre", element("code", element("b", one.prompt), one.text)) for one in samples]
     return element("div", *found, class_="samples") if found else Markup("")
-
-
-def _commands(commands: Sequence[str]) -> Markup:
-    lines = [element("li", element("code", command)) for command in commands]
-    return element("ol", *lines, class_="commands") if lines else Markup("")

@@ -94,7 +94,8 @@ def _parts(ranked: RankedPlan) -> dict[str, float]:
 
 
 def _sentence(search: Search, shown: int) -> str:
-    left_out = f"; {len(search.plans) - shown} more are not shown" if len(search.plans) > shown else ""
+    hidden = len(search.plans) - shown + search.more
+    left_out = f"; {count(hidden)} more are not shown" if hidden else ""
     looked = f"{count(search.considered)} plans considered, {count(search.legal)} legal{left_out}"
     close = _closeness(search.plans) if search.too_close_to_call else ""
     return f"{looked}. The search took {seconds(search.search_seconds)}.{close}"

@@ -14,25 +14,38 @@ from plait.report.markup import Markup, element
 from plait.report.selection import extremes
 from plait.report.svg import Scale, line, path, picture, rectangle
 
-__all__ = ["gauge", "interval", "spark"]
+__all__ = ["fill", "gauge", "interval", "spark"]
 
 _WIDTH, _HEIGHT = 200.0, 26.0
 _MIDDLE = _HEIGHT / 2
 
 
-def interval(predicted: tuple[float, float, float], measured: float) -> Markup:
+def interval(predicted: tuple[float, float, float], measured: float | None = None) -> Markup:
     """(low, prediction, high) as a hollow band with a tick in it, the measurement as a full dot."""
     low, at, high = predicted
-    ends = sorted((low, high, measured))
+    ends = sorted((low, high, at if measured is None else measured))
     margin = 0.15 * (ends[-1] - ends[0]) or 1.0
     scale = Scale(low=ends[0] - margin, high=ends[-1] + margin, start=2.0, end=_WIDTH - 2)
     drawn = [
         line((2, _MIDDLE), (_WIDTH - 2, _MIDDLE), class_="grid"),
         rectangle(scale(low), _MIDDLE - 6, scale(high) - scale(low), 12, rx=6, class_="band"),
         line((scale(at), _MIDDLE - 9), (scale(at), _MIDDLE + 9), class_="said"),
-        element("circle", cx=scale(measured), cy=_MIDDLE, r=5, class_="at"),
     ]
-    return picture(_WIDTH, _HEIGHT, "the measured step beside the predicted interval", *drawn, class_="strip")
+    label = "the predicted interval"
+    if measured is not None:
+        drawn.append(element("circle", cx=scale(measured), cy=_MIDDLE, r=5, class_="at"))
+        label = "the measured step beside the predicted interval"
+    return picture(_WIDTH, _HEIGHT, label, *drawn, class_="strip")
+
+
+def fill(amount: float, whole: float) -> Markup:
+    """How much of a whole: full inside its outline."""
+    scale = Scale(low=0.0, high=whole, start=1.0, end=_WIDTH - 3)
+    drawn = [
+        rectangle(1, _MIDDLE - 6, scale(whole) - 1, 12, rx=3, class_="band"),
+        rectangle(1, _MIDDLE - 2.5, scale(amount) - 1, 5, rx=1, class_="filled"),
+    ]
+    return picture(_WIDTH, _HEIGHT, "how much of it", *drawn, class_="strip")
 
 
 def gauge(predicted: float, measured: float, limit: float = 0.0) -> Markup:

@@ -42,15 +42,18 @@ class _Row:
     height: float
 
 
-def timeline(predicted: _Lanes, measured: _Lanes) -> Markup:
-    """The picture and its legend; either side may be empty. Nothing at all without spans."""
+def timeline(predicted: _Lanes, measured: _Lanes, names: Sequence[str] = ()) -> Markup:
+    """The picture and its legend; either side may be empty. Nothing at all without spans. `names` of the lanes, where
+    they are not those of ranks."""
     sides = {name: lanes for name, lanes in (("predicted", predicted), ("measured", measured)) if end_of(lanes) > 0}
     if not sides:
         return Markup("")
-    return fragment(_drawing(sides), _legend(sides), _left_out(max(map(len, sides.values()))))
+    count = max(map(len, sides.values()))
+    called = names or [f"rank {rank}" for rank in range(count)]
+    return fragment(_drawing(sides, called), _legend(sides), _left_out(count, "lines" if names else "ranks"))
 
 
-def _drawing(sides: dict[str, _Lanes]) -> Markup:
+def _drawing(sides: dict[str, _Lanes], names: Sequence[str]) -> Markup:
     ranks = max(map(len, sides.values()))
     shown = spread(ranks, _MOST_RANKS)
     height = 27.0 if len(shown) <= 4 else 17.0 if len(shown) <= 8 else 10.0
@@ -61,7 +64,7 @@ def _drawing(sides: dict[str, _Lanes]) -> Markup:
     drawn = [axis(scale, second_unit(scale.high), _TOP - 6, bottom)]
     for place, rank in enumerate(shown):
         top = _TOP + place * pitch
-        drawn.append(_rank_name(rank, top, rows))
+        drawn.append(_lane_name(names[rank], top, rows))
         drawn += [_lane(sides[row.side], rank, row, top, scale) for row in rows]
     last_first = sorted(sides.items(), key=lambda side: -end_of(side[1]))  # so that no line crosses a name
     drawn += [_end_marker(side, end_of(lanes), place, bottom, scale) for place, (side, lanes) in enumerate(last_first)]
@@ -69,9 +72,9 @@ def _drawing(sides: dict[str, _Lanes]) -> Markup:
     return picture(_WIDTH, bottom + _BOTTOM, label, *drawn, class_="timeline")
 
 
-def _rank_name(rank: int, top: float, rows: Sequence[_Row]) -> Markup:
+def _lane_name(name: str, top: float, rows: Sequence[_Row]) -> Markup:
     middle = top + (rows[-1].offset + rows[-1].height) / 2
-    return words((_LEFT - 10, middle + 4), f"rank {rank}", anchor="end", class_="name")
+    return words((_LEFT - 10, middle + 4), name, anchor="end", class_="name")
 
 
 def _lane(lanes: _Lanes, rank: int, row: _Row, top: float, scale: Scale) -> Markup:
@@ -144,7 +147,7 @@ def _of_kind(lane: Lane, kind: str) -> Lane:
     return tuple(span for span in lane if span.kind == kind)
 
 
-def _left_out(ranks: int) -> Markup:
-    if ranks <= _MOST_RANKS:
+def _left_out(count: int, what: str) -> Markup:
+    if count <= _MOST_RANKS:
         return Markup("")
-    return element("p", f"{_MOST_RANKS} of the {ranks} ranks are drawn.", class_="note")
+    return element("p", f"{_MOST_RANKS} of the {count} {what} are drawn.", class_="note")

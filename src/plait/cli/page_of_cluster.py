@@ -1,0 +1,151 @@
+"""What the page of a plan shows, for machines of the catalogue: the same as for those that were measured, with bills.
+
+It knows `clusters` and report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plait.cli.page_of_plan import DRAWN, bars_of, job_facts, lane_names
+
+if TYPE_CHECKING:
+    from plait.clusters.answer import ClusterPlan, ClusterPlans
+    from plait.clusters.played import Held, Played
+    from plait.planner.simulator import Step
+    from plait.plans.prediction import Terms
+    from plait.report.data import RankedPlan as Drawn
+    from plait.report.plan_data import PlanPage, Room
+    from plait.report.spans import Lane
+    from plait.specs.job import Job
+    from plait.specs.machines import Machines
+
+__all__ = ["page_of_cluster", "page_on_cluster"]
+
+_INTERVAL = "A bar ends at the predicted step; across its end, where four of five published runs lie."
+
+
+def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:
+    """Of all plans for the job at `path`, the best one drawn."""
+    from plait.clusters.answer import step_on
+    from plait.report.data import Search
+    from plait.report.plan_data import Changed, PlanPage, Thought
+
+    best = plans.best
+    shown = plans.plans[:DRAWN]
+    return PlanPage(
+        **_parts(path, plans.job, best.found, step_on(plans.job, best.plan)),
+        search=Search(
+            plans=tuple(map(_drawn, shown)),
+            more=len(plans.plans) - len(shown),
+            considered=plans.considered,
+            legal=plans.legal,
+            search_seconds=plans.search_seconds,
+            too_close_to_call=plans.too_close_to_call,
+        ),
+        changes=tuple(
+            Changed(what=one.what, plan=one.plan, step_seconds=one.step_seconds, same=one.plan == best.plan)
+            for one in plans.changes
+        ),
+        thoughts=tuple(
+            Thought(
+                name=one.name,
+                why=one.lost_because or "it is the best",
+                step_seconds=one.found.seconds if one.fits else None,
+            )
+            for one in plans.obvious
+        ),
+        notes=plans.cautions,
+        commands=(f"plait plan {path} --page plan.html", f"plait verify {path} --plan plan.toml"),
+    )  # fmt: skip
+
+
+def page_on_cluster(path: Path, job: Job, one: Played, step: Step) -> PlanPage:
+    """Of one plan alone."""
+    from plait.report.plan_data import PlanPage
+
+    command = f"plait simulate {path} --plan plan.toml --page step.html"
+    return PlanPage(**_parts(path, job, one, step), commands=(command,))
+
+
+def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
+    from plait.clusters.bill import bill_of
+    from plait.report.plan_data import Cost
+    from plait.specs.machines import machines_of
+
+    plan, training, groups = one.plan, job.training, machines_of(job.cluster)
+    bill = bill_of(one.seconds, groups, training.steps)
+    replicas_differ = len(groups) > 1 and plan.pipeline == 1
+    return {
+        "name": path.stem,
+        "facts": (*job_facts(job), *map(_machines, groups)),
+        "plan": plan,
+        "step_seconds": one.seconds,
+        "interval": one.interval,
+        "interval_words": _INTERVAL,
+        "terms": one.terms,
+        "tokens_per_step": training.global_batch * training.sequence_length,
+        "lanes": _lanes(step, one.terms),
+        "lane_names": ("slowest",) if replicas_differ else lane_names(plan.pipeline, len(plan.stages), plan.ranks),
+        "ranks_a_lane": 1 if replicas_differ else plan.ranks // plan.pipeline,
+        "idle": step.timeline.bubble_fraction,
+        "rooms": tuple(_rooms(one, groups)),
+        "cost": Cost(steps=bill.steps, run_seconds=bill.run_seconds, run_money=bill.run_money,
+                     run_joules=bill.run_joules),
+    }  # fmt: skip
+
+
+def _machines(group: Machines) -> str:
+    return f"{group.ranks:,} × {group.device.name}"
+
+
+def _drawn(one: ClusterPlan) -> Drawn:
+    from plait.report.data import RankedPlan as Drawn
+
+    found = one.found
+    return Drawn(
+        plan=one.plan,
+        step_seconds=found.seconds,
+        interval=found.interval,
+        memory_bytes=found.memory_bytes,
+        terms=found.terms,
+        lost_because=one.lost_because,
+    )
+
+
+def _lanes(step: Step, terms: Terms) -> tuple[Lane, ...]:
+    """The schedule, stretched to the part of the step that is its own (what practice adds is in all terms alike), then
+    sums and the optimizer. Transfers are in the schedule already."""
+    from plait.report.spans import lane_from_rows, with_tail
+
+    after = {"data": terms.exposed.get("data", 0.0)}
+    stretch = (step.seconds - after["data"] - terms.optimizer) / step.timeline.step_seconds
+    rows = (
+        [(str(action), stretch * start, stretch * end) for action, start, end in timed] for timed in step.timeline.ranks
+    )
+    return with_tail([lane_from_rows(lane) for lane in rows], replace(terms, exposed=after))
+
+
+def _rooms(one: Played, groups: Sequence[Machines]) -> Iterator[Room]:
+    """The ranks of each group beside the memory of its devices."""
+    from plait.report.plan_data import Room
+
+    held, begun = list(zip(one.memory, one.sizes, strict=True)), 0
+    for group in groups:
+        own: list[tuple[dict[str, int], int]] = []
+        first = begun
+        while held and begun < first + group.ranks:
+            what, count = held.pop(0)
+            own.append((_kinds(what), count))
+            begun += count
+        title = f"On {_machines(group)}" if len(groups) > 1 else ""
+        yield Room(bars=bars_of(own, first), limit=group.device.memory_bytes, title=title)
+
+
+def _kinds(held: Held) -> dict[str, int]:
+    """What a program allocates, and what else of the device is then taken."""
+    kinds = {kind: round(size) for kind, size in held.kinds.items()}
+    return {**kinds, "reserved": max(0, held.taken - sum(kinds.values()))}

@@ -1,0 +1,218 @@
+"""What the page of a plan shows, from what the planner found for machines that were measured.
+
+    Plans, or one Played ──> ranked plans, lanes, bars, what would change it ──> PlanPage ──> report
+
+It knows planner and report; what neither has is the rule that ranks which hold the same are one bar where there are
+many of them. Machines of the catalogue: `page_of_cluster`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plait.errors import UnusableInput
+
+if TYPE_CHECKING:
+    from plait.planner.obvious import Obvious
+    from plait.planner.prices import JobPrices
+    from plait.planner.search import Plans, RankedPlan
+    from plait.planner.simulator import Played
+    from plait.planner.what_if import WhatIf
+    from plait.report.data import RankedPlan as Drawn
+    from plait.report.memory import Bar
+    from plait.report.plan_data import PlanPage, Room
+    from plait.report.spans import Lane
+    from plait.specs.job import Job
+    from plait.specs.measurements import Measurements
+
+__all__ = ["DRAWN", "bars_of", "job_facts", "lane_names", "lanes_of", "page_of_one", "page_of_search", "write_page"]
+
+DRAWN = 12  # ranked plans on a page
+_SINGLE = 24  # ranks that still have a bar each
+_INTERVAL = "A bar ends at the predicted step; across its end, the error of the measured operations and links."
+
+
+def write_page(path: Path, page: PlanPage) -> None:
+    """The page as a file. Raises UnusableInput where it can't be written."""
+    from plait.report.plan_page import render_plan
+
+    try:
+        path.write_text(render_plan(page), encoding="utf-8")
+    except OSError as error:
+        raise UnusableInput(f"the page can't be written to {path}: {error.strerror or error}") from error
+
+
+def page_of_search(
+    path: Path,
+    job: Job,
+    machine: Measurements,
+    plans: Plans,
+    what_if: Sequence[WhatIf],
+    obvious: Sequence[Obvious],
+) -> PlanPage:
+    """Of all plans for the job at `path`, the best one drawn."""
+    from plait.report.data import Search
+    from plait.report.plan_data import Changed, PlanPage, Thought
+
+    best = plans.best
+    shown = plans.plans[:DRAWN]
+    return PlanPage(
+        **_parts(path, job, machine, best.found, best.prices),
+        search=Search(
+            plans=tuple(map(_drawn, shown)),
+            more=len(plans.plans) - len(shown),
+            considered=plans.considered,
+            legal=plans.legal,
+            search_seconds=plans.search_seconds,
+            too_close_to_call=plans.too_close_to_call,
+        ),
+        changes=tuple(
+            Changed(what=one.change, plan=one.plan, step_seconds=one.step_seconds, same=not one.changes)
+            for one in what_if
+        ),
+        thoughts=tuple(Thought(name=one.name, why=one.why, step_seconds=one.step_seconds) for one in obvious),
+        notes=(
+            *(f"corrected: {words}" for words in plans.corrections),
+            *(f"a guess: {words}" for words in plans.guesses),
+            *plans.cautions,
+        ),
+        commands=(f"plait plan {path} --page plan.html", f"plait verify {path} --plan plan.toml",
+                  f"plait train {path} --plan plan.toml"),
+    )  # fmt: skip
+
+
+def page_of_one(path: Path, job: Job, machine: Measurements, one: Played, prices: JobPrices) -> PlanPage:
+    """Of one plan alone."""
+    from plait.report.plan_data import PlanPage
+
+    command = f"plait simulate {path} --plan plan.toml --page step.html"
+    return PlanPage(**_parts(path, job, machine, one, prices), commands=(command,))
+
+
+def _parts(path: Path, job: Job, machine: Measurements, one: Played, prices: JobPrices) -> dict[str, Any]:
+    from plait.planner.simulator import state
+    from plait.report.data import Machine
+    from plait.report.masthead import machine_facts
+    from plait.report.plan_data import Cost
+
+    plan, step, training = one.plan, one.step, job.training
+    host = machine.host
+    where = Machine(processor=host.processor, cores=host.cores, memory_bytes=host.memory_bytes) if host else None
+    return {
+        "name": path.stem,
+        "facts": (*job_facts(job), *machine_facts(where)),
+        "plan": plan,
+        "step_seconds": step.seconds,
+        "interval": state(one, prices).interval,
+        "interval_words": _INTERVAL,
+        "terms": step.terms,
+        "tokens_per_step": training.global_batch * training.sequence_length,
+        "lanes": lanes_of(one),
+        "lane_names": lane_names(plan.pipeline, len(plan.stages), plan.ranks),
+        "ranks_a_lane": plan.ranks // plan.pipeline,
+        "idle": step.timeline.bubble_fraction,
+        "rooms": tuple(_rooms(one, prices)),
+        "cost": Cost(steps=training.steps, run_seconds=training.steps * step.seconds),
+    }
+
+
+def _drawn(one: RankedPlan) -> Drawn:
+    from plait.report.data import RankedPlan as Drawn
+
+    said = one.prediction
+    return Drawn(
+        plan=one.plan,
+        step_seconds=said.step_seconds,
+        interval=said.interval,
+        memory_bytes=said.memory_bytes,
+        terms=said.terms,
+        lost_because=one.lost_because,
+    )
+
+
+def job_facts(job: Job) -> Iterator[str]:
+    """The job in a few words."""
+    from plait.layers.parameters import parameters
+    from plait.report.figures import count
+
+    training = job.training
+    yield f"{count(parameters(job.model).total)} parameters"
+    yield f"{count(training.global_batch * training.sequence_length)} tokens a step"
+    yield f"{count(training.steps)} step" + ("" if training.steps == 1 else "s")
+
+
+def lane_names(pipeline: int, stages: int, ranks: int) -> tuple[str, ...]:
+    """What the lines of a step are called: ranks where each has its own, else the stages, or places that have
+    several."""
+    what = "rank" if ranks == pipeline else "stage" if stages == pipeline else "place"
+    return tuple(f"{what} {number}" for number in range(pipeline))
+
+
+# ---- the step -------------------------------------------------------------------------------------------------------
+
+
+def lanes_of(one: Played) -> tuple[Lane, ...]:
+    """A played step: the schedule, then what follows it as `planner.simulator` adds it up, so that the last span ends
+    with the step."""
+    from plait.report.spans import lane_from_rows
+
+    cost, timeline = one.cost, one.step.timeline
+    own = [timed[-1].end + rank.slowed for timed, rank in zip(timeline.ranks, cost.ranks, strict=True)]
+    summed = [end + rank.data for end, rank in zip(own, cost.ranks, strict=True)]
+    follows = (
+        ("tensor", cost.tensor_sums), ("pipeline", cost.pipeline_sums), ("optimizer", cost.optimizer),
+        ("data", cost.renewal),
+    )  # fmt: skip
+    tail: list[tuple[str, float, float]] = []
+    end = max(summed)
+    for name, seconds in follows:
+        tail += [(name, end, end + seconds)] if seconds else []
+        end += seconds
+    lanes: list[Lane] = []
+    for timed, start, stop in zip(timeline.ranks, own, summed, strict=True):
+        rows = [(str(action), begin, until) for action, begin, until in timed]
+        sums = [("data", start, stop)] if stop > start else []
+        lanes.append(lane_from_rows([*rows, *sums, *tail]))
+    return tuple(lanes)
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+def _rooms(one: Played, prices: JobPrices) -> Iterator[Room]:
+    """Every rank on its own device; or on a host that all share, also all of them together."""
+    from plait.report.memory import Bar
+    from plait.report.plan_data import Room
+
+    limit, shared = prices.machine.memory_bytes, prices.machine.shares_memory
+    kinds = [held.kinds for held in one.memory]
+    bars = bars_of([(parts, 1) for parts in kinds])
+    yield Room(bars=bars, limit=None if shared else limit)
+    if shared and len(kinds) > 1:
+        together = {kind: sum(parts[kind] for parts in kinds) for kind in kinds[0]}
+        title = "All ranks together, in the memory that they share"
+        yield Room(bars=(Bar(rank=None, parts=together, name="all ranks"),), limit=limit, title=title)
+
+
+def bars_of(held: Sequence[tuple[dict[str, int], int]], first: int = 0) -> tuple[Bar, ...]:
+    """A bar a rank from rank `first` on, given what each of so many ranks holds; of more than a few ranks, neighbours
+    that hold the same are one."""
+    from plait.report.memory import Bar
+
+    many = sum(count for _, count in held) > _SINGLE
+    bars: list[Bar] = []
+    for parts, count in held if many else [(parts, 1) for parts, several in held for _ in range(several)]:
+        if many and bars and bars[-1].parts == parts:
+            before = bars.pop()
+            assert before.rank is not None
+            bars.append(Bar(rank=before.rank, parts=parts, name=_range(before.rank, first + count)))
+        else:
+            bars.append(Bar(rank=first, parts=parts, name=_range(first, first + count)))
+        first += count
+    return tuple(bars)
+
+
+def _range(first: int, end: int) -> str:
+    return f"rank {first}" if end == first + 1 else f"ranks {first}–{end - 1}"
