@@ -14,11 +14,12 @@ from plait.cli.page_of_plan import DRAWN, bars_of, job_facts, lane_names
 
 if TYPE_CHECKING:
     from plait.clusters.answer import ClusterPlan, ClusterPlans
+    from plait.clusters.obvious import Obvious
     from plait.clusters.played import Held, Played
     from plait.planner.simulator import Step
     from plait.plans.prediction import Terms
     from plait.report.data import RankedPlan as Drawn
-    from plait.report.plan_data import PlanPage, Room
+    from plait.report.plan_data import PlanPage, Room, Thought
     from plait.report.spans import Lane
     from plait.specs.job import Job
     from plait.specs.machines import Machines
@@ -32,7 +33,7 @@ def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:
     """Of all plans for the job at `path`, the best one drawn."""
     from plait.clusters.answer import step_on
     from plait.report.data import Search
-    from plait.report.plan_data import Changed, PlanPage, Thought
+    from plait.report.plan_data import Changed, PlanPage
 
     best = plans.best
     shown = plans.plans[:DRAWN]
@@ -50,17 +51,16 @@ def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:
             Changed(what=one.what, plan=one.plan, step_seconds=one.step_seconds, same=one.plan == best.plan)
             for one in plans.changes
         ),
-        thoughts=tuple(
-            Thought(
-                name=one.name,
-                why=one.lost_because or "it is the best",
-                step_seconds=one.found.seconds if one.fits else None,
-            )
-            for one in plans.obvious
-        ),
+        thoughts=tuple(map(_thought, plans.obvious)),
         notes=plans.cautions,
         commands=(f"plait plan {path} --page plan.html", f"plait verify {path} --plan plan.toml"),
-    )  # fmt: skip
+    )
+
+
+def _thought(one: Obvious) -> Thought:
+    from plait.report.plan_data import Thought
+
+    return Thought(name=one.name, why=one.lost_because, step_seconds=one.found.seconds if one.fits else None)
 
 
 def page_on_cluster(path: Path, job: Job, one: Played, step: Step) -> PlanPage:
@@ -89,7 +89,7 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
         "terms": one.terms,
         "tokens_per_step": training.global_batch * training.sequence_length,
         "lanes": _lanes(step, one.terms),
-        "lane_names": ("slowest",) if replicas_differ else lane_names(plan.pipeline, len(plan.stages), plan.ranks),
+        "lane_names": ("slowest replica",) if replicas_differ else lane_names(plan),
         "ranks_a_lane": 1 if replicas_differ else plan.ranks // plan.pipeline,
         "idle": step.timeline.bubble_fraction,
         "rooms": tuple(_rooms(one, groups)),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plait.planner.search import Plans, RankedPlan
     from plait.planner.simulator import Played
     from plait.planner.what_if import WhatIf
+    from plait.plans.plan import Plan
     from plait.report.data import RankedPlan as Drawn
     from plait.report.memory import Bar
     from plait.report.plan_data import PlanPage, Room
@@ -110,7 +111,7 @@ def _parts(path: Path, job: Job, machine: Measurements, one: Played, prices: Job
         "terms": step.terms,
         "tokens_per_step": training.global_batch * training.sequence_length,
         "lanes": lanes_of(one),
-        "lane_names": lane_names(plan.pipeline, len(plan.stages), plan.ranks),
+        "lane_names": lane_names(plan),
         "ranks_a_lane": plan.ranks // plan.pipeline,
         "idle": step.timeline.bubble_fraction,
         "rooms": tuple(_rooms(one, prices)),
@@ -143,11 +144,10 @@ def job_facts(job: Job) -> Iterator[str]:
     yield f"{count(training.steps)} step" + ("" if training.steps == 1 else "s")
 
 
-def lane_names(pipeline: int, stages: int, ranks: int) -> tuple[str, ...]:
-    """What the lines of a step are called: ranks where each has its own, else the stages, or places that have
-    several."""
-    what = "rank" if ranks == pipeline else "stage" if stages == pipeline else "place"
-    return tuple(f"{what} {number}" for number in range(pipeline))
+def lane_names(plan: Plan) -> tuple[str, ...]:
+    """What the lines of a step are called: the ranks at each place along the pipeline, the outermost axis."""
+    each = plan.ranks // plan.pipeline
+    return tuple(_range(place * each, (place + 1) * each) for place in range(plan.pipeline))
 
 
 # ---- the step -------------------------------------------------------------------------------------------------------

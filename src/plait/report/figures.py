@@ -76,8 +76,7 @@ def energy(joules: float) -> str:
     hours = joules / 3600
     units = ((1e3, 1.0, "Wh"), (1e7, 1e3, "kWh"), (1e10, 1e6, "MWh"), (inf, 1e9, "GWh"))
     scale, name = next((scale, name) for limit, scale, name in units if abs(hours) < limit)
-    value = hours / scale
-    return f"{value:.3g} {name}" if abs(value) < 1000 else f"{round(value):,} {name}"
+    return f"{rate(hours / scale)} {name}"
 
 
 def percent(share: float) -> str:

@@ -66,7 +66,7 @@ class Thought:
 @dataclass(frozen=True, kw_only=True)
 class PlanPage:
     """All of it. `interval_words`: what the interval of a step means. `lanes` begin at second 0 of a step and end with
-    it; each stands for `ranks_a_lane`. `idle`: the share of its time in which the pipeline does not compute."""
+    it; each stands for `ranks_a_lane`. `idle`: the share of the schedule in which ranks do not compute."""
 
     name: str
     facts: tuple[str, ...]

@@ -17,7 +17,7 @@ from plait.report.markup import Markup, element, fragment
 from plait.report.masthead import masthead, tile
 from plait.report.memory import Bar, memory
 from plait.report.mesh import mesh
-from plait.report.plan_data import PlanPage, Room, Thought
+from plait.report.plan_data import Cost, PlanPage, Room, Thought
 from plait.report.ranking import ranking
 from plait.report.sensitivity import sensitivity
 from plait.report.settings import commands, settings
@@ -51,12 +51,19 @@ def _tiles(data: PlanPage) -> Iterator[Markup]:
     yield tile("step", seconds(data.step_seconds), between, interval((low, data.step_seconds, high)))
     yield tile("throughput", rate(data.tokens_per_step / data.step_seconds), "tokens a second")
     if data.plan.pipeline > 1:
-        yield tile("bubble", percent(data.idle), "of the pipeline's time", fill(data.idle, 1.0))
+        share = data.terms.bubble / data.step_seconds
+        yield tile("bubble", percent(share), "of the step, on the busiest rank", fill(share, 1.0))
     yield from _memory_tile(data.rooms)
-    if data.cost.run_money is not None:
-        yield tile("money", money(data.cost.run_money), "for the run, in the job's currency")
-    if data.cost.run_joules is not None:
-        yield tile("energy", energy(data.cost.run_joules), "for the run, at full power")
+    yield from _cost_tile(data.cost)
+
+
+def _cost_tile(cost: Cost) -> Iterator[Markup]:
+    power = "" if cost.run_joules is None else energy(cost.run_joules)
+    if cost.run_money is not None:
+        below = f"in the job's currency; {power}" if power else "in the job's currency"
+        yield tile("cost of the run", money(cost.run_money), below)
+    elif power:
+        yield tile("energy of the run", power, "every device at full power")
 
 
 def _memory_tile(rooms: Sequence[Room]) -> Iterator[Markup]:
@@ -87,7 +94,7 @@ def _sections(data: PlanPage) -> Iterator[Markup]:
     yield from section(
         "cost", "Where a step goes, and what it costs", "", bill(data.cost, data.step_seconds, data.terms)
     )
-    lede = "The same search on other machines. The rule is the step as things are."
+    lede = "The best plan on machines that differ in one thing. The rule is the step as things are."
     yield from section("changes", "What would change the answer", lede, sensitivity(data.step_seconds, data.changes))
     yield from section("thoughts", "Plans that come to mind", "", _thoughts(data.thoughts))
     notes = [element("li", note) for note in data.notes]
@@ -98,7 +105,9 @@ def _sections(data: PlanPage) -> Iterator[Markup]:
 def _step_words(data: PlanPage) -> str:
     said: list[str] = []
     if data.plan.pipeline > 1:
-        said.append(f"Hatched is the bubble: the pipeline does not compute in {percent(data.idle)} of its time.")
+        said.append(
+            f"Hatched is the bubble. In {percent(data.idle)} of the schedule ranks wait, or only send and receive."
+        )
     if data.ranks_a_lane > 1:
         said.append(f"A line stands for {count(data.ranks_a_lane)} ranks that do the same at the same time.")
     return " ".join(said)

@@ -25,7 +25,8 @@ from plait.sharding.mesh_shape import AXES
 
 __all__ = ["timeline"]
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 1060.0, 66.0, 1046.0, 44.0, 24.0
+_WIDTH, _RIGHT, _TOP, _BOTTOM = 1060.0, 1046.0, 44.0, 24.0
+_LEFT, _LETTER = 66.0, 6.7  # pixels beside the lanes, at least; of a letter of the names there
 _MOST_RANKS = 16  # drawn; more would be threads
 _NARROWEST_LABEL = 17.0  # pixels of a span that can hold "B12"
 _FINEST = 0.6  # pixels; neighbours of one kind below it are drawn as one
@@ -60,11 +61,12 @@ def _drawing(sides: dict[str, _Lanes], names: Sequence[str]) -> Markup:
     rows = [_Row(side=side, offset=index * (height + 2), height=height) for index, side in enumerate(sides)]
     pitch = len(rows) * (height + 2) + 14
     bottom = _TOP + len(shown) * pitch - 8
-    scale = Scale(low=0.0, high=max(map(end_of, sides.values())), start=_LEFT, end=_RIGHT)
+    left = max(_LEFT, 16 + _LETTER * max(len(names[rank]) for rank in shown))
+    scale = Scale(low=0.0, high=max(map(end_of, sides.values())), start=left, end=_RIGHT)
     drawn = [axis(scale, second_unit(scale.high), _TOP - 6, bottom)]
     for place, rank in enumerate(shown):
         top = _TOP + place * pitch
-        drawn.append(_lane_name(names[rank], top, rows))
+        drawn.append(_lane_name(names[rank], left, top, rows))
         drawn += [_lane(sides[row.side], rank, row, top, scale) for row in rows]
     last_first = sorted(sides.items(), key=lambda side: -end_of(side[1]))  # so that no line crosses a name
     drawn += [_end_marker(side, end_of(lanes), place, bottom, scale) for place, (side, lanes) in enumerate(last_first)]
@@ -72,9 +74,9 @@ def _drawing(sides: dict[str, _Lanes], names: Sequence[str]) -> Markup:
     return picture(_WIDTH, bottom + _BOTTOM, label, *drawn, class_="timeline")
 
 
-def _lane_name(name: str, top: float, rows: Sequence[_Row]) -> Markup:
+def _lane_name(name: str, left: float, top: float, rows: Sequence[_Row]) -> Markup:
     middle = top + (rows[-1].offset + rows[-1].height) / 2
-    return words((_LEFT - 10, middle + 4), name, anchor="end", class_="name")
+    return words((left - 10, middle + 4), name, anchor="end", class_="name")
 
 
 def _lane(lanes: _Lanes, rank: int, row: _Row, top: float, scale: Scale) -> Markup:
@@ -85,7 +87,7 @@ def _lane(lanes: _Lanes, rank: int, row: _Row, top: float, scale: Scale) -> Mark
     end = scale(end_of(lanes))
     spans = sorted(_coalesced(lanes[rank], scale), key=lambda span: span.kind in AXES)
     drawn = [_span(span, y, row.height, scale) for span in spans]
-    idle = rectangle(_LEFT, y, end - _LEFT, row.height, class_="idle")
+    idle = rectangle(scale.start, y, end - scale.start, row.height, class_="idle")
     return element("g", idle, *drawn, class_=row.side)
 
 
