@@ -26,7 +26,7 @@ _SMALLEST = 5e-4  # of a step: a term below it is not told
 def bill(cost: Cost, step_seconds: float, terms: Terms) -> Markup:
     """A bar of the step and the table below it."""
     parts = {kind: took for kind, took in term_seconds(terms).items() if took > _SMALLEST * step_seconds}
-    columns = ["", "a step", "", f"{count(cost.steps)} steps"]
+    columns = ["", "a step", "", f"{count(cost.steps)} step" + ("" if cost.steps == 1 else "s")]
     columns += ["money"] if cost.run_money is not None else []
     columns += ["energy"] if cost.run_joules is not None else []
     head = element("tr", *(element("th", name, scope="col") for name in columns))

@@ -1,0 +1,146 @@
+"""`--page`: what is drawn is what was found, on machines that were measured and on those of the catalogue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from plait.api import load
+from plait.cli.main import main
+from plait.cli.page_of_cluster import page_of_cluster, page_on_cluster
+from plait.cli.page_of_plan import bars_of, lane_names, page_of_one, page_of_search
+from plait.clusters.answer import plan_cluster, price_plan, step_on
+from plait.planner.prices import JobPrices
+from plait.planner.search import search
+from plait.planner.simulator import played
+from plait.planner.what_if import what_if
+from plait.plans.plan import Plan
+from plait.report.spans import end_of
+from plait.specs.measurement_files import write_measurements
+from tests.contract.golden import contract_table
+from tests.planner.machines import machine
+from tests.report.reading import parse
+
+ELSEWHERE = {"device": "l40s", "nodes": 2, "devices_per_node": 4, "price_per_hour": 1.5}
+TRAINING = {"global_batch": 16, "sequence_length": 1024, "steps": 500}
+KNOWN = machine(cores=2, dispatch=2e-6)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "cache"))
+    write_measurements(KNOWN, tmp_path / "cache" / "measurements.json")
+    return tmp_path
+
+
+def here(**plan):
+    Path("here.toml").write_text(tomli_w.dumps({**contract_table(without=["plan"]), "plan": plan}))
+    return load("here.toml")
+
+
+def there(cluster=ELSEWHERE, **plan):
+    tables = {"model": {"name": "gpt2"}, "training": TRAINING, "cluster": cluster, "plan": plan}
+    Path("there.toml").write_text(tomli_w.dumps(tables))
+    return load("there.toml")
+
+
+@pytest.mark.parametrize("keys", [{"pipeline": 4}, {"pipeline": 2, "data": 2}, {"data": 4}, {"tensor": 2, "data": 2}])
+def test_the_drawn_step_ends_with_the_predicted_one(keys):
+    job = here(**keys)
+    plans = search(job, KNOWN)
+    best = plans.best
+    page = page_of_one(Path("here.toml"), job, KNOWN, played(best.plan, best.prices), best.prices)
+    assert end_of(page.lanes) == pytest.approx(best.prediction.step_seconds)
+    assert len(page.lanes) == len(page.lane_names) == best.plan.pipeline
+    assert page.interval == best.prediction.interval
+
+
+@pytest.mark.parametrize("keys", [{"pipeline": 4, "schedule": "1f1b"}, {"data": 8}, {"tensor": 2, "pipeline": 2}])
+def test_so_it_does_on_machines_of_the_catalogue(keys):
+    job = there(**keys)
+    best = plan_cluster(job).best
+    page = page_on_cluster(Path("there.toml"), job, price_plan(job, best.plan), step_on(job, best.plan))
+    assert end_of(page.lanes) == pytest.approx(best.found.seconds)
+    assert sum(page.terms.exposed.values()) + page.terms.compute + page.terms.bubble + page.terms.optimizer == (
+        pytest.approx(page.step_seconds)
+    )
+
+
+def test_ranks_that_share_their_hosts_memory_are_drawn_together_too():
+    job = here(pipeline=2, data=2)
+    plans = search(job, KNOWN)
+    page = page_of_search(Path("here.toml"), job, KNOWN, plans, what_if(job, KNOWN, plans), ())
+    each, together = page.rooms
+    assert tuple(bar.total for bar in each.bars) == plans.best.prediction.memory_bytes
+    assert together.bars[0].total == sum(bar.total for bar in each.bars)
+    assert (each.limit, together.limit) == (None, 2**40)
+    assert {one.what for one in page.changes} == {
+        "links twice as fast", "links half as fast", "twice the memory", "half the memory",
+    }  # fmt: skip
+
+
+def test_devices_have_a_limit_of_their_own():
+    prices_of = machine()  # a device a rank
+    job = here(data=4)
+    prices = JobPrices(job.model, job.training, prices_of, job.cluster)
+    one = played(search(job, prices_of).best.plan, prices)
+    (room,) = page_of_one(Path("here.toml"), job, prices_of, one, prices).rooms
+    assert room.limit == 2**40
+
+
+def test_a_cluster_has_a_bill_and_the_limit_of_its_devices():
+    job = there()
+    plans = plan_cluster(job)
+    page = page_of_cluster(Path("there.toml"), plans)
+    assert page.cost.run_money == pytest.approx(1.5 * 8 * page.cost.run_seconds / 3600)
+    assert page.cost.run_seconds == pytest.approx(500 * page.step_seconds)
+    assert page.cost.run_joules
+    (room,) = page.rooms
+    assert room.limit == plans.tasks[0].machines.device.memory_bytes
+    assert tuple(bar.total for bar in room.bars) == plans.best.found.memory_bytes
+    assert page.search
+    assert len(page.search.plans) + page.search.more == len(plans.plans)
+
+
+def test_unequal_machines_have_a_room_each():
+    groups = [{"device": "h100-80gb", "devices_per_node": 4}, {"device": "l40s", "devices_per_node": 4}]
+    job = there({"groups": groups, "inter_link": "ib-hdr"})
+    page = page_of_cluster(Path("there.toml"), plan_cluster(job))
+    assert [[bar.rank for bar in room.bars] for room in page.rooms] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert page.rooms[0].limit != page.rooms[1].limit
+
+
+def test_of_many_ranks_those_that_hold_the_same_are_one_bar():
+    one, other = {"weights": 3}, {"weights": 4}
+    assert [bar.name for bar in bars_of([(one, 2), (other, 1)], 4)] == ["rank 4", "rank 5", "rank 6"]
+    many = bars_of([(one, 20), (one, 20), (other, 1)], 8)
+    assert [(bar.rank, bar.name, bar.total) for bar in many] == [(8, "ranks 8–47", 3), (48, "rank 48", 4)]
+
+
+def test_lines_are_called_by_their_ranks():
+    assert lane_names(Plan(pipeline=2, stages=(1, 1))) == ("rank 0", "rank 1")
+    assert lane_names(Plan(pipeline=2, data=2, stages=(1, 1), data_shares=(1, 1))) == ("ranks 0–1", "ranks 2–3")
+
+
+@pytest.mark.parametrize("write", [here, there])
+def test_both_commands_write_it_and_say_where(write, capsys):
+    write()
+    name = f"{write.__name__}.toml"
+    assert main(["plan", name, "--page", "plan.html", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["page"] == "plan.html"
+    sections = [one.attributes["id"] for one in parse(Path("plan.html").read_text()).all("section")]
+    assert {"rivals", "plan", "step", "memory", "cost", "changes", "thoughts"} <= set(sections)
+    assert main(["simulate", name, "--plan", "plan.toml", "--page", "step.html"]) == 0
+    assert "page written to step.html" in capsys.readouterr().out
+    sections = [one.attributes["id"] for one in parse(Path("step.html").read_text()).all("section")]
+    assert sections == ["plan", "step", "memory", "cost", "again"]
+
+
+def test_a_page_that_can_not_be_written_is_named(capsys):
+    there()
+    assert main(["plan", "there.toml", "--page", "no/such/plan.html", "--json"]) == 2
+    assert "the page can't be written to no/such/plan.html" in json.loads(capsys.readouterr().out)["error"]["message"]
