@@ -25,6 +25,12 @@ from plait.report import figures
         (figures.decimal, 0.0, "0.000"),
         (figures.decimal, 1.5e-7, "1.5e-07"),
         (figures.decimal, 123456789.0, "1.23e+08"),
+        (figures.money, 12.4, "12.40"),
+        (figures.money, 4310.4, "4,310"),
+        (figures.energy, 3600.0, "1 Wh"),
+        (figures.energy, 2167e3 * 3600, "2,167 kWh"),
+        (figures.energy, 20.66e6 * 3600, "20.7 MWh"),
+        (figures.energy, 3e11 * 3600, "300 GWh"),
         (figures.percent, 0.1823, "18.2 %"),
         (figures.signed_percent, 0.04, "+4.0 %"),
         (figures.signed_percent, -0.078, "−7.8 %"),
@@ -36,7 +42,7 @@ def test_numbers_in_words(say, value, said):
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
-@pytest.mark.parametrize("say", ["seconds", "size", "rate", "decimal", "percent", "signed_percent"])
+@pytest.mark.parametrize("say", ["seconds", "size", "rate", "decimal", "money", "energy", "percent", "signed_percent"])
 def test_what_is_no_number_is_said_to_be_none(say, value):
     assert getattr(figures, say)(value) == "not a number"
 

@@ -5,7 +5,7 @@ from math import inf, nan
 import pytest
 
 from plait.report.data import Learning
-from plait.report.strips import gauge, interval, spark
+from plait.report.strips import fill, gauge, interval, spark
 from tests.report.example import losses
 from tests.report.reading import assert_all_inside, parse
 
@@ -21,6 +21,16 @@ def test_outside_it_the_dot_stands_outside(measured):
     tree = parse(interval((0.9, 1.0, 1.1), measured))
     band, dot = tree.one("rect", "band"), tree.one("circle", "at")
     assert not band.number("x") <= dot.number("cx") <= band.number("x") + band.number("width")
+
+
+def test_a_filling_is_its_share_of_the_whole():
+    tree = parse(fill(3.0, 4.0))
+    whole, filled = tree.one("rect", "band"), tree.one("rect", "filled")
+    assert filled.number("width") / whole.number("width") == pytest.approx(0.75, abs=1e-3)
+
+
+def test_an_interval_without_a_measurement_has_no_dot():
+    assert not parse(interval((0.9, 1.0, 1.1))).all("circle")
 
 
 def test_a_gauge_has_the_ratio_of_its_numbers():
