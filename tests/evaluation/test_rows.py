@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ def written(tmp_path: Path, text: str | bytes) -> Path:
         (b"\x00\x01\x02", "zero bytes"),
         ("model,gpu\nx,y\n", "lacks the columns n_gpus, gbs, seq, iter_s"),
         (f"{HEAD},gpu\n", "twice"),
-        (f'{HEAD}\n"open,quote', "comma-separated"),
+        (f'"{HEAD}\n1,2', "names can't be read as comma-separated"),
     ],
 )
 def test_what_is_no_such_table_is_refused_in_words(tmp_path: Path, text: str | bytes, word: str) -> None:
@@ -63,9 +63,48 @@ def test_malformed_cells_have_their_line_and_column(tmp_path: Path) -> None:
     assert "column n_gpus" in third.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        ('"open,quote', "model"),
+        ('GPT,"A100,8,64,2048,1', "gpu"),
+        ('GPT,A100,8,64,2048,"1" s', "iter_s"),
+        ('GPT,A100,8,64,2048,1,"more', "7"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quote_nobody_closed_is_one_malformed_row(tmp_path: Path, line: str, column: str, end: str) -> None:
+    good = 'GPT,A100,8,64,2048,"1.5"'
+    rows = read_rows(written(tmp_path, end.join([HEAD, good, line, good, *[good] * 60])))
+    assert [row.line for row in rows] == list(range(2, 65))
+    assert [row.line for row in rows if row.problems] == [3]
+    assert rows[1].problems[0].startswith(f"line 3, column {column}: ")
+    assert {row.number("iter_s") for row in rows if not row.problems} == {1.5}
+
+
+def test_a_quoted_cell_may_have_lines_of_its_own(tmp_path: Path) -> None:
+    first, second = read_rows(
+        written(tmp_path, f'{HEAD},notes\nGPT,A100,8,64,2048,1,"two\nlines"\nGPT,A100,8,64,2048,1,\n')
+    )
+    assert (first.line, second.line) == (2, 4)
+    assert first.text("notes") == "two\nlines"
+    assert not first.problems
+
+
 @settings(max_examples=200)
 @given(st.text(max_size=200))
-def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_of_any_text_each_row_is_read_or_has_its_problem(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = written(tmp_path_factory.mktemp("drawn"), f"{HEAD}\n{text}")
-    with contextlib.suppress(UnusableInput):
-        read_rows(path)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if "\0" in text:
+        with pytest.raises(UnusableInput, match="zero bytes"):
+            read_rows(path)
+        return
+    rows = read_rows(path)
+    filled = [number for number, line in enumerate(lines, 2) if any(cell.strip() for cell in line.split(","))]
+    assert {row.line for row in rows} <= set(filled)
+    assert '"' in text or [row.line for row in rows] == filled
+    for row in rows:
+        assert all(isfinite(number) and number > 0 for number in row.numbers.values())
+        assert all(problem.startswith(f"line {row.line}") for problem in row.problems)
+        assert row.problems or len(row.texts) + len(row.numbers) > 0

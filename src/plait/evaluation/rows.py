@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from io import StringIO
 from math import isfinite
 from pathlib import Path
-from typing import Protocol
 
 from plait.errors import UnusableInput
 
@@ -34,12 +33,8 @@ _WORDS = {
     "mem_gib": re.compile(r"oom|out[ -]of[ -]memory", re.IGNORECASE),
 }
 _MOST = 1e12
-
-
-class _Reader(Protocol):
-    line_num: int
-
-    def __iter__(self) -> Iterator[list[str]]: ...
+_LONGEST = 50  # lines of one row, whose quoted cells may have some
+_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",\r\n][^,\r\n]*|)(?=[,\r\n]|$)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +73,16 @@ def read_rows(path: Path) -> list[Row]:
         raise UnusableInput(f"{path}: {error.strerror or error}") from error
     if "\0" in text:
         raise UnusableInput(f"{path} is no table of text: it has zero bytes")
+    lines = StringIO(text, newline="").readlines()
+    if not lines:
+        raise UnusableInput(f"{path} is empty; its first line names the columns: {', '.join(COLUMNS)}")
     try:
-        reader = csv.reader(StringIO(text, newline=""), strict=True)
-        header = next(reader, None)
-        if header is None:
-            raise UnusableInput(f"{path} is empty; its first line names the columns: {', '.join(COLUMNS)}")
-        names = [name.strip().lower() for name in header]
-        _require(path, names)
-        return list(_rows(reader, names))
+        header, after = _record(lines, 0)
     except csv.Error as error:
-        raise UnusableInput(f"{path} can't be read as comma-separated values: {error}") from error
+        raise UnusableInput(f"{path}: the columns' names can't be read as comma-separated values: {error}") from error
+    names = [name.strip().lower() for name in header]
+    _require(path, names)
+    return list(_rows(lines, after, names))
 
 
 def _require(path: Path, names: list[str]) -> None:
@@ -101,12 +96,34 @@ def _require(path: Path, names: list[str]) -> None:
         raise UnusableInput(f"{path} names the columns {', '.join(twice)} twice")
 
 
-def _rows(reader: _Reader, names: list[str]) -> Iterator[Row]:
-    for cells in reader:
-        line = reader.line_num
-        if not any(cell.strip() for cell in cells):
+def _rows(lines: list[str], at: int, names: list[str]) -> Iterator[Row]:
+    while at < len(lines):
+        first = at
+        try:
+            cells, at = _record(lines, first)
+            if at > first + 1 and len(cells) != len(names):
+                raise csv.Error("a quote is open to a line that is a row of its own")
+        except csv.Error as error:  # this line alone is malformed: a quote nobody closed must not take others with it
+            at = first + 1
+            problem = f"line {first + 1}, column {_broken(lines[first], names)}: {error}"
+            yield Row(line=first + 1, texts={}, numbers={}, problems=(problem,))
             continue
-        yield _row(line, names, cells)
+        if any(cell.strip() for cell in cells):
+            yield _row(first + 1, names, cells)
+
+
+def _record(lines: list[str], at: int) -> tuple[list[str], int]:
+    """The cells of the row that begins at a line, counted from 0, and the line after it. Raises csv.Error."""
+    reader = csv.reader(lines[at : at + _LONGEST], strict=True)
+    return next(reader), at + reader.line_num
+
+
+def _broken(line: str, names: list[str]) -> str:
+    """The column of the first cell that is none."""
+    at = number = 0
+    while (found := _CELL.match(line, at)) and found.end() < len(line.rstrip("\r\n")):
+        at, number = found.end() + 1, number + 1
+    return names[number] if number < len(names) else str(number + 1)
 
 
 def _row(line: int, names: list[str], cells: list[str]) -> Row:
