@@ -11,7 +11,7 @@ import pytest
 
 from plait import api
 from plait.cli.main import main
-from plait.cli.profile_tables import columns, profile_lines
+from plait.cli.profile_tables import profile_lines
 from plait.specs.links import Link, Transfer
 from plait.specs.measurement_files import document_of, read_measurements
 from plait.specs.measurements import Contention, Gemm, Host, Measurements, MemoryBound
@@ -121,10 +121,6 @@ def test_links_and_memory_are_told_in_units():
     )
     for words in ("300 µs", "1.00 GB/s", "±7%", "1 KiB", "2.00  1.00", "×1.50", "×2.00"):
         assert words in page
-
-
-def test_columns_stand_under_one_another():
-    assert columns([["a", "10"], ["long", "2"], ["b", ""]]) == ["a     10", "long   2", "b"]
 
 
 def test_the_document_is_the_files():

@@ -11,6 +11,7 @@ import typer
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.cli.plan import known_machine
+from plait.cli.tables import columns
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
@@ -125,22 +126,14 @@ def _table(ranked: Sequence[Benched]) -> Iterator[Line]:
         return
     terms = [name for name in _terms(ranked[0]) if any(any(_terms(one)[name]) for one in ranked)]
     head = ("plan", "measured", "", "predicted", "error", *terms, "memory a rank")
-    rows = [_row(one, terms) for one in ranked]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     worst = max(ranked, key=lambda one: abs(one.error)) if len(ranked) > 1 else None
-    yield [("dim", _cells(head, widths))]
-    for one, row in zip(ranked, rows, strict=True):
+    first, *lines = columns([head, *(_row(one, terms) for one in ranked)])
+    yield [("dim", first)]
+    for one, line in zip(ranked, lines, strict=True):
         mark = "  ← worst predicted" if one is worst else ""
         style = "yellow" if one is worst else "bold green" if one is ranked[0] else ""
-        yield [(style, _cells(row, widths) + mark)]
+        yield [(style, line + mark)]
     yield [("dim", "terms and memory: predicted → measured")]
-
-
-def _cells(row: Sequence[str], widths: Sequence[int]) -> str:
-    name, *others = row
-    return "  ".join(
-        [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-    )
 
 
 def _row(one: Benched, terms: Sequence[str]) -> tuple[str, ...]:

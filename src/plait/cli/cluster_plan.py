@@ -3,12 +3,13 @@ what only a cluster has: bills, plans that come to mind, what better machines wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.output import Answer, Line
+from plait.cli.ranked import SHOWN, ranked_document, ranked_lines, table_lines
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cluster_answer", "cluster_document", "cluster_lines"]
 
-_SHOWN = 10
 _KWH = 3.6e6  # joules
 
 
@@ -35,7 +35,7 @@ def cluster_answer(
 
     plans = plan_cluster(job, objective)
     write_plan(out, plans.best.plan, plans.best.prediction)
-    shown = top or _SHOWN
+    shown = top or SHOWN
     document = cluster_document(plans, top or len(plans.plans), explain=explain) | {"written": str(out)}
     lines = [*cluster_lines(plans, shown, explain=explain), [("", f"written to {out}")]]
     if page is not None:
@@ -63,19 +63,7 @@ def cluster_document(plans: ClusterPlans, top: int, *, explain: bool) -> dict[st
 
 
 def _ranked_document(one: ClusterPlan) -> dict[str, Any]:
-    from plait.plans.files import plan_table
-
-    found = one.found
-    return {
-        "plan": plan_table(one.plan),
-        "step_seconds": found.seconds,
-        "interval": list(found.interval),
-        "memory_bytes": list(found.memory_bytes),
-        "out_of_memory": found.risk,
-        "terms": asdict(found.terms),
-        "bill": _bill_document(one.bill),
-        "lost_because": one.lost_because,
-    }
+    return ranked_document(one) | {"out_of_memory": one.found.risk, "bill": _bill_document(one.bill)}
 
 
 def _bill_document(bill: Bill) -> dict[str, Any]:
@@ -134,9 +122,7 @@ def cluster_lines(plans: ClusterPlans, top: int, *, explain: bool) -> Iterator[L
     searched = f"{plans.considered} plans considered, {plans.legal} legal{left}{unfit}"
     yield [("dim", f"{searched}, in {Seconds(plans.search_seconds)}")]
     yield []
-    yield from _table(("plan", "step", "", "memory a rank", "why it lost"), [_row(one) for one in plans.plans[:top]])
-    if len(plans.plans) > top:
-        yield [("dim", f"… and {len(plans.plans) - top} more (--top {len(plans.plans)})")]
+    yield from ranked_lines(plans.plans, top)
     yield []
     yield from ([("bold", line)] for line in describe(plans.best.plan).splitlines())
     yield from ([("", line)] for line in _terms(plans.best))
@@ -149,16 +135,7 @@ def cluster_lines(plans: ClusterPlans, top: int, *, explain: bool) -> Iterator[L
     if explain and plans.obvious:
         yield []
         rows = [_obvious_row(one) for one in plans.obvious]
-        yield from _table(("plans that come to mind", "step", "", "memory a rank", "why not"), rows)
-
-
-def _row(one: ClusterPlan) -> tuple[str, ...]:
-    from plait.plans.describe import plan_name
-
-    found = one.found
-    spread = found.interval[1] / found.seconds - 1
-    largest = str(Bytes(max(found.memory_bytes)))
-    return plan_name(one.plan), str(Seconds(found.seconds)), f"±{spread:.0%}", largest, one.lost_because or "best"
+        yield from table_lines(("plans that come to mind", "step", "", "memory a rank", "why not"), rows)
 
 
 def _obvious_row(one: Obvious) -> tuple[str, ...]:
@@ -205,11 +182,3 @@ def _sensitivity(plans: ClusterPlans) -> Iterator[Line]:
         how = "" if change.plan == plans.best.plan else f", by another plan: {plan_name(change.plan)}"
         told = f"{Seconds(change.step_seconds)} a step ({gain:.0%} less){how}" if gain > 0.005 else "no faster"
         yield [("", f"with {change.what}: {told}")]
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for place, row in enumerate((head, *rows)):
-        name, *numbers, reason = row
-        cells = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=False))]
-        yield [(("dim", "bold green", "")[min(place, 2)], "  ".join([*cells, reason]))]

@@ -10,15 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.cli.page_of_plan import DRAWN, bars_of, job_facts, lane_names
+from plait.cli.page_of_plan import bars_of, drawn_search, job_facts, lane_names
 
 if TYPE_CHECKING:
-    from plait.clusters.answer import ClusterPlan, ClusterPlans
+    from plait.clusters.answer import ClusterPlans
     from plait.clusters.obvious import Obvious
     from plait.clusters.played import Held, Played
     from plait.planner.simulator import Step
     from plait.plans.prediction import Terms
-    from plait.report.data import RankedPlan as Drawn
     from plait.report.plan_data import PlanPage, Room, Thought
     from plait.report.spans import Lane
     from plait.specs.job import Job
@@ -32,21 +31,12 @@ _INTERVAL = "A bar ends at the predicted step; across its end, where four of fiv
 def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:
     """Of all plans for the job at `path`, the best one drawn."""
     from plait.clusters.answer import step_on
-    from plait.report.data import Search
     from plait.report.plan_data import Changed, PlanPage
 
     best = plans.best
-    shown = plans.plans[:DRAWN]
     return PlanPage(
         **_parts(path, plans.job, best.found, step_on(plans.job, best.plan)),
-        search=Search(
-            plans=tuple(map(_drawn, shown)),
-            more=len(plans.plans) - len(shown),
-            considered=plans.considered,
-            legal=plans.legal,
-            search_seconds=plans.search_seconds,
-            too_close_to_call=plans.too_close_to_call,
-        ),
+        search=drawn_search(plans),
         changes=tuple(
             Changed(what=one.what, plan=one.plan, step_seconds=one.step_seconds, same=one.plan == best.plan)
             for one in plans.changes
@@ -100,20 +90,6 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
 
 def _machines(group: Machines) -> str:
     return f"{group.ranks:,} × {group.device.name}"
-
-
-def _drawn(one: ClusterPlan) -> Drawn:
-    from plait.report.data import RankedPlan as Drawn
-
-    found = one.found
-    return Drawn(
-        plan=one.plan,
-        step_seconds=found.seconds,
-        interval=found.interval,
-        memory_bytes=found.memory_bytes,
-        terms=found.terms,
-        lost_because=one.lost_because,
-    )
 
 
 def _lanes(step: Step, terms: Terms) -> tuple[Lane, ...]:

@@ -15,22 +15,32 @@ from typing import TYPE_CHECKING, Any
 from plait.errors import UnusableInput
 
 if TYPE_CHECKING:
+    from plait.clusters.answer import ClusterPlans
     from plait.planner.obvious import Obvious
     from plait.planner.prices import JobPrices
-    from plait.planner.search import Plans, RankedPlan
+    from plait.planner.search import Plans
     from plait.planner.simulator import Played
     from plait.planner.what_if import WhatIf
     from plait.plans.plan import Plan
-    from plait.report.data import RankedPlan as Drawn
+    from plait.report.data import Search
     from plait.report.memory import Bar
     from plait.report.plan_data import PlanPage, Room
     from plait.report.spans import Lane
     from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
-__all__ = ["DRAWN", "bars_of", "job_facts", "lane_names", "lanes_of", "page_of_one", "page_of_search", "write_page"]
+__all__ = [
+    "bars_of",
+    "drawn_search",
+    "job_facts",
+    "lane_names",
+    "lanes_of",
+    "page_of_one",
+    "page_of_search",
+    "write_page",
+]
 
-DRAWN = 12  # ranked plans on a page
+_DRAWN = 12  # ranked plans on a page
 _SINGLE = 24  # ranks that still have a bar each
 _INTERVAL = "A bar ends at the predicted step; across its end, the error of the measured operations and links."
 
@@ -54,21 +64,12 @@ def page_of_search(
     obvious: Sequence[Obvious],
 ) -> PlanPage:
     """Of all plans for the job at `path`, the best one drawn."""
-    from plait.report.data import Search
     from plait.report.plan_data import Changed, PlanPage, Thought
 
     best = plans.best
-    shown = plans.plans[:DRAWN]
     return PlanPage(
         **_parts(path, job, machine, best.found, best.prices),
-        search=Search(
-            plans=tuple(map(_drawn, shown)),
-            more=len(plans.plans) - len(shown),
-            considered=plans.considered,
-            legal=plans.legal,
-            search_seconds=plans.search_seconds,
-            too_close_to_call=plans.too_close_to_call,
-        ),
+        search=drawn_search(plans),
         changes=tuple(
             Changed(what=one.change, plan=one.plan, step_seconds=one.step_seconds, same=not one.changes)
             for one in what_if
@@ -119,17 +120,28 @@ def _parts(path: Path, job: Job, machine: Measurements, one: Played, prices: Job
     }
 
 
-def _drawn(one: RankedPlan) -> Drawn:
-    from plait.report.data import RankedPlan as Drawn
+def drawn_search(found: Plans | ClusterPlans) -> Search:
+    """The first plans that a search ranked, and how many it looked at."""
+    from plait.report.data import RankedPlan, Search
 
-    said = one.prediction
-    return Drawn(
-        plan=one.plan,
-        step_seconds=said.step_seconds,
-        interval=said.interval,
-        memory_bytes=said.memory_bytes,
-        terms=said.terms,
-        lost_because=one.lost_because,
+    shown = found.plans[:_DRAWN]
+    return Search(
+        plans=tuple(
+            RankedPlan(
+                plan=one.plan,
+                step_seconds=one.prediction.step_seconds,
+                interval=one.prediction.interval,
+                memory_bytes=one.prediction.memory_bytes,
+                terms=one.prediction.terms,
+                lost_because=one.lost_because,
+            )
+            for one in shown
+        ),
+        more=len(found.plans) - len(shown),
+        considered=found.considered,
+        legal=found.legal,
+        search_seconds=found.search_seconds,
+        too_close_to_call=found.too_close_to_call,
     )
 
 

@@ -6,7 +6,7 @@ never measured is measured first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,19 +16,19 @@ import typer
 from plait.cli.cluster_plan import cluster_answer
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line, tell
-from plait.units import Bytes, Seconds
+from plait.cli.ranked import SHOWN, ranked_document, ranked_lines
+from plait.units import Seconds
 
 if TYPE_CHECKING:
     from plait.cli.explained import Explanation
     from plait.planner.hiding import Hiding
-    from plait.planner.search import Plans, RankedPlan
+    from plait.planner.search import Plans
     from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
 __all__ = ["command", "known_machine", "plans_document", "plans_lines"]
 
 _Objective = Literal["time", "money", "energy"]
-_SHOWN = 10  # plans in the table for people; the document has them all
 
 
 def command(
@@ -62,7 +62,7 @@ def command(
     if asked.cluster.elsewhere:
         return cluster_answer(job, asked, top, out, objective, explain=explain is not None, page=page)
     machine = known_machine(measurements)
-    plans = search(asked, machine, max(top or 0, _SHOWN))
+    plans = search(asked, machine, max(top or 0, SHOWN))
     told = None if explain is None else explanation(explain, asked, machine, plans)
     write_plan(out, plans.best.plan, plans.best.prediction)
     document = plans_document(plans, top) | {"written": str(out)}
@@ -74,7 +74,7 @@ def command(
     return Answer(
         document=document if told is None else {**document, "explained": told.document},
         lines=[
-            *plans_lines(plans, top or _SHOWN),
+            *plans_lines(plans, top or SHOWN),
             *(told.lines() if told else ()),
             [("", f"written to {out}")],
             *drawn,
@@ -108,7 +108,7 @@ def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
         "legal": plans.legal,
         "unfit": plans.unfit,
         "played": plans.played,
-        "plans": [_ranked_document(one) for one in plans.plans[:top]],
+        "plans": [ranked_document(one) | {"played": one.played} for one in plans.plans[:top]],
         "too_close_to_call": plans.too_close_to_call,
         "guesses": list(plans.guesses),
         "corrections": list(plans.corrections),
@@ -142,21 +142,6 @@ def _hiding_document(found: Hiding) -> dict[str, Any]:
     }
 
 
-def _ranked_document(one: RankedPlan) -> dict[str, Any]:
-    from plait.plans.files import plan_table
-
-    predicted = one.prediction
-    return {
-        "plan": plan_table(one.plan),
-        "step_seconds": predicted.step_seconds,
-        "interval": list(predicted.interval),
-        "memory_bytes": list(predicted.memory_bytes),
-        "terms": asdict(predicted.terms),
-        "lost_because": one.lost_because,
-        "played": one.played,
-    }
-
-
 def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     """What a person wants to know: the ranked plans, the best one in words, and whether the race was close."""
     from plait.planner.hiding_words import hiding_lines
@@ -170,9 +155,7 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}{unplayed}"
     yield [("dim", f"{searched}, in {Seconds(plans.search_seconds)}")]
     yield []
-    yield from _table([_row(one) for one in plans.plans[:top]])
-    if len(plans.plans) > top:
-        yield [("dim", f"… and {len(plans.plans) - top} more (--top {len(plans.plans)})")]
+    yield from ranked_lines(plans.plans, top)
     yield []
     yield from ([("bold", line)] for line in describe(plans.best.plan).splitlines())
     yield from ([("", f"{words[0].upper()}{words[1:]}.")] for words in pace_words(plans.paces))
@@ -187,28 +170,3 @@ def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
     if plans.would_hide is not None:
         yield []
         yield from ([("", line)] for line in hiding_lines(plans.would_hide))
-
-
-def _row(one: RankedPlan) -> tuple[str, ...]:
-    from plait.plans.describe import plan_name
-
-    predicted = one.prediction
-    spread = (predicted.interval[1] - predicted.step_seconds) / predicted.step_seconds
-    largest = str(Bytes(max(predicted.memory_bytes)))
-    return (
-        plan_name(one.plan),
-        str(Seconds(predicted.step_seconds)),
-        f"±{spread:.0%}",
-        largest,
-        one.lost_because or "best",
-    )
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:
-    head = ("plan", "step", "", "memory a rank", "why it lost")
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for place, row in enumerate((head, *rows)):
-        name, *numbers, reason = row
-        cells = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=False))]
-        style = ("dim", "bold green", "")[min(place, 2)]
-        yield [(style, "  ".join([*cells, reason]))]

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from plait.cli.output import Line
+from plait.cli.tables import columns
 from plait.specs.links import Link
 from plait.specs.measurements import Gemm, Host, Measurements, MemoryBound
 from plait.units import Bytes, Seconds
 
-__all__ = ["columns", "profile_lines"]
+__all__ = ["profile_lines"]
 
 _BUSY = 0.25  # cores of other programs, from which a profile is not to be trusted
 _SHOWN_PAYLOADS = 3
@@ -31,17 +32,6 @@ def profile_lines(measured: Measurements) -> Iterator[Line]:
     if measured.collectives:
         yield from _section("links", _links(measured.collectives))
         yield from _section("behind compute", _overlap(measured))
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of as many cells each, set under one another: the first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells)
-        ).rstrip()
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
 
 
 def _section(title: str, rows: Sequence[Sequence[str]]) -> Iterator[Line]:
