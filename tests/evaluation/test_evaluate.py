@@ -55,6 +55,8 @@ def test_the_command_tells_it_as_the_contract_has_it(capsys: pytest.CaptureFixtu
     assert {"rows", "groups", "baseline", "out_of_memory"} <= set(document)
     assert {"case_id", "predicted_iter_s", "predicted_mem_gib", "skipped"} <= set(document["rows"][0])
     assert {"source", "model", "n_gpus", "n", "tau", "regret"} == set(document["groups"][0])
+    assumed = {row["case_id"]: row["assumed_links"] for row in document["rows"]}
+    assert (assumed["a1"], assumed["b1"]) == ([], ["between"])
     assert document["out_of_memory"]["n"] == 1
     assert sum(document["skipped"].values()) == 5
 

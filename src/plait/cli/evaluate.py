@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plait.cli.output import Answer, JsonFlag, Line
+from plait.cli.tables import columns
 
 if TYPE_CHECKING:
     from plait.evaluation.evaluate import Evaluation, Group, Judged
@@ -73,6 +74,7 @@ def _row_document(one: Judged) -> dict[str, Any]:
         "predicted_mem_gib": one.gibibytes,
         "memory_error": None if memory is None else memory[0] / memory[1] - 1,
         "out_of_memory_probability": one.runs_out,
+        "assumed_links": sorted(one.assumed),
         "skipped": one.skipped,
     }
 
@@ -164,7 +166,6 @@ def _skipped_lines(found: Evaluation) -> Iterator[Line]:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for place, (name, *numbers) in enumerate(rows):
-        cells = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))]
-        yield [("dim" if place == 0 else "", "  ".join(cells).rstrip())]
+    head, *others = columns(rows)
+    yield [("dim", head)]
+    yield from ([("", line)] for line in others)

@@ -32,7 +32,8 @@ _OUT_OF_MEMORY = re.compile(r"\boom\b|out[ -]of[ -]memory", re.IGNORECASE)
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """A row and what was predicted of it; or `skipped`, why nothing was. `ideal`: seconds at the peak. `runs_out`: the
-    predicted probability that memory is not enough; `ran_out`: whether that happened."""
+    predicted probability that memory is not enough; `ran_out`: whether that happened. `assumed`: links that the row
+    does not state."""
 
     row: Row
     seconds: float | None = None
@@ -41,6 +42,7 @@ class Judged:
     ideal: float | None = None
     runs_out: float | None = None
     ran_out: bool = False
+    assumed: frozenset[str] = frozenset()
     skipped: str | None = None
 
     @property
@@ -124,6 +126,7 @@ def judge(row: Row, constants: Constants = FITTED) -> Judged:
         ideal=ideal_seconds(run.task, run.plans.rows(np.array([best]))),
         runs_out=float(found.out_of_memory[best]),
         ran_out=ran_out,
+        assumed=run.assumed,
     )
 
 

@@ -37,10 +37,12 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A measured run: what was done and how. `plans` has a row for each microbatch that it may have had."""
+    """A measured run: what was done and how. `plans` has a row for each microbatch that it may have had. `assumed`:
+    which links, "inside" hosts or "between" them, were taken to be the usual ones of such hosts."""
 
     task: Task
     plans: Arrangements
+    assumed: frozenset[str]
 
 
 def read_run(row: Row) -> Run:
@@ -56,11 +58,16 @@ def read_run(row: Row) -> Run:
     batch, sequence = _needed(row, "gbs"), _needed(row, "seq")
     model = _model(row, sequence)
     dtype = _dtype(row, device)
-    machines = _machines(row, device, ranks)
+    each = _devices_a_host(row, device, ranks)
+    wiring = wiring_in(row.texts.get("interconnect", ""), device, each)
+    machines = Machines(
+        first_rank=0, nodes=ranks // each, devices_per_node=each, device=device, inside=wiring.inside,
+        between=wiring.between, price_per_hour=None, power_watts=device.power_watts,
+    )  # fmt: skip
     task = Task(
         model=model, global_batch=batch, sequence=sequence, machines=machines, dtype=dtype, practice=practice_of(row)
     )
-    return Run(task=task, plans=_plans(row, model, ranks, batch))
+    return Run(task=task, plans=_plans(row, model, ranks, batch), assumed=wiring.assumed)
 
 
 def _needed(row: Row, column: str) -> int:
@@ -70,14 +77,9 @@ def _needed(row: Row, column: str) -> int:
     return found
 
 
-def _machines(row: Row, device: DeviceSpec, ranks: int) -> Machines:
-    each = min(row.whole("gpus_per_node") or device.per_node, ranks)
-    each = max(size for size in range(1, each + 1) if ranks % size == 0)
-    wiring = wiring_in(row.texts.get("interconnect", ""), device, each)
-    return Machines(
-        first_rank=0, nodes=ranks // each, devices_per_node=each, device=device, inside=wiring.inside,
-        between=wiring.between, price_per_hour=None, power_watts=device.power_watts,
-    )  # fmt: skip
+def _devices_a_host(row: Row, device: DeviceSpec, ranks: int) -> int:
+    most = min(row.whole("gpus_per_node") or device.per_node, ranks)
+    return max(size for size in range(1, most + 1) if ranks % size == 0)
 
 
 def _dtype(row: Row, device: DeviceSpec) -> str:
