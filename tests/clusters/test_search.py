@@ -108,10 +108,29 @@ def test_a_model_that_fits_nowhere_is_told_with_its_largest_bytes_and_a_change()
         plan_cluster(job(8, model=huge, batch=8, device="rtx-4090"))
 
 
-@pytest.mark.parametrize(("key", "value"), [("compression", "int8"), ("synchronisation", "local-sgd")])
+UNPRICED = [
+    ("compression", "int8"),
+    ("synchronisation", "local-sgd"),
+    ("offload", "optimizer"),
+    ("schedule", "[[F0]]"),
+    ("tensor_shares", (3, 1)),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), [*UNPRICED, ("data_shares", (3, 1))])
 def test_what_has_no_price_there_is_refused_in_words(key, value):
-    with pytest.raises(UnusableInput, match=key):
+    with pytest.raises(UnusableInput, match=rf"{key} = .* can't be priced on machines of the catalogue yet"):
         plan_cluster(job(8, **{key: value}))
+    with pytest.raises(UnusableInput, match=rf"{key} = .* can't be priced on machines of the catalogue yet"):
+        price_plan(job(8), replace(plan_cluster(job(8)).best.plan, **{key: value}))
+
+
+@pytest.mark.parametrize(("key", "value"), [*UNPRICED, ("schedule", "zb-h1"), ("context", 2), ("virtual_stages", 2)])
+def test_nor_on_unequal_machines(key, value):
+    with pytest.raises(UnusableInput, match=rf"{key} = .* can't be priced on unequal machines yet"):
+        plan_cluster(unequal(**{key: value}))
+    with pytest.raises(UnusableInput, match=rf"{key} = .* can't be priced on unequal machines yet"):
+        price_plan(unequal(), replace(plan_cluster(unequal()).best.plan, **{key: value}))
 
 
 def test_money_and_energy_need_to_be_known():

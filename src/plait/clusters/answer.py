@@ -19,7 +19,7 @@ from plait.clusters.groups import found_on_groups, pipelines_of, played_on_group
 from plait.clusters.obvious import Obvious, obvious_plans
 from plait.clusters.played import Played, ends_of, pipeline_on, played, timeline_of
 from plait.clusters.search import Found, found_on
-from plait.clusters.tasks import tasks_of
+from plait.clusters.tasks import require_priced, tasks_of
 from plait.errors import NothingFits
 from plait.estimates.task import Task
 from plait.planner.simulator import Step
@@ -128,6 +128,7 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
 def price_plan(job: Job, plan: Plan) -> Played:
     """One plan of a legal job, priced and played. Raises UnusableInput for what can't be priced."""
     tasks = tasks_of(job)
+    require_priced(vars(plan), len(tasks))
     return played(plan, tasks[0]) if len(tasks) == 1 else played_on_groups(plan, tasks)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from plait.clusters.contest import contest
 from plait.clusters.groups import found_on_groups, played_on_groups
@@ -23,6 +22,7 @@ from plait.plans.legality import is_legal
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.devices import DEVICES
+from plait.specs.hardware import HostLink
 from plait.specs.job import Job
 from plait.specs.machines import Machines
 from plait.specs.wording import shown
@@ -35,6 +35,7 @@ _PLACES, _SHAPES = 64, 4  # of a search for one number
 _FREED = ("recompute", "zero", "microbatch", "sequence_parallel", "schedule", "virtual_stages", "stages", "context",
           "pipeline", "tensor", "data")  # fmt: skip
 _TOLD = 3
+_MOST_DEVICES = 16384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def _improvements(tasks: Sequence[Task]) -> Iterator[tuple[str, Callable[[Machin
     yield "twice the memory", _larger
 
 
-def _faster(link: Any) -> Any:
+def _faster(link: HostLink) -> HostLink:
     return replace(link, peak=link.peak * _TWICE)
 
 
@@ -122,9 +123,6 @@ def _more_nodes(job: Job) -> Iterator[tuple[str, Job]]:
                 f"nodes = {nodes} ({nodes * cluster.ranks_a_node} devices)",
                 replace(job, cluster=_with(cluster, nodes)),
             )
-
-
-_MOST_DEVICES = 16384
 
 
 def _with(cluster: ClusterSpec, nodes: int) -> ClusterSpec:

@@ -29,6 +29,7 @@ from plait.clusters.played import (
     terms_of,
 )
 from plait.clusters.search import Found, order
+from plait.clusters.tasks import GROUP_SCHEDULES
 from plait.errors import PlaitError, UnusableInput
 from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.step import Layers, floors, layers_of
@@ -40,7 +41,6 @@ from plait.plans.rows import row_counts
 from plait.specs.job import Job, fixed_degree
 from plait.specs.machines import Machines
 from plait.specs.training import PRECISIONS
-from plait.specs.wording import shown
 
 __all__ = ["found_on_groups", "pipelines_of", "played_on_groups"]
 
@@ -48,8 +48,6 @@ _CORES = 48  # that are looked at in detail
 _CUTS = 2  # by speed, and evenly
 _PLACES = 36
 _MOST_MICROBATCHES = 1024
-_ALONE = ("context", "expert", "virtual_stages")
-_SCHEDULES = ("1f1b", "gpipe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +70,6 @@ def found_on_groups(job: Job, tasks: Sequence[Task]) -> Found:
     """The best plans of a legal job on unequal machines: those of the shapes that would be fastest if all devices were
     always busy, in detail. Raises UnusableInput where the job fixes what has no price there.
     """
-    _require_priced(job)
     cores = list(_cores(job, tasks))
     if not cores:
         sizes = ", ".join(str(task.machines.ranks) for task in tasks)
@@ -97,17 +94,6 @@ def found_on_groups(job: Job, tasks: Sequence[Task]) -> Found:
         daring=not fits and bool(daring),
         nearest=None if fits or daring else min(done, key=lambda one: one.memory[one.fullest].taken),
     )
-
-
-def _require_priced(job: Job) -> None:
-    for key in _ALONE:
-        if job.constraints.get(key, 1) != 1:
-            raise UnusableInput(
-                f"{key} = {shown(job.constraints[key])} can't be priced on unequal machines yet; priced there: 1"
-            )
-    if job.constraints.get("schedule", "1f1b") not in _SCHEDULES:
-        name = shown(job.constraints["schedule"])
-        raise UnusableInput(f"schedule = {name} can't be priced on unequal machines yet; priced there: 1f1b, gpipe")
 
 
 # ---- the space ------------------------------------------------------------------------------------------------------
@@ -180,7 +166,7 @@ def _variants(job: Job, core: _Core) -> list[tuple[int, str]]:
     """(ZeRO level, schedule) of a core's plans."""
     fixed = job.constraints
     levels = (cast("int", fixed["zero"]),) if "zero" in fixed else tuple(range(4)) if core.data > 1 else (0,)
-    kinds = (str(fixed["schedule"]),) if "schedule" in fixed else _SCHEDULES if core.pipeline > 1 else ("1f1b",)
+    kinds = (str(fixed["schedule"]),) if "schedule" in fixed else GROUP_SCHEDULES if core.pipeline > 1 else ("1f1b",)
     return list(product(levels, kinds))
 
 

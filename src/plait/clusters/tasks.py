@@ -2,10 +2,13 @@
 
     job ──> Task(model, batch, dtype, machines)      one for each group of machines
 
-It knows jobs and machines, no plan.
+It knows jobs and machines; of plans, the names of their keys.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from plait.errors import UnusableInput
 from plait.estimates.arrangements import RECOMPUTE, SCHEDULES
@@ -15,7 +18,7 @@ from plait.specs.machines import Machines, machines_of
 from plait.specs.training import PRECISIONS
 from plait.specs.wording import shown
 
-__all__ = ["require_priced", "task_on", "tasks_of"]
+__all__ = ["GROUP_SCHEDULES", "require_priced", "task_on", "tasks_of"]
 
 _MOMENTS = {"adamw": 2, "sgd": 1}
 _ONLY = {  # keys of [plan], and the values with which they are priced here
@@ -28,6 +31,8 @@ _ONLY = {  # keys of [plan], and the values with which they are priced here
     "schedule": SCHEDULES,
     "recompute": RECOMPUTE,
 }
+GROUP_SCHEDULES = ("1f1b", "gpipe")
+_ON_GROUPS = {**_ONLY, "schedule": GROUP_SCHEDULES, "context": (1,), "expert": (1,), "virtual_stages": (1,)}
 
 
 def tasks_of(job: Job) -> tuple[Task, ...]:
@@ -35,25 +40,26 @@ def tasks_of(job: Job) -> tuple[Task, ...]:
 
     Raises UnusableInput for a choice that nobody can price there.
     """
-    require_priced(job)
-    return tuple(task_on(job, machines) for machines in machines_of(job.cluster))
+    groups = machines_of(job.cluster)
+    require_priced(job.constraints, len(groups))
+    return tuple(task_on(job, machines) for machines in groups)
 
 
-def require_priced(job: Job) -> None:
-    """Raises UnusableInput where the job fixes what has no price on machines of the catalogue."""
-    for key, priced in _ONLY.items():
-        value = job.constraints.get(key, priced[0])
+def require_priced(chosen: Mapping[str, Any], groups: int) -> None:
+    """Raises UnusableInput where keys of [plan], fixed by a job or chosen by a plan, have no price on so many groups of
+    machines of the catalogue."""
+    where = "machines of the catalogue" if groups == 1 else "unequal machines"
+    for key, priced in (_ONLY if groups == 1 else _ON_GROUPS).items():
+        value = chosen.get(key, priced[0])
         if value not in priced:
             legal = ", ".join(map(shown, priced))
+            raise UnusableInput(f"{key} = {shown(value)} can't be priced on {where} yet; priced there: {legal}")
+    for key in ("tensor_shares", "data_shares") if groups == 1 else ("tensor_shares",):
+        shares: tuple[float, ...] = chosen.get(key, ())
+        if len(set(shares)) > 1:
             raise UnusableInput(
-                f"{key} = {shown(value)} can't be priced on machines of the catalogue yet; priced there: {legal}"
+                f"{key} = {shown(shares)} can't be priced on {where} yet: equal ones are; leave them out"
             )
-    shares = job.constraints.get("tensor_shares", ())
-    if isinstance(shares, tuple) and len(set(shares)) > 1:
-        raise UnusableInput(
-            f"tensor_shares = {shown(shares)} can't be priced on machines of the catalogue yet: equal ones are; leave "
-            "them out"
-        )
 
 
 def task_on(job: Job, machines: Machines) -> Task:
