@@ -73,6 +73,11 @@ class Shapes:
         return self.rows.microbatch * (self.sequence / self.rows.context)
 
     @property
+    def each(self) -> float:
+        """Bytes of an activation."""
+        return float(self.kernels.itemsize)
+
+    @property
     def residual(self) -> Column:
         """Tokens of a rank's part of the residual stream."""
         return np.where(self.rows.sequence_parallel, self.tokens / self.rows.tensor, self.tokens)
@@ -115,16 +120,16 @@ class Shapes:
         logits = self.tokens * columns * 4.0
         forward = forward + self.kernels.move(3 * logits, kernels=4) + self._norm()
         backward = backward + self.kernels.move(2 * logits, kernels=3) + 2 * self._norm()
-        size = self.tokens * self.model.hidden * 2.0
+        size = self.tokens * self.model.hidden * self.each
         return self._passes(forward, backward, kernels=8, tensor=self._sum(size))
 
     def embedding(self) -> Parts:
         """Looking tokens up, and adding their gradients into the table's."""
-        size = self.residual * self.model.hidden * 2.0
+        size = self.residual * self.model.hidden * self.each
         table = self.model.vocab * self.model.hidden / self.rows.tensor * float(self.practice.gradient_bytes)
         return self._passes(
             self.kernels.move(3 * size, kernels=4), self.kernels.move(4 * size + table, kernels=3), kernels=5,
-            tensor=self._sum(self.tokens * self.model.hidden * 2.0) / 2,
+            tensor=self._sum(self.tokens * self.model.hidden * self.each) / 2,
         )  # fmt: skip
 
     # ---- halves of a block ------------------------------------------------------------------------------------------
@@ -142,7 +147,8 @@ class Shapes:
             moves = moves + self._moved(2 * self.tokens * heads / tensor)
         forward, backward = forward + core + moves, backward + core_back + 2 * moves
         count = 12.0 if self.practice.fused_attention else 19.0
-        parts = self._passes(forward, backward, kernels=count, tensor=self._sum(self.tokens * model.hidden * 2.0))
+        size = self.tokens * model.hidden * self.each
+        parts = self._passes(forward, backward, kernels=count, tensor=self._sum(size))
         ring = self._ring(core)
         again = self.nothing()
         if not self.practice.fused_attention:
@@ -162,7 +168,7 @@ class Shapes:
         moves = self._moved(
             (3 if self.model.gated else 2) * self.tokens * width + 3 * self.residual * self.model.hidden
         )
-        size = self.tokens * self.model.hidden * 2.0
+        size = self.tokens * self.model.hidden * self.each
         return self._passes(forward + moves, backward + 2 * moves, kernels=9.0, tensor=self._sum(size))
 
     def _experts(self, experts: Experts) -> Parts:
@@ -184,7 +190,9 @@ class Shapes:
         parts = self._passes(
             forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed, tensor=0.0 * tokens
         )
-        sent = self.network.dispatch(tokens * hidden * 2.0, experts.per_token, rows.expert, np.ones_like(rows.expert))
+        sent = self.network.dispatch(
+            tokens * hidden * self.each, experts.per_token, rows.expert, np.ones_like(rows.expert)
+        )
         return Parts(
             forward=replace(parts.forward, expert=2 * sent), backward=replace(parts.backward, expert=2 * sent),
             again=parts.again,
@@ -236,8 +244,9 @@ class Shapes:
         one = self.kernels.multiply(asked, np.asarray(seen), np.asarray(float(width)), heads)
         two = self.kernels.multiply(asked, np.asarray(float(value)), np.asarray(seen), heads)
         pairs = heads * asked * seen
-        ahead = self.kernels.move(pairs * (4 + 5 * self.practice.masks), kernels=3)
-        back = self.kernels.move(pairs * (6 + 5 * self.practice.masks), kernels=3)
+        dropped = (2 * self.each + 1) * self.practice.masks  # read, written, and a byte of mask
+        ahead = self.kernels.move(pairs * (2 * self.each + dropped), kernels=3)
+        back = self.kernels.move(pairs * (3 * self.each + dropped), kernels=3)
         return one + two + ahead, 2 * (one + two) + back
 
     def _norm(self) -> Column:
@@ -245,7 +254,7 @@ class Shapes:
 
     def _moved(self, elements: Column) -> Column:
         loose = 1.0 if self.practice.compiled or self.practice.fused_kernels else self.kernels.constants.loose
-        return self.kernels.move(loose * elements * 2.0, kernels=2)
+        return self.kernels.move(loose * elements * self.each, kernels=2)
 
     def _sum(self, size: Column) -> Column:
         """A sum over the tensor axis, or its two halves."""
@@ -255,7 +264,7 @@ class Shapes:
     def _ring(self, core: Column) -> Column:
         """What of the keys' and values' way around the context axis attention does not hide."""
         rows, model = self.rows, self.model
-        size = 2.0 * 2 * rows.microbatch * self.sequence * model.kv_heads * model.head_dim / rows.tensor
+        size = self.each * 2 * rows.microbatch * self.sequence * model.kv_heads * model.head_dim / rows.tensor
         sent = self.network.reduce_scatter(size, rows.context, rows.tensor)
         return np.maximum(0.0, sent - core)
 

@@ -1,7 +1,8 @@
-"""Every number that was fitted to runs, in one place; no other module holds one, none is of one source's runs alone.
+"""The numbers that were fitted to the seconds of whole steps; none is of one source's runs alone.
 
 Numbers that a data sheet or a measurement of a kernel or a link gives stand with the device or link (`specs.devices`,
-`specs.connections`), not here. `python benchmarks/cost_constants.py RUNS.csv` says what each does to the errors.
+`specs.connections`), those set by hand where they are used: docs/cost_model.md lists them.
+`python benchmarks/cost_constants.py RUNS.csv` says what each does to the errors.
 """
 
 from __future__ import annotations

@@ -23,12 +23,10 @@ __all__ = ["Kernels"]
 # rows and columns of a tile, and the part of the largest tile's rate that such tiles reach (fitted to the 697 measured
 # products of A100-PCIe and B200, shared alike)
 _TILES = ((128, 256, 1.0), (256, 128, 1.0), (128, 128, 0.93), (64, 128, 0.8), (128, 64, 0.8), (64, 64, 0.6))
-# what a device spends on an operation, and the attention kernels that know its instructions, come with its generation
-_HOPPER = ("h100", "h200")
-_BLACKWELL = ("b200", "b300", "gb200", "gb300")
-
-
-_NEWEST, _OLD = 3, 0.62
+# FlashAttention's kernels, by their generation: the second is twice as fast as the first (Dao 2023); on devices with
+# instructions that it doesn't know the third is 1.5 to 2 times as fast as the second (Shah et al. 2024)
+_FIRST, _NEWEST, _BEFORE_IT = 1, 3, 1 / 1.75
+_NEW_INSTRUCTIONS = ("hopper", "blackwell")
 _GAP = 2e-6  # seconds between one kernel and the next on a GPU (NVIDIA, CUDA graphs: 1 to 3 µs)
 _ALIGNED = 8  # elements of 2 bytes
 _WIDE = ("fp64", "fp32", "tf32", "fp16", "bf16")
@@ -54,9 +52,9 @@ class Kernels:
         return self._sustained(self.dtype if self.dtype in _WIDE else "bf16")
 
     def attention_rate(self, generation: int) -> float:
-        """The same of attention's kernels; those of before Hopper don't know its instructions."""
-        old = generation < _NEWEST and self.device.name.split("-")[0] in (*_HOPPER, *_BLACKWELL)
-        return self.wide_rate * (_OLD if old else 1.0) * (0.5 if generation == 1 else 1.0)
+        """The same of attention's kernels."""
+        behind = generation < _NEWEST and self.device.architecture in _NEW_INSTRUCTIONS
+        return self.wide_rate * (_BEFORE_IT if behind else 1.0) * (0.5 if generation == _FIRST else 1.0)
 
     @property
     def unaligned_rate(self) -> float:
@@ -72,18 +70,12 @@ class Kernels:
         return reached if power is None or energy is None else min(reached, power / energy)
 
     def _energy(self, dtype: str) -> float | None:
-        """Joules of the board for each operation of a large product."""
-        family = self.device.name.split("-")[0]
-        if family not in (*_HOPPER, *_BLACKWELL):
-            return None
-        wide = self.constants.energy_hopper if family in _HOPPER else self.constants.energy_blackwell
-        return wide * (
-            self.constants.narrow
-            if dtype in ("fp8", "mxfp8")
-            else self.constants.narrowest
-            if dtype == "nvfp4"
-            else 1.0
-        )
+        """Joules of the board for each operation of a large product; None where nobody measured that."""
+        constants = self.constants
+        wide = {"hopper": constants.energy_hopper, "blackwell": constants.energy_blackwell}
+        narrow = {"fp8": constants.narrow, "mxfp8": constants.narrow, "nvfp4": constants.narrowest}
+        each = wide.get(self.device.architecture)
+        return None if each is None else each * narrow.get(dtype, 1.0)
 
     def multiply(self, m: Column, n: Column, k: Column, times: Column | float = 1.0) -> Column:
         """Seconds of `times` products of (m, k) by (k, n) in one launch."""

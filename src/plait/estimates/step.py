@@ -10,7 +10,7 @@ Layer costs are worked out once for each distinct (tensor, context, expert, micr
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,23 +139,15 @@ class _Step:
         return self.plans.microbatches(self.task.global_batch) * self._seconds(own) * slower
 
     def layers(self, ranks: Numbers) -> Layers:
-        task, constants, model = self.task, self.task.constants, self.task.model
-        m, blocks = self.plans.microbatches(task.global_batch), self._blocks()
+        constants = self.task.constants
+        m, blocks = self.plans.microbatches(self.task.global_batch), self._blocks()
         mine: Column = ranks.astype(np.float64)
-        own = _sum(
-            blocks.times(mine), self._whole(self.shapes.head()).times((np.arange(len(ranks)) == len(ranks) - 1) * 1.0)
-        )
-        kinds: dict[object, Layer] = {}
-        for number in range(model.layers):
-            kind = model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers
-            if kind not in kinds:
-                kinds[kind] = self._layer(self.shapes.block(number))
-        found = [
-            kinds[model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers]
-            for number in range(model.layers)
-        ]
+        last = (np.arange(len(ranks)) == len(ranks) - 1) * 1.0
+        own = _sum(blocks.times(mine), self._whole(self.shapes.head()).times(last))
+        each = {kind: self._layer(self.shapes.block(numbers[0])) for kind, numbers in self._kinds().items()}
         return Layers(
-            blocks=tuple(found), embedding=self._layer(self.shapes.embedding()), head=self._layer(self.shapes.head()),
+            blocks=tuple(each[self._kind(number)] for number in range(self.task.model.layers)),
+            embedding=self._layer(self.shapes.embedding()), head=self._layer(self.shapes.head()),
             send=float(self._sends(np.ones_like(m))[0]) / 2,
             far=float(self.network.send(self._sent(), np.ones_like(m, dtype=np.bool_))[0]),
             added=tuple(map(float, self._accumulated(mine, m))),
@@ -177,16 +169,24 @@ class _Step:
 
     def _blocks(self) -> Part:
         """The mean block, all passes."""
+        return _sum(
+            *[
+                self._whole(self.shapes.block(numbers[0])).times(len(numbers) / self.task.model.layers)
+                for numbers in self._kinds().values()
+            ]
+        )
+
+    def _kind(self, number: int) -> tuple[bool, bool, bool]:
+        """Blocks of one kind take equally long: whether a block has experts, attends to an encoder, stands in one."""
         model = self.task.model
-        kinds = Counter((model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers)
-                        for number in range(model.layers))  # fmt: skip
-        first: dict[tuple[bool, bool, bool], int] = {}
-        for number in reversed(range(model.layers)):
-            first[model.experts_of(number) is None, model.crosses(number), number < model.encoder_layers] = number
-        parts = [
-            self._whole(self.shapes.block(first[kind])).times(count / model.layers) for kind, count in kinds.items()
-        ]
-        return _sum(*parts)
+        return model.experts_of(number) is not None, model.crosses(number), number < model.encoder_layers
+
+    def _kinds(self) -> dict[tuple[bool, bool, bool], list[int]]:
+        """The numbers of each kind's blocks."""
+        found: dict[tuple[bool, bool, bool], list[int]] = defaultdict(list)
+        for number in range(self.task.model.layers):
+            found[self._kind(number)].append(number)
+        return found
 
     def _whole(self, parts: Parts) -> Part:
         """All passes of a layer, for every plan."""
@@ -254,39 +254,38 @@ class _Step:
         return held.dense, held.experts
 
     def _data(self, mine: Column, m: Numbers, own: Part, blocks: Part) -> Column:
-        plans, practice, network = self.plans, self.task.practice, self.network
+        plans, practice = self.plans, self.task.practice
         dense, experts = self._weights(mine)
-        stride = plans.tensor
-        group = plans.data * plans.context
-        wide = float(practice.gradient_bytes)
-        scatter = network.reduce_scatter(wide * dense, group, stride)
-        gather = network.reduce_scatter(2.0 * dense, group, stride)
-        rest = np.maximum(group // np.maximum(plans.expert, 1), 1)
-        scatter = scatter + network.reduce_scatter(wide * experts, rest, stride * plans.expert)
-        gather = gather + network.reduce_scatter(2.0 * experts, rest, stride * plans.expert)
+        scatter = self._shared_out(float(practice.gradient_bytes), dense, experts)
+        gather = self._shared_out(float(self.task.itemsize), dense, experts)
         plain = np.where(plans.zero >= 1, scatter + gather, 2 * scatter)
-        hidden = np.zeros(len(plans))
-        if practice.overlap_data:
-            hidden = 0.6 * self._seconds(own)
-        late = np.maximum(self.task.constants.interference * plain * practice.overlap_data, plain - hidden)
-        weights_of_block = dense / np.maximum(mine, 1)
-        each = network.reduce_scatter(2.0 * weights_of_block, group, stride)
-        back = network.reduce_scatter(wide * weights_of_block, group, stride)
-        work = self._seconds(blocks)
-        whole = np.maximum(0.3 * 0, 2 * each + back - work) + self.task.constants.interference * np.minimum(
-            2 * each + back, work
-        )
-        sharded = m * mine * whole
+        late = self._late(plain, 0.6 * self._seconds(own) * practice.overlap_data)
+        each = dense / np.maximum(mine, 1), experts / np.maximum(mine, 1)
+        gathers = 2 * self._shared_out(float(self.task.itemsize), *each)
+        whole = gathers + self._shared_out(float(practice.gradient_bytes), *each)
+        sharded = m * mine * self._late(whole, self._seconds(blocks))
         every_time = (plans.zero == 3) & (not practice.gathers_once)
-        return np.where(group == 1, 0.0, np.where(every_time, sharded, late))
+        return np.where(plans.data * plans.context == 1, 0.0, np.where(every_time, sharded, late))
+
+    def _shared_out(self, each: float, dense: Column, experts: Column) -> Column:
+        """Seconds in which the ranks with the same weights share out `each` bytes of every one, or gather them."""
+        stride, group = self.plans.tensor, self.plans.data * self.plans.context
+        same_experts = np.maximum(group // self.plans.expert, 1)
+        routed = self.network.reduce_scatter(each * experts, same_experts, stride * self.plans.expert)
+        return self.network.reduce_scatter(each * dense, group, stride) + np.where(experts > 0, routed, 0.0)
+
+    def _late(self, transfers: Column, work: Column) -> Column:
+        """What of the transfers is left over when so much work hides them, and what they take of it meanwhile."""
+        hidden = np.minimum(transfers, work)
+        return transfers - hidden + self.task.constants.interference * hidden
 
     def _accumulated(self, mine: Column, m: Numbers) -> Column:
         """Adding each microbatch's gradients to those before it."""
         dense, experts = self._weights(mine)
         wide = self.task.practice.gradient_bytes
-        touched = 0.0 if self.task.practice.fused_gradients else 2.0 + 2.0 * wide
+        touched = 0.0 if self.task.practice.fused_gradients else self.task.itemsize + 2.0 * wide
         return np.where(
-            (m > 1) | (wide > 2),
+            (m > 1) | (wide > self.task.itemsize),
             (dense + experts) * touched / self.kernels.device.memory_bandwidth / self.task.constants.moved,
             0.0,
         )
@@ -296,7 +295,8 @@ class _Step:
         group = self.plans.data * self.plans.context
         share = np.where(self.plans.zero >= 1, group, 1)
         kept = dense / share + experts / np.where(self.plans.zero >= 1, np.maximum(group // self.plans.expert, 1), 1)
-        return self.kernels.move(kept * 30.0, kernels=20)
+        touched = 2 * self.task.state_bytes + self.task.practice.gradient_bytes + self.task.itemsize
+        return self.kernels.move(kept * touched, kernels=20)
 
 
 def _distinct(*columns: Numbers) -> tuple[Numbers, Numbers]:

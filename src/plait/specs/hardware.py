@@ -22,7 +22,8 @@ Peak = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4"]
 @dataclass(frozen=True, kw_only=True)
 class DeviceSpec:
     """One device. `peaks` in FLOP/s, dense, of matrix products that sum in fp32 (fp32 and fp64: without tensor cores
-    where the vendor tells them apart); a dtype that it has no units for is missing.
+    where the vendor tells them apart); a dtype that it has no units for is missing. `architecture`: as its vendor calls
+    the generation; devices of one have the same instructions.
 
     `memory_bytes` is what a program can use, `memory_bandwidth` in bytes/s. `units`: streaming multiprocessors, compute
     units, cores. `tile`: rows and columns of a product's usual piece on one unit, None: not known. `power_watts`: of
@@ -31,6 +32,7 @@ class DeviceSpec:
     """
 
     name: str
+    architecture: str
     peaks: Mapping[Peak, float]
     memory_bytes: int
     memory_bandwidth: float
