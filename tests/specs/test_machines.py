@@ -125,6 +125,14 @@ def test_a_cluster_is_written_as_it_was_read(keys):
     assert {key: value for key, value in written.items() if key in plain} == plain
 
 
+@pytest.mark.parametrize("keys", [{"device": "h100-80gb"}, {"device": "rtx-4090", "devices_per_node": 2},
+                                  {"devices_per_node": 2}])  # fmt: skip
+def test_no_more_ranks_than_there_may_be_come_of_nodes(keys):
+    (problem,) = parse_job({"model": MODEL, "cluster": {**keys, "nodes": MOST_RANKS}}).problems
+    assert problem.key == "cluster.nodes"
+    assert f"{MOST_RANKS} ranks are the most" in problem.message
+
+
 NUMBERS = st.one_of(st.integers(-1, 40), st.sampled_from([2**20, 2**40, 2**62, 1.5, "8", None]))
 KEYS = st.fixed_dictionaries(
     {},
