@@ -98,6 +98,14 @@ def test_what_the_job_fixes_is_kept():
     assert {(one.plan.tensor, one.plan.zero, one.plan.recompute) for one in found.plans} == {(4, 1, "full")}
 
 
+@pytest.mark.parametrize("asked", [job(8, gradient_precision="fp32", bucket_bytes=2**20),
+                                   unequal(gradient_precision="fp32", bucket_bytes=2**20)])  # fmt: skip
+def test_so_are_keys_without_a_column(asked):
+    wide = replace(asked, training=replace(asked.training, precision="fp64"))
+    best = plan_cluster(wide).best.plan
+    assert (best.gradient_precision, best.bucket_bytes) == ("fp32", 2**20)
+
+
 def test_experts_are_split_where_that_helps():
     assert all(8 % one.plan.expert == 0 for one in plan_cluster(job(16, model=EXPERTS)).plans)
 

@@ -47,6 +47,7 @@ __all__ = ["found_on_groups", "pipelines_of", "played_on_groups"]
 _CORES = 48  # that are looked at in detail
 _CUTS = 2  # by speed, and evenly
 _PLACES = 36
+_KEPT = ("bucket_bytes", "gradient_precision", "tensor_shares")  # as the job fixes them, and never anything else
 _MOST_MICROBATCHES = 1024
 
 
@@ -178,7 +179,7 @@ def _plans(job: Job, core: _Core, bench: _Bench) -> Iterator[Plan]:
             core, zero=level, schedule=kind, stages=even_stages(job.model.layers, core.pipeline),
             gradient_precision=PRECISIONS[job.training.precision].reduce,
         )  # fmt: skip
-        base = replace(base, **{key: fixed[key] for key in ("bucket_bytes", "offload") if key in fixed})
+        base = replace(base, **{key: fixed[key] for key in _KEPT if key in fixed})
         yield from _cut(job, base, bench)
 
 
@@ -275,9 +276,10 @@ def _played(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> Play
         optimizer=max(max(one.optimizer) + one.fixed for one in layers),
         slower=1 + tasks[0].constants.jitter * float(np.log2(plan.ranks)),
     )  # fmt: skip
-    seconds = terms.compute + terms.bubble + terms.optimizer + sum(terms.exposed.values())
     memory, sizes = _memory(plan, tasks)
-    return Played(plan=plan, seconds=seconds, terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes)
+    return Played(
+        plan=plan, seconds=terms.seconds, terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes,
+    )  # fmt: skip
 
 
 def pipelines_of(plan: Plan, tasks: Sequence[Task]) -> list[Pipeline]:

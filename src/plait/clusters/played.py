@@ -145,7 +145,7 @@ def played(plan: Plan, task: Task) -> Played:
     each = plan.ranks // plan.pipeline
     return Played(
         plan=plan,
-        seconds=_sum(terms),
+        seconds=terms.seconds,
         terms=terms,
         rounds=pipeline.microbatches,
         memory=_memory(plan, task),
@@ -181,10 +181,6 @@ def terms_of(
         optimizer=slower * optimizer,
         exposed={name: slower * seconds for name, seconds in exposed.items()},
     )
-
-
-def _sum(terms: Terms) -> float:
-    return terms.compute + terms.bubble + terms.optimizer + sum(terms.exposed.values())
 
 
 def row_of(plan: Plan) -> Arrangements:

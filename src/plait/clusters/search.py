@@ -90,17 +90,18 @@ def _finalists(job: Job, task: Task, best: Contest, shapes: int) -> Iterator[Pla
 
 def plan_of(job: Job, task: Task, row: Arrangements) -> Plan:
     """A row as a complete plan, its stages balanced unless the job fixes them; what nobody chose is as always."""
-    keys: dict[str, Any] = {name: int(getattr(row, name)[0]) for name in _NUMBERS}
     schedule = SCHEDULES[int(row.schedule[0])]
-    keys |= {
+    chosen = {name: int(getattr(row, name)[0]) for name in _NUMBERS}
+    keys: dict[str, Any] = {
+        "tensor_shares": (1,) * chosen["tensor"],
+        "data_shares": (1,) * chosen["data"],
+        "gradient_precision": PRECISIONS[job.training.precision].reduce,
+        **job.constraints,
+        **chosen,
         "schedule": schedule,
         "recompute": RECOMPUTE[int(row.recompute[0])],
         "sequence_parallel": bool(row.sequence_parallel[0]),
-        "tensor_shares": (1,) * keys["tensor"],
-        "data_shares": (1,) * keys["data"],
-        "gradient_precision": PRECISIONS[job.training.precision].reduce,
     }
-    keys |= {key: value for key, value in job.constraints.items() if key not in keys or key.endswith("shares")}
     if "stages" not in keys:
         keys["stages"] = balanced(task, row, schedule)
     return Plan(**keys)

@@ -27,6 +27,11 @@ class Terms:
     optimizer: float
     exposed: Mapping[str, float]
 
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return self.compute + self.bubble + self.optimizer + sum(self.exposed.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
