@@ -40,7 +40,7 @@ def require_this_machine(job: Job) -> None:
         names = ", ".join(dict.fromkeys(group.device for group in groups_of(job.cluster)))
         raise UnusableInput(
             f"this job is for {counted(job.cluster.ranks, 'device')} of the catalogue ({names}), and this machine is "
-            "not them: leave device (or groups) out of [cluster] to use it here; plans for them are not priced yet"
+            "not them: leave device (or groups) out of [cluster] to use it here; `plait plan` says what would run there"
         )
 
 

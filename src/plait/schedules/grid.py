@@ -28,6 +28,7 @@ __all__ = ["Grid", "read_grid"]
 
 _LABEL = re.compile(r"\s*rank\s+(\d+)\s*:?(?=\s|$)")
 _CELL = re.compile(r"(0|[1-9]\d{0,5})?([FBIW])(0|[1-9]\d{0,5})")
+_WORD = re.compile(r"\S+")
 _IDLE = re.compile(r"\.+")
 
 
@@ -87,10 +88,7 @@ def _row(line: str, number: int) -> tuple[str | None, list[tuple[str, int, int]]
     """Its label's number, if it has one, and its words with line and column; None for a line without any."""
     written = line.partition("#")[0]
     label = _LABEL.match(written)
-    words = [
-        (word[0], number, word.start() + 1)
-        for word in re.compile(r"\S+").finditer(written, label.end() if label else 0)
-    ]
+    words = [(word[0], number, word.start() + 1) for word in _WORD.finditer(written, label.end() if label else 0)]
     return (label[1] if label else None, words) if label or words else None
 
 

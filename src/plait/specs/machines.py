@@ -9,13 +9,15 @@ It knows no plan; who says what was taken for granted is `plans.cautions`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plait.specs.catalogue import between_named, cards_in, device_named, inside_named
 from plait.specs.cluster import ClusterSpec, GroupSpec
 from plait.specs.hardware import DeviceSpec, HostLink
 
 __all__ = ["Machines", "devices_each", "groups_of", "machines_of", "usual_between"]
+
+_COMMON = ("intra_link", "inter_link", "price_per_hour", "power_watts")  # keys of groups that a cluster may say for all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,31 +61,15 @@ def machines_of(cluster: ClusterSpec) -> tuple[Machines, ...]:
 
 def groups_of(cluster: ClusterSpec) -> tuple[GroupSpec, ...]:
     """The groups of a catalogue cluster, what they leave out taken from the cluster; equal machines are one group."""
+    groups = cluster.groups
     if cluster.device is not None:
-        return (
-            GroupSpec(
-                device=cluster.device,
-                nodes=cluster.nodes,
-                devices_per_node=cluster.ranks_a_node,
-                intra_link=cluster.intra_link,
-                inter_link=cluster.inter_link,
-                price_per_hour=cluster.price_per_hour,
-                power_watts=cluster.power_watts,
-            ),
-        )
-    return tuple(_with_common(group, cluster) for group in cluster.groups)
+        groups = (GroupSpec(device=cluster.device, nodes=cluster.nodes, devices_per_node=cluster.ranks_a_node),)
+    return tuple(_with_common(group, cluster) for group in groups)
 
 
 def _with_common(group: GroupSpec, cluster: ClusterSpec) -> GroupSpec:
-    return GroupSpec(
-        device=group.device,
-        nodes=group.nodes,
-        devices_per_node=group.devices_per_node,
-        intra_link=group.intra_link or cluster.intra_link,
-        inter_link=group.inter_link or cluster.inter_link,
-        price_per_hour=cluster.price_per_hour if group.price_per_hour is None else group.price_per_hour,
-        power_watts=cluster.power_watts if group.power_watts is None else group.power_watts,
-    )
+    unsaid = {key: getattr(cluster, key) for key in _COMMON if getattr(group, key) is None}
+    return replace(group, **unsaid)
 
 
 def devices_each(group: GroupSpec) -> int:
