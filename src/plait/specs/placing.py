@@ -49,27 +49,15 @@ def placed(keys: _Keys, plan: _Keys, refused: frozenset[str]) -> Placed:
         return Placed(cluster=ClusterSpec(), unknown=_MACHINES)
     if refused & {f"cluster.{key}" for key in PLACES}:
         return Placed(cluster=_here(_without(keys, PLACES[1:]), plan))
-    return _equal(keys, plan) if "device" in keys else _settled(keys, keys, plan)
+    return _equal(keys, plan) if "device" in keys else _settled(keys, keys, plan, keys.get("devices_per_node"))
 
 
-def _settled(keys: _Keys, settled: _Keys, plan: _Keys) -> Placed:
-    """The cluster of `settled` keys, if so many ranks can stand so."""
-    wrong = misplaced(settled.get("nodes", 1), settled.get("devices_per_node"), settled.get("ranks"))
-    wrong = wrong or _too_many("cluster.nodes", "the hosts", _product(settled))
+def _settled(keys: _Keys, settled: _Keys, plan: _Keys, each: int | None) -> Placed:
+    """The cluster of `settled` keys, if so many ranks can stand so; `each` on a host, where that is known."""
+    wrong = misplaced(settled.get("nodes", 1), each, settled.get("ranks"))
     if wrong is None:
         return Placed(cluster=_here(settled, plan))
     return Placed(cluster=_here(_without(keys, PLACES), plan), problems=(wrong,), unknown=frozenset({wrong.key}))
-
-
-def _product(keys: _Keys) -> int:
-    return keys.get("ranks", keys.get("nodes", 1) * keys.get("devices_per_node", 1))
-
-
-def _too_many(key: str, whose: str, ranks: int) -> Problem | None:
-    if ranks <= MOST_RANKS:
-        return None
-    message = f"{whose} have {ranks} devices, and {MOST_RANKS} ranks are the most there may be"
-    return Problem(key=key, message=message, legal="fewer nodes, or fewer devices in each")
 
 
 def _without(keys: _Keys, left_out: tuple[str, ...]) -> _Keys:
@@ -102,9 +90,9 @@ def _equal(keys: _Keys, plan: _Keys) -> Placed:
     device = device_named(keys["device"])
     each = keys.get("devices_per_node", 1 if device is None else device.per_node)
     settled = {"nodes": -(-keys.get("ranks", 1) // each), **keys}
-    if "ranks" not in keys:
-        settled["ranks"] = settled["nodes"] * each
-    return _settled(keys, settled, plan)
+    if "ranks" in keys:
+        return _settled(keys, settled, plan, keys.get("devices_per_node"))
+    return _settled(keys, {**settled, "ranks": settled["nodes"] * each}, plan, each)
 
 
 def _in_groups(keys: _Keys) -> Placed:
@@ -143,8 +131,11 @@ def _group_problems(table: _Keys) -> Iterator[Problem]:
 
 
 def _sum_problems(ranks: int, groups: int, said: int | None) -> Iterator[Problem]:
-    if wrong := _too_many("cluster.groups", f"the {counted(groups, 'group')}", ranks):
-        yield wrong
+    if ranks > MOST_RANKS:
+        message = (
+            f"the {counted(groups, 'group')} have {ranks} devices, and {MOST_RANKS} ranks are the most there may be"
+        )
+        yield Problem(key="cluster.groups", message=message, legal="fewer nodes, or fewer devices in each")
     elif said not in (None, ranks):
         message = f"ranks = {said}, but the {counted(groups, 'group')} have {ranks} devices"
         yield Problem(key="cluster.ranks", message=message, legal=(ranks,))
