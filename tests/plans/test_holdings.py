@@ -10,7 +10,7 @@ from hypothesis import assume, given
 
 from plait.layers.gpt import describe_gpt
 from plait.plans.completion import complete
-from plait.plans.holdings import held_weights, owned_boxes, rank_weights, stage_layers, tied_places
+from plait.plans.holdings import owned_boxes, rank_weights, tied_places
 from plait.plans.keeping import kept as kept_of
 from plait.plans.keeping import kept_weights
 from plait.plans.legality import is_legal
@@ -60,8 +60,7 @@ def test_the_members_of_a_sum_lay_the_same_elements_in_the_same_order(job):
     told: dict[object, list[list[object]]] = {}
     for rank in range(plan.ranks):
         at = {axis: plan.mesh.coordinate(rank, axis) for axis in ("data", "tensor", "pipeline")}
-        mine = stage_layers(layers, plan.stages)[at["pipeline"]]
-        members = held_weights(mine, plan, at["tensor"])
+        members = rank_weights(layers, plan, at["pipeline"], at["tensor"])
         held = {one.weight.name: one for one in members}
         kept = {one.weight.name: one for one in kept_weights(members, plan, at["data"])}
         for number, one in enumerate(reductions(layers, plan, rank, 4)):

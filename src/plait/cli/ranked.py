@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from plait.clusters.answer import ClusterPlan
     from plait.planner.search import RankedPlan
 
-    Ranked = RankedPlan | ClusterPlan
+    _Ranked = RankedPlan | ClusterPlan
 
 __all__ = ["SHOWN", "ranked_document", "ranked_lines", "table_lines"]
 
 SHOWN = 10  # plans in the table for people; the document has them all
 
 
-def ranked_document(one: Ranked) -> dict[str, Any]:
+def ranked_document(one: _Ranked) -> dict[str, Any]:
     """What the contract's `plan` document says of each plan, whoever ranked it."""
     from plait.plans.files import plan_table
 
@@ -36,7 +36,7 @@ def ranked_document(one: Ranked) -> dict[str, Any]:
     }
 
 
-def ranked_lines(plans: Sequence[Ranked], top: int) -> Iterator[Line]:
+def ranked_lines(plans: Sequence[_Ranked], top: int) -> Iterator[Line]:
     """The first `top` plans in a table, and how many more there are."""
     yield from table_lines(("plan", "step", "", "memory a rank", "why it lost"), [_row(one) for one in plans[:top]])
     if len(plans) > top:
@@ -49,7 +49,7 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
         yield [(("dim", "bold green", "")[min(place, 2)], line)]
 
 
-def _row(one: Ranked) -> tuple[str, ...]:
+def _row(one: _Ranked) -> tuple[str, ...]:
     from plait.plans.describe import plan_name
 
     predicted = one.prediction
