@@ -170,9 +170,7 @@ class _Tokens:
             yield self._as_sequences(batch, 0)
 
     def _as_sequences(self, batch: Batch, step: int) -> tuple[Sequences, int]:
-        tensors = (batch.tokens, batch.targets, batch.positions, batch.samples)
-        names = ("tokens", "targets", "positions", "samples")
-        return Sequences(**dict(zip(names, tensors, strict=True)), step=step), batch.target_count
+        return Sequences.of(batch.tokens, batch.targets, samples=batch.samples, step=step), batch.target_count
 
 
 def task_of(job: JobName, steps: int | None) -> Task:

@@ -33,10 +33,32 @@ def test_what_is_asked_twice_is_computed_once_by_name() -> None:
     for name in ("a", "b", "a"):
         assert made.once(name, lambda name=name: calls.append(name) or name) == name
     assert calls == ["a", "b"]
-    assert batch(GROUPED).once("a", lambda: "anew") == "anew"
+    assert replace(made, positions=made.positions + 1).once("a", lambda: "anew") == "anew"
 
 
-def test_all_layers_share_one_rotation() -> None:
+def test_what_follows_from_positions_is_shared_by_all_that_have_them() -> None:
+    tokens = torch.zeros(2, 7, dtype=torch.int64)
+    made = Sequences.of(tokens)
+    assert made.once("shared", lambda: "first") == "first"
+    for other in (made.rows(0, 1), replace(made, step=5), Sequences.of(tokens + 1, step=1)):
+        assert other.once("shared", lambda: "anew") == "first"
+    for other in (Sequences.of(tokens[:, :5]), replace(made, positions=made.positions.clone())):
+        assert other.once("shared", lambda: "anew") == "anew"
+
+
+def test_what_was_found_in_inference_serves_training() -> None:
+    made = Sequences.of(torch.zeros(1, 23, dtype=torch.int64))
+    weight = torch.ones(1, requires_grad=True)
+    with torch.inference_mode():
+        made.once("angles", lambda: made.positions * 0.5)
+    (weight * made.once("angles", lambda: None)).sum().backward()
+    assert weight.grad.item() == sum(range(23)) / 2
+
+
+def test_all_layers_of_all_microbatches_share_one_rotation() -> None:
+    model, whole = decoder(GROUPED), batch(GROUPED)
+    whole = replace(whole, positions=whole.positions.clone())  # which no test has asked of
     with torch.profiler.profile() as profile:
-        decoder(GROUPED)(batch(GROUPED))
+        for place in range(2):
+            model(whole.rows(place, place + 1))
     assert {event.key: event.count for event in profile.key_averages()}["aten::cos"] == 1

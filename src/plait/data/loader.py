@@ -35,7 +35,6 @@ class Batch:
 
     tokens: torch.Tensor  # (rows, sequence)
     targets: torch.Tensor  # (rows, sequence)
-    positions: torch.Tensor  # (1, sequence): the same for every row, so that what follows from them is computed once
     samples: torch.Tensor  # (rows,)
     target_count: int
 
@@ -114,7 +113,6 @@ def _rows(
     return Batch(
         tokens=torch.from_numpy(tokens[:, :-1].copy()),
         targets=torch.from_numpy(targets),
-        positions=torch.arange(sequence_length)[None],
         samples=torch.from_numpy(numbers[rows].copy()),
         target_count=int(np.clip(last - windows * sequence_length, 0, sequence_length).sum()),
     )

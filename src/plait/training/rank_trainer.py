@@ -150,13 +150,7 @@ class _RankTrainer:
 
     def _sequences(self, batch: Batch, step: int) -> Sequences:
         to = self._device.torch
-        return Sequences(
-            tokens=batch.tokens.to(to),
-            targets=batch.targets.to(to),
-            positions=batch.positions.to(to),
-            samples=batch.samples.to(to),
-            step=step,
-        )
+        return Sequences.of(batch.tokens.to(to), batch.targets.to(to), samples=batch.samples.to(to), step=step)
 
     def _validate(self, step: int) -> None:
         """The mean loss of the same held-out tokens, each counted once."""
