@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
+from plait.devices.cold import Pool
 from plait.devices.device import Device
 from plait.devices.memory_bound import _KINDS, measure_copy, measure_memory_bound
 from plait.specs.measurements import MemoryBoundKind
@@ -32,7 +33,7 @@ def test_every_kind_is_measured_over_every_size():
 
 @pytest.mark.parametrize("kind", get_args(MemoryBoundKind))
 def test_each_kind_works_on_as_many_elements_as_it_says(kind: MemoryBoundKind):
-    work = _KINDS[kind](SIZE, torch.float32, Device())
+    work = _KINDS[kind](SIZE, Pool(2 * SIZE, torch.float32, Device().torch))
     result = work.run(*work.inputs)
     counted = result if kind == "embedding" else work.inputs[0]
     assert counted.numel() == SIZE

@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from plait.errors import UnusableInput
+from plait.layers.gpt import describe_gpt
+from plait.layers.small_blocks import SMALL_BLOCKS, SMALL_TOKENS
 from plait.planner.compute_cost import ComputeCost
-from plait.planner.operations import Attend, Move, Multiply, Views
-from plait.specs.measurements import Attention, Contention, Gemm, MemoryBound, Optimizer
+from plait.planner.operations import Attend, Move, Multiply, Views, operations_of
+from plait.plans.plan import Plan
+from plait.specs.measurements import Attention, Block, Contention, Gemm, MemoryBound, Optimizer
 from tests.planner.machines import machine
 
 PLAIN = machine(flops=1e9, bandwidth=1e9)
@@ -75,6 +78,23 @@ def test_views_cost_about_a_dispatch():
     found = ComputeCost(machine(dispatch=6e-6), "fp32")
     assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(10 * 6.6e-6))
     assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(10 * 4.5e-6))
+
+
+def test_measured_blocks_say_what_a_view_costs():
+    blocks = []
+    for norm, model in SMALL_BLOCKS.items():
+        block = operations_of(describe_gpt(model)[1], model, SMALL_TOKENS, Plan(stages=(16,)), 0)
+        taken = {}
+        for way, each in (("forward", 7e-6), ("backward", 3e-6)):
+            views = sum(one.number for one in block.of(way) if isinstance(one, Views))
+            others = [one for one in block.of(way) if not isinstance(one, Views)]
+            taken[f"{way}_seconds"] = sum(cost().work(others)) + each * views
+        blocks.append(Block(norm=norm, **taken))
+    found = cost(blocks=tuple(blocks))
+    assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(7e-5))
+    assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(3e-5))
+    quick = cost(blocks=(Block(norm="rms", forward_seconds=1e-9, backward_seconds=1e-9),))
+    assert quick.work([Views(10, "forward")]) == (0.0, 0.0)  # less than its operations alone: none is left for views
 
 
 def test_the_optimizer_by_its_own_parts_or_by_bandwidth():

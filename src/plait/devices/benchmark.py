@@ -26,7 +26,7 @@ from plait.devices.contention import measure_contention
 from plait.devices.device import Device, current_device, rank_device
 from plait.devices.grid import Grid
 from plait.devices.memory_bound import measure_copy, measure_memory_bound
-from plait.devices.overheads import measure_dispatch, measure_optimizers
+from plait.devices.overheads import measure_blocks, measure_dispatch, measure_optimizers
 from plait.devices.products import gemm_shapes, measure_attention, measure_gemm
 from plait.devices.rank_speeds import measure_speeds
 from plait.specs.cluster import usable_cores
@@ -50,7 +50,7 @@ _MOST_RANKS = 8
 _FEWEST_DEFAULT_RANKS = 4  # on two cores, too, jobs are tried out with four
 
 # Shares of Grid.operation_seconds; every family is timed at least three times over, whatever its share.
-_DISPATCH, _COPY, _GEMM, _ATTENTION, _MEMORY_BOUND, _OPTIMIZER = 0.02, 0.03, 0.55, 0.1, 0.2, 0.1
+_DISPATCH, _BLOCKS, _COPY, _GEMM, _ATTENTION, _MEMORY_BOUND, _OPTIMIZER = 0.02, 0.05, 0.03, 0.5, 0.1, 0.2, 0.1
 
 
 T = TypeVar("T")
@@ -170,6 +170,7 @@ def measure_operations(grid: Grid, dtypes: Sequence[Dtype], device: Device) -> M
     return Measurements(
         host=described,
         dispatch=dispatch,
+        blocks=measure_blocks(budget=_BLOCKS * budget, device=device, start=start),
         memory_bandwidth=measure_copy(grid.copied_bytes, budget=_COPY * budget, device=device),
         gemm=_gemm(grid, dtypes, _GEMM * budget, device),
         attention=measure_attention(heads, first, budget=_ATTENTION * budget, device=device, start=start),

@@ -1,19 +1,21 @@
 """Work that moves memory rather than multiplies, on one device: norms, activations, losses, by kind and size.
 
 Where a model has its own way (RMSNorm on a CPU, rotation, keyed dropout), that way is timed, not a textbook's. Each
-kind is a function of inputs; its backward is that of the graph which the function records.
+kind is a function of inputs, which are as cold as in training (`cold`); its backward is that of the graph which the
+function records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from plait.devices.cold import Pool, Results, backward_in_turn, forward_in_turn, sets_of
 from plait.devices.device import Device, dtype_of
 from plait.devices.timing import median_seconds
 from plait.models.loss import cross_entropy_sum
@@ -27,7 +29,8 @@ __all__ = ["measure_copy", "measure_memory_bound"]
 
 _WIDTH = 256
 _HEAD_DIM = 64
-_VOCAB = 4096
+_VOCAB = 4096  # logits of a token
+_ROWS = 256  # of an embedding: few, since backward writes zeros into all of them, which a model has its own number of
 _PROBABILITY = 0.1
 _KEY = 1  # of the dropout mask: any
 
@@ -57,89 +60,98 @@ def measure_memory_bound(
     sizes: tuple[int, ...], dtype: Dtype, *, budget: float, device: Device, start: float
 ) -> tuple[MemoryBound, ...]:
     """Time every kind over every number of elements. `start`: seconds that any backward takes to get going."""
-    works: dict[tuple[MemoryBoundKind, int], _Work] = {
-        (kind, size): build(size, dtype_of(dtype), device) for kind, build in _KINDS.items() for size in sizes
-    }
-    cases = {(*key, way): case for key, work in works.items() for way, case in _ways(work)}
-    seconds = median_seconds(cases, budget=budget, device=device)
-    return tuple(
-        MemoryBound(
-            kind=kind,
-            elements=size // work.width * work.width,
-            width=work.width,
-            dtype=dtype,
-            forward_seconds=seconds[kind, size, "forward"],
-            backward_seconds=max(seconds.get((kind, size, "backward"), 0.0) - start, 0.0),
-        )
-        for (kind, size), work in works.items()
-    )
+    pool = Pool(2 * max(sizes), dtype_of(dtype), device.torch)  # an operation reads two such tensors at most
+    found: list[MemoryBound] = []
+    for size in sizes:  # one after another: large ones would leave no cache of the machine with anything of small ones
+        works: dict[MemoryBoundKind, list[_Work]] = {k: _sets(build, size, pool) for k, build in _KINDS.items()}
+        results = Results()
+        cases: dict[tuple[MemoryBoundKind, str], Callable[[], object]] = {
+            (kind, way): case for kind, sets in works.items() for way, case in _ways(sets, results)
+        }
+        seconds = median_seconds(cases, budget=budget / len(sizes), device=device)
+        found += [
+            MemoryBound(
+                kind=kind,
+                elements=size // work.width * work.width,
+                width=work.width,
+                dtype=dtype,
+                forward_seconds=seconds[kind, "forward"],
+                backward_seconds=max(seconds.get((kind, "backward"), 0.0) - start, 0.0),
+            )
+            for kind, (work, *_) in works.items()
+        ]
+    return tuple(found)
 
 
-def _ways(work: _Work) -> Iterator[tuple[str, Callable[[], object]]]:
-    forward = partial(work.run, *work.inputs)
-    yield "forward", forward
-    if work.learning:
-        result = forward()
-        yield (
-            "backward",
-            partial(torch.autograd.grad, result, work.learning, torch.ones_like(result), retain_graph=True),
-        )
+def _sets(build: Callable[[int, Pool], _Work], size: int, pool: Pool) -> list[_Work]:
+    """The same work on one set of inputs after another."""
+    first = build(size, pool)
+    nbytes = sum(x.nbytes for x in first.inputs) + size * pool.dtype.itemsize
+    return [first, *(build(size, pool) for _ in range(sets_of(nbytes) - 1))]
 
 
-def _values(elements: int, dtype: torch.dtype, device: Device, width: int = _WIDTH) -> Tensor:
-    return torch.randn(elements // width, width, device=device.torch).to(dtype).requires_grad_()
+def _ways(sets: Sequence[_Work], results: Results) -> Iterator[tuple[str, Callable[[], object]]]:
+    yield "forward", forward_in_turn([partial(work.run, *work.inputs) for work in sets], results)
+    if sets[0].learning:
+        yield "backward", backward_in_turn([(work.run(*work.inputs), work.learning) for work in sets])
 
 
-def _unary(run: Callable[[Tensor], Tensor], elements: int, dtype: torch.dtype, device: Device) -> _Work:
-    return _Work(inputs=(_values(elements, dtype, device),), run=run)
+def _unary(run: Callable[[Tensor], Tensor], elements: int, pool: Pool) -> _Work:
+    return _Work(inputs=(pool.rows(elements, _WIDTH),), run=run)
 
 
-def _binary(run: Callable[[Tensor, Tensor], Tensor], elements: int, dtype: torch.dtype, device: Device) -> _Work:
-    return _Work(inputs=(_values(elements, dtype, device), _values(elements, dtype, device)), run=run)
+def _binary(run: Callable[[Tensor, Tensor], Tensor], elements: int, pool: Pool) -> _Work:
+    return _Work(inputs=(pool.rows(elements, _WIDTH), pool.rows(elements, _WIDTH)), run=run)
 
 
-def _without_graph(run: Callable[[Tensor], Tensor], elements: int, dtype: torch.dtype, device: Device) -> _Work:
-    return _Work(inputs=(_values(elements, dtype, device).detach(),), run=run)
+def _without_graph(run: Callable[[Tensor], Tensor], elements: int, pool: Pool) -> _Work:
+    return _Work(inputs=(pool.rows(elements, _WIDTH).detach(),), run=run)
 
 
-def _layer_norm(elements: int, dtype: torch.dtype, device: Device) -> _Work:
-    weight, bias = (torch.ones(_WIDTH, dtype=dtype, device=device.torch, requires_grad=True) for _ in range(2))
+def _layer_norm(elements: int, pool: Pool) -> _Work:
+    weight, bias = (torch.ones(_WIDTH, dtype=pool.dtype, device=pool.device, requires_grad=True) for _ in range(2))
     run = partial(F.layer_norm, normalized_shape=(_WIDTH,))
-    return _Work(inputs=(_values(elements, dtype, device), weight, bias), run=lambda x, w, b: run(x, weight=w, bias=b))
+    return _Work(inputs=(pool.rows(elements, _WIDTH), weight, bias), run=lambda x, w, b: run(x, weight=w, bias=b))
 
 
-def _rms_norm(elements: int, dtype: torch.dtype, device: Device) -> _Work:
-    norm = RMSNorm(_WIDTH, eps=1e-5).to(device.torch, dtype)
-    return _Work(inputs=(_values(elements, dtype, device), norm.weight), run=lambda x, _weight: norm(x))
+def _rms_norm(elements: int, pool: Pool) -> _Work:
+    norm = RMSNorm(_WIDTH, eps=1e-5).to(pool.device, pool.dtype)
+    return _Work(inputs=(pool.rows(elements, _WIDTH), norm.weight), run=lambda x, _weight: norm(x))
 
 
-def _rope(elements: int, dtype: torch.dtype, device: Device) -> _Work:
+def _rope(elements: int, pool: Pool) -> _Work:
     sequence = elements // _WIDTH
-    x = _values(elements, dtype, device).detach().view(1, sequence, -1, _HEAD_DIM).requires_grad_()
-    positions = torch.arange(sequence, device=device.torch)[None]
-    turn = rotation(positions, head_dim=_HEAD_DIM, theta=10000.0, dtype=dtype)
+    x = pool.rows(elements, _WIDTH).detach().view(1, sequence, -1, _HEAD_DIM).requires_grad_()
+    turn = _turn(sequence, pool.dtype, pool.device)
     return _Work(inputs=(x,), run=lambda x: rotate(x, turn))
 
 
-def _dropout(elements: int, dtype: torch.dtype, device: Device) -> _Work:
-    x = _values(elements, dtype, device)
-    positions = torch.arange(x.numel(), device=device.torch).view_as(x)
+@lru_cache
+def _turn(sequence: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """All layers of a model share it."""
+    positions = torch.arange(sequence, device=device)[None]
+    return rotation(positions, head_dim=_HEAD_DIM, theta=10000.0, dtype=dtype)
+
+
+def _dropout(elements: int, pool: Pool) -> _Work:
+    x = pool.rows(elements, _WIDTH)
+    positions = torch.arange(x.numel(), device=pool.device).view_as(x)
     return _Work(inputs=(x,), run=lambda x: dropout(x, _KEY, positions, _PROBABILITY))
 
 
-def _embedding(elements: int, dtype: torch.dtype, device: Device) -> _Work:
-    table = _values(_VOCAB * _WIDTH, dtype, device)
-    numbers = torch.randint(_VOCAB, (1, elements // _WIDTH), device=device.torch)
+def _embedding(elements: int, pool: Pool) -> _Work:
+    table = pool.rows(_ROWS * _WIDTH, _WIDTH)
+    numbers = torch.randint(_ROWS, (1, elements // _WIDTH), device=pool.device)
     return _Work(inputs=(table,), run=lambda table: F.embedding(numbers, table))
 
 
-def _cross_entropy(elements: int, dtype: torch.dtype, device: Device) -> _Work:
-    logits = _values(elements, dtype, device, _VOCAB).detach()[None].requires_grad_()
-    targets = torch.randint(_VOCAB, logits.shape[:2], device=device.torch)
+def _cross_entropy(elements: int, pool: Pool) -> _Work:
+    logits = pool.rows(elements, _VOCAB).detach()[None].requires_grad_()
+    targets = torch.randint(_VOCAB, logits.shape[:2], device=pool.device)
     return _Work(inputs=(logits,), run=lambda logits: cross_entropy_sum(logits, targets), width=_VOCAB)
 
 
-_KINDS: dict[MemoryBoundKind, Callable[[int, torch.dtype, Device], _Work]] = {
+_KINDS: dict[MemoryBoundKind, Callable[[int, Pool], _Work]] = {
     "copy": partial(_without_graph, torch.clone),
     "add": partial(_binary, torch.add),
     "gelu": partial(_unary, partial(F.gelu, approximate="tanh")),

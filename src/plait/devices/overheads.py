@@ -1,6 +1,7 @@
-"""What does not shrink with the tensors: the dispatch of an operator; and the optimizer's step, dispatch and all.
+"""What does not shrink with the tensors: the dispatch of an operator, of blocks of them, of an optimizer's step.
 
 backward of a chain of c operators = start + c · share        two chains tell the two apart
+backward of small blocks           = forward and backward - forward     with what a model's own code costs around it
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from torch import Tensor
 
 from plait.devices.device import Device
 from plait.devices.timing import median_seconds
+from plait.layers.small_blocks import SMALL_BLOCKS, SMALL_TOKENS
+from plait.models.block import Block
+from plait.models.sequences import Sequences
+from plait.specs.measurements import Block as MeasuredBlock
 from plait.specs.measurements import Dispatch, Optimizer
+from plait.specs.model import ModelSpec
 
-__all__ = ["measure_dispatch", "measure_optimizers"]
+__all__ = ["measure_blocks", "measure_dispatch", "measure_optimizers"]
 
 _CHAIN = 64
 
@@ -47,6 +53,44 @@ def _chain(x: Tensor, length: int) -> Tensor:
 def _backward(x: Tensor, length: int) -> Callable[[], object]:
     result = _chain(x, length)
     return partial(torch.autograd.grad, result, x, torch.ones_like(result), retain_graph=True)
+
+
+def measure_blocks(*, budget: float, device: Device, start: float) -> tuple[MeasuredBlock, ...]:
+    """Time the small blocks of each kind, as one rank computes a layer. `start`: seconds that any backward takes to get
+    going."""
+    cases = {
+        (norm, backward): partial(_small_blocks(model, device), backward=backward)
+        for norm, model in SMALL_BLOCKS.items()
+        for backward in (False, True)
+    }
+    seconds = median_seconds(cases, budget=budget, device=device)
+    return tuple(
+        MeasuredBlock(
+            norm=norm,
+            forward_seconds=seconds[norm, False] / model.layers,
+            backward_seconds=max(seconds[norm, True] - seconds[norm, False] - start, start) / model.layers,
+        )
+        for norm, model in SMALL_BLOCKS.items()
+    )
+
+
+def _small_blocks(model: ModelSpec, device: Device) -> Callable[..., None]:
+    blocks = [Block(model, name=f"block {number}", seed=0).to(device.torch) for number in range(model.layers)]
+    for weight in (weight for block in blocks for weight in block.parameters()):
+        torch.nn.init.constant_(weight, 1e-3)
+        weight.grad = torch.zeros_like(weight)
+    tokens = torch.zeros(1, SMALL_TOKENS, dtype=torch.int64, device=device.torch)
+    first = torch.randn(1, SMALL_TOKENS, model.hidden, device=device.torch, requires_grad=True)
+    sequences, gradient = Sequences.of(tokens), torch.ones_like(first)
+
+    def run(*, backward: bool) -> None:
+        hidden = first
+        for block in blocks:
+            hidden = block(hidden, sequences)
+        if backward:
+            hidden.backward(gradient)
+
+    return run
 
 
 def measure_optimizers(sizes: tuple[tuple[int, int], ...], *, budget: float, device: Device) -> tuple[Optimizer, ...]:

@@ -5,19 +5,22 @@
     input_gradient   (m, k) · (k, n)      dy (m, k)     W (k, n)
     weight_gradient  (m, k) · (k, n)      dy (k, m), turned     x (k, n)
 
-The result is allocated anew in each call, as in training: on a CPU a large one costs its page faults.
+Operands and results are as cold as in training (`cold`). The result is allocated anew in each call, too: on a CPU a
+large one costs its page faults.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from plait.devices.cold import COLD_BYTES, Results, backward_in_turn, forward_in_turn, sets_of
 from plait.devices.device import Device, dtype_of
 from plait.devices.timing import median_seconds
 from plait.specs.measurements import Attention, Gemm, Layout
@@ -39,10 +42,12 @@ def gemm_shapes(dims: tuple[int, ...], most_multiplications: int) -> tuple[_Shap
 
 def measure_gemm(shapes: tuple[_Shape, ...], dtype: Dtype, *, budget: float, device: Device) -> tuple[Gemm, ...]:
     """Time every shape, skinny ones only forward (decoding has them, training not), in about `budget` seconds."""
-    # all shapes share the same numbers: a tenth of the memory, and as cold as weights and activations are
-    pool = torch.randn(max(m * k + k * n for m, n, k in shapes), device=device.torch).to(dtype_of(dtype))
+    # all shapes share the same numbers: a tenth of the memory
+    kind, results = dtype_of(dtype), Results()
+    most = max(COLD_BYTES // kind.itemsize, *(m * k + k * n for m, n, k in shapes))
+    pool = torch.randn(most, device=device.torch).to(kind)
     cases: dict[tuple[int, int, int, Layout], Callable[[], object]] = {
-        (*shape, layout): _product(pool, shape, layout)
+        (*shape, layout): forward_in_turn(_products(pool, shape, layout), results)
         for shape in shapes
         for layout in _LAYOUTS
         if layout == "forward" or min(shape) >= _SMALLEST_TRAINED
@@ -53,6 +58,14 @@ def measure_gemm(shapes: tuple[_Shape, ...], dtype: Dtype, *, budget: float, dev
         Gemm(m=m, n=n, k=k, dtype=dtype, layout=layout, flops_per_second=2 * m * n * k / taken)
         for (m, n, k, layout), taken in seconds.items()
     )
+
+
+def _products(pool: Tensor, shape: _Shape, layout: Layout) -> list[Callable[[], Tensor]]:
+    """The same product of one set of operands after another."""
+    m, n, k = shape
+    each = m * k + k * n
+    count = min(sets_of((each + m * n) * pool.itemsize), len(pool) // each)
+    return [_product(pool[place * each :], shape, layout) for place in range(count)]
 
 
 def _product(pool: Tensor, shape: _Shape, layout: Layout) -> Callable[[], Tensor]:
@@ -71,7 +84,12 @@ def measure_attention(
     shapes: tuple[tuple[int, int], ...], dtype: Dtype, *, budget: float, device: Device, start: float
 ) -> tuple[Attention, ...]:
     """Time causal attention of every (sequence, head_dim). `start`: seconds that any backward takes to get going."""
-    cases = {key: case for seq, head_dim in shapes for key, case in _attention(seq, head_dim, dtype, device)}
+    results = Results()
+    cases: dict[tuple[int, int, str], Callable[[], object]] = {}
+    for seq, head_dim in shapes:
+        sets = _heads(seq, head_dim, dtype_of(dtype), device)
+        cases[seq, head_dim, "forward"] = forward_in_turn([partial(_attend, *qkv) for qkv in sets], results)
+        cases[seq, head_dim, "backward"] = backward_in_turn([(_attend(*qkv), qkv) for qkv in sets])
     seconds = median_seconds(cases, budget=budget, device=device)
     return tuple(
         Attention(
@@ -87,18 +105,13 @@ def measure_attention(
     )
 
 
-def _attention(
-    seq: int, head_dim: int, dtype: Dtype, device: Device
-) -> Iterator[tuple[tuple[int, int, str], Callable[[], object]]]:
-    q, k, v = (
-        torch.randn(1, seq, _HEADS, head_dim, device=device.torch).to(dtype_of(dtype)).requires_grad_()
-        for _ in range(3)
-    )
-    forward = partial(_attend, q, k, v)
-    result = forward()
-    yield (seq, head_dim, "forward"), forward
-    gradient = partial(torch.autograd.grad, result, (q, k, v), torch.ones_like(result), retain_graph=True)
-    yield (seq, head_dim, "backward"), gradient
+def _heads(seq: int, head_dim: int, dtype: torch.dtype, device: Device) -> list[list[Tensor]]:
+    """Queries, keys and values, one set after another."""
+    shape = (1, seq, _HEADS, head_dim)
+    count = sets_of(4 * math.prod(shape) * dtype.itemsize)
+    return [
+        [torch.randn(shape, device=device.torch).to(dtype).requires_grad_() for _ in range(3)] for _ in range(count)
+    ]
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
     product        2·m·n·k / rate(m, n, k), interpolated, at least an operator's dispatch
     attention      its FLOPs / rate(rows, sequence, head_dim); unmeasured: as its products
     memory-bound   time(elements); unmeasured: dispatch, and bytes / bandwidth
-    view           about an operator's dispatch
+    view           what small blocks take beside all else that was measured, shared among theirs; unmeasured: about an
+                   operator's dispatch
     optimizer      a part for each tensor and one for each parameter; unmeasured: bytes / bandwidth
 
 All of that is measured on a rank that works alone; `crowded` says how much slower it is among others at work. It knows
@@ -14,13 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
 
 from plait.errors import UnusableInput
-from plait.planner.operations import Attend, Move, Multiply, Operation, Views, Way
+from plait.layers.gpt import describe_gpt
+from plait.layers.small_blocks import SMALL_BLOCKS, SMALL_TOKENS
+from plait.planner.operations import Attend, Move, Multiply, Operation, Views, Way, operations_of
 from plait.planner.rates import RateTable, TimeTable
+from plait.plans.plan import Plan
 from plait.specs.measurements import Gemm, Layout, Measurements, MemoryBoundKind, Optimizer
 from plait.specs.training import ITEMSIZE, Dtype
 
@@ -82,6 +87,10 @@ class ComputeCost:
 
     def work(self, operations: Iterable[Operation]) -> Work:
         """What these operations take, one after another, as runs have corrected it."""
+        multiplying, moving = self._uncorrected(operations)
+        return Work(self._corrected * multiplying, self._corrected * moving)
+
+    def _uncorrected(self, operations: Iterable[Operation]) -> Work:
         multiplying = moving = 0.0
         for operation in operations:
             match operation:
@@ -92,8 +101,8 @@ class ComputeCost:
                 case Move():
                     moving += self.move_seconds(operation)
                 case Views(number, way):
-                    moving += number * _VIEW[way] * self._dispatch(way)
-        return Work(self._corrected * multiplying, self._corrected * moving)
+                    moving += number * self._view_seconds[way]
+        return Work(multiplying, moving)
 
     def multiply_seconds(self, operation: Multiply) -> float:
         """Seconds of a matrix product, or of `times` small ones in one operator."""
@@ -159,6 +168,22 @@ class ComputeCost:
         """The relative error to expect: how well each measured product is told by the others, at least the clock's."""
         found = [error for table in self._gemm.values() if (error := table.error()) is not None]
         return max([_NOISE, *found])
+
+    @cached_property
+    def _view_seconds(self) -> dict[Way, float]:
+        """Of one view, or call of a module."""
+        found: dict[Way, list[float]] = {way: [] for way in _VIEW}
+        for block in self._measured.blocks:
+            model = SMALL_BLOCKS[block.norm]
+            layer, plan = describe_gpt(model)[1], Plan(stages=(model.layers,), microbatch=1)
+            operations = operations_of(layer, model, SMALL_TOKENS, plan, 0)
+            for way in found:
+                every = operations.of(way)
+                taken = block.forward_seconds if way == "forward" else block.backward_seconds
+                views = [one.number for one in every if isinstance(one, Views)]
+                known = self._uncorrected([one for one in every if not isinstance(one, Views)])
+                found[way].append(max(0.0, (taken - sum(known)) / sum(views)))
+        return {way: mean(some) if some else _VIEW[way] * self._dispatch(way) for way, some in found.items()}
 
     def _dispatch(self, way: Way) -> float:
         dispatch = self._measured.dispatch

@@ -5,7 +5,8 @@
     ├── attention      by shape                 ├── overlap       what hiding a transfer behind compute leaves
     ├── memory_bound   by kind and size         ├── contention    what ranks at work at once cost each other
     ├── optimizer      by parameters            └── speeds        of each rank, beside the first
-    └── dispatch       of one small operator
+    ├── dispatch       of one small operator
+    └── blocks         by kind: of small blocks, operators and calls and all
 
 It knows numbers and their units, not how they were taken (`devices`), where they lie (`measurement_files`), nor what
 follows from them (`planner`).
@@ -22,12 +23,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from plait.specs.links import Count, Link, NotNegative, Overlap, Positive
+from plait.specs.model import Norm
 from plait.specs.training import Dtype
 
 __all__ = [
     "LEAST_RATIO",
     "MOST_RATIO",
     "Attention",
+    "Block",
     "Contention",
     "Corrected",
     "Correction",
@@ -144,6 +147,15 @@ class Dispatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Block:
+    """One of the `layers.small_blocks` with this norm."""
+
+    norm: Norm
+    forward_seconds: Positive
+    backward_seconds: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contention:
     """How many times longer one rank's work takes while `ranks` of them do the same: 1 is "lose nothing"."""
 
@@ -181,6 +193,7 @@ class Measurements:
     memory_bound: tuple[MemoryBound, ...] = ()
     optimizer: tuple[Optimizer, ...] = ()
     dispatch: Dispatch = field(default_factory=Dispatch)
+    blocks: tuple[Block, ...] = ()
     contention: Contention = field(default_factory=Contention)
     overlap: tuple[Overlap, ...] = ()
     speeds: tuple[Positive, ...] = ()
