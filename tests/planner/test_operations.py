@@ -118,9 +118,8 @@ def test_views_are_as_many_as_in_the_real_block(model):
     with Dispatched() as backward:
         torch.autograd.backward(output, torch.ones_like(output))
     found = operations_of(describe_gpt(model)[2], model, SEQUENCE, ONE, 0)
-    collecting = 3 * len(describe_gpt(model)[2].weights)  # of the buffers' hooks, which a plain model has not
     assert views(found.forward) == pytest.approx(forward.views() + len(calls), rel=0.15)
-    assert views(found.backward) - collecting == pytest.approx(backward.views(), rel=0.15)
+    assert views(found.backward) == pytest.approx(backward.views(), rel=0.15)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from plait.planner.memory import memory_of
-from plait.planner.prices import HOST_RATE, JobPrices
+from plait.planner.prices import JobPrices
 from plait.planner.simulator import played
 from plait.planner.stage import stage_of
 from plait.planner.step_cost import Phase
+from plait.planner.update_prices import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.links import Overlap
 from tests.planner.machines import machine
@@ -192,6 +193,33 @@ def test_moving_averages_takes_the_cores_of_who_computes():
     assert full.data - 1e-3 == pytest.approx(1e-3 / 4, rel=1e-3)
 
 
+def test_each_message_of_the_tensor_axis_costs_its_calls():
+    quiet, called = (cost(TP2, **QUICK, dispatch=seconds).stages[0] for seconds in (0.0, 1e-6))
+    alone, called_alone = (cost(ONE, **QUICK, dispatch=seconds).stages[0] for seconds in (0.0, 1e-6))
+    more = (called.forward.compute - quiet.forward.compute) - (called_alone.forward.compute - alone.forward.compute)
+    assert more == pytest.approx(7 * 9 * 1.1e-6, rel=0.1)  # 7 messages (see above), 9 calls each; and adds of the split
+
+
+def test_weights_that_are_put_together_are_copied_and_gradients_laid_apart():
+    kept, pieces = (cost(replace(DP2, zero=zero, microbatch=2), flops=1e15, latency=0.0, link=1e18) for zero in (1, 3))
+    stage, each = stage_of(GPT2, TRAINING, DP2, 0), 4 / 10e9
+    table, block = 80, 872
+    # forward: all, and the table once more, as it is the head's, too; each element read and written
+    forward = pieces.stages[0].forward.compute - kept.stages[0].forward.compute
+    assert forward == pytest.approx(2 * each * (stage.elements + table))
+    # backward: the first block again. A gradient was added to a sum (3 touched); it is copied (2), and half is added;
+    # the table has two
+    backward = pieces.stages[0].backward.compute - kept.stages[0].backward.compute
+    assert backward == pytest.approx(2 * each * block + (2 + 1.5 - 3) * each * (stage.elements + table))
+
+
+def test_gradients_begin_with_zeros_and_are_scaled():
+    each, elements = 4 / 10e9, stage_of(GPT2, TRAINING, ONE, 0).elements
+    clipped, unclipped = (cost(ONE, training=replace(TRAINING, clip_norm=norm)).optimizer for norm in (1.0, 0.0))
+    assert clipped - unclipped == pytest.approx((1 + 2) * each * elements)  # the norm reads, the clip writes, too
+    assert unclipped == pytest.approx((1 + 7) * each * elements)  # zeros, and AdamW
+
+
 def test_offload_costs_three_copies_where_the_memory_is_the_host_s():
     offloaded, unclipped = replace(ONE, offload="optimizer"), replace(TRAINING, clip_norm=0.0)
     elements = memory_of(GPT2, unclipped, ONE, 0).gradients // 4
@@ -204,7 +232,8 @@ def test_offload_on_a_device_takes_what_its_host_takes():
     for training in (unclipped, replace(unclipped, optimizer="sgd")):
         kept = memory_of(GPT2, training, offloaded, 0).host
         found = cost(offloaded, training=training)
-        assert found.optimizer == pytest.approx(2 * kept / HOST_RATE)
+        zeros = memory_of(GPT2, training, offloaded, 0).gradients / 10e9  # written, where gradients are
+        assert found.optimizer == pytest.approx(zeros + 2 * kept / HOST_RATE)
         assert found.optimizer > cost(ONE, training=training).optimizer
 
 

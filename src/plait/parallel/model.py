@@ -11,6 +11,7 @@ evaluate           the loss alone, forward only
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 
 import torch
 
@@ -96,6 +97,7 @@ class ParallelModel:
             answers_for=place.answers_for,
         )
         self.blocked_seconds: Mapping[str, float] = {}  # by axis, while the last schedule ran
+        self.beginning_seconds = 0.0  # of the last step: until its gradients were zero
         self._legal: set[int] = set()  # lengths of sequences that were found to be so
         self._waiting = waiting
         names = {id(weight): name for name, weight in weights.items()}
@@ -147,7 +149,9 @@ class ParallelModel:
         """
         self.require_legal(rows)
         microbatches = self._microbatches(rows)
+        beginning = perf_counter()
         dense = self._begin(pace)
+        self.beginning_seconds = perf_counter() - beginning
         self._train(True)
         rounds = self._rounds(len(microbatches))
         schedule = self._scheduled(training_schedule, rounds)

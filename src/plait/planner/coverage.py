@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from plait.layers.gpt import describe_gpt
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.operations import Attend, Multiply, operations_of
-from plait.planner.prices import HOST_RATE, JobPrices
+from plait.planner.prices import JobPrices
 from plait.planner.sum_prices import COLLECTIVES
+from plait.planner.update_prices import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
 from plait.specs.measurements import Measurements

@@ -34,6 +34,7 @@ class Machine:
         self.nodes = place.nodes
         self._ranks_a_node = place.ranks_a_node if place.nodes > 1 else MOST_RANKS
         self.compute = ComputeCost(measurements, dtype)
+        self.updating = measurements.correction("optimizer")  # how many times longer an update takes than measured
         self.speeds = Speeds(measurements, self._ranks_a_node)
         self.communication = CommunicationCost(measurements, place.inter_link)
         host = measurements.host

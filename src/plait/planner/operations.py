@@ -19,6 +19,7 @@ from plait.layers.dims import projected
 from plait.layers.layer import Dim, Layer, Product
 from plait.plans.holdings import held_weights, positions_held
 from plait.plans.plan import Plan
+from plait.plans.reductions import MET_EACH_ROUND
 from plait.sharding.boxes import local_size
 from plait.specs.measurements import Layout, MemoryBoundKind
 from plait.specs.model import Activation, ModelSpec, Norm
@@ -50,7 +51,9 @@ _NORMS: dict[Norm, MemoryBoundKind] = {"layer": "layer_norm", "rms": "rms_norm"}
 # per product and per attention: views, transposes and calls; tests count them in the real layers
 _PRODUCT_VIEWS: dict[Way, int] = {"forward": 5, "backward": 9}
 _ATTENTION_VIEWS: dict[Way, int] = {"forward": 12, "backward": 10}
-_WEIGHT_VIEWS = 3  # a gradient's hook: the call, the look-up, the detached weight
+_EMBEDDING_VIEWS = 8  # forward: its modules' calls, and the stage's walk through its layers
+_LOSS_VIEWS: dict[Way, int] = {"forward": 4, "backward": 2}  # logits and targets laid flat, and the scale of the loss
+_WEIGHT_VIEWS = 3  # a gradient's hook, where data ranks sum them: the call, the look-up, the detached weight
 
 
 class Multiply(NamedTuple):
@@ -97,6 +100,10 @@ class LayerOperations:
 
     forward: tuple[Operation, ...]
     backward: tuple[Operation, ...]
+
+    def of(self, way: Way) -> tuple[Operation, ...]:
+        """Those of forward or of backward."""
+        return self.forward if way == "forward" else self.backward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +154,7 @@ _Pairs = Iterator[tuple[Way, Operation]]  # when, and what
 
 def _embedding(layer: Layer, local: _Local) -> _Pairs:
     hidden = local.model.hidden
+    yield "forward", Views(_EMBEDDING_VIEWS, "forward")
     for weight in layer.weights:
         split = weight.dims[0].parts[0].index == "vocab"
         # every sequence has the same positions: one look-up for all, added to the tokens' values
@@ -184,6 +192,8 @@ def _block(layer: Layer, local: _Local) -> _Pairs:
 def _head(layer: Layer, local: _Local) -> _Pairs:
     yield from _norm(local)
     yield from _products(layer.products, local)
+    for way in _WAYS:
+        yield way, Views(_LOSS_VIEWS[way], way)
     columns = local.size(layer.products[0].outer)
     yield from _both("cross_entropy", local.tokens * columns, columns)
 
@@ -249,7 +259,15 @@ def _dropped(local: _Local) -> _Pairs:
 
 
 def _collect(layer: Layer, local: _Local) -> Iterator[Operation]:
-    """Each gradient is added into the flat buffer that is summed over the data axis."""
-    for held in held_weights((layer,), local.plan, local.tensor_rank):
-        yield Move("add", held.elements, held.shape[-1], "forward")
-        yield Views(_WEIGHT_VIEWS, "forward")
+    """Each gradient is added into the flat buffer that is summed over the data axis; where data ranks keep pieces of
+    it alone (ZeRO 2 and 3), it is copied to where it leaves from, and this rank's piece of the sum is added."""
+    plan = local.plan
+    for held in held_weights((layer,), plan, local.tensor_rank):
+        elements, width = held.elements, held.shape[-1]
+        if plan.sharding_level >= MET_EACH_ROUND:
+            yield Move("copy", elements, width, "forward")
+            yield Move("add", elements // plan.data, width, "forward")
+            yield Views(2 * _WEIGHT_VIEWS, "forward")
+        else:
+            yield Move("add", elements, width, "forward")
+            yield Views(_WEIGHT_VIEWS if plan.data > 1 else 0, "forward")

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 from operator import add
 
 from plait.layers.gpt import describe_gpt
@@ -23,25 +22,25 @@ from plait.planner.alike import tensor_ranks_alike
 from plait.planner.balance import balanced_stages
 from plait.planner.communication_volume import Message, crossing_messages, stage_message_bytes
 from plait.planner.machine import Machine
-from plait.planner.memory import optimizer_bytes
-from plait.planner.operations import Move, is_weight_gradient, operations_of
+from plait.planner.operations import Views, Way, is_weight_gradient, operations_of
 from plait.planner.rounds import rounds_waited_for
 from plait.planner.serving_volume import busiest
 from plait.planner.stage import Stage, stage_of
 from plait.planner.step_cost import Phase, Round, StageCost, StepCost
 from plait.planner.sum_prices import COLLECTIVES, SumPrices
+from plait.planner.update_prices import UpdatePrices
 from plait.plans.holdings import rank_layers
 from plait.plans.plan import Plan
+from plait.plans.reductions import MET_EACH_ROUND
 from plait.specs.cluster import ClusterSpec
 from plait.specs.measurements import Measurements
 from plait.specs.model import ModelSpec
-from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
+from plait.specs.training import PRECISIONS, TrainingSpec
 
-__all__ = ["HOST_RATE", "JobPrices"]
+__all__ = ["JobPrices"]
 
+_CROSSING_VIEWS = 9  # calls and views around one message of the tensor axis
 _NO_LIMIT = 2**60  # of a bucket's bytes
-HOST_RATE = 10e9  # bytes a second that a rank's update reads and writes in the memory of a device's host: assumed
-_OFFLOADED = 3  # copies of all elements: a gradient to host memory, the new weight's cast, and back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +72,10 @@ class JobPrices:
         self.model, self.training = model, training
         self.machine = Machine(measurements, policy.compute, cluster)
         self.sums = SumPrices(self.machine, training)
+        self.updates = UpdatePrices(self.machine, model, training)
         self._layers = describe_gpt(model)
-        self._master = ITEMSIZE[policy.master]
-        self._copies = policy.master != policy.compute
-        self._updating = measurements.correction("optimizer")
         self._known: dict[tuple[object, ...], dict[str, _LayerCost]] = {}
         self._stages: dict[tuple[object, ...], tuple[int, ...]] = {}
-        self._updates: dict[tuple[Stage, str], float] = {}
 
     def balanced(self, plan: Plan, slower: tuple[float, ...] = ()) -> tuple[int, ...]:
         """The stages of this plan that make the slowest one fastest, embedding and head counted; `slower`: how many
@@ -140,7 +136,7 @@ class JobPrices:
             exchange=self.machine.message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             tensor_sums=self.sums.later(plan, stages, "tensor"),
             pipeline_sums=self.sums.later(plan, stages, "pipeline"),
-            optimizer=self._optimizer(plan),
+            optimizer=self.updates.seconds(plan),
             renewal=self.sums.norm(plan, "data")
             + max(self.sums.gathers(plan, place, stage, "update") for place, stage in enumerate(stages))
             + max(self.sums.served(plan, place, stage) for place, stage in enumerate(stages)),
@@ -163,7 +159,10 @@ class JobPrices:
         """Of these layers, or all: blocks of one model are alike, so that a layer's kind stands for it."""
         group = self.machine.spread(plan, "tensor")
         at_once = plan.data * group.crosses  # who shares a link between hosts
-        at = (plan.microbatch, plan.tensor_shares, plan.sequence_parallel, self.machine.at_work(plan), group, at_once)
+        pieces = plan.data if plan.sharding_level >= MET_EACH_ROUND else 0
+        collected = (plan.data > 1, pieces)  # how gradients are
+        at_work = self.machine.at_work(plan)
+        at = (plan.microbatch, plan.tensor_shares, plan.sequence_parallel, collected, at_work, group, at_once)
         kinds = self._known.setdefault(at, {})
         asked = self._layers if layers is None else layers
         kinds.update({layer.kind: self._priced(layer, plan) for layer in asked if layer.kind not in kinds})
@@ -174,14 +173,17 @@ class JobPrices:
         like = tensor_ranks_alike(self.model, self.training, plan)
         unlike = tuple(dict.fromkeys(like))
         found = [operations_of(layer, self.model, sequence, plan, rank) for rank in unlike]
+        messages = crossing_messages(layer, self.model, self.training, plan)
         at_work = self.machine.at_work(plan)
         compute = self.machine.compute
-        forward, backward = (
-            [compute.work(getattr(one, way)).crowded(compute, at_work) for one in found]
-            for way in ("forward", "backward")
-        )
+
+        def seconds(way: Way) -> list[float]:
+            crossed = sum(message.forward is (way == "forward") for message in messages)
+            every = [[*one.of(way), Views(_CROSSING_VIEWS * crossed, "forward")] for one in found]
+            return [compute.work(operations).crowded(compute, at_work) for operations in every]
+
+        forward, backward = seconds("forward"), seconds("backward")
         both = dict(zip(unlike, map(add, forward, backward), strict=True))
-        messages = crossing_messages(layer, self.model, self.training, plan)
         apart = [[one for one in each.backward if is_weight_gradient(one)] for each in found if layer.kind != "head"]
         weights = max((compute.work(one).crowded(compute, at_work) for one in apart), default=0.0)
         return _LayerCost(
@@ -219,10 +221,12 @@ class JobPrices:
         meanwhile = partial(self.sums.meanwhile, plan, place, stage)
         on_the_way = meanwhile("forward", whole.seconds(forward, place)) / len(parts)
         on_the_way_back = meanwhile("backward", whole.seconds(backward, place)) / len(parts)
+        fetching = self.sums.fetching(plan, place, stage, "forward") / len(parts)
+        fetching_back = self.sums.fetching(plan, place, stage, "backward") / len(parts)
         for turn, (part, (there, back)) in enumerate(zip(parts, phases, strict=True)):
             yield StageCost(
-                forward=replace(there, data=on_the_way),
-                backward=replace(back, data=on_the_way_back),
+                forward=replace(there, data=on_the_way, compute=there.compute + fetching),
+                backward=replace(back, data=on_the_way_back, compute=back.compute + fetching_back),
                 data=0.0 if turn else data,
                 slowed=0.0 if turn else slowed,
                 weights=sum(cost.weights for cost in part),
@@ -239,44 +243,6 @@ class JobPrices:
 
     def _layers_seconds(self, plan: Plan) -> float:
         return sum(cost.seconds for cost in self._layer_costs(plan))
-
-    def _optimizer(self, plan: Plan) -> float:
-        _, memory = self.machine.compute.crowding(self.machine.at_work(plan))
-        updates = plan.workers if plan.asynchronous else 1  # in as long as a step of one worker takes
-        first = plan.keepers.start
-        alike = self.machine.speeds.alike(plan.mesh)
-        tensors = set(tensor_ranks_alike(self.model, self.training, plan)) if alike is not None else range(plan.tensor)
-
-        def slowest(place: int, tensor: int) -> float:
-            ranks = (plan.mesh.rank_at(pipeline=place, data=data, tensor=tensor) for data in plan.keepers)
-            return alike or min(self.machine.speeds.of_rank(rank, plan.ranks) for rank in ranks)
-
-        most = {
-            (stage_of(self.model, self.training, plan, rank), slowest(place, tensor))
-            for place, tensor in product(range(plan.pipeline), tensors)
-            for rank in [plan.mesh.rank_at(pipeline=place, data=first, tensor=tensor)]
-        }
-        seconds = self._updating * max(self._updated(stage, plan) / speed for stage, speed in most)
-        return updates * seconds * memory * self.machine.crowd(plan.ranks)
-
-    def _updated(self, stage: Stage, plan: Plan) -> float:
-        """Seconds of the norm and the update of what one rank keeps."""
-        if (stage, plan.offload) not in self._updates:
-            elements = stage.kept_elements
-            clips = self.training.clip_norm > 0
-            squares = clips and self.machine.compute.move_seconds(Move("square_sum", elements, elements, "forward"))
-            self._updates[stage, plan.offload] = self._update(plan, stage) + squares
-        return self._updates[stage, plan.offload]
-
-    def _update(self, plan: Plan, stage: Stage) -> float:
-        """Seconds from gradients to new weights. Under offload a device's copies hide behind the host's work."""
-        if plan.offloads and not self.machine.shares_memory:
-            return 2 * optimizer_bytes(stage, self.training, plan) / HOST_RATE
-        sizes = [one.elements for one in stage.kept]
-        copies = _OFFLOADED if plan.offloads else self._copies
-        compute = self.machine.compute
-        copying = copies and copies * sum(compute.move_seconds(Move("copy", n, n, "forward")) for n in sizes)
-        return compute.optimizer_seconds(self.training.optimizer, len(sizes), sum(sizes), self._master) + copying
 
 
 def _sum(phases: Sequence[Phase]) -> Phase:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 from plait.planner.communication_volume import NUMBER_BYTES
 from plait.planner.machine import Machine
-from plait.planner.operations import Move
+from plait.planner.operations import Move, Views
 from plait.planner.packing_cost import packing_operations
 from plait.planner.serving_volume import busiest, served_messages, transfer_seconds
 from plait.planner.spread import Spread, inside
 from plait.planner.stage import Stage
-from plait.planner.weight_volume import When, weight_messages
+from plait.planner.weight_volume import When, fetched_units, weight_messages
 from plait.plans.compression import Message as Traveling
 from plait.plans.meetings import DELAY, arrives_late
 from plait.plans.plan import Plan
@@ -44,6 +44,8 @@ COLLECTIVES: dict[CollectiveKind, LinkKind] = {
 }
 
 _MOST_STAGED = 25 * 2**20  # where two buckets stand beside the pieces that are kept
+_UNIT_VIEWS = 6  # a turn, and a message
+_FETCHED_VIEWS = 4  # of each of its weights: memory, a copy from each rank, and no memory again
 _AVERAGING = 5  # copies of all elements: what they changed by, its mean, the outer step, and back
 
 
@@ -167,11 +169,24 @@ class SumPrices:
         at_once = plan.data * plan.tensor
         group = self.machine.spread(plan, "data")
         kind, part = ("all_gather", 1.0) if group.crosses else ("all_reduce_in_place", 0.5)
+        read = group.crosses or plan.sharding_level < 3  # else who puts a unit together reads it where it lies
         return sum(
-            times * part * self.machine.message(kind, group, one.bytes, at_once)
+            times * part * self.machine.message(kind, group, one.bytes if read else 1, at_once)
             for one, times in weight_messages(stage, self.training, plan, place).items()
             if one.when == when
         )
+
+    def fetching(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
+        """Seconds that one microbatch's forward or backward computes longer, as weights are put together for it."""
+        rounds = rounds_of(plan, self.training.global_batch)
+        compute, at_work = self.machine.compute, self.machine.at_work(plan)
+        found = 0.0
+        for one, times in fetched_units(stage, self.training, plan, place).items():
+            if one.when == when:
+                views = Views(_UNIT_VIEWS + _FETCHED_VIEWS * one.weights, "forward")
+                whole = Move("copy", one.elements, one.elements, "forward")
+                found += times * compute.work([views, whole]).crowded(compute, at_work)
+        return found / rounds
 
     def _passed(self, plan: Plan, messages: Sequence[Traveling], *, exchanged: bool) -> float:
         """Sends and receives of one rank with servers: what travels, and is packed or added up, one after the other."""

@@ -24,12 +24,20 @@ from plait.plans.rows import rounds_of
 from plait.schedules.action import Kind
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
-__all__ = ["WeightMessage", "When", "staged_elements", "weight_messages", "whole_elements"]
+__all__ = ["Fetch", "WeightMessage", "When", "fetched_units", "staged_elements", "weight_messages", "whole_elements"]
 
 When = Literal["forward", "backward", "update"]
 
 
 _WHEN: dict[Kind, When] = {Kind.F: "forward", Kind.B: "backward", Kind.I: "backward"}
+
+
+class Fetch(NamedTuple):
+    """One unit of weights that is put together: how many they are, of how many elements, and what waits for it."""
+
+    weights: int
+    elements: int
+    when: When
 
 
 class WeightMessage(NamedTuple):
@@ -47,6 +55,16 @@ def weight_messages(stage: Stage, training: TrainingSpec, plan: Plan, place: int
         longest = sum(stage.longest[one.weight.name] for one in held)
         size = plan.data * longest * ITEMSIZE[PRECISIONS[training.precision].compute]
         found[WeightMessage(size, when)] += times
+    return found
+
+
+@lru_cache(maxsize=4096)
+def fetched_units(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Counter[Fetch]:
+    """How often each unit is put together in one step under ZeRO 3."""
+    found: Counter[Fetch] = Counter()
+    if plan.sharding_level == 3:
+        for held, when, times in _sent(stage, training, plan, place):
+            found[Fetch(len(held), sum(one.elements for one in held), when)] += times
     return found
 
 

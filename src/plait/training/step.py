@@ -82,8 +82,8 @@ def train_step(
     end = _now(model.device)
     terms = _terms(
         computing=sum(timed.end - timed.start for timed in model.timeline if timed.action.kind in COMPUTE),
-        schedule=computed - start,
-        rest=end - computed,
+        schedule=computed - start - model.beginning_seconds,
+        rest=end - computed + model.beginning_seconds,
         within=model.blocked_seconds,
         scheduling=scheduling.blocked_seconds,
         following=following.blocked_seconds,
@@ -106,8 +106,8 @@ def _terms(
     scheduling: Mapping[str, float],
     following: Mapping[str, float],
 ) -> Terms:
-    """Split a step: `computing` seconds in actions, `schedule` until the last one, `rest` after it; and what was
-    blocked, by axis: `within` actions (what stands between computations is none of it), while all was `scheduling`
+    """Split a step: `computing` seconds in actions, `schedule` until the last one, `rest` before and after it; and what
+    was blocked, by axis: `within` actions (what stands between computations is none of it), while all was `scheduling`
     (the loss, too, that is reported over the data axis), and `following` it."""
     inside = {axis: within.get(axis, 0.0) for axis in ("data", "tensor")}
     report = scheduling.get("data", 0.0) - inside["data"]
