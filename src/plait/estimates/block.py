@@ -18,6 +18,7 @@ from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.collectives import Network
 from plait.estimates.kernels import Kernels
 from plait.estimates.practice import Practice
+from plait.estimates.rank_groups import rank_group
 from plait.specs.model import Experts, ModelSpec
 
 __all__ = ["Part", "Parts", "Shapes"]
@@ -187,12 +188,13 @@ class Shapes:
                 one = self._product(m, n, k)
                 forward, backward = forward + one[0], backward + one[1]
         moves = self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
+        whole = self._sum(self.tokens * hidden * self.each)
+        gathered = np.where(rows.sequence_parallel, 0.0, whole / 2)  # each rank's part of the results, for all of them
         parts = self._passes(
-            forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed, tensor=0.0 * tokens
-        )
-        sent = self.network.dispatch(
-            tokens * hidden * self.each, experts.per_token, rows.expert, np.ones_like(rows.expert)
-        )
+            forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed,
+            tensor=gathered + (whole if experts.shared else 0.0),
+        )  # fmt: skip
+        sent = self.network.dispatch(tokens * hidden * self.each, experts.per_token, *rank_group(rows, "expert"))
         return Parts(
             forward=replace(parts.forward, expert=2 * sent), backward=replace(parts.backward, expert=2 * sent),
             again=parts.again,
@@ -258,14 +260,13 @@ class Shapes:
 
     def _sum(self, size: Column) -> Column:
         """A sum over the tensor axis, or its two halves."""
-        rows = self.rows
-        return self.network.all_reduce(size, rows.tensor, np.ones_like(rows.tensor))
+        return self.network.all_reduce(size, *rank_group(self.rows, "tensor"))
 
     def _ring(self, core: Column) -> Column:
         """What of the keys' and values' way around the context axis attention does not hide."""
         rows, model = self.rows, self.model
         size = self.each * 2 * rows.microbatch * self.sequence * model.kv_heads * model.head_dim / rows.tensor
-        sent = self.network.reduce_scatter(size, rows.context, rows.tensor)
+        sent = self.network.reduce_scatter(size, *rank_group(rows, "context"))
         return np.maximum(0.0, sent - core)
 
     def _passes(self, forward: Column, backward: Column, kernels: float, tensor: Column) -> Parts:

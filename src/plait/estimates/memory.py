@@ -19,6 +19,7 @@ import numpy as np
 
 from plait.estimates.arrangements import SCHEDULES, Arrangements, Column, Flags, Numbers
 from plait.estimates.practice import Practice
+from plait.estimates.rank_groups import rank_group
 from plait.estimates.task import Task
 from plait.estimates.weights import Held, held_by
 from plait.specs.model import ModelSpec
@@ -58,8 +59,7 @@ def memory(task: Task, plans: Arrangements) -> Bytes:
 
 def bytes_of_stage(task: Task, plans: Arrangements, held: Held, place: Numbers | int, heads: Flags) -> Bytes:
     """What a rank at this place along the pipeline holds, with these weights; `heads`: whether it makes the logits."""
-    group = plans.data * plans.context
-    apart = np.maximum(group // np.maximum(plans.expert, 1), 1)
+    group, apart = rank_group(plans, "data").ranks, rank_group(plans, "copies").ranks
     item, practice = float(task.itemsize), task.practice
 
     def shared(level: int) -> Column:

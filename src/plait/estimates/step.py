@@ -19,6 +19,7 @@ from plait.estimates.arrangements import SCHEDULES, Arrangements, Column, Number
 from plait.estimates.block import Part, Parts, Shapes
 from plait.estimates.collectives import Network
 from plait.estimates.kernels import Kernels
+from plait.estimates.rank_groups import rank_group
 from plait.estimates.task import Task
 from plait.estimates.weights import held_by
 
@@ -265,14 +266,14 @@ class _Step:
         whole = gathers + self._shared_out(float(practice.gradient_bytes), *each)
         sharded = m * mine * self._late(whole, self._seconds(blocks))
         every_time = (plans.zero == 3) & (not practice.gathers_once)
-        return np.where(plans.data * plans.context == 1, 0.0, np.where(every_time, sharded, late))
+        return np.where(every_time, sharded, late)
 
     def _shared_out(self, each: float, dense: Column, experts: Column) -> Column:
         """Seconds in which the ranks with the same weights share out `each` bytes of every one, or gather them."""
-        stride, group = self.plans.tensor, self.plans.data * self.plans.context
-        same_experts = np.maximum(group // self.plans.expert, 1)
-        routed = self.network.reduce_scatter(each * experts, same_experts, stride * self.plans.expert)
-        return self.network.reduce_scatter(each * dense, group, stride) + np.where(experts > 0, routed, 0.0)
+        alike = self.network.reduce_scatter(each * dense, *rank_group(self.plans, "data"))
+        if self.task.model.experts is None:
+            return alike
+        return alike + self.network.reduce_scatter(each * experts, *rank_group(self.plans, "copies"))
 
     def _late(self, transfers: Column, work: Column) -> Column:
         """What of the transfers is left over when so much work hides them, and what they take of it meanwhile."""
@@ -292,9 +293,8 @@ class _Step:
 
     def _optimizer(self, mine: Column) -> Column:
         dense, experts = self._weights(mine)
-        group = self.plans.data * self.plans.context
-        share = np.where(self.plans.zero >= 1, group, 1)
-        kept = dense / share + experts / np.where(self.plans.zero >= 1, np.maximum(group // self.plans.expert, 1), 1)
+        group, copies = rank_group(self.plans, "data").ranks, rank_group(self.plans, "copies").ranks
+        kept = np.where(self.plans.zero >= 1, dense / group + experts / copies, dense + experts)
         touched = 2 * self.task.state_bytes + self.task.practice.gradient_bytes + self.task.itemsize
         return self.kernels.move(kept * touched, kernels=20)
 
