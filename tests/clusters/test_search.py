@@ -23,12 +23,17 @@ from plait.estimates.memory import memory
 from plait.estimates.step import times
 from plait.plans.legality import is_legal
 from plait.specs.cluster import ClusterSpec
-from plait.specs.model import Experts, ModelSpec
+from plait.specs.model import Experts, LatentAttention, ModelSpec
 from plait.specs.presets import PRESETS
 from tests.clusters.jobs import SMALL, job, unequal
 
 GPT3 = ModelSpec(**PRESETS["gpt3-175b"], max_positions=2048)
 EXPERTS = replace(SMALL, experts=Experts(count=8, per_token=2, ffn=1024))
+LATENT = replace(
+    SMALL, layers=6, bias=False, tie_embeddings=False, prediction_layers=1,
+    latent=LatentAttention(query_rank=256, kv_rank=128, plain=64, rotated=32, value=64),
+    experts=Experts(count=8, per_token=2, ffn=1024, shared=1, dense=(0,)),
+)  # fmt: skip
 WIDE = replace(SMALL, experts=Experts(count=8, per_token=2, ffn=8192))
 
 
@@ -40,7 +45,7 @@ def spaces(draw):
             [{}, {"zero": 1}, {"tensor": 1}, {"microbatch": 1}, {"recompute": "none"}, {"schedule": "1f1b"}]
         )
     )
-    model = draw(st.sampled_from([SMALL, EXPERTS, replace(SMALL, layers=6, hidden=4096, ffn=16384)]))
+    model = draw(st.sampled_from([SMALL, EXPERTS, LATENT, replace(SMALL, layers=6, hidden=4096, ffn=16384)]))
     return job(
         ranks, model=model, batch=draw(st.sampled_from([16, 24, 32])), each=draw(st.sampled_from([2, 4])), **fixed
     )
@@ -134,6 +139,12 @@ def test_a_model_that_fits_nowhere_is_told_with_its_largest_bytes_and_a_change()
     huge = replace(GPT3, layers=96)
     with pytest.raises(NothingFits, match=r"dies first: it needs .* most of it .*the nearest change"):
         plan_cluster(job(8, model=huge, batch=8, device="rtx-4090"))
+
+
+def test_whole_experts_on_each_tensor_rank_fit_once_they_may_be_split():
+    huge = replace(SMALL, experts=Experts(count=8, per_token=2, ffn=65536))
+    with pytest.raises(NothingFits, match=r"plan\.expert left open \(it is fixed at 1\)"):
+        plan_cluster(job(8, model=huge, tensor=8, expert=1))
 
 
 UNPRICED = [

@@ -102,9 +102,7 @@ def _activations(task: Task, plans: Arrangements, held: Held, place: Numbers | i
     input_only = np.where(plans.sequence_parallel, input_only / plans.tensor, input_only)
     kept = np.choose(plans.recompute, [every, block["selective"], input_only])
     received = np.where(plans.pipeline > 1, input_only, 0.0)
-    further = (
-        kept + np.where(plans.recompute == 2, 1, 4) * input_only
-    )  # two vectors, and the two that they are joined to
+    further = kept + np.where(plans.recompute == 2, 1, 4) * input_only  # two vectors, as they are and side by side
     whole = kept * held.blocks + further * held.predictions + received
     return whole * under_way + np.where(plans.recompute == 2, every, 0.0)
 
