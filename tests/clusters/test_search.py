@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from plait.clusters.answer import plan_cluster, price_plan
 from plait.clusters.contest import RISK, contest
+from plait.clusters.explain import reasons
+from plait.clusters.played import played
 from plait.clusters.rules import legal
 from plait.clusters.space import space_of
 from plait.clusters.tasks import tasks_of
@@ -21,12 +23,18 @@ from plait.estimates.memory import memory
 from plait.estimates.step import times
 from plait.plans.legality import is_legal
 from plait.specs.cluster import ClusterSpec
-from plait.specs.model import Experts, ModelSpec
+from plait.specs.model import Experts, LatentAttention, ModelSpec
 from plait.specs.presets import PRESETS
 from tests.clusters.jobs import SMALL, job, unequal
 
 GPT3 = ModelSpec(**PRESETS["gpt3-175b"], max_positions=2048)
 EXPERTS = replace(SMALL, experts=Experts(count=8, per_token=2, ffn=1024))
+LATENT = replace(
+    SMALL, layers=6, bias=False, tie_embeddings=False, prediction_layers=1,
+    latent=LatentAttention(query_rank=256, kv_rank=128, plain=64, rotated=32, value=64),
+    experts=Experts(count=8, per_token=2, ffn=1024, shared=1, dense=(0,)),
+)  # fmt: skip
+WIDE = replace(SMALL, experts=Experts(count=8, per_token=2, ffn=8192))
 
 
 @st.composite
@@ -37,7 +45,7 @@ def spaces(draw):
             [{}, {"zero": 1}, {"tensor": 1}, {"microbatch": 1}, {"recompute": "none"}, {"schedule": "1f1b"}]
         )
     )
-    model = draw(st.sampled_from([SMALL, EXPERTS, replace(SMALL, layers=6, hidden=4096, ffn=16384)]))
+    model = draw(st.sampled_from([SMALL, EXPERTS, LATENT, replace(SMALL, layers=6, hidden=4096, ffn=16384)]))
     return job(
         ranks, model=model, batch=draw(st.sampled_from([16, 24, 32])), each=draw(st.sampled_from([2, 4])), **fixed
     )
@@ -106,14 +114,39 @@ def test_so_are_keys_without_a_column(asked):
     assert (best.gradient_precision, best.bucket_bytes) == ("fp32", 2**20)
 
 
-def test_experts_are_split_where_that_helps():
-    assert all(8 % one.plan.expert == 0 for one in plan_cluster(job(16, model=EXPERTS)).plans)
+@pytest.mark.parametrize("fixed", [{}, {"tensor": 8}])
+def test_experts_are_split_where_that_helps(fixed):
+    best, whole = (plan_cluster(job(8, model=WIDE, **fixed, **more)).best for more in ({}, {"expert": 1}))
+    assert best.plan.expert == 8
+    assert best.found.seconds < 0.95 * whole.found.seconds
+
+
+def test_why_a_plan_lost_knows_where_its_experts_stand():
+    asked = job(16, model=replace(WIDE, experts=replace(WIDE.experts, count=16)), zero=0, microbatch=1, schedule="1f1b")
+    (task,) = tasks_of(asked)
+
+    def told(**fixed):
+        plan = plan_cluster(replace(asked, constraints={**asked.constraints, **fixed, "pipeline": 1})).best.plan
+        one = played(plan, task)
+        silent = replace(one.terms, exposed=dict.fromkeys(one.terms.exposed, 0.0))
+        best = replace(one, terms=silent, seconds=silent.seconds)
+        return [reason.words.partition(":")[0] for reason in reasons(one, best, task.machines)]
+
+    assert {"expert 8", "data 2"} <= set(told(tensor=8, expert=8, data=2))
+    assert {"expert 16 crosses the node"} <= set(told(tensor=8, expert=16, data=2))
+    assert "weights that several of the 16 tensor ranks have" in told(tensor=16, expert=1, data=1)
 
 
 def test_a_model_that_fits_nowhere_is_told_with_its_largest_bytes_and_a_change():
     huge = replace(GPT3, layers=96)
     with pytest.raises(NothingFits, match=r"dies first: it needs .* most of it .*the nearest change"):
         plan_cluster(job(8, model=huge, batch=8, device="rtx-4090"))
+
+
+def test_whole_experts_on_each_tensor_rank_fit_once_they_may_be_split():
+    huge = replace(SMALL, experts=Experts(count=8, per_token=2, ffn=65536))
+    with pytest.raises(NothingFits, match=r"plan\.expert left open \(it is fixed at 1\)"):
+        plan_cluster(job(8, model=huge, tensor=8, expert=1))
 
 
 UNPRICED = [

@@ -32,8 +32,8 @@ __all__ = ["Change", "changes", "what_would_fit"]
 
 _TWICE = 2
 _PLACES, _SHAPES = 64, 4  # of a search for one number
-_FREED = ("recompute", "zero", "microbatch", "sequence_parallel", "schedule", "virtual_stages", "stages", "context",
-          "pipeline", "tensor", "data")  # fmt: skip
+_FREED = ("recompute", "zero", "microbatch", "sequence_parallel", "schedule", "virtual_stages", "stages", "expert",
+          "context", "pipeline", "tensor", "data")  # fmt: skip
 _TOLD = 3
 _MOST_DEVICES = 16384
 

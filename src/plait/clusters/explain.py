@@ -11,9 +11,10 @@ reason alone is enough the sentence says so and names the largest two.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from plait.clusters.played import Played
+from plait.clusters.played import Played, row_of
+from plait.estimates.rank_groups import Axis, rank_group
 from plait.plans.plan import Plan
 from plait.specs.machines import Machines
 from plait.units import Bytes
@@ -69,11 +70,13 @@ def reasons(loser: Played, winner: Played, machines: Machines) -> Iterator[Reaso
 def _axis(axis: str, plan: Plan, machines: Machines) -> str:
     if axis == "pipeline":
         return f"pipeline {plan.pipeline}: transfers between stages"
-    degree = getattr(plan, axis)
-    spans = {"tensor": plan.tensor, "context": plan.tensor * plan.context, "expert": plan.tensor * plan.expert,
-             "data": plan.tensor * plan.context * plan.data}[axis]  # fmt: skip
-    name = f"data {degree}, ZeRO 3" if axis == "data" and plan.zero == 3 else f"{axis} {degree}"
-    return f"{name} crosses the node" if spans > machines.domain and axis != "data" else name
+    if axis == "data" and plan.data * plan.context == 1:
+        return f"weights that several of the {plan.tensor} tensor ranks have: their gradients' sums"
+    if axis == "data":
+        return f"data {plan.data}, ZeRO 3" if plan.zero == 3 else f"data {plan.data}"
+    name = f"{axis} {getattr(plan, axis)}"
+    crosses = rank_group(row_of(plan), cast("Axis", axis)).span[0] > machines.domain
+    return f"{name} crosses the node" if crosses else name
 
 
 def _work(plan: Plan, best: Plan) -> str:

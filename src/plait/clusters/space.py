@@ -119,7 +119,6 @@ def _wanted(job: Job, cores: Arrangements) -> Flags:
     kept = (job.model.heads % cores.tensor == 0) | ("tensor" in fixed)
     whole = (sequence % cores.context == 0) & (sequence // cores.context >= _LEAST_TOKENS)
     kept &= (cores.context == 1) | whole | ("context" in fixed)
-    kept &= ((cores.data * cores.context) % cores.expert == 0) | ("expert" in fixed)
     stages = fixed_list(job, "stages")
     return kept & (cores.pipeline * cores.virtual_stages == len(stages)) if stages else kept
 

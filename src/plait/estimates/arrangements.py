@@ -50,7 +50,7 @@ class Arrangements:
 
     @property
     def ranks(self) -> Numbers:
-        """Devices of each plan; experts stand on the data and context ranks' devices."""
+        """Devices of each plan; experts stand on those of data, context and tensor (`rank_groups`)."""
         return self.data * self.tensor * self.pipeline * self.context
 
     def rows(self, chosen: NDArray[Any]) -> Arrangements:

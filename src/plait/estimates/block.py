@@ -18,6 +18,8 @@ from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.collectives import Network
 from plait.estimates.kernels import Kernels
 from plait.estimates.practice import Practice
+from plait.estimates.rank_groups import rank_group
+from plait.estimates.widths import Widths, widths
 from plait.specs.model import Experts, ModelSpec
 
 __all__ = ["Part", "Parts", "Shapes"]
@@ -56,6 +58,9 @@ class Parts:
     backward: Part
     again: Part
 
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(**{name: getattr(self, name) + getattr(other, name) for name in vars(self)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
@@ -82,6 +87,11 @@ class Shapes:
         """Tokens of a rank's part of the residual stream."""
         return np.where(self.rows.sequence_parallel, self.tokens / self.rows.tensor, self.tokens)
 
+    @property
+    def widths(self) -> Widths:
+        """Features of a token in attention."""
+        return widths(self.model, self.rows.tensor)
+
     def nothing(self) -> Part:
         zero = np.zeros(len(self.rows))
         return Part(compute=zero, kernels=zero, tensor=zero, context=zero, expert=zero)
@@ -94,12 +104,7 @@ class Shapes:
         causal = self.model.family == "gpt" or number >= self.model.encoder_layers > 0
         attention = self._attention(causal)
         if self.model.crosses(number):
-            crossing = self._attention(causal=False)
-            attention = Parts(
-                forward=attention.forward + crossing.forward,
-                backward=attention.backward + crossing.backward,
-                again=attention.again + crossing.again,
-            )
+            attention = attention + self._attention(causal=False)
         feed = self._experts(experts) if experts else self._mlp(self.model.ffn)
         forward, backward = attention.forward + feed.forward, attention.backward + feed.backward
         again = [self.nothing(), self._selected(forward, attention.again), forward]  # none, selective, full
@@ -107,13 +112,21 @@ class Shapes:
         return Parts(forward=forward, backward=backward, again=Part(**chosen))
 
     def _selected(self, forward: Part, attention: Part) -> Part:
-        """What selective recompute does again: attention; where that keeps no scores, half of the products and all that
-        is element-wise, without their messages."""
+        """What selective recompute does again: attention, or what latent attention's heads are made of; where scores
+        are not kept and the program selects products, half of these and all that is element-wise, without messages."""
         if not (self.practice.fused_attention and self.practice.selects_products):
             return attention
         return replace(self.nothing(), compute=0.5 * forward.compute, kernels=0.5 * forward.kernels)
 
     def head(self) -> Parts:
+        """What stands behind the last block: the loss, and for each further token that is predicted a block like the
+        last, which reads a token's embedding as well, with a loss of its own (arXiv 2412.19437, section 2.2)."""
+        found = once = self._loss()
+        for _ in range(self.model.prediction_layers):
+            found = found + self._joining() + self.block(self.model.layers - 1) + once
+        return found
+
+    def _loss(self) -> Parts:
         """The norm, the product with the vocabulary and the loss."""
         columns = np.ceil(self.model.vocab / self.rows.tensor / _PADDED) * _PADDED
         forward, backward = self._product(self.tokens, columns, np.asarray(float(self.model.hidden)))
@@ -122,6 +135,16 @@ class Shapes:
         backward = backward + self.kernels.move(2 * logits, kernels=3) + 2 * self._norm()
         size = self.tokens * self.model.hidden * self.each
         return self._passes(forward, backward, kernels=8, tensor=self._sum(size))
+
+    def _joining(self) -> Parts:
+        """Hidden vectors and the next tokens' embeddings, normalised, become one vector; ranks gather their parts."""
+        hidden = self.model.hidden
+        product, back = self._product(self.tokens, hidden / self.rows.tensor, np.asarray(2.0 * hidden))
+        parts = self._passes(
+            product + 2 * self._norm(), back + 4 * self._norm(), kernels=5,
+            tensor=self._sum(self.tokens * hidden * self.each) / 2,
+        )  # fmt: skip
+        return parts + self.embedding()
 
     def embedding(self) -> Parts:
         """Looking tokens up, and adding their gradients into the table's."""
@@ -135,7 +158,7 @@ class Shapes:
     # ---- halves of a block ------------------------------------------------------------------------------------------
 
     def _attention(self, causal: bool) -> Parts:
-        model, tensor = self.model, self.rows.tensor
+        model = self.model
         forward, backward = self._norm(), 2 * self._norm()
         for m, n, k in self._projections():
             one = self._product(m, n, k)
@@ -143,16 +166,18 @@ class Shapes:
         core, core_back = self._core(causal)
         moves = self._moved(3 * self.residual * model.hidden)
         if model.positions == "rope":
-            heads = (model.heads + model.kv_heads) * model.head_dim
-            moves = moves + self._moved(2 * self.tokens * heads / tensor)
+            moves = moves + self._moved(2 * self.tokens * (self.widths.queries + self.widths.keys))
         forward, backward = forward + core + moves, backward + core_back + 2 * moves
         count = 12.0 if self.practice.fused_attention else 19.0
-        size = self.tokens * model.hidden * self.each
-        parts = self._passes(forward, backward, kernels=count, tensor=self._sum(size))
+        entering = self.widths.short or model.hidden  # what tensor ranks' heads are made from
+        said = (self._sum(self.tokens * entering * self.each) + self._sum(self.tokens * model.hidden * self.each)) / 2
+        parts = self._passes(forward, backward, kernels=count, tensor=said)
         ring = self._ring(core)
         again = self.nothing()
         if not self.practice.fused_attention:
             again = replace(again, compute=core, kernels=np.full(len(self.rows), 7.0))
+        for product in self._up() if self.practice.fused_attention else ():
+            again = replace(again, compute=again.compute + self._product(*product)[0], kernels=again.kernels + 1)
         return Parts(
             forward=replace(parts.forward, context=ring),
             backward=replace(parts.backward, context=2 * ring),
@@ -187,12 +212,13 @@ class Shapes:
                 one = self._product(m, n, k)
                 forward, backward = forward + one[0], backward + one[1]
         moves = self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
+        whole = self._sum(self.tokens * hidden * self.each)
+        gathered = np.where(rows.sequence_parallel, 0.0, whole / 2)  # each rank's part of the results, for all of them
         parts = self._passes(
-            forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed, tensor=0.0 * tokens
-        )
-        sent = self.network.dispatch(
-            tokens * hidden * self.each, experts.per_token, rows.expert, np.ones_like(rows.expert)
-        )
+            forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed,
+            tensor=gathered + (whole if experts.shared else 0.0),
+        )  # fmt: skip
+        sent = self.network.dispatch(tokens * hidden * self.each, experts.per_token, *rank_group(rows, "expert"))
         return Parts(
             forward=replace(parts.forward, expert=2 * sent), backward=replace(parts.backward, expert=2 * sent),
             again=parts.again,
@@ -201,20 +227,21 @@ class Shapes:
     # ---- operations -------------------------------------------------------------------------------------------------
 
     def _projections(self) -> Iterator[tuple[Column, Column, Column]]:
-        model, tensor = self.model, self.rows.tensor
-        tokens, hidden = self.tokens, np.asarray(float(model.hidden))
-        if model.latent is None:
-            queries, keys = model.heads * model.head_dim / tensor, model.kv_heads * model.head_dim / tensor
-            keys = np.maximum(keys, model.head_dim)
-            yield tokens, queries + 2 * keys, hidden
-            yield tokens, hidden, queries
-            return
-        latent = model.latent
-        head = latent.plain + latent.rotated
-        yield tokens, np.asarray(float(latent.query_rank + latent.kv_rank + latent.rotated)), hidden
-        yield tokens, model.heads * head / tensor, np.asarray(float(latent.query_rank or model.hidden))
-        yield tokens, model.heads * (latent.plain + latent.value) / tensor, np.asarray(float(latent.kv_rank))
-        yield tokens, hidden, model.heads * latent.value / tensor
+        tokens, hidden, wide = self.tokens, np.asarray(float(self.model.hidden)), self.widths
+        if self.model.latent is None:
+            yield tokens, wide.queries + wide.keys + wide.values, hidden
+        else:
+            yield self.residual, np.asarray(wide.short), hidden
+        yield from self._up()
+        yield tokens, hidden, wide.attended
+
+    def _up(self) -> Iterator[tuple[Column, Column, Column]]:
+        """The products that make latent attention's heads from its short vectors."""
+        latent, wide = self.model.latent, self.widths
+        if latent is not None:
+            keys = self.model.heads * latent.plain / self.rows.tensor
+            yield self.tokens, wide.queries, np.asarray(float(latent.query_rank or self.model.hidden))
+            yield self.tokens, keys + wide.values, np.asarray(float(latent.kv_rank))
 
     def _feed(self, tokens: Column, width: Column) -> Iterator[tuple[Column, Column, Column]]:
         hidden = np.asarray(float(self.model.hidden))
@@ -231,18 +258,16 @@ class Shapes:
         model, rows = self.model, self.rows
         heads = rows.microbatch * model.heads / rows.tensor
         asked, seen = self.sequence / rows.context, float(min(self.sequence, model.window or self.sequence))
-        width = model.head_dim if model.latent is None else model.latent.plain + model.latent.rotated
-        value = model.head_dim if model.latent is None else model.latent.value
         if self.practice.fused_attention:
             share = 0.5 if causal and seen == self.sequence else 1.0
-            flops = 2 * heads * asked * seen * (width + value) * share
+            flops = 2 * heads * asked * seen * (model.key_dim + model.value_dim) * share
             blocks = heads * np.ceil(asked / _FLASH_ROWS)
             units = self.kernels.device.units
             used = blocks / (np.ceil(blocks / units) * units)
             rate = self.kernels.attention_rate(self.practice.attention_kernel) * used
             return flops / (rate * _FLASH["forward"]), 2.5 * flops / (rate * _FLASH["backward"])
-        one = self.kernels.multiply(asked, np.asarray(seen), np.asarray(float(width)), heads)
-        two = self.kernels.multiply(asked, np.asarray(float(value)), np.asarray(seen), heads)
+        one = self.kernels.multiply(asked, np.asarray(seen), np.asarray(float(model.key_dim)), heads)
+        two = self.kernels.multiply(asked, np.asarray(float(model.value_dim)), np.asarray(seen), heads)
         pairs = heads * asked * seen
         dropped = (2 * self.each + 1) * self.practice.masks  # read, written, and a byte of mask
         ahead = self.kernels.move(pairs * (2 * self.each + dropped), kernels=3)
@@ -258,14 +283,13 @@ class Shapes:
 
     def _sum(self, size: Column) -> Column:
         """A sum over the tensor axis, or its two halves."""
-        rows = self.rows
-        return self.network.all_reduce(size, rows.tensor, np.ones_like(rows.tensor))
+        return self.network.all_reduce(size, *rank_group(self.rows, "tensor"))
 
     def _ring(self, core: Column) -> Column:
         """What of the keys' and values' way around the context axis attention does not hide."""
-        rows, model = self.rows, self.model
-        size = self.each * 2 * rows.microbatch * self.sequence * model.kv_heads * model.head_dim / rows.tensor
-        sent = self.network.reduce_scatter(size, rows.context, rows.tensor)
+        rows = self.rows
+        size = self.each * rows.microbatch * self.sequence * (self.widths.keys + self.widths.values)
+        sent = self.network.reduce_scatter(size, *rank_group(rows, "context"))
         return np.maximum(0.0, sent - core)
 
     def _passes(self, forward: Column, backward: Column, kernels: float, tensor: Column) -> Parts:

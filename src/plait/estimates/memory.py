@@ -19,8 +19,10 @@ import numpy as np
 
 from plait.estimates.arrangements import SCHEDULES, Arrangements, Column, Flags, Numbers
 from plait.estimates.practice import Practice
+from plait.estimates.rank_groups import rank_group
 from plait.estimates.task import Task
 from plait.estimates.weights import Held, held_by
+from plait.estimates.widths import widths
 from plait.specs.model import ModelSpec
 
 __all__ = ["Bytes", "bytes_of_stage", "memory", "saved_by_block"]
@@ -58,8 +60,7 @@ def memory(task: Task, plans: Arrangements) -> Bytes:
 
 def bytes_of_stage(task: Task, plans: Arrangements, held: Held, place: Numbers | int, heads: Flags) -> Bytes:
     """What a rank at this place along the pipeline holds, with these weights; `heads`: whether it makes the logits."""
-    group = plans.data * plans.context
-    apart = np.maximum(group // np.maximum(plans.expert, 1), 1)
+    group, apart = rank_group(plans, "data").ranks, rank_group(plans, "copies").ranks
     item, practice = float(task.itemsize), task.practice
 
     def shared(level: int) -> Column:
@@ -68,8 +69,8 @@ def bytes_of_stage(task: Task, plans: Arrangements, held: Held, place: Numbers |
 
     copies = np.where(plans.zero > 0, float(practice.gradient_copies), 1.0)
     wide = practice.gradient_bytes * copies
-    tokens = plans.microbatch * task.sequence / plans.context
-    one = (held.dense + held.experts) / np.maximum(held.blocks, 1)
+    tokens, losses = plans.microbatch * task.sequence / plans.context, 1 + task.model.prediction_layers
+    one = (held.dense + held.experts) / np.maximum(held.blocks + held.predictions, 1)
     whole = np.where(plans.zero == 3, held.dense + held.experts if practice.gathers_once else 2 * one, 0.0)
     state, kept = task.state_bytes * shared(1), item * shared(3)
     if practice.wide_shards:  # the shares of the weights are the masters
@@ -82,7 +83,7 @@ def bytes_of_stage(task: Task, plans: Arrangements, held: Held, place: Numbers |
         gradients=np.where(gathered, wide * (held.dense + held.experts), sums),
         optimizer=np.where(plans.offload, 0.0, state),
         activations=_activations(task, plans, held, place),
-        logits=np.where(heads, tokens * task.model.vocab / plans.tensor * practice.loss_bytes * item / 2, 0.0),
+        logits=np.where(heads, losses * tokens * task.model.vocab / plans.tensor * practice.loss_bytes * item / 2, 0.0),
         last=np.zeros(len(plans)),
     )
 
@@ -101,7 +102,9 @@ def _activations(task: Task, plans: Arrangements, held: Held, place: Numbers | i
     input_only = np.where(plans.sequence_parallel, input_only / plans.tensor, input_only)
     kept = np.choose(plans.recompute, [every, block["selective"], input_only])
     received = np.where(plans.pipeline > 1, input_only, 0.0)
-    return (kept * held.blocks + received) * under_way + np.where(plans.recompute == 2, every, 0.0)
+    further = kept + np.where(plans.recompute == 2, 1, 4) * input_only  # two vectors, as they are and side by side
+    whole = kept * held.blocks + further * held.predictions + received
+    return whole * under_way + np.where(plans.recompute == 2, every, 0.0)
 
 
 def _under_way(plans: Arrangements, m: Numbers, place: Numbers | int) -> Column:
@@ -125,10 +128,11 @@ def saved_by_block(
     item, tokens = float(itemsize), plans.microbatch * sequence / plans.context
     residual = np.where(plans.sequence_parallel, tokens / plans.tensor, tokens)
     t, hidden = plans.tensor, model.hidden
-    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    wide = widths(model, t)
+    heads, short = tokens * (wide.queries + wide.keys + wide.values), residual * (wide.short + wide.normed)
     mask = 1.0 if practice.masks else 0.0
     stream = residual * hidden * (4 * item + 2 * mask)  # inputs of both norms, their results, masks of both branches
-    inside = tokens / t * item * (2 * queries + 2 * keys)
+    inside = item * (heads + short + tokens * wide.attended)
     scores = plans.microbatch * model.heads / t * (sequence / plans.context) * sequence * (2 * item + mask)
     core = 0.0 * scores if practice.fused_attention else scores
     ups = 2 if model.gated else 1
@@ -141,6 +145,8 @@ def saved_by_block(
         feed = feed + tokens / t * item * (ups + 1) * experts.shared * experts.ffn
     if not practice.fused_attention:
         return {"none": stream + inside + core + feed, "selective": stream + inside + feed}
-    # where attention saves no scores, every second product's result is done again, and all that is element-wise
-    second = item / 2 * (tokens / t * (queries + 2 * keys) + residual * 2 * hidden) + (ups * feed / (ups + 1)) / 2
-    return {"none": stream + inside + feed, "selective": item * (residual * hidden + tokens / t * queries) + second}
+    # where attention saves no scores, every second product's result is done again, and all that is element-wise: of
+    # latent attention what its heads are made to from short vectors
+    made = heads / 2 if model.latent is None else residual * wide.short
+    second = item * (made + residual * hidden) + (ups * feed / (ups + 1)) / 2
+    return {"none": stream + inside + feed, "selective": item * (residual * hidden + tokens * wide.attended) + second}

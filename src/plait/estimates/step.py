@@ -2,7 +2,8 @@
 
     a stage      blocks · (forward + again + backward), at least what launching their kernels takes
     pipeline     microbatches · the slowest rank, and the bubble: (p-1) stages of it, a v-th when interleaved
-    data         gradients' sum, less what the last backward hides; under ZeRO 3 weights of every block, twice
+    data         gradients' sum, less what the last backward hides; under ZeRO 3 weights of every block, twice; and the
+                 sum of what several tensor ranks have
     optimizer    bytes of its state / bandwidth
 
 Layer costs are worked out once for each distinct (tensor, context, expert, microbatch, …) and gathered.
@@ -19,8 +20,10 @@ from plait.estimates.arrangements import SCHEDULES, Arrangements, Column, Number
 from plait.estimates.block import Part, Parts, Shapes
 from plait.estimates.collectives import Network
 from plait.estimates.kernels import Kernels
+from plait.estimates.rank_groups import rank_group
 from plait.estimates.task import Task
-from plait.estimates.weights import held_by
+from plait.estimates.weights import Held, held_by
+from plait.estimates.widths import kv_copies
 
 __all__ = ["Layer", "Layers", "Times", "floors", "layers_of", "times"]
 
@@ -94,6 +97,7 @@ def times(task: Task, plans: Arrangements) -> Times:
 class _Step:
     def __init__(self, task: Task, plans: Arrangements) -> None:
         self.task, self.plans = task, plans
+        self.held: Held | None = None
         self.network = Network(machines=task.machines)
         self.kernels = Kernels(
             device=task.machines.device, dtype=task.dtype, constants=task.constants, itemsize=task.itemsize
@@ -250,8 +254,14 @@ class _Step:
 
     def _weights(self, mine: Column) -> tuple[Column, Column]:
         """Elements of the busiest rank's dense weights, and of its experts'."""
-        held = held_by(self.task, self.plans, "last", mine)
+        held = self._held(mine)
         return held.dense, held.experts
+
+    def _held(self, mine: Column) -> Held:
+        """What the busiest rank holds, worked out once for the same blocks."""
+        if self.held is None or self.held.blocks is not mine:
+            self.held = held_by(self.task, self.plans, "last", mine)
+        return self.held
 
     def _data(self, mine: Column, m: Numbers, own: Part, blocks: Part) -> Column:
         plans, practice = self.plans, self.task.practice
@@ -265,14 +275,25 @@ class _Step:
         whole = gathers + self._shared_out(float(practice.gradient_bytes), *each)
         sharded = m * mine * self._late(whole, self._seconds(blocks))
         every_time = (plans.zero == 3) & (not practice.gathers_once)
-        return np.where(plans.data * plans.context == 1, 0.0, np.where(every_time, sharded, late))
+        return np.where(every_time, sharded, late) + self._repeated(mine)
 
     def _shared_out(self, each: float, dense: Column, experts: Column) -> Column:
         """Seconds in which the ranks with the same weights share out `each` bytes of every one, or gather them."""
-        stride, group = self.plans.tensor, self.plans.data * self.plans.context
-        same_experts = np.maximum(group // self.plans.expert, 1)
-        routed = self.network.reduce_scatter(each * experts, same_experts, stride * self.plans.expert)
-        return self.network.reduce_scatter(each * dense, group, stride) + np.where(experts > 0, routed, 0.0)
+        alike = self.network.reduce_scatter(each * dense, *rank_group(self.plans, "data"))
+        if self.task.model.experts is None:
+            return alike
+        return alike + self.network.reduce_scatter(each * experts, *rank_group(self.plans, "copies"))
+
+    def _repeated(self, mine: Column) -> Column:
+        """Seconds in which tensor ranks sum the gradients of what several of them have: of keys and values where heads
+        are fewer than ranks, and of what is whole on each where each saw only a part of the tokens."""
+        model, plans = self.task.model, self.plans
+        held = self._held(mine)
+        kept = self.task.practice.gradient_bytes / np.where(plans.zero >= 1, rank_group(plans, "data").ranks, 1)
+        copies = kv_copies(model, plans.tensor)
+        keys = self.network.all_reduce(kept * held.keys, copies, np.ones_like(copies))
+        whole = self.network.all_reduce(kept * held.whole, *rank_group(plans, "tensor"))
+        return keys + np.where(plans.sequence_parallel | (model.experts is not None), whole, 0.0)
 
     def _late(self, transfers: Column, work: Column) -> Column:
         """What of the transfers is left over when so much work hides them, and what they take of it meanwhile."""
@@ -292,9 +313,8 @@ class _Step:
 
     def _optimizer(self, mine: Column) -> Column:
         dense, experts = self._weights(mine)
-        group = self.plans.data * self.plans.context
-        share = np.where(self.plans.zero >= 1, group, 1)
-        kept = dense / share + experts / np.where(self.plans.zero >= 1, np.maximum(group // self.plans.expert, 1), 1)
+        group, copies = rank_group(self.plans, "data").ranks, rank_group(self.plans, "copies").ranks
+        kept = np.where(self.plans.zero >= 1, dense / group + experts / copies, dense + experts)
         touched = 2 * self.task.state_bytes + self.task.practice.gradient_bytes + self.task.itemsize
         return self.kernels.move(kept * touched, kernels=20)
 

@@ -26,6 +26,7 @@ from plait.specs.presets import PRESETS
 __all__ = ["Run", "Unreadable", "read_run"]
 
 _HEAD_WIDTH = 128  # of heads that nobody counted
+_ONE_TOKEN = re.compile(r"\b(?:w/o|without|no) mtp\b", re.IGNORECASE)  # multi-token prediction was left out
 _VOCABULARY = {"gpt": 51_200, "llama": 128_256}  # where none is stated: Megatron's padded GPT-2, Llama 3
 _PRECISIONS = (("nvfp4", "nvfp4"), ("mxfp8", "mxfp8"), ("fp8-mx", "mxfp8"), ("fp8", "fp8"), ("float8", "fp8"),
                ("bf16", "bf16"), ("fp16", "fp16"), ("tf32", "tf32"), ("fp32", "fp32"))  # fmt: skip
@@ -124,11 +125,14 @@ def _layers(row: Row, hidden: int, ffn: int, vocab: int, gated: bool) -> int:
 
 
 def _named(row: Row, sequence: int) -> ModelSpec:
-    name = _bare(re.sub(r"\(.*", "", row.texts.get("model", "")))
+    told = row.texts.get("model", "")
+    name = _bare(re.sub(r"\(.*", "", told))
     known = {_bare(preset): preset for preset in PRESETS}
     if name not in known:
         raise Unreadable("a model whose sizes are neither stated nor in the catalogue")
     shape: dict[str, Any] = {**PRESETS[known[name]], "max_positions": sequence}
+    if _ONE_TOKEN.search(f"{told} {row.text('notes')}"):
+        shape["prediction_layers"] = 0
     return ModelSpec(**shape)
 
 
@@ -147,6 +151,8 @@ def _plans(row: Row, model: ModelSpec, ranks: int, batch: int) -> Arrangements:
         raise Unreadable("tp × pp × cp × dp is not the number of devices")
     if data > batch:
         raise Unreadable("fewer sequences in a batch than data ranks")
+    if (ranks // pipeline) % expert:
+        raise Unreadable("ep does not divide the tp × cp × dp devices of a stage")
     virtual = _virtual_stages(row, model, pipeline)
     open_keys = list(product(_microbatches(row, batch // data), _recompute(row)))
     sizes, again = [size for size, _ in open_keys], [RECOMPUTE.index(name) for _, name in open_keys]

@@ -1,8 +1,9 @@
 """What a run's products would take at the peak: for the constant that predictions are laid beside.
 
-    FLOPs = tokens · (6 · the weights that a token meets + 12 · layers · hidden · sequence · ½ if causal)
+    FLOPs = tokens · (6 · the weights that a token meets + 6 · blocks · heads · (key + value) · sequence · ½ if causal)
 
-once more forward where everything is done again. The tables of weights for looking tokens up are not multiplied.
+once more forward where everything is done again. The tables of weights for looking tokens up are not multiplied. Of
+blocks for further tokens each meets the head once more.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ import numpy as np
 
 from plait.estimates.arrangements import RECOMPUTE, Arrangements
 from plait.estimates.task import Task
-from plait.layers.parameters import parameters
+from plait.layers.parameters import parameters, prediction_parameters
 
 __all__ = ["ideal_seconds"]
 
 
 def ideal_seconds(task: Task, plan: Arrangements) -> float:
     """Seconds of one step of one plan at the peak of its devices."""
-    model, counted = task.model, parameters(task.model)
+    model, counted, further = task.model, parameters(task.model), task.model.prediction_layers
     head = counted.head or model.vocab * model.hidden
     met = counted.active - counted.embedding - counted.head + head
-    scores = 12 * model.layers * model.heads * model.head_dim * task.sequence * (0.5 if model.family == "gpt" else 1.0)
-    flops = task.global_batch * task.sequence * (6.0 * met + scores)
+    met += further * (prediction_parameters(model).active + head)
+    scores = 6 * (model.layers + further) * model.heads * (model.key_dim + model.value_dim) * task.sequence
+    flops = task.global_batch * task.sequence * (6.0 * met + scores * (0.5 if model.family == "gpt" else 1.0))
     if RECOMPUTE[int(plan.recompute[0])] == "full":
         flops *= 4 / 3
     peak = task.machines.device.peak(task.dtype)

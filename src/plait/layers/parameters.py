@@ -8,17 +8,19 @@ held: that is `sharding`'s. Where a family is described layer by layer (`layers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from plait.specs.model import Experts, LatentAttention, ModelSpec
 
-__all__ = ["BlockParameters", "Parameters", "block_parameters", "parameters"]
+__all__ = ["BlockParameters", "Parameters", "block_parameters", "parameters", "prediction_parameters"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockParameters:
-    """Weights of one block. `attention`: with that to an encoder's output. `router`: with a shared expert's gate.
+    """Weights of one block. `attention`: with that to an encoder's output; of these `keys` make keys and values by
+    heads, `short` latent attention's short vectors. `router`: with a shared expert's gate. `joined`: of a block for the
+    next but one token, what makes one vector of two.
 
     `mlp` is an ordinary feed-forward part, `experts` all that tokens may be sent to, `active_experts` those that one
     token is sent to, `shared` those that every token reads: of these either the first or the others are 0.
@@ -26,7 +28,10 @@ class BlockParameters:
 
     attention: int
     norms: int
+    keys: int = 0
+    short: int = 0
     mlp: int = 0
+    joined: int = 0
     router: int = 0
     experts: int = 0
     active_experts: int = 0
@@ -35,7 +40,7 @@ class BlockParameters:
     @property
     def total(self) -> int:
         """All weights."""
-        return self.attention + self.norms + self.mlp + self.router + self.experts + self.shared
+        return self.attention + self.norms + self.mlp + self.joined + self.router + self.experts + self.shared
 
     @property
     def active(self) -> int:
@@ -45,12 +50,15 @@ class BlockParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """Weights of a whole network. `embedding`: tokens, positions, token types. `head`: what stands after the last
-    block but for its norm. `predictions`: blocks for the next but one token, which checkpoints carry beside the model.
+    """Weights of a whole network. `keys`, `short`: parts of `attention`, as a block has them. `embedding`: tokens,
+    positions, token types. `head`: what stands after the last block but for its norm. `predictions`: blocks for the
+    next but one token, which checkpoints carry beside the model.
     """
 
     embedding: int
     attention: int
+    keys: int
+    short: int
     mlp: int
     router: int
     experts: int
@@ -79,6 +87,8 @@ def parameters(spec: ModelSpec) -> Parameters:
     return Parameters(
         embedding=_embedding(spec),
         attention=sum(block.attention for block in blocks) + _relative(spec),
+        keys=sum(block.keys for block in blocks),
+        short=sum(block.short for block in blocks),
         mlp=sum(block.mlp for block in blocks),
         router=sum(block.router for block in blocks),
         experts=sum(block.experts for block in blocks),
@@ -86,28 +96,42 @@ def parameters(spec: ModelSpec) -> Parameters:
         shared=sum(block.shared for block in blocks),
         norms=sum(block.norms for block in blocks) + _other_norms(spec),
         head=_head(spec),
-        predictions=_predictions(spec),
+        predictions=spec.prediction_layers * prediction_parameters(spec).total,
     )
 
 
 def block_parameters(spec: ModelSpec, number: int) -> BlockParameters:
     """The weights of block `number`, from 0."""
     attention = _latent(spec, spec.latent) if spec.latent else _attention(spec)
-    attention *= 2 if spec.crosses(number) else 1
+    times = 2 if spec.crosses(number) else 1
+    keys = 0 if spec.latent else _linear(spec.hidden, 2 * spec.kv_heads * spec.head_dim, spec.projects_with_bias)
+    parts = {
+        "attention": times * attention,
+        "keys": times * keys,
+        "short": _short(spec, spec.latent) if spec.latent else 0,
+    }
     count = 1 if spec.branches == "one-norm" else 3 if spec.crosses(number) else 2
     norms = count * _norm(spec) + (2 * spec.head_dim if spec.query_norm else 0)
     experts = spec.experts_of(number)
     if experts is None:
-        return BlockParameters(attention=attention, norms=norms, mlp=_mlp(spec, spec.ffn))
+        return BlockParameters(**parts, norms=norms, mlp=_mlp(spec, spec.ffn))
     one = _mlp(spec, experts.ffn)
     return BlockParameters(
-        attention=attention,
+        **parts,
         norms=norms,
         router=_router(spec, experts),
         experts=experts.count * one,
         active_experts=experts.per_token * one,
         shared=experts.shared * one,
     )
+
+
+def prediction_parameters(spec: ModelSpec) -> BlockParameters:
+    """The weights of a block for the next but one token: it joins the last hidden vector and the next token's
+    embedding, both normalised, into one vector for a block like the last, and has a final norm; embedding and head are
+    the model's own (arXiv 2412.19437, section 2.2)."""
+    block = block_parameters(spec, spec.layers - 1)
+    return replace(block, norms=block.norms + 3 * _norm(spec), joined=2 * spec.hidden * spec.hidden)
 
 
 def _linear(inner: int, outer: int, bias: bool) -> int:
@@ -130,13 +154,14 @@ def _attention(spec: ModelSpec) -> int:
 
 def _latent(spec: ModelSpec, latent: LatentAttention) -> int:
     """DeepSeek-V2's products, and the norms of its two short vectors."""
-    head = latent.plain + latent.rotated
-    queries = spec.hidden * spec.heads * head
-    if latent.query_rank:
-        queries = latent.query_rank * (spec.hidden + 1 + spec.heads * head)
-    down = spec.hidden * (latent.kv_rank + latent.rotated) + latent.kv_rank
+    queries = (latent.query_rank or spec.hidden) * spec.heads * (latent.plain + latent.rotated)
     up = latent.kv_rank * spec.heads * (latent.plain + latent.value)
-    return queries + down + up + spec.heads * latent.value * spec.hidden
+    return _short(spec, latent) + queries + up + spec.heads * latent.value * spec.hidden
+
+
+def _short(spec: ModelSpec, latent: LatentAttention) -> int:
+    made = spec.hidden * (latent.query_rank + latent.kv_rank + latent.rotated)
+    return made + latent.query_rank + latent.kv_rank
 
 
 def _mlp(spec: ModelSpec, ffn: int) -> int:
@@ -177,12 +202,3 @@ def _head(spec: ModelSpec) -> int:
         return table
     dense = _linear(spec.hidden, spec.hidden, bias=True)
     return table + (dense + _norm(spec) + spec.vocab) + (dense + _linear(spec.hidden, 2, bias=True))
-
-
-def _predictions(spec: ModelSpec) -> int:
-    """Each joins the last hidden vector and the next token's embedding, both normalised, into one vector for a block
-    like the last, and has a final norm; embedding and head are the model's own (arXiv 2412.19437, section 2.2)."""
-    if not spec.prediction_layers:
-        return 0
-    joined = 2 * _norm(spec) + 2 * spec.hidden * spec.hidden
-    return spec.prediction_layers * (joined + block_parameters(spec, spec.layers - 1).total + _norm(spec))

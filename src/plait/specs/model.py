@@ -109,6 +109,16 @@ class ModelSpec:
         return self.head_width or self.hidden // self.heads
 
     @property
+    def key_dim(self) -> int:
+        """Features of one head's query and of its key."""
+        return self.head_dim if self.latent is None else self.latent.plain + self.latent.rotated
+
+    @property
+    def value_dim(self) -> int:
+        """Features of one head's value, and of what it attends to."""
+        return self.head_dim if self.latent is None else self.latent.value
+
+    @property
     def queries_per_kv_head(self) -> int:
         """How many query heads read one key/value head."""
         return self.heads // self.kv_heads

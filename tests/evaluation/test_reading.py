@@ -1,0 +1,60 @@
+"""What a row says of a model with experts: which weights it trained, and whether such ranks can have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plait.evaluation.evaluate import judge
+from plait.evaluation.reading import Unreadable, read_run
+from plait.evaluation.rows import Row, read_rows
+
+HEAD = "model,gpu,n_gpus,gbs,seq,iter_s,tp,pp,ep,mbs,recompute,precision,notes"
+
+
+def row(tmp_path: Path, **cells: str) -> Row:
+    told = {
+        "model": "DeepSeekV3", "gpu": "B200", "n_gpus": "256", "gbs": "2048", "seq": "4096", "iter_s": "15.3",
+        "tp": "1", "pp": "16", "ep": "8", "mbs": "1", "recompute": "full", "precision": "BF16", **cells,
+    }  # fmt: skip
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{HEAD}\n{','.join(told.get(name, '') for name in HEAD.split(','))}\n")
+    (found,) = read_rows(path)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cells", "layers"),
+    [
+        ({}, 1),
+        ({"model": "DeepSeekV3 (w/ MTP)"}, 1),
+        ({"model": "DeepSeekV3 (w/o MTP)"}, 0),
+        ({"notes": "trained without MTP"}, 0),
+        ({"model": "Kimi_K2"}, 0),
+    ],
+)
+def test_a_row_may_leave_out_the_prediction_of_further_tokens(
+    tmp_path: Path, cells: dict[str, str], layers: int
+) -> None:
+    assert read_run(row(tmp_path, **cells)).task.model.prediction_layers == layers
+
+
+def test_and_is_then_predicted_to_take_less(tmp_path: Path) -> None:
+    with_it, without = (judge(row(tmp_path, model=f"DeepSeekV3 ({word} MTP)")) for word in ("w/", "w/o"))
+    assert with_it.seconds is not None
+    assert without.seconds is not None
+    assert without.ideal is not None
+    assert with_it.ideal is not None
+    assert with_it.seconds > 1.01 * without.seconds
+    assert 1.01 < with_it.ideal / without.ideal < 1.1
+
+
+@pytest.mark.parametrize(("tensor", "expert"), [("1", "16"), ("8", "16"), ("2", "4")])
+def test_experts_may_stand_on_the_ranks_of_every_axis_of_a_stage(tmp_path: Path, tensor: str, expert: str) -> None:
+    assert read_run(row(tmp_path, tp=tensor, ep=expert)).plans.expert[0] == int(expert)
+
+
+def test_experts_that_fill_no_whole_groups_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="ep does not divide"):
+        read_run(row(tmp_path, ep="32"))
