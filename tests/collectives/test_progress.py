@@ -6,7 +6,8 @@ import array
 
 import pytest
 
-from plait.collectives.progress import Condition, Queue, Steps
+from plait.collectives import progress
+from plait.collectives.progress import Condition, Queue, Steps, Watch, drive_others
 from plait.errors import PeerLost
 
 
@@ -100,3 +101,63 @@ def test_a_long_wait_looks_at_who_is_missing_and_ends_when_nobody_can_come():
     with pytest.raises(PeerLost, match=r"nobody came for 0\.\d s to 5"):
         waiting.wait()
     assert others.done == []
+
+
+def failing(others: Others, target: int) -> Steps:
+    yield others.until(target)
+    raise PeerLost("they do something else")
+
+
+def test_an_operation_that_has_failed_says_so_each_time_it_is_waited_for():
+    others, line = Others(), queue()
+    failed = line.start(failing(others, 1))
+    others.counter[0] = 1
+    for _ in range(3):
+        with pytest.raises(PeerLost, match="something else"):
+            failed.wait()
+        assert not failed.done
+
+
+def test_those_behind_it_fail_alike_and_those_before_it_are_done():
+    others, line = Others(), queue()
+    first = line.start(others.operation("first", 1))
+    line.start(failing(others, 1))
+    last = line.start(others.operation("last", 1))
+    others.counter[0] = 1
+    with pytest.raises(PeerLost):
+        last.wait()
+    first.wait()
+    assert others.done == ["first"]
+    with pytest.raises(PeerLost):
+        last.wait()
+    with pytest.raises(PeerLost):
+        line.start(others.operation("another", 0))
+    assert others.done == ["first"]
+
+
+def test_what_has_failed_is_told_once_to_who_drives_it_and_others_are_driven_on():
+    others, line, beside = Others(), queue(), queue()
+    line.start(failing(others, 1))
+    resting = beside.start(others.operation("beside", 2))
+    others.counter[0] = 1
+    with pytest.raises(PeerLost):
+        drive_others()
+    others.counter[0] = 2
+    drive_others()
+    assert resting.done
+
+
+def test_a_watch_counts_the_time_in_which_this_process_was_there(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    watch = Watch()
+    for _ in range(4):
+        now[0] += 1.0
+        told = watch.seconds()
+    assert told == 4.0
+    now[0] += 600.0  # Ctrl-Z, and fg ten minutes later
+    assert watch.seconds() == 4.0
+    now[0] += 1.0
+    assert watch.seconds() == 5.0
+    watch.anew()
+    assert watch.seconds() == 0.0

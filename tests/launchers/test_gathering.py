@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from plait.launchers import gathering as module
+from plait.launchers.failure import first_cause
 from plait.launchers.gathering import Gathering
 from plait.launchers.messages import WHERE, Channel, Event, Message, Raised, Result, Whereabouts, encode
 
@@ -87,3 +90,107 @@ def test_silent_ranks_are_asked_where_they_stand(ranks: PlayedRanks) -> None:
     listener.join()
     assert gathering.silent == {1: "in all_reduce", 2: "in recv"}
     assert gathering.results == {0: 0}
+
+
+class Clock:
+    """The clock, set forward where this process would have stood still."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def stand_still(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks as often as fits a test: what takes a second takes 20 ms."""
+    for name in ("LOOK", "ASLEEP", "STOPPED", "SUSPECT"):
+        long = getattr(module, f"_{name}_SECONDS")
+        monkeypatch.setattr(module, f"_{name}_SECONDS", long / 50)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_rank_that_stays_stopped_has_failed_though_the_others_go_on_talking(ranks: PlayedRanks) -> None:
+    gathering = Gathering(ranks.ours, None, stopped=lambda: {1})
+    ending = threading.Event()
+
+    def talk() -> None:
+        while not ending.wait(0.005):
+            ranks.say(0, Event(text="{}"))
+
+    talker, began = threading.Thread(target=talk), time.monotonic()
+    talker.start()
+    gathering.wait(600.0)
+    ending.set()
+    talker.join()
+    assert [(failure.rank, failure.died) for failure in gathering.failures] == [(1, False)]
+    assert time.monotonic() - began > module._STOPPED_SECONDS
+    assert (gathering.failures[0].report or "").startswith("its process has been stopped for ")
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_is_let_go_on_has_not_failed_and_begins_anew(ranks: PlayedRanks) -> None:
+    looks: list[int] = []
+
+    def stopped() -> set[int]:
+        looks.append(1)
+        if len(looks) == 20:
+            for rank in range(3):
+                ranks.say(rank, Result(value=rank))
+        return set() if len(looks) % 4 == 0 else {0, 2}  # three looks in turn: two seconds' worth
+
+    gathering = Gathering(ranks.ours, None, stopped=stopped)
+    gathering.wait(600.0)
+    assert not gathering.failures
+    assert gathering.results == {0: 0, 1: 1, 2: 2}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_stopped_rank_explains_what_others_raise_for_it(ranks: PlayedRanks) -> None:
+    looks: list[int] = []
+
+    def stopped() -> set[int]:
+        looks.append(1)
+        if len(looks) == 5:
+            ranks.say(0, Raised(when=time.monotonic(), report="PeerLost: rank 1 hangs"))
+        return {1}
+
+    gathering = Gathering(ranks.ours, None, stopped=stopped)
+    gathering.wait(600.0)
+    assert {failure.rank for failure in gathering.failures} == {0, 1}
+    assert first_cause(gathering.failures).rank == 1
+
+
+@pytest.mark.parametrize("where", ["while it takes in what they say", "while it looks at them"])
+def test_nobody_is_accused_of_the_time_in_which_this_process_stood_still_too(
+    ranks: PlayedRanks, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Ctrl-Z of all, and fg ten minutes later: the others stop a moment before this one, and go on a moment after."""
+    clock, looks = Clock(), []
+    monkeypatch.setattr(module, "time", clock)
+
+    def pause() -> None:
+        if where == "while it looks at them":
+            clock.stand_still(600.0)
+        else:
+            ranks.say(0, Event(text="{}"))
+
+    def stopped() -> set[int]:
+        looks.append(1)
+        if len(looks) == 1:
+            pause()
+        if len(looks) == 4:
+            for rank in range(3):
+                ranks.say(rank, Result(value=rank))
+        return {0, 1, 2} if len(looks) < 3 else set()
+
+    gathering = Gathering(ranks.ours, lambda rank, event: clock.stand_still(600.0), stopped=stopped)
+    gathering.wait(8.0)
+    assert len(looks) == 4
+    assert not gathering.failures
+    assert not gathering.silent
+    assert gathering.results == {0: 0, 1: 1, 2: 2}

@@ -52,11 +52,16 @@ def test_the_embedding_needs_no_weights_in_backward():
 def test_what_is_needed_is_there_and_of_two_layers_at_most(kind, stages, microbatches):
     for program in build_schedule(kind, stages, microbatches).programs:
         there: set[int] = set()
+        whole: set[int] = set()
         order = list(uses([LAYERS], [(0, action.kind) for step in program for action in step]))
         for number, turn in enumerate(turns(UNITS, order)):
             assert set(turn.dropped) <= there
             there -= set(turn.dropped)
             assert not set(turn.fetched) & there
+            whole -= set(turn.dropped)
+            assert set(turn.arriving) == set(turn.needed) - whole
+            assert set(turn.meanwhile) == there | set(turn.arriving)
+            whole |= set(turn.needed)
             there |= set(turn.fetched)
             assert there == set(turn.there) >= set(turn.needed)
             following = next((place for place in order[number:] if place != turn.place), None)
@@ -86,3 +91,12 @@ def test_fetches_counted_are_those_of_every_turn(kind, ranks, microbatches, firs
         walked = list(zip(turns(known, order), whens, strict=True))
         assert found.counts == Counter((number, when) for turn, when in walked for number in turn.fetched)
         assert found.there == {turn.there for turn, _ in walked}
+        assert found.arriving == {(turn.arriving, turn.meanwhile) for turn, _ in walked if turn.arriving}
+
+
+def test_what_is_put_together_stands_beside_what_is_kept_and_not_beside_what_comes_next():
+    blocks = LAYERS[1:4]
+    known = units(blocks, held_weights(blocks, Plan(stages=(3,)), 0))
+    found = walked([Kind.F, Kind.B], blocks, known)
+    assert [turn.arriving for turn in found] == [(0,), (1,), (2,), (), (), (0,)]
+    assert [turn.meanwhile for turn in found] == [(0,), (1,), (1, 2), (1, 2), (1,), (0,)]

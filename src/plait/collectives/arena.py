@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from plait.collectives.progress import Awaited, Condition, Queue
 from plait.errors import PeerLost
+from plait.launchers.processes import process_state
 
 __all__ = [
     "KINDS",
@@ -33,8 +33,8 @@ __all__ = [
     "SLOT_BYTES",
     "Arena",
     "Member",
-    "process_began",
     "segment_bytes",
+    "words",
 ]
 
 SLOT_BYTES = 1 << 20
@@ -68,10 +68,10 @@ class Arena:
     ) -> None:
         self.size, self.index = len(segments), index
         self._segments, self._members, self._patience = segments, members, patience
-        words = [_words(one[: _header(self.size)]) for one in segments]
-        self._phases = [one[:1] for one in words]
-        self._codes = [[one[_LINE * (1 + slot) : _LINE * (1 + slot) + 1] for slot in (0, 1)] for one in words]
-        self._words = words
+        counters = [words(one[: _header(self.size)]) for one in segments]
+        self._phases = [one[:1] for one in counters]
+        self._codes = [[one[_LINE * (1 + slot) : _LINE * (1 + slot) + 1] for slot in (0, 1)] for one in counters]
+        self._words = counters
         self._phase = 0
         self._views: dict[tuple[int, torch.dtype, int], list[torch.Tensor]] = {}
         self._own_phase = self._phases[index]
@@ -117,6 +117,10 @@ class Arena:
                     f"{_told(codes[self._phase % 2][0])} there, {_told(code)} here"
                 )
 
+    def rank_at(self, place: int) -> int:
+        """The number in the world of the rank at a place."""
+        return self._members[place].rank
+
     def part(self, place: int, start: int, size: int) -> torch.Tensor:
         """Bytes of a rank's segment, after its header and slots."""
         first = _header(self.size) + 2 * SLOT_BYTES + start
@@ -130,10 +134,10 @@ class Arena:
     def _look(self, seconds: float, needed: Awaited) -> None:
         """Is there still hope? `needed` was not met for so long."""
         for member in (self._members[place] for place in needed.missing):
-            state = _state(member)
+            state = process_state(member.process, member.began)
             if state is None:
                 raise PeerLost(f"rank {member.rank} has died: its process {member.process} is gone")
-            if state in "Tt" and seconds > _STOPPED_SECONDS:
+            if state == "T" and seconds > _STOPPED_SECONDS:
                 raise PeerLost(f"rank {member.rank} hangs: its process {member.process} has been stopped")
             if seconds > self._patience:
                 raise PeerLost(f"rank {member.rank} hangs: it has not come for {seconds:.0f} s")
@@ -144,29 +148,10 @@ def _header(ranks: int) -> int:
     return -(-(3 + 2 * ranks) * _LINE * 8 // 4096) * 4096
 
 
-def _words(header: torch.Tensor) -> memoryview:
-    numbers: Any = header.view(torch.int64).numpy()  # its type does not say that it is a buffer
+def words(memory: torch.Tensor) -> memoryview:
+    """Bytes of a segment as int64, each of which is written and read at once."""
+    numbers: Any = memory.view(torch.int64).numpy()  # its type does not say that it is a buffer
     return memoryview(numbers)
-
-
-def process_began(process: int) -> int | None:
-    """When a process began, in the kernel's ticks; None if it has ended."""
-    fields = _fields(process)
-    return None if fields is None else int(fields[19])
-
-
-def _state(member: Member) -> str | None:
-    """What the kernel says of a rank's process: one letter; None if it has ended."""
-    fields = _fields(member.process)
-    return None if fields is None or fields[0] in "ZX" or int(fields[19]) != member.began else fields[0]
-
-
-def _fields(process: int) -> list[str] | None:
-    """Of /proc/<process>/stat, from the state on (man 5 proc)."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
 
 
 def _told(code: int) -> str:

@@ -10,7 +10,6 @@ who waits looks now and then (`Vigil`), where the group's ranks stand on one hos
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ import torch.distributed as dist
 from plait.collectives.background import Line
 from plait.collectives.c10d import C10d
 from plait.collectives.process_groups import Group, Mesh, patience
-from plait.collectives.progress import NAP_SECONDS, drive_others
+from plait.collectives.progress import NAP_SECONDS, Watch, drive_others
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Work
 
@@ -55,9 +54,9 @@ class Vigil:
     def wait(self, work: Work, place: int) -> None:
         """Return when it is done; what rests of other groups is driven meanwhile. Raises PeerLost where the rank at
         `place` is gone, or stopped, and what the work raises."""
-        task, began, looked = self._line.start(work.wait), time.monotonic(), 0.0
+        task, watch, looked = self._line.start(work.wait), Watch(), 0.0
         while not task.ended(NAP_SECONDS if drive_others() else VIGIL_SECONDS):
-            seconds = time.monotonic() - began
+            seconds = watch.seconds()
             if seconds - looked >= VIGIL_SECONDS:
                 looked = seconds
                 self.look(seconds, [place])

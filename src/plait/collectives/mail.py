@@ -11,19 +11,23 @@ As all flags are (`arena`), these are plain stores that x86's processors show to
 number that stands in the first slot, before the number of the part that tells of both. What stands in the first slot
 changes only when all has been taken; nobody then reads by the old number, for a receiver says that it has taken a part
 after it has read it, and looks where the next one lies only after it has been told of it.
+
+Beside each part stands how long its whole message is: who waits for one of another length is told so, and takes
+nothing. Two ranks that don't agree any more can't go on.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from plait.collectives.arena import MAIL_BYTES, Arena
+from plait.collectives.arena import MAIL_BYTES, Arena, words
 from plait.collectives.progress import Condition, Operation, Steps
+from plait.errors import PeerLost
 
 __all__ = ["Mail"]
 
 _PART_BYTES = 1 << 17
-_SLOTS = MAIL_BYTES // _PART_BYTES
+_SLOTS = MAIL_BYTES // _PART_BYTES - 1  # what one would take has the lengths
 
 
 class Mail:
@@ -31,20 +35,21 @@ class Mail:
 
     def __init__(self, arena: Arena, peer: int) -> None:
         size, index = arena.size, arena.index
-        self._peer = peer
+        self._arena, self._peer = arena, peer
         self._outgoing, self._incoming = arena.new_queue(), arena.new_queue()
         # of each: the number of the last part, and, beside what was sent, the number of that in the first slot
         self._sent, self._taken = arena.counter(index, peer), arena.counter(index, size + peer)
         self._sent_by_peer, self._taken_by_peer = arena.counter(peer, index), arena.counter(peer, size + index)
-        self._out = arena.part(index, peer * MAIL_BYTES, MAIL_BYTES).split(_PART_BYTES)
-        self._in = arena.part(peer, index * MAIL_BYTES, MAIL_BYTES).split(_PART_BYTES)
+        *self._out, lengths = arena.part(index, peer * MAIL_BYTES, MAIL_BYTES).split(_PART_BYTES)
+        *self._in, lengths_of_peer = arena.part(peer, index * MAIL_BYTES, MAIL_BYTES).split(_PART_BYTES)
+        self._lengths, self._lengths_of_peer = words(lengths), words(lengths_of_peer)  # by slot, of a part's message
 
     def send(self, flat: Tensor) -> Operation:
         """Done when nothing of `flat` is needed any more."""
         return self._outgoing.start(self._send(flat))
 
     def receive(self, flat: Tensor) -> Operation:
-        """Done when `flat` has come; the sender's is as long."""
+        """Done when `flat` has come. Raises PeerLost, here or in its wait, where what comes is not as long."""
         return self._incoming.start(self._receive(flat))
 
     def _send(self, flat: Tensor) -> Steps:
@@ -53,14 +58,23 @@ class Mail:
             yield Condition([self._taken_by_peer], number - _SLOTS, [self._peer])
             if self._taken_by_peer[0] == number - 1:
                 self._sent[1] = number - number % 2
-            slot = self._out[(number - self._sent[1]) % _SLOTS]
-            slot[: part.nbytes].view(part.dtype).copy_(part)
+            place = (number - self._sent[1]) % _SLOTS
+            self._lengths[place] = flat.nbytes
+            self._out[place][: part.nbytes].view(part.dtype).copy_(part)
             self._sent[0] = number
 
     def _receive(self, flat: Tensor) -> Steps:
         for part in flat.split(_PART_BYTES // flat.itemsize):
             number = self._taken[0] + 1
             yield Condition([self._sent_by_peer], number, [self._peer])
-            slot = self._in[(number - self._sent_by_peer[1]) % _SLOTS]
-            part.copy_(slot[: part.nbytes].view(part.dtype))
+            place = (number - self._sent_by_peer[1]) % _SLOTS
+            if self._lengths_of_peer[place] != flat.nbytes:
+                raise self._mistaken(self._lengths_of_peer[place], flat.nbytes)
+            part.copy_(self._in[place][: part.nbytes].view(part.dtype))
             self._taken[0] = number
+
+    def _mistaken(self, sent: int, expected: int) -> PeerLost:
+        rank = self._arena.rank_at(self._peer)
+        return PeerLost(
+            f"rank {rank} sends another message than this rank waits for: {sent:,} bytes there, {expected:,} bytes here"
+        )

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
-from plait.collectives.arena import Arena, Member, process_began, segment_bytes
+from plait.collectives.arena import Arena, Member, segment_bytes
 from plait.collectives.between_hosts import BetweenHosts
 from plait.collectives.cheapest import Cheapest
 from plait.collectives.hierarchical import Hierarchical
@@ -27,6 +27,7 @@ from plait.collectives.peers import Peers
 from plait.collectives.segment import attached, created, host_identity, mapped
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Wire
+from plait.launchers.processes import process_began
 from plait.sharding.all_reduce import shared
 from plait.specs.links import LinkSpeed
 

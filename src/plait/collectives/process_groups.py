@@ -119,7 +119,8 @@ def _wire(ranks: tuple[int, ...], rank: int, link: LinkSpeed) -> Wire | None:
     if not isinstance(handle, dist.ProcessGroup) or rank not in ranks:
         return None
     index = ranks.index(rank)
-    return meet(handle, ranks, index, limit.total_seconds(), link) or C10d(handle, ranks, index)
+    wire = meet(handle, ranks, index, limit.total_seconds(), link) or C10d(handle, ranks, index)
+    return wire.driving() if isinstance(wire, C10d) else wire
 
 
 def patience() -> timedelta:

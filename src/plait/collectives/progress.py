@@ -6,6 +6,9 @@
 An operation is a generator: it yields what it waits for, and is resumed once that is so. Those of one queue go in their
 order; while one is waited for, all others that rest are driven too, so that ranks which wait in another order than
 their neighbours don't block each other.
+
+An operation that raises has failed, and so have those of its queue after it: nobody knows where the others stand. Who
+waits for one of them, or waits again, is told each time.
 """
 
 from __future__ import annotations
@@ -16,12 +19,23 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Protocol
 
-__all__ = ["LOOK_SECONDS", "NAP_SECONDS", "Awaited", "Condition", "Operation", "Queue", "Steps", "drive_others"]
+__all__ = [
+    "LOOK_SECONDS",
+    "NAP_SECONDS",
+    "Awaited",
+    "Condition",
+    "Operation",
+    "Queue",
+    "Steps",
+    "Watch",
+    "drive_others",
+]
 
 _SPINS = 100  # some ten microseconds
 _YIELDS_SECONDS = 0.005  # then a sleep's own latency hardly counts
 NAP_SECONDS = 50e-6  # of who waits long, between two looks at what it waits for
 LOOK_SECONDS = 0.1  # between two looks at those that it waits for
+_ASLEEP_SECONDS = 2.0  # between two looks at a watch: this process was not there itself
 
 
 class Awaited(Protocol):
@@ -60,6 +74,27 @@ class Condition(NamedTuple):
 
 Steps = Generator[Awaited, None, None]
 
+
+class Watch:
+    """How long somebody has been waited for, by one who asks again and again: time in which this process stood still
+    itself (Ctrl-Z, a debugger, a machine asleep) is nobody's doing, and doesn't count."""
+
+    def __init__(self) -> None:
+        self._began = self._asked = time.monotonic()
+
+    def seconds(self) -> float:
+        """Since it began, or began anew."""
+        now = time.monotonic()
+        if now - self._asked > _ASLEEP_SECONDS:
+            self._began += now - self._asked
+        self._asked = now
+        return now - self._began
+
+    def anew(self) -> None:
+        """What was waited for has come: now the next is."""
+        self._began = self._asked
+
+
 _resting: dict[Queue, None] = {}  # the queues of this process that have unfinished operations, in order
 
 
@@ -78,9 +113,10 @@ class Queue:
         self.look = look
         self.spins = _SPINS if spins else 0
         self._operations: deque[Operation] = deque()
+        self._failed: BaseException | None = None
 
     def start(self, steps: Steps) -> Operation:
-        """Begin an operation, as far as it gets without waiting."""
+        """Begin an operation, as far as it gets without waiting. Raises as `progress` does."""
         operation = Operation(self, steps)
         self._operations.append(operation)
         if not self.progress():
@@ -93,11 +129,19 @@ class Queue:
         return self._operations[0].needed if self._operations else None
 
     def progress(self) -> bool:
-        """Advance the operations as far as they get; whether all have ended."""
-        while self._operations:
-            if not self._operations[0].advance():
-                return False
-            self._operations.popleft()
+        """Advance the operations as far as they get; whether all have ended. Raises what one of them has raised, also
+        long ago."""
+        if self._failed is not None:
+            raise self._failed
+        try:
+            while self._operations:
+                if not self._operations[0].advance():
+                    return False
+                self._operations.popleft()
+        except BaseException as error:
+            self._failed = error
+            _resting.pop(self, None)
+            raise
         _resting.pop(self, None)
         return True
 
@@ -118,7 +162,8 @@ class Operation:
         return self.done
 
     def wait(self) -> None:
-        """Drive it to its end. Raises PeerLost where a rank that is needed is gone, or not there in time."""
+        """Drive it to its end. Raises PeerLost where a rank that is needed is gone, or not there in time, and what the
+        operation has raised, or one before it."""
         if not self.done:
             self._queue.progress()
         spins = self._queue.spins
@@ -129,20 +174,21 @@ class Operation:
             self._wait_long()
 
     def _wait_long(self) -> None:
-        began = looked = time.monotonic()
+        watch, looked = Watch(), 0.0
         needed = self._queue.needed  # of an operation before this one, it may be
         while True:
             self._queue.progress()
             if self.done:
                 return
-            now = time.monotonic()
+            seconds = watch.seconds()
             if self._queue.needed is not needed:  # another part of it has come
-                began, needed = now, self._queue.needed
-            if now - began > _YIELDS_SECONDS:
+                watch.anew()
+                needed, seconds, looked = self._queue.needed, 0.0, 0.0
+            if seconds > _YIELDS_SECONDS:
                 time.sleep(NAP_SECONDS)
             else:
                 os.sched_yield()
             drive_others()
-            if now - looked > LOOK_SECONDS and needed is not None:
-                looked = now
-                self._queue.look(now - began, needed)
+            if seconds - looked > LOOK_SECONDS and needed is not None:
+                looked = seconds
+                self._queue.look(seconds, needed)

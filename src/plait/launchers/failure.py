@@ -1,7 +1,8 @@
 """Which rank failed first, and the words for it. Pure: knows nothing of processes.
 
-One failure causes others: a killed rank breaks the connections of its neighbours, which then raise. The first cause
-is a death before any exception, then the earliest exception by the clock that all processes of a machine share.
+One failure causes others: a killed rank breaks the connections of its neighbours, which then raise, and so do those
+that wait for a stopped one. The first cause is a death before all else, then what came first by the clock that all
+processes of a machine share.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import signal
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Failure", "death_report", "first_cause", "silence_report"]
+__all__ = ["Failure", "death_report", "first_cause", "silence_report", "stop_report"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A rank raised (with its report) or its process ended (report None), at `when` on time.monotonic's clock.
+    """A rank raised (with its report), was stopped (with ours) or its process ended (report None), at `when` on
+    time.monotonic's clock.
 
     `unusable` is the message of what it raised, where that was an UnusableInput.
     """
@@ -48,6 +50,11 @@ def death_report(exit_code: int | None) -> str:
         name = f"signal {-exit_code}"
     hint = "; if you didn't, the kernel may have, out of memory" if name == "SIGKILL" else ""
     return f"killed by {name}{hint}"
+
+
+def stop_report(seconds: float) -> str:
+    """A process that somebody has stopped, and was not let go on for so long."""
+    return f"its process has been stopped for {seconds:.0f} s: by SIGSTOP, or Ctrl-Z of it alone"
 
 
 def silence_report(silent: Mapping[int, str | None], seconds: float) -> str:

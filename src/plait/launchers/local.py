@@ -27,6 +27,7 @@ from plait.launchers.carried import carried, within
 from plait.launchers.failure import death_report, first_cause, silence_report
 from plait.launchers.gathering import Gathering, OnEvent
 from plait.launchers.messages import Channel, Task, encode
+from plait.launchers.processes import stopped_processes
 from plait.launchers.starters import Starter, default_starter
 
 __all__ = ["RankPool"]
@@ -44,7 +45,7 @@ class RankPool:
     """`ranks` processes joined by torch.distributed, each with `threads` threads. Not for several threads at once.
 
     `timeout`: seconds without a word from any rank after which the pool counts as hung; a collective waits a quarter
-    longer, then raises by itself.
+    longer, then raises by itself. A rank that was stopped for 5 s counts as failed before that.
     `starter`: how processes begin; left out, a zygote of the pool's own, or fresh ones on macOS and for any backend
     but gloo. A starter that is passed in may serve several pools, and is not closed with them.
     Raises RankFailure if a rank can't start.
@@ -157,7 +158,7 @@ class RankPool:
         if not self._alive:
             raise RuntimeError("this pool is dead: it was closed, or a rank has failed")
         try:
-            gathering = Gathering({rank: self._channels[rank] for rank in tasks}, on_event)
+            gathering = Gathering({rank: self._channels[rank] for rank in tasks}, on_event, self._stopped)
             for rank, task in tasks.items():
                 # A rank that can't be told is dead or stopped: the gathering sees its end, or its silence.
                 with contextlib.suppress(OSError):
@@ -168,6 +169,10 @@ class RankPool:
             self._end()
             raise
         return gathering.results
+
+    def _stopped(self) -> set[int]:
+        found = stopped_processes(self._pids.values())
+        return {rank for rank, pid in self._pids.items() if pid in found}
 
     def _judge(self, gathering: Gathering, timeout: float) -> None:
         if gathering.silent:  # before any failure: what fails while we ask where is late

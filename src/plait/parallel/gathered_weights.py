@@ -7,6 +7,9 @@ What is whole when, and what is fetched and dropped before each use, is `plans.f
 the calls that the decoder makes of its layers and before each layer's backward, or without either for a microbatch
 that only other data ranks have: all fetch the same, in the same order. A weight that is not whole has its
 shape and no memory: its parameter stays the one that autograd knows.
+
+Where a wire receives into memory of its own, a layer that is being put together stands there twice for a moment. So the
+next one is asked for after that, and not before: what is received of both would stand beside the layers that are whole.
 """
 
 from __future__ import annotations
@@ -116,10 +119,14 @@ class GatheredWeights:
             raise PlaitError(f"{self._stage[place].name} is used out of the order of its schedule")
         for number in turn.dropped:
             self._units[number].drop()
-        for number in turn.fetched:
+        now = [number for number in turn.fetched if number in turn.needed]
+        for number in now:
             self._units[number].fetch()
         for number in turn.needed:
             self._units[number].wait()
+        for number in turn.fetched:
+            if number not in now:
+                self._units[number].fetch()
         self._there = turn.there
 
 
@@ -161,8 +168,10 @@ class _Unit:
         return [[piece_of(data, piece) for piece in pieces] for pieces in self._pieces]
 
     def drop(self) -> None:
-        """The weights have no memory any more."""
-        self.wait()
+        """The weights have no memory any more; what of them is on its way is waited for, and let go."""
+        if self._under_way is not None:
+            self._under_way.wait()
+            self._under_way = None
         for weight in self._weights.values():
             _empty(weight)
 

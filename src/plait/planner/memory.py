@@ -9,7 +9,8 @@
                   where backward has two parts
     logits        of one microbatch on the last stage, on their way into the loss
     messages      the largest message that stands beside all of this; what is on its way along the data axis, under ZeRO
-                  two buckets of gradients (2, 3), the weights of two layers (3), and compressed all buckets' payloads
+                  two buckets of gradients (2, 3), the weights of two layers (3; of a third what is received of it, for
+                  a moment, where ranks don't share memory), and compressed all buckets' payloads
 
 Under ZeRO weights, gradients and optimizer are those of the pieces that a rank keeps, from the level on that shares
 them out (`plans.keeping`). Under a parameter server that is not to wait for all, a rank has what it serves beside the
@@ -110,7 +111,7 @@ def memory_of(
             (_activations(stage, model, training, plan, tensor_rank, sizes, held) for held in moments), default=0
         ),
         logits=_logits(stage, training, largest, tensor_rank),
-        messages=_on_its_way(stage, training, plan, place)
+        messages=_on_its_way(stage, training, plan, place, in_background)
         + _averages_on_their_way(stage, training, plan, in_background)
         + standing_bytes(stage, training, plan, plan.mesh.coordinate(rank, "data"))
         + _largest_message(stage, model, training, largest, tensor_rank),
@@ -236,14 +237,15 @@ def _logits(stage: Stage, training: TrainingSpec, plan: Plan, tensor_rank: int) 
     return plan.microbatch * training.sequence_length * columns * itemsize
 
 
-def _on_its_way(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> int:
-    """Under ZeRO 2 and 3 the staged buckets; under 3 the most weights that are whole at a time; what compressed sums
-    send, since all of them are waited for at the end."""
+def _on_its_way(stage: Stage, training: TrainingSpec, plan: Plan, place: int, in_background: bool) -> int:
+    """Under ZeRO 2 and 3 the staged buckets; under 3 the most weights that are whole at a time (a wire that goes on by
+    itself receives into memory of its own); what compressed sums send, since all of them are waited for at the end."""
     policy = PRECISIONS[training.precision]
     staged = staged_elements(stage, plan) * ITEMSIZE[policy.reduce]
     packed = (one.packing for one in stage.sums if one.packing and one.packing.compressed)
     payloads = sum(message.bytes for packing in packed for message in packing.messages)
-    return staged + payloads + whole_elements(stage, training, plan, place) * ITEMSIZE[policy.compute]
+    whole = whole_elements(stage, training, plan, place, received=in_background)
+    return staged + payloads + whole * ITEMSIZE[policy.compute]
 
 
 def _averages_on_their_way(stage: Stage, training: TrainingSpec, plan: Plan, in_background: bool) -> int:

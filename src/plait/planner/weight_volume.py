@@ -1,7 +1,8 @@
 """Under ZeRO: what of a stage's weights travels along the data axis in a step, and what stands meanwhile.
 
     level 1, 2    each bucket of weights once, after the update
-    level 3       each unit of weights as often as `plans.fetching` says; two layers are whole at a time
+    level 3       each unit of weights as often as `plans.fetching` says; two layers are whole at a time, and one stands
+                  twice while it is put together from what a wire has received
     level 2, 3    two buckets of gradients are on their way
 
 It knows a stage, no link and no second.
@@ -76,12 +77,21 @@ def staged_elements(stage: Stage, plan: Plan) -> int:
     return largest * min(len(stage.buckets), STAGED)
 
 
-def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> int:
-    """Elements of the weights that are whole at the worst moment, beside the pieces."""
+def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int, *, received: bool) -> int:
+    """Elements of the weights that are whole at the worst moment, beside the pieces; `received`: where they come into
+    memory of the wire's, which is counted, and not to be read where the other ranks have them."""
     if plan.sharding_level < 3:
         return 0
     found = _fetches(stage, plan, rounds_of(plan, training.global_batch), place)
-    return max(sum(stage.units[number].elements for number in there) for there in found.there)
+    sizes = [unit.elements for unit in stage.units]
+    most = max(sum(sizes[number] for number in there) for there in found.there)
+    if not received:
+        return most
+    twice = (
+        sum(sizes[number] for number in meanwhile) + max(sizes[number] for number in arriving)
+        for arriving, meanwhile in found.arriving
+    )
+    return max(most, *twice)
 
 
 def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[Sequence[Held], When, int]]:

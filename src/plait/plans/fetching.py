@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from plait.layers.layer import Layer
 from plait.plans.holdings import Held
@@ -39,14 +41,21 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What happens before the layer at `place` is used: units are `dropped`, then others are begun to be `fetched`, and
-    those that are `needed` now waited for. `there`: all that is whole afterwards, or soon."""
+    """What happens before the layer at `place` is used: units are `dropped`, others are `fetched`, and those that are
+    `needed` now waited for, of which some are `arriving`: they were not whole before. What is fetched for a later use
+    is asked for when that is done. `there`: all that is whole afterwards, or soon."""
 
     place: int
     dropped: tuple[int, ...]
     fetched: tuple[int, ...]
     needed: tuple[int, ...]
+    arriving: tuple[int, ...]
     there: tuple[int, ...]
+
+    @property
+    def meanwhile(self) -> tuple[int, ...]:
+        """What is whole, or has come, while those that are arriving are put together."""
+        return tuple(number for number in self.there if number in self.needed or number not in self.fetched)
 
 
 def units(layers: Sequence[Layer], held: Sequence[Held]) -> tuple[Unit, ...]:
@@ -76,31 +85,47 @@ def uses(stages: Sequence[Sequence[Layer]], program: Iterable[tuple[int, Kind]])
 
 def turns(known: Sequence[Unit], order: Sequence[int]) -> Iterator[Turn]:
     """What happens before each use of `order`."""
-    yield from _walk(known, list(_with_next(order)), ())
+    yield from _walk(known, list(_with_next(order)), _NOTHING)
 
 
-def _walk(known: Sequence[Unit], order: Iterable[tuple[int, int | None]], there: tuple[int, ...]) -> Iterator[Turn]:
-    """The same, from where these are `there`; each use with the next one of another layer."""
+class _Now(NamedTuple):
+    """The units that are `there` at some time, and of them those that are `whole`."""
+
+    there: tuple[int, ...]
+    whole: tuple[int, ...]
+
+    def after(self, turn: Turn) -> _Now:
+        return _Now(turn.there, tuple(n for n in turn.there if n in turn.needed or n in self.whole))
+
+
+_NOTHING = _Now((), ())
+
+
+def _walk(known: Sequence[Unit], order: Iterable[tuple[int, int | None]], now: _Now) -> Iterator[Turn]:
+    """The same, from where it is so `now`; each use with the next one of another layer."""
     for place, following in order:
         needed = tuple(n for n, unit in enumerate(known) if place in unit.places)
         wanted = tuple(n for n, unit in enumerate(known) if n in needed or following in unit.places)
-        yield Turn(
+        turn = Turn(
             place=place,
-            dropped=tuple(n for n in there if n not in wanted),
-            fetched=tuple(n for n in wanted if n not in there),
+            dropped=tuple(n for n in now.there if n not in wanted),
+            fetched=tuple(n for n in wanted if n not in now.there),
             needed=needed,
+            arriving=tuple(n for n in needed if n not in now.whole),
             there=wanted,
         )
-        there = wanted
+        yield turn
+        now = now.after(turn)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetches:
     """`counts`: how often a program fetches each unit, by the action that waits for it. `there`: all sets of units that
-    are whole at some time."""
+    are whole at some time. `arriving`: those that are put together at a time, each with what stands `meanwhile`."""
 
     counts: Counter[tuple[int, Kind]]
     there: frozenset[tuple[int, ...]]
+    arriving: frozenset[tuple[tuple[int, ...], tuple[int, ...]]]
 
 
 def fetches(known: Sequence[Unit], stages: Sequence[Sequence[Layer]], program: Sequence[tuple[int, Kind]]) -> Fetches:
@@ -111,20 +136,26 @@ def fetches(known: Sequence[Unit], stages: Sequence[Sequence[Layer]], program: S
     for later, earlier in pairwise(reversed(working)):
         last = paths[earlier][-1]
         following.append(next((place for place in paths[later] if place != last), following[-1]))
-    alike: dict[tuple[tuple[int, Kind], int | None, tuple[int, ...]], list[Turn]] = {}
-    times: Counter[tuple[tuple[int, Kind], int | None, tuple[int, ...]]] = Counter()
-    there: tuple[int, ...] = ()
+    alike: dict[tuple[tuple[int, Kind], int | None, _Now], tuple[list[Turn], _Now]] = {}
+    times: Counter[tuple[tuple[int, Kind], int | None, _Now]] = Counter()
+    now = _NOTHING
     for action, after in zip(working, reversed(following), strict=False):
-        key = (action, after, there)
+        key = (action, after, now)
         if key not in alike:
-            alike[key] = list(_walk(known, list(_with_next(paths[action], after)), there))
+            found = list(_walk(known, list(_with_next(paths[action], after)), now))
+            alike[key] = found, reduce(_Now.after, found, now)
         times[key] += 1
-        there = alike[key][-1].there
+        now = alike[key][1]
     counts: Counter[tuple[int, Kind]] = Counter()
-    for key, walked in alike.items():
+    for key, (walked, _) in alike.items():
         for number in (number for turn in walked for number in turn.fetched):
             counts[number, key[0][1]] += times[key]
-    return Fetches(counts=counts, there=frozenset(turn.there for walked in alike.values() for turn in walked))
+    every = [turn for walked, _ in alike.values() for turn in walked]
+    return Fetches(
+        counts=counts,
+        there=frozenset(turn.there for turn in every),
+        arriving=frozenset((turn.arriving, turn.meanwhile) for turn in every if turn.arriving),
+    )
 
 
 def _with_next(order: Sequence[int], after: int | None = None) -> Iterator[tuple[int, int | None]]:
