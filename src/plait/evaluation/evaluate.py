@@ -13,7 +13,7 @@ import numpy as np
 from plait.estimates.constants import FITTED, Constants
 from plait.estimates.estimate import CONTEXT, FRAGMENTED, Estimates, estimate
 from plait.evaluation.groups import Group, groups_by_job, groups_by_size
-from plait.evaluation.reading import Unreadable, read_run
+from plait.evaluation.reading import Run, Unreadable, read_run
 from plait.evaluation.rows import Row, read_rows
 from plait.evaluation.scores import (
     Errors,
@@ -23,7 +23,7 @@ from plait.evaluation.scores import (
 )
 from plait.evaluation.work import ideal_seconds
 
-__all__ = ["Evaluation", "Judged", "Source", "evaluate", "judge"]
+__all__ = ["Evaluation", "Judged", "Source", "evaluate", "judge", "judge_run"]
 
 _OUT_OF_MEMORY = re.compile(r"\boom\b|out[ -]of[ -]memory", re.IGNORECASE)
 
@@ -103,7 +103,12 @@ def judge(row: Row, constants: Constants = FITTED) -> Judged:
         run = read_run(row)
     except Unreadable as reason:
         return Judged(row=row, ran_out=ran_out, skipped=str(reason))
-    run = replace(run, task=replace(run.task, constants=constants))
+    found = judge_run(row, replace(run, task=replace(run.task, constants=constants)))
+    return replace(found, ran_out=ran_out)
+
+
+def judge_run(row: Row, run: Run) -> Judged:
+    """Predict the run that was read of a row."""
     found = estimate(run.task, run.plans)
     best = _likeliest(found)
     return Judged(
@@ -113,7 +118,6 @@ def judge(row: Row, constants: Constants = FITTED) -> Judged:
         gibibytes=_as_measured(row, float(found.memory.total[best])) / 2**30,
         ideal=ideal_seconds(run.task, run.plans.rows(np.array([best]))),
         runs_out=float(found.out_of_memory[best]),
-        ran_out=ran_out,
         assumed=run.assumed,
     )
 
