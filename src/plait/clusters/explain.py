@@ -69,7 +69,7 @@ def _costs(loser: Played, winner: Played, machines: Machines) -> Iterator[Cost]:
     share, rounds = terms.bubble / loser.seconds, counted(loser.rounds, "microbatch", "es")
     words = f"pipeline {plan.pipeline}: bubble {share:.0%} at {rounds}"
     if best.bubble:
-        words += f", {as_more(terms.bubble - best.bubble, fastest)} beside the best's"
+        words += f" ({as_more(terms.bubble - best.bubble, fastest)})"
     yield Cost(terms.bubble, best.bubble, words)
     part = as_more(terms.compute - best.compute, best.compute)
     yield Cost(terms.compute, best.compute, f"{_work(plan, winner.plan)}: compute {part}")

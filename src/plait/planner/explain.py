@@ -99,7 +99,7 @@ def _bubble(loser: Played, rival: Rival) -> Cost:
     rounds = counted(len(loser.cost.rounds), "microbatch", "es")
     words = f"pipeline {loser.plan.pipeline}: bubble {own / loser.step.seconds:.0%} at {rounds}"
     if rival.idle:
-        words += f", {as_more(own - rival.idle, fastest)} beside the best's"
+        words += f" ({as_more(own - rival.idle, fastest)})"
     return Cost(own, rival.idle, words)
 
 

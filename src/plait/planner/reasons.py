@@ -7,7 +7,8 @@
 
 What both pay is no reason: with it for nothing, the best would still be ahead. The sentence names the reason that
 leaves the shortest step, if that is no longer than the best one's; where none alone is enough it says so and names the
-largest two. It knows seconds and words; what things cost is worked out by `explain` of each planner.
+largest two. After a + in its words stands what the plan pays more, in parts of the best one's step or compute. It knows
+seconds and words; what things cost is worked out by `explain` of each planner.
 """
 
 from __future__ import annotations
