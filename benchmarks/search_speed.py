@@ -1,8 +1,11 @@
-"""How long does a search take? Jobs of 8, 64 and 1,024 ranks on this machine's measurements, one core.
+"""How long does a search take? On this machine's measurements 8, 64 and 1,024 ranks; on the catalogue's up to 100,000.
 
-    python benchmarks/search_speed.py
+    python benchmarks/search_speed.py                      both
+    python benchmarks/search_speed.py --only catalogue     nothing is measured
 
-The demo's model with a larger batch, and one of 24 layers; memory is taken to be enough: every legal plan counts.
+One core. On this machine it is the demo's model with a larger batch, and one of 24 layers; memory is taken to be
+enough: every legal plan counts. On the catalogue's A100 it is GPT-3 175B, all keys of its plan left open; `plait plan`
+tells then what better machines would bring as well, which takes some more searches (`changes`).
 """
 
 from __future__ import annotations
@@ -10,20 +13,33 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from plait.api import load, measured
+from plait.clusters.answer import plan_cluster
 from plait.planner.search import search
 
-_DEMO = Path(__file__).parent.parent / "examples" / "demo.toml"
+_ROOT = Path(__file__).parent.parent
+_DEMO, _GPT3 = _ROOT / "examples" / "demo.toml", _ROOT / "examples" / "jobs" / "gpt3_1024_a100.toml"
 _CASES = ((8, 64, False), (64, 512, False), (1024, 2048, False), (1024, 2048, True))
+_CLUSTERS = ((1024, 1536), (4096, 1536), (10_240, 1536), (100_000, 12_000))
 
 
 def main() -> None:
     """One JSON line a case: seconds of wall clock and of this process's cores."""
     form = argparse.RawDescriptionHelpFormatter
-    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    arguments.add_argument("--only", choices=("measured", "catalogue"))
+    only = arguments.parse_args().only
+    asked = [cases for name, cases in (("measured", _measured), ("catalogue", _catalogue)) if only in (None, name)]
+    for case in (case for cases in asked for case in cases()):
+        print(json.dumps(case), flush=True)
+
+
+def _measured() -> Iterator[dict[str, Any]]:
     job, known = load(_DEMO), measured()
     if known.host is not None:
         known = replace(known, host=replace(known.host, memory_bytes=2**50))
@@ -31,11 +47,36 @@ def main() -> None:
         model = replace(job.model, layers=24, heads=16, kv_heads=16, hidden=256, ffn=1024) if deep else job.model
         cluster = replace(job.cluster, ranks=ranks, ranks_open=False)
         asked = replace(job, model=model, cluster=cluster, training=replace(job.training, global_batch=batch))
-        began, worked = time.perf_counter(), time.process_time()
+        clock = _Clock()
         found = search(asked, known)
-        seconds, cores = time.perf_counter() - began, time.process_time() - worked
         case = {"ranks": ranks, "batch": batch, "layers": model.layers, "legal": found.legal, "played": found.played}
-        print(json.dumps({**case, "seconds": round(seconds, 2), "core_seconds": round(cores, 2)}), flush=True)
+        yield {**case, **clock.read()}
+
+
+def _catalogue() -> Iterator[dict[str, Any]]:
+    job = load(_GPT3)
+    plan_cluster(job)  # tables that every search shares
+    for ranks, batch in _CLUSTERS:
+        cluster = replace(job.cluster, nodes=ranks // job.cluster.ranks_a_node, ranks=ranks)
+        asked = replace(job, cluster=cluster, training=replace(job.training, global_batch=batch))
+        clock = _Clock()
+        found = plan_cluster(asked)
+        case = {"devices": ranks, "batch": batch, "considered": found.considered, "legal": found.legal}
+        case |= {"step_seconds": round(found.best.found.seconds, 3), **clock.read()}
+        clock = _Clock()
+        assert found.changes
+        yield {**case, "changes": clock.read()}
+
+
+class _Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.began, self.worked = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        seconds, cores = time.perf_counter() - self.began, time.process_time() - self.worked
+        return {"seconds": round(seconds, 2), "core_seconds": round(cores, 2)}
 
 
 if __name__ == "__main__":

@@ -135,6 +135,62 @@ def test_plan_answers_as_the_contract_has_it_and_measures_nothing(write, capsys,
     assert "8 × h100-80gb in 2 × 4" in capsys.readouterr().out
 
 
+def test_any_plan_is_explained_by_its_place_or_its_file(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "gpt2"})
+    _, document = ask(capsys, "plan", path, "--explain", "20")
+    told, ranked = document["explained"], document["plans"][19]
+    assert (told["place"], told["plan"], told["lost_because"]) == (20, ranked["plan"], ranked["lost_because"])
+    assert (told["step_seconds"], told["beside_seconds"]) == (
+        ranked["step_seconds"],
+        document["plans"][0]["step_seconds"],
+    )
+    assert all(reason["seconds"] > reason["beside_seconds"] for reason in told["reasons"])
+    (first, *_) = told["reasons"]
+    more = first["seconds"] - first["beside_seconds"]
+    assert first["without_seconds"] == pytest.approx(told["step_seconds"] - more)
+    assert [one["name"] for one in told["obvious"]] == [one["name"] for one in document["obvious"]]
+    assert [one["change"] for one in told["what_if"]] == [one["what"] for one in document["sensitivity"]]
+    _, again = ask(capsys, "plan", path, "--explain", "plan.toml")
+    assert (again["explained"]["place"], again["explained"]["lost_because"]) == (1, None)
+    assert main(["plan", path, "--explain", "20", "--top", "1"]) == 0
+    out = capsys.readouterr().out
+    for words in ("Plan 20: ", "Plans that one might have expected", "What would change the answer"):
+        assert words in out
+
+
+def test_a_plan_in_a_file_is_explained_though_no_search_would_propose_it(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "gpt2"})
+    mine = {"plan": {"data": 1, "tensor": 2, "pipeline": 4, "microbatch": 1, "schedule": "gpipe", "stages": [3] * 4}}
+    (tmp_path / "mine.toml").write_text(tomli_w.dumps(mine))
+    _, document = ask(capsys, "plan", path, "--explain", "mine.toml")
+    told = document["explained"]
+    assert told["place"] is None
+    assert all(told["plan"][key] == value for key, value in mine["plan"].items())
+    assert told["step_seconds"] > document["plans"][-1]["step_seconds"]
+    assert told["lost_because"].startswith("no single reason; the largest: ")
+    assert main(["plan", path, "--explain", "mine.toml", "--top", "1"]) == 0
+    assert "The plan in mine.toml: tensor 2 × pipeline 4" in capsys.readouterr().out
+
+
+def test_a_plan_in_a_file_that_has_no_room_is_told_so(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "llama2-7b"})
+    (tmp_path / "mine.toml").write_text(tomli_w.dumps({"plan": {"data": 8, "microbatch": 8, "recompute": "none"}}))
+    _, document = ask(capsys, "plan", path, "--explain", "mine.toml")
+    assert "dies first: it needs" in document["explained"]["lost_because"]
+
+
+@pytest.mark.parametrize("asked", ["0", "999", "banana"])
+def test_what_can_t_be_explained_is_input_that_can_t_be_used(write, capsys, tmp_path, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    code, document = ask(capsys, "plan", write(model={"name": "gpt2"}), "--explain", asked)
+    assert code == 2
+    assert f"--explain {asked}" in document["error"]["message"]
+    assert not (tmp_path / "plan.toml").exists()
+
+
 def test_simulate_plays_the_plan_that_plan_wrote(write, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(model={"name": "gpt2"}, plan={"pipeline": 2, "schedule": "1f1b"})

@@ -9,7 +9,9 @@ import pytest
 
 from plait.cli.main import main
 from plait.evaluation.evaluate import Evaluation, evaluate
+from plait.evaluation.groups import JOB
 from plait.evaluation.scores import constant_errors, errors_of, kendall_tau, precision_and_recall, regret
+from tests.contract.golden import assert_shape, golden
 
 RUNS = Path(__file__).parent / "runs.csv"
 
@@ -40,6 +42,50 @@ def test_groups_are_of_one_source_model_and_size(found: Evaluation) -> None:
     assert (group.source, group.model, group.n_gpus, group.n) == ("lab a", "GPT-A", 16, 3)
     assert group.tau == 1.0
     assert group.regret == 0.0
+    assert not group.job
+
+
+@pytest.fixture
+def other_jobs(tmp_path: Path) -> Path:
+    """Lab a's three plans, the first of them run again, and two of them with half of the sequence."""
+    head, *rows = RUNS.read_text().splitlines()
+    first, second, third = (row for row in rows if row.startswith("a"))
+    again = first.replace("a1,", "a4,").replace(",1.4,", ",1.7,")
+    halves = [row.replace(",2048,,A100", ",1024,,A100").replace(",256,none", ",512,none") for row in (first, third)]
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join([head, first, second, third, again, *halves]) + "\n")
+    return path
+
+
+def test_plans_of_one_job_are_compared_apart_from_runs_of_another(other_jobs: Path) -> None:
+    found = evaluate(other_jobs)
+    (whole,) = found.groups
+    assert (whole.n, whole.told_apart) == (6, 5)
+    long, short = found.same_job
+    assert (long.job["seq"], long.job["gbs"], long.n, long.told_apart) == (2048, 256, 4, 3)
+    assert (short.job["seq"], short.job["gbs"], short.n, short.told_apart) == (1024, 512, 2, 2)
+    assert set(JOB) == set(long.job) == set(short.job)
+    assert long.job["gpu"] == "A100-80GB"
+
+
+def test_a_plan_that_was_run_twice_is_picked_at_the_mean_of_both(other_jobs: Path) -> None:
+    long, _ = evaluate(other_jobs).same_job
+    assert long.regret == pytest.approx((1.4 + 1.7) / 2 / 1.4 - 1)
+
+
+def test_the_command_tells_both_kinds_of_groups(other_jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(other_jobs), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(one["n"], one["told_apart"]) for one in document["groups"]] == [(6, 5)]
+    assert [(one["n"], one["seq"], one["kv_heads"]) for one in document["same_job"]] == [(4, 2048, 16), (2, 1024, 16)]
+    rows = other_jobs.read_text()
+    first = rows.splitlines()[1]
+    sizes = (first.replace(",1,1,16,1,1,1,4,", f",1,1,16,1,1,1,{size},") for size in (1, 2, 8))
+    other_jobs.write_text(rows + "\n".join(sizes) + "\n")
+    assert main(["evaluate", str(other_jobs)]) == 0
+    said = capsys.readouterr().out
+    assert "order within a group   the worst of 1 of 5 plans or more" in said
+    assert "order of plans of one job   the worst of 1 of 5 plans or more; median tau" in said
 
 
 def test_memory_that_ran_out_is_counted(found: Evaluation) -> None:
@@ -52,9 +98,7 @@ def test_memory_that_ran_out_is_counted(found: Evaluation) -> None:
 def test_the_command_tells_it_as_the_contract_has_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(RUNS), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {"rows", "groups", "baseline", "out_of_memory"} <= set(document)
-    assert {"case_id", "predicted_iter_s", "predicted_mem_gib", "skipped"} <= set(document["rows"][0])
-    assert {"source", "model", "n_gpus", "n", "tau", "regret"} == set(document["groups"][0])
+    assert_shape(document, golden("evaluate"))
     assumed = {row["case_id"]: row["assumed_links"] for row in document["rows"]}
     assert (assumed["a1"], assumed["b1"]) == ([], ["between"])
     assert document["out_of_memory"]["n"] == 1
@@ -82,6 +126,11 @@ def test_kendalls_tau_leaves_out_what_is_as_good_as_equal() -> None:
 def test_regret_is_what_the_chosen_plan_costs() -> None:
     assert regret([(1.0, 12.0), (2.0, 10.0)]) == pytest.approx(0.2)
     assert regret([(1.0, 10.0), (2.0, 12.0)]) == 0
+
+
+def test_of_plans_that_are_predicted_alike_regret_is_the_mean() -> None:
+    assert regret([(1.0, 10.0), (1.0, 14.0), (2.0, 11.0)]) == pytest.approx(0.2)
+    assert regret([(1.0, 14.0), (1.0, 10.0), (2.0, 8.0)]) == pytest.approx(0.5)
 
 
 def test_errors_are_relative_to_what_was_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -58,8 +59,11 @@ def test_what_explains_a_plan_makes_it_win():
         winning = [reason.words for reason in one.reasons if reason.without <= best * (1 + 1e-9)]
         assert bool(winning) == (one.lost_because in winning) or one.lost_because.startswith("as fast as")
         found = played(one.plan, prices)
-        exposed = [reason for reason in one.reasons if reason.words.startswith("data ") and "exposed" in reason.words]
-        assert all(one.without == play(found.plan, found.cost.without("data"), prices).seconds for one in exposed)
+        winner = played(plans.best.plan, prices)
+        for reason in (one for one in one.reasons if re.match("data .*exposed", one.words)):
+            assert reason.own == found.step.seconds - play(found.plan, found.cost.without("data"), prices).seconds
+            paid = winner.step.seconds - play(winner.plan, winner.cost.without("data"), prices).seconds
+            assert reason.rivals == pytest.approx(paid)
     assert explained(plans, plans.best).lost_because is None
     assert explained(plans, plans.best).beside_seconds == plans.plans[1].prediction.step_seconds
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.output import Answer, Line
-from plait.cli.ranked import SHOWN, ranked_document, ranked_lines, table_lines
+from plait.cli.ranked import SHOWN, ranked_document, ranked_lines
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
+    from plait.cli.explained import Explanation
     from plait.clusters.answer import ClusterPlan, ClusterPlans
     from plait.clusters.bill import Bill, Objective
     from plait.clusters.obvious import Obvious
@@ -24,20 +25,29 @@ _KWH = 3.6e6  # joules
 
 
 def cluster_answer(
-    path: Path, job: Job, top: int | None, out: Path, objective: Objective, *, explain: bool, page: Path | None = None
+    path: Path,
+    job: Job,
+    top: int | None,
+    out: Path,
+    objective: Objective,
+    *,
+    explain: str | None,
+    page: Path | None = None,
 ) -> Answer:
     """The answer of `plait plan` for the job at `path`, on machines of the catalogue; writes the best plan to `out`,
-    and draws the `page`."""
+    and draws the `page`. `explain`: the plan that is asked for, its place or its file."""
+    from plait.cli.explained import explain_on_cluster
     from plait.cli.page_of_cluster import page_of_cluster
     from plait.cli.page_of_plan import write_page
     from plait.clusters.answer import plan_cluster
     from plait.plans.files import write_plan
 
     plans = plan_cluster(job, objective)
+    told = None if explain is None else explain_on_cluster(explain, plans)
     write_plan(out, plans.best.plan, plans.best.prediction)
     shown = top or SHOWN
-    document = cluster_document(plans, top or len(plans.plans), explain=explain) | {"written": str(out)}
-    lines = [*cluster_lines(plans, shown, explain=explain), [("", f"written to {out}")]]
+    document = cluster_document(plans, top or len(plans.plans), told) | {"written": str(out)}
+    lines = [*cluster_lines(plans, shown, told), [("", f"written to {out}")]]
     if page is not None:
         write_page(page, page_of_cluster(path, plans))
         document["page"] = str(page)
@@ -45,9 +55,9 @@ def cluster_answer(
     return Answer(document=document, lines=lines)
 
 
-def cluster_document(plans: ClusterPlans, top: int, *, explain: bool) -> dict[str, Any]:
-    """The contract's `plan` document, with the first `top` plans."""
-    return {
+def cluster_document(plans: ClusterPlans, top: int, told: Explanation | None = None) -> dict[str, Any]:
+    """The contract's `plan` document, with the first `top` plans, and what is `told` of one of them."""
+    document: dict[str, Any] = {
         "search_seconds": plans.search_seconds,
         "considered": plans.considered,
         "legal": plans.legal,
@@ -58,8 +68,9 @@ def cluster_document(plans: ClusterPlans, top: int, *, explain: bool) -> dict[st
         "too_close_to_call": plans.too_close_to_call,
         "cautions": list(plans.cautions),
         "sensitivity": [_change_document(plans, place) for place in range(len(plans.changes))],
-        "obvious": [_obvious_document(one) for one in plans.obvious] if explain else [],
+        "obvious": [] if told is None else [_obvious_document(one) for one in plans.obvious],
     }
+    return document if told is None else {**document, "explained": told.document}
 
 
 def _ranked_document(one: ClusterPlan) -> dict[str, Any]:
@@ -107,9 +118,9 @@ def _obvious_document(one: Obvious) -> dict[str, Any]:
 # ---- for people -----------------------------------------------------------------------------------------------------
 
 
-def cluster_lines(plans: ClusterPlans, top: int, *, explain: bool) -> Iterator[Line]:
+def cluster_lines(plans: ClusterPlans, top: int, told: Explanation | None = None) -> Iterator[Line]:
     """What a person wants to know: the machines, the ranked plans, the best one in words, its bill, and what would
-    change the answer."""
+    change the answer; or what is `told` of one plan, and of these."""
     from plait.plans.describe import describe
 
     for task in plans.tasks:
@@ -130,17 +141,11 @@ def cluster_lines(plans: ClusterPlans, top: int, *, explain: bool) -> Iterator[L
     if plans.too_close_to_call:
         yield [("yellow", "too close to call: the second takes no more than 5% longer, as much as equal runs differ")]
     yield from ([("yellow", caution)] for caution in plans.cautions)
+    if told is not None:
+        yield from told.lines()
+        return
     yield []
     yield from _sensitivity(plans)
-    if explain and plans.obvious:
-        yield []
-        rows = [_obvious_row(one) for one in plans.obvious]
-        yield from table_lines(("plans that come to mind", "step", "", "memory a rank", "why not"), rows)
-
-
-def _obvious_row(one: Obvious) -> tuple[str, ...]:
-    step = str(Seconds(one.found.seconds)) if one.fits else "—"
-    return one.name, step, "", str(Bytes(max(one.found.memory_bytes))), one.lost_because
 
 
 def _terms(one: ClusterPlan) -> Iterator[str]:

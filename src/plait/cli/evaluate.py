@@ -1,7 +1,7 @@
 """`plait evaluate RUNS.csv`: how well does the planner predict these measured runs?
 
-Row by row, source by source, and within groups of plans that can be compared; always beside what one fitted constant
-would do. Exit 0 whatever the errors are: they are the answer.
+Row by row, source by source, and within groups of runs: of one model, and of one job, between whose plans a planner
+chooses; always beside what one fitted constant would do. Exit 0 whatever the errors are: they are the answer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,13 +19,14 @@ from plait.cli.output import Answer, JsonFlag, Line
 from plait.cli.tables import columns
 
 if TYPE_CHECKING:
-    from plait.evaluation.evaluate import Evaluation, Group, Judged
+    from plait.evaluation.evaluate import Evaluation, Judged
+    from plait.evaluation.groups import Group
     from plait.evaluation.scores import Errors
 
 __all__ = ["command", "evaluation_document", "evaluation_lines"]
 
 _SHOWN = 8  # groups, and reasons to skip a row
-_COMPARED = 5  # plans of a group whose order means something
+_COMPARED = 5  # runs of a group whose order means something; of one job: that predictions tell apart
 
 
 def command(
@@ -42,7 +44,8 @@ def evaluation_document(found: Evaluation) -> dict[str, Any]:
     """The contract's document; beside it errors by source, and the interval's part of the measured times."""
     return {
         "rows": [_row_document(one) for one in found.judged],
-        "groups": [asdict(group) for group in found.groups],
+        "groups": [_group_document(one) for one in found.groups],
+        "same_job": [_group_document(one) for one in found.same_job],
         "baseline": {
             "what": "one efficiency a source, fitted to the very rows",
             **_errors_document(found.constant),
@@ -61,6 +64,12 @@ def evaluation_document(found: Evaluation) -> dict[str, Any]:
         "within_interval": found.within,
         "skipped": dict(Counter(one.skipped for one in found.skipped if one.skipped)),
     }
+
+
+def _group_document(one: Group) -> dict[str, Any]:
+    """What it has in common beside what was found."""
+    table = asdict(one)
+    return {**{key: table.pop(key) for key in ("source", "model", "n_gpus")}, **table.pop("job"), **table}
 
 
 def _row_document(one: Judged) -> dict[str, Any]:
@@ -107,7 +116,8 @@ def evaluation_lines(found: Evaluation) -> Iterator[Line]:
     ]
     yield from _table([head, *rows, ("all", *_cells(found.time), *_cells(found.constant, short=True))])
     yield from _memory_lines(found)
-    yield from _group_lines(found.groups)
+    yield from _group_lines("order within a group", [one for one in found.groups if one.n >= _COMPARED])
+    yield from _group_lines("order of plans of one job", [one for one in found.same_job if one.told_apart >= _COMPARED])
     if found.within is not None:
         yield [("", f"{found.within:.0%} of the measured times lie within their interval")]
     yield from _skipped_lines(found)
@@ -132,23 +142,18 @@ def _memory_lines(found: Evaluation) -> Iterator[Line]:
     yield [("", f"{found.out_of_memory} ran out of memory: {recall} of them predicted; {precision} predicted to did")]
 
 
-def _group_lines(groups: Sequence[Group]) -> Iterator[Line]:
-    compared = [group for group in groups if group.n >= _COMPARED and group.tau is not None]
+def _group_lines(title: str, groups: Sequence[Group]) -> Iterator[Line]:
+    compared = [(one, one.tau) for one in groups if one.tau is not None]
     if not compared:
         return
+    taus, regrets = [tau for _, tau in compared], [one.regret for one, _ in compared]
     yield []
-    few = f"the worst of {len(compared)} groups of {_COMPARED} plans or more"
-    yield [("bold", "order within a group"), ("dim", f"   {few}")]
-    worst = sorted(compared, key=lambda group: (group.tau or 0.0, -group.regret))[:_SHOWN]
+    few = f"the worst of {len(compared)} of {_COMPARED} plans or more"
+    yield [("bold", title), ("dim", f"   {few}; median tau {median(taus):.2f}, mean regret {fmean(regrets):.1%}")]
+    worst = sorted(compared, key=lambda pair: (pair[1], -pair[0].regret))[:_SHOWN]
     rows = [
-        (
-            f"{group.source[:30]}  {group.model[:22]}",
-            str(group.n_gpus),
-            str(group.n),
-            f"{group.tau:.2f}",
-            f"{group.regret:.1%}",
-        )
-        for group in worst
+        (f"{one.source[:30]}  {one.model[:22]}", str(one.n_gpus), str(one.n), f"{tau:.2f}", f"{one.regret:.1%}")
+        for one, tau in worst
     ]
     yield from _table([("", "devices", "plans", "tau", "regret"), *rows])
 

@@ -1,4 +1,5 @@
-"""`plait plan JOB --explain N`: why a plan lost, what became of the obvious ones, and what would change the answer."""
+"""`plait plan JOB --explain PLAN`: why a plan lost, what became of the obvious ones, and what would change the answer.
+It is told alike of a machine that was measured and of those of the catalogue."""
 
 from __future__ import annotations
 
@@ -12,20 +13,24 @@ from plait.errors import UnusableInput
 from plait.units import Seconds
 
 if TYPE_CHECKING:
-    from plait.planner.obvious import Explained, Obvious
-    from plait.planner.search import Plans, RankedPlan
+    from plait.clusters.answer import ClusterPlans
+    from plait.planner.obvious import Obvious
+    from plait.planner.reasons import Explained
+    from plait.planner.search import Plans
     from plait.planner.what_if import WhatIf
     from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "explain_on_cluster"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """One plan beside the best, the obvious ones, and what another machine would change."""
+    """One plan beside the best, the obvious ones, and what another machine would change. `place`: in the ranking, from
+    1; None: it is a plan's file that does not stand there."""
 
-    place: int
+    place: int | None
+    name: str
     one: Explained
     obvious: tuple[Obvious, ...]
     what_if: tuple[WhatIf, ...]
@@ -38,7 +43,10 @@ class Explanation:
         def plain(one: Obvious | WhatIf) -> dict[str, Any]:
             return {**asdict(one), "plan": None if one.plan is None else plan_table(one.plan)}
 
-        reasons = [{"words": reason.words, "without_seconds": reason.without} for reason in self.one.reasons]
+        reasons = [
+            {"words": one.words, "without_seconds": one.without, "seconds": one.own, "beside_seconds": one.rivals}
+            for one in self.one.reasons
+        ]
         return {
             "place": self.place,
             "plan": plan_table(self.one.plan),
@@ -56,13 +64,15 @@ class Explanation:
 
         one, rival = self.one, "the second" if self.place == 1 else "the best"
         yield []
-        yield [("bold", f"Plan {self.place}: {plan_name(one.plan)}")]
+        yield [("bold", f"{self.name}: {plan_name(one.plan)}")]
         beside = f"{Seconds(one.step_seconds)} a step, {rival} {Seconds(one.beside_seconds)}"
         yield [("", f"{beside}: {one.lost_because or 'it wins'}")]
         for reason in one.reasons:
-            yield [("dim", f"  {Seconds(reason.without)} without this: {reason.words}")]
-        yield []
-        yield [("bold", "Plans that one might have expected")]
+            pays = f"{Seconds(reason.own)}, {rival} {Seconds(reason.rivals)}"
+            yield [("dim", f"  {Seconds(reason.without)} without what it pays more ({pays}): {reason.words}")]
+        if self.obvious:
+            yield []
+            yield [("bold", "Plans that one might have expected")]
         yield from ([("", f"  {obvious.name}: {_step(obvious)}{obvious.why}")] for obvious in self.obvious)
         yield []
         yield [("bold", "What would change the answer")]
@@ -89,19 +99,59 @@ def explain(asked: str, job: Job, measurements: Measurements, plans: Plans) -> E
     from plait.planner.what_if import what_if
 
     place = _place(asked, job, plans)
-    ranked: RankedPlan = plans.plans[place - 1]
+    if place is None:
+        raise UnusableInput(
+            f"the plan in {asked} is none of the {len(plans.plans)} that this job leaves open and that fit"
+        )
     return Explanation(
         place=place,
-        one=explained(plans, ranked),
+        name=f"Plan {place}",
+        one=explained(plans, plans.plans[place - 1]),
         obvious=obvious_losers(job, plans),
         what_if=what_if(job, measurements, plans),
     )
 
 
-def _place(asked: str, job: Job, plans: Plans) -> int:
+def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
+    """The same on machines of the catalogue, where most legal plans are not ranked: one in a file is priced. Raises
+    UnusableInput for neither place nor file and for what can't be priced, IllegalJob for a plan that is not legal."""
+    from plait.clusters.answer import price_plan
+    from plait.clusters.contest import DARING, RISK
+    from plait.clusters.explain import explained, why_not_ranked
+    from plait.planner.obvious import Obvious
+    from plait.planner.what_if import WhatIf
     from plait.plans.files import read_plan
 
-    if asked.isdigit():
+    place = _place(asked, plans.job, plans)
+    ranked, machines = [one.found for one in plans.plans], plans.tasks[0].machines
+    if place is None:
+        one = price_plan(plans.job, read_plan(asked, plans.job).plan)
+        lost = why_not_ranked(one, ranked[0], machines, DARING if plans.daring else RISK)
+    else:
+        one, lost = ranked[place - 1], plans.plans[place - 1].lost_because
+    rival = ranked[1] if place == 1 and len(ranked) > 1 else ranked[0]
+    changes = ((change, change.plan != plans.best.plan) for change in plans.changes)
+    return Explanation(
+        place=place,
+        name=f"The plan in {asked}" if place is None else f"Plan {place}",
+        one=explained(one, rival, machines, lost),
+        obvious=tuple(
+            Obvious(name=one.name, why=one.lost_because, plan=one.found.plan,
+                    step_seconds=one.found.seconds if one.fits else None)
+            for one in plans.obvious
+        ),
+        what_if=tuple(
+            WhatIf(change=one.what, plan=one.plan, step_seconds=one.step_seconds, changes=other)
+            for one, other in changes
+        ),
+    )  # fmt: skip
+
+
+def _place(asked: str, job: Job, plans: Plans | ClusterPlans) -> int | None:
+    """Its place in the ranking; None for a plan's file that is not in it."""
+    from plait.plans.files import read_plan
+
+    if asked.isdecimal():
         if 1 <= int(asked) <= len(plans.plans):
             return int(asked)
         raise UnusableInput(f"--explain {asked}: there are plans 1 to {len(plans.plans)}")
@@ -109,9 +159,4 @@ def _place(asked: str, job: Job, plans: Plans) -> int:
         raise UnusableInput(f"--explain {asked} is neither a plan's place in the ranking nor a file; legal: 1 to "
                             f"{len(plans.plans)}, or a plan.toml")  # fmt: skip
     plan = read_plan(asked, job).plan
-    found = next((place for place, one in enumerate(plans.plans, 1) if one.plan == plan), None)
-    if found is None:
-        raise UnusableInput(
-            f"the plan in {asked} is none of the {len(plans.plans)} that this job leaves open and that fit"
-        )
-    return found
+    return next((place for place, one in enumerate(plans.plans, 1) if one.plan == plan), None)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["page_of_cluster", "page_on_cluster"]
 
-_INTERVAL = "A bar ends at the predicted step; across its end, where four of five published runs lie."
+_INTERVAL = "A bar ends at the predicted step; across its end, where four of five runs are expected: "
+_SEEN, _UNSEEN = "as wide as published ones lie.", "few published runs of this kind were looked at, and it is wider."
 
 
 def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:
@@ -55,14 +56,18 @@ def _thought(one: Obvious) -> Thought:
 
 def page_on_cluster(path: Path, job: Job, one: Played, step: Step) -> PlanPage:
     """Of one plan alone."""
+    from plait.clusters.answer import not_looked_at
+    from plait.clusters.tasks import tasks_of
     from plait.report.plan_data import PlanPage
 
     command = f"plait simulate {path} --plan plan.toml --page step.html"
-    return PlanPage(**_parts(path, job, one, step), commands=(command,))
+    return PlanPage(**_parts(path, job, one, step), notes=not_looked_at(tasks_of(job)), commands=(command,))
 
 
 def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
+    from plait.clusters.answer import not_looked_at
     from plait.clusters.bill import bill_of
+    from plait.clusters.tasks import tasks_of
     from plait.report.plan_data import Cost
     from plait.specs.machines import machines_of
 
@@ -75,7 +80,7 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
         "plan": plan,
         "step_seconds": one.seconds,
         "interval": one.interval,
-        "interval_words": _INTERVAL,
+        "interval_words": _INTERVAL + (_UNSEEN if not_looked_at(tasks_of(job)) else _SEEN),
         "terms": one.terms,
         "tokens_per_step": training.global_batch * training.sequence_length,
         "lanes": _lanes(step, one.terms),

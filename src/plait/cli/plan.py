@@ -60,7 +60,7 @@ def command(
 
     asked = legal_job(job)
     if asked.cluster.elsewhere:
-        return cluster_answer(job, asked, top, out, objective, explain=explain is not None, page=page)
+        return cluster_answer(job, asked, top, out, objective, explain=explain, page=page)
     machine = known_machine(measurements)
     plans = search(asked, machine, max(top or 0, SHOWN))
     told = None if explain is None else explanation(explain, asked, machine, plans)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     _Ranked = RankedPlan | ClusterPlan
 
-__all__ = ["SHOWN", "ranked_document", "ranked_lines", "table_lines"]
+__all__ = ["SHOWN", "ranked_document", "ranked_lines"]
 
 SHOWN = 10  # plans in the table for people; the document has them all
 
@@ -38,12 +38,12 @@ def ranked_document(one: _Ranked) -> dict[str, Any]:
 
 def ranked_lines(plans: Sequence[_Ranked], top: int) -> Iterator[Line]:
     """The first `top` plans in a table, and how many more there are."""
-    yield from table_lines(("plan", "step", "", "memory a rank", "why it lost"), [_row(one) for one in plans[:top]])
+    yield from _table_lines(("plan", "step", "", "memory a rank", "why it lost"), [_row(one) for one in plans[:top]])
     if len(plans) > top:
         yield [("dim", f"… and {len(plans) - top} more (--top {len(plans)})")]
 
 
-def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Line]:
+def _table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Line]:
     """Lines under a head, the first of them the best; the first column and the last are words."""
     for place, line in enumerate(columns([head, *rows], words=(0, len(head) - 1))):
         yield [(("dim", "bold green", "")[min(place, 2)], line)]

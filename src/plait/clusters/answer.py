@@ -21,6 +21,7 @@ from plait.clusters.played import Played, ends_of, pipeline_on, played, timeline
 from plait.clusters.search import Found, found_on
 from plait.clusters.tasks import require_priced, tasks_of
 from plait.errors import NothingFits
+from plait.estimates.coverage import outside_what_was_looked_at
 from plait.estimates.task import Task
 from plait.planner.simulator import Step
 from plait.plans.describe import plan_name
@@ -28,7 +29,7 @@ from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
 from plait.specs.job import Job
 
-__all__ = ["ClusterPlan", "ClusterPlans", "plan_cluster", "prediction_of", "price_plan", "step_on"]
+__all__ = ["ClusterPlan", "ClusterPlans", "not_looked_at", "plan_cluster", "prediction_of", "price_plan", "step_on"]
 
 _CLOSE = 0.05  # repeated runs of one configuration differ by as much (docs/cost_model.md)
 
@@ -120,7 +121,7 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
         plans=ranked,
         too_close_to_call=len(ranked) > 1 and found.plans[1].seconds <= best.seconds * (1 + _CLOSE),
         daring=found.daring,
-        cautions=tuple(_cautions(job, best, found)),
+        cautions=tuple(_cautions(job, tasks, best, found)),
         _found=found,
     )
 
@@ -157,6 +158,12 @@ def prediction_of(one: Played) -> Prediction:
     )
 
 
+def not_looked_at(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """A sentence for each kind of device of which, in its dtype, few published runs were looked at."""
+    found = (outside_what_was_looked_at(task.machines.device, task.dtype) for task in tasks)
+    return tuple(dict.fromkeys(words for words in found if words is not None))
+
+
 def _nothing_fits(job: Job, tasks: Sequence[Task], found: Found) -> str:
     assert found.nearest is not None
     nearest, place = found.nearest, found.nearest.fullest
@@ -172,8 +179,8 @@ def _nothing_fits(job: Job, tasks: Sequence[Task], found: Found) -> str:
     return f"no legal plan fits. Of the one that needs least ({plan_name(nearest.plan)}) {words}{nearby}"
 
 
-def _cautions(job: Job, best: Played, found: Found) -> list[str]:
-    told: list[str] = []
+def _cautions(job: Job, tasks: Sequence[Task], best: Played, found: Found) -> list[str]:
+    told = list(not_looked_at(tasks))
     if found.daring:
         told.append(
             f"no plan is safe: the best one runs out of memory with a probability of {best.risk:.0%}, and the others "

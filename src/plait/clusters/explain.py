@@ -1,28 +1,26 @@
-"""Why a plan lost, in one sentence that is true: with its reason taken away it would have been as fast as the best.
+"""What a plan pays for, on machines of the catalogue, beside the plan that won: term by term, as their prices have it.
 
-    reason                                  taken away
-    communication of an axis, the bubble    that term for nothing
-    compute, optimizer                      as much of it as the best plan has
+    communication of an axis, the bubble, compute, optimizer      each plan's own term
 
-The terms of a plan add up to its step, so that a reader can check the sentence with the numbers beside it. Where no
-reason alone is enough the sentence says so and names the largest two.
+The terms of a plan add up to its step, so that a reader can check the sentence with the numbers beside it; the sentence
+itself is `planner.reasons`'.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import cast
 
 from plait.clusters.played import Played, row_of
 from plait.estimates.rank_groups import Axis, rank_group
+from plait.planner.reasons import Cost, Explained, Reason, as_more, in_one_sentence, reasons_among
 from plait.plans.plan import Plan
 from plait.specs.machines import Machines
+from plait.specs.wording import counted
 from plait.units import Bytes
 
-__all__ = ["Reason", "reasons", "too_large", "why_it_lost"]
+__all__ = ["explained", "reasons", "too_large", "why_it_lost", "why_not_ranked"]
 
-_TIE = 1e-3
-_ROUNDING = 1 + 1e-9
 _FEWER = {
     "weights": "more tensor or pipeline ranks, or zero = 3",
     "gradients": "more tensor or pipeline ranks, or zero = 2",
@@ -32,39 +30,53 @@ _FEWER = {
 }
 
 
-class Reason(NamedTuple):
-    """What cost a plan time: the seconds of its step if that were taken away, and in words."""
-
-    without: float
-    words: str
-
-
 def why_it_lost(loser: Played, winner: Played, machines: Machines) -> str:
     """The reason that a plan is behind the best one on these machines."""
-    fastest = winner.seconds
-    if loser.seconds - fastest <= _TIE * fastest:
-        return _tie(loser, winner)
-    found = sorted(one for one in reasons(loser, winner, machines) if loser.seconds - one.without > _TIE * fastest)
-    if found and found[0].without <= fastest * _ROUNDING:
-        return found[0].words
-    return f"no single reason; the largest: {'; '.join(reason.words for reason in found[:2])}"
+    memory = loser.memory[loser.fullest].taken - winner.memory[winner.fullest].taken
+    return in_one_sentence(reasons(loser, winner, machines), loser.seconds, winner.seconds, memory)
 
 
-def reasons(loser: Played, winner: Played, machines: Machines) -> Iterator[Reason]:
-    """Everything that cost the loser time."""
-    plan, terms, fastest = loser.plan, loser.terms, winner.seconds
+def explained(one: Played, rival: Played, machines: Machines, lost_because: str | None) -> Explained:
+    """A plan beside another."""
+    return Explained(
+        plan=one.plan,
+        step_seconds=one.seconds,
+        beside_seconds=rival.seconds,
+        lost_because=lost_because,
+        reasons=reasons(one, rival, machines),
+    )
+
+
+def why_not_ranked(one: Played, best: Played, machines: Machines, most_risk: float) -> str:
+    """The fate of a plan that a search did not propose: no room, or slower, or left out by its closed form."""
+    if one.risk > most_risk:
+        return too_large(one, machines)
+    if one.seconds < best.seconds:
+        return (
+            f"{1 - one.seconds / best.seconds:.1%} faster than the best: it was left out by its closed form, not played"
+        )
+    return why_it_lost(one, best, machines)
+
+
+def reasons(loser: Played, winner: Played, machines: Machines) -> tuple[Reason, ...]:
+    """Everything that costs the loser more than the winner, the largest first."""
+    return reasons_among(_costs(loser, winner, machines), loser.seconds)
+
+
+def _costs(loser: Played, winner: Played, machines: Machines) -> Iterator[Cost]:
+    plan, terms, best, fastest = loser.plan, loser.terms, winner.terms, winner.seconds
     for axis, seconds in terms.exposed.items():
-        yield Reason(loser.seconds - seconds, f"{_axis(axis, plan, machines)}: +{seconds / fastest:.0%} communication")
-    rounds = "1 microbatch" if loser.rounds == 1 else f"{loser.rounds} microbatches"
-    share = terms.bubble / loser.seconds
-    yield Reason(loser.seconds - terms.bubble, f"pipeline {plan.pipeline}: bubble {share:.0%} at {rounds}")
-    more = terms.compute - winner.terms.compute
-    if more > 0:
-        part = more / winner.terms.compute
-        yield Reason(loser.seconds - more, f"{_work(plan, winner.plan)}: compute +{part:.0%}")
-    more = terms.optimizer - winner.terms.optimizer
-    if more > 0:
-        yield Reason(loser.seconds - more, f"more weights on a rank to update: optimizer +{more / fastest:.0%}")
+        more = as_more(seconds - best.exposed.get(axis, 0.0), fastest)
+        yield Cost(seconds, best.exposed.get(axis, 0.0), f"{_axis(axis, plan, machines)}: {more} communication")
+    share, rounds = terms.bubble / loser.seconds, counted(loser.rounds, "microbatch", "es")
+    words = f"pipeline {plan.pipeline}: bubble {share:.0%} at {rounds}"
+    if best.bubble:
+        words += f" ({as_more(terms.bubble - best.bubble, fastest)})"
+    yield Cost(terms.bubble, best.bubble, words)
+    part = as_more(terms.compute - best.compute, best.compute)
+    yield Cost(terms.compute, best.compute, f"{_work(plan, winner.plan)}: compute {part}")
+    part = as_more(terms.optimizer - best.optimizer, fastest)
+    yield Cost(terms.optimizer, best.optimizer, f"more weights on a rank to update: optimizer {part}")
 
 
 def _axis(axis: str, plan: Plan, machines: Machines) -> str:
@@ -89,12 +101,6 @@ def _work(plan: Plan, best: Plan) -> str:
     if plan.microbatch < best.microbatch:
         return f"microbatch {plan.microbatch}: smaller operations, gradients added up more often"
     return f"tensor {plan.tensor}, microbatch {plan.microbatch}: its operations and their sums"
-
-
-def _tie(loser: Played, winner: Played) -> str:
-    more = loser.memory[loser.fullest].taken - winner.memory[winner.fullest].taken
-    memory = f"; {Bytes(more)} more memory on its fullest rank" if more > 0 else ""
-    return f"as fast as the best, within {_TIE:.1%}{memory}"
 
 
 def too_large(one: Played, machines: Machines) -> str:

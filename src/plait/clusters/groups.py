@@ -32,6 +32,7 @@ from plait.clusters.search import Found, order
 from plait.clusters.tasks import GROUP_SCHEDULES
 from plait.errors import PlaitError, UnusableInput
 from plait.estimates.arrangements import Arrangements, Column
+from plait.estimates.coverage import spread_of
 from plait.estimates.step import Layers, floors, layers_of
 from plait.estimates.task import Task
 from plait.planner.balance import dealt_blocks
@@ -278,7 +279,8 @@ def _played(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> Play
     )  # fmt: skip
     memory, sizes = _memory(plan, tasks)
     return Played(
-        plan=plan, seconds=terms.seconds, terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes,
+        plan=plan, seconds=terms.seconds, spread=max(spread_of(task.machines.device, task.dtype) for task in tasks),
+        terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes,
     )  # fmt: skip
 
 

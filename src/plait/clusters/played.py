@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from plait.estimates.arrangements import Arrangements
+from plait.estimates.coverage import spread_of
 from plait.estimates.estimate import interval, reserved, running_out
 from plait.estimates.memory import bytes_of_stage
 from plait.estimates.step import Layer, Layers, layers_of
@@ -68,12 +69,14 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """A plan, its seconds and their terms, its `rounds` (microbatches of a step), and what ranks hold: `memory` of each
+    """A plan, its seconds, by what part of them four of five steps differ (`spread`), their terms, its `rounds`
+    (microbatches of a step), and what ranks hold: `memory` of each
     kind of ranks, as many as `sizes` say, in the order of their numbers. Alike are those at one place along the
     pipeline; of unequal machines, in one group."""
 
     plan: Plan
     seconds: float
+    spread: float
     terms: Terms
     rounds: int
     memory: tuple[Held, ...]
@@ -82,7 +85,7 @@ class Played:
     @property
     def interval(self) -> tuple[float, float]:
         """Where four of five such steps lie."""
-        return interval(self.seconds)
+        return interval(self.seconds, self.spread)
 
     @property
     def fullest(self) -> int:
@@ -146,6 +149,7 @@ def played(plan: Plan, task: Task) -> Played:
     return Played(
         plan=plan,
         seconds=terms.seconds,
+        spread=spread_of(task.machines.device, task.dtype),
         terms=terms,
         rounds=pipeline.microbatches,
         memory=_memory(plan, task),

@@ -10,7 +10,7 @@ What the job fixes is kept, to the letter. Left out is what can't win: pieces of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -48,27 +48,54 @@ class Space:
 
 def space_of(job: Job) -> Space:
     """The space of a legal job on equal machines."""
-    cores = _cores(job)
-    able = legal(job, cores) & _wanted(job, cores)
+    shapes = _shapes(job)
+    coarse = _arranged(_with(shapes, np.array([[1, 0, 0]])))  # the least of what is left open: legal if any of them is
+    cores = _cores(job, shapes[legal(job, coarse) & _wanted(job, coarse)])
     counts = _counts(job, cores)
-    chosen = cores.rows(np.flatnonzero(able & (counts > 0)))
-    return Space(job=job, cores=chosen, considered=int(counts.sum()), legal=int(counts[able].sum()))
+    able = legal(job, cores) & _wanted(job, cores)
+    return Space(
+        job=job,
+        cores=cores.rows(np.flatnonzero(able & (counts > 0))),
+        considered=int((_counts(job, coarse) * _refinements(job, shapes)).sum()),
+        legal=int(counts[able].sum()),
+    )
 
 
-def _cores(job: Job) -> Arrangements:
-    """Every arrangement of the job's ranks with every open key but schedule and ZeRO."""
+def _shapes(job: Job) -> Numbers:
+    """(data, tensor, pipeline, context, expert, stages a rank) of every arrangement of the job's ranks."""
     fixed = job.constraints
     experts = 1 if job.model.experts is None else job.model.experts.count
     meshes = np.array(list(_meshes(job, job.cluster.ranks)), dtype=np.int64).reshape(-1, 4)
-    meshes = _with(meshes, np.array(_values(fixed.get("expert"), divisors(experts))))
-    meshes = _with(meshes, np.array(_values(fixed.get("virtual_stages"), _STAGES)))
-    table = np.concatenate([_with(rows, _microbatches(job, int(rows[0, 0]))) for rows in _by_first(meshes)])
-    both = _values(fixed.get("sequence_parallel"), (False, True))
-    again = _values(fixed.get("recompute"), RECOMPUTE)
-    table = _with(table, np.array(both, dtype=np.int64))
-    table = _with(table, np.array([RECOMPUTE.index(str(one)) for one in again]))
-    table = table[(table[:, 1] > 1) | (table[:, 7] == 0) | (len(both) == 1)]
-    table = table[(table[:, 2] > 1) | (table[:, 5] == 1)]
+    shapes = _with(meshes, _column(_values(fixed.get("expert"), divisors(experts))))
+    shapes = _with(shapes, _column(_values(fixed.get("virtual_stages"), _STAGES)))
+    return shapes[(shapes[:, 2] > 1) | (shapes[:, 5] == 1)]
+
+
+def _refined(job: Job, data: int, tensor: int) -> Numbers:
+    """(microbatch, sequence_parallel, recompute) that are open to a shape."""
+    fixed = job.constraints
+    both = _values(fixed.get("sequence_parallel"), (False, True) if tensor > 1 else (False,))
+    again = [RECOMPUTE.index(str(one)) for one in _values(fixed.get("recompute"), RECOMPUTE)]
+    table = _with(_microbatches(job, data), _column(both))
+    return _with(table, _column(again))
+
+
+def _refinements(job: Job, shapes: Numbers) -> Numbers:
+    """How many of them are open to each shape."""
+    pairs, which = np.unique(shapes[:, :2], axis=0, return_inverse=True)
+    return np.array([len(_refined(job, int(data), int(tensor))) for data, tensor in pairs])[which.reshape(-1)]
+
+
+def _cores(job: Job, shapes: Numbers) -> Arrangements:
+    """Those shapes with every open key but schedule and ZeRO."""
+    pairs, which = np.unique(shapes[:, :2], axis=0, return_inverse=True)
+    each = [shapes[which.reshape(-1) == place] for place in range(len(pairs))]
+    tables = [_with(rows, _refined(job, int(rows[0, 0]), int(rows[0, 1]))) for rows in each]
+    return _arranged(np.concatenate([np.empty((0, 9), dtype=np.int64), *tables]))
+
+
+def _arranged(table: Numbers) -> Arrangements:
+    """Its rows, without a schedule and not sharded."""
     nothing = np.zeros(len(table), dtype=np.int64)
     return Arrangements(
         data=table[:, 0], tensor=table[:, 1], pipeline=table[:, 2], context=table[:, 3], expert=table[:, 4],
@@ -96,21 +123,19 @@ def _values(fixed: Any, otherwise: tuple[Any, ...]) -> tuple[Any, ...]:
     return otherwise if fixed is None else (fixed,)
 
 
-def _with(rows: Numbers, values: Numbers) -> Numbers:
-    """Every row with every value, as one more column."""
-    return np.column_stack([np.repeat(rows, len(values), axis=0), np.tile(values, len(rows))])
+def _column(values: Sequence[Any]) -> Numbers:
+    return np.array(values, dtype=np.int64).reshape(-1, 1)
 
 
-def _by_first(rows: Numbers) -> Iterator[Numbers]:
-    """The rows of each value of the first column."""
-    order = rows[np.argsort(rows[:, 0], kind="stable")]
-    yield from np.split(order, np.flatnonzero(np.diff(order[:, 0])) + 1) if len(order) else (order,)
+def _with(rows: Numbers, others: Numbers) -> Numbers:
+    """Every row with every other, as more columns."""
+    return np.hstack([np.repeat(rows, len(others), axis=0), np.tile(others, (len(rows), 1))])
 
 
 def _microbatches(job: Job, data: int) -> Numbers:
     rows = -(-job.training.global_batch // data)
     found = _values(job.constraints.get("microbatch"), divisors(rows))
-    return np.array([size for size in found if len(found) == 1 or rows <= size * _MOST_MICROBATCHES], dtype=np.int64)
+    return _column([size for size in found if len(found) == 1 or rows <= size * _MOST_MICROBATCHES])
 
 
 def _wanted(job: Job, cores: Arrangements) -> Flags:

@@ -1,7 +1,7 @@
 """All that is said of plans at once: seconds with an interval, where they go, bytes, and how likely they are to fit.
 
-An interval holds four of five measured runs of the kinds that were looked at (docs/cost_model.md). A rank's
-device must hold what the program allocates, what its allocator can't use, and what drivers and libraries take.
+An interval holds four of five measured runs of the kinds that were looked at, and is wider elsewhere (`coverage`). A
+rank's device must hold what the program allocates, what its allocator can't use, and what drivers and libraries take.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plait.estimates.arrangements import Arrangements, Column
+from plait.estimates.coverage import spread_of
 from plait.estimates.memory import Bytes, memory
 from plait.estimates.step import Times, times
 from plait.estimates.task import Task
@@ -19,7 +20,6 @@ __all__ = ["CONTEXT", "FRAGMENTED", "Estimates", "estimate", "interval", "reserv
 
 CONTEXT = 2 * 2.0**30  # bytes: a CUDA context, NCCL's buffers, libraries' workspaces; planning.md: 1 to 3 GiB
 FRAGMENTED = 0.05  # of what is allocated: PyTorch's allocator keeps that much that nobody can use; 3 to 10 %
-_TIME_SPREAD = 0.18  # of a step: four of five published runs lie within it
 _MEMORY_SPREAD = 0.07  # standard deviation of predicted memory
 
 
@@ -37,11 +37,12 @@ class Estimates:
 def estimate(task: Task, plans: Arrangements) -> Estimates:
     """What the plans would take and hold on the task's machines."""
     seconds, held = times(task, plans), memory(task, plans)
+    wide = 1 + spread_of(task.machines.device, task.dtype)
     return Estimates(
         times=seconds,
         memory=held,
-        low=seconds.step / (1 + _TIME_SPREAD),
-        high=seconds.step * (1 + _TIME_SPREAD),
+        low=seconds.step / wide,
+        high=seconds.step * wide,
         out_of_memory=running_out(task, held.total),
     )
 
@@ -51,9 +52,9 @@ def running_out(task: Task, allocated: Column) -> Column:
     return _beyond(reserved(allocated), float(task.machines.device.memory_bytes))
 
 
-def interval(seconds: float) -> tuple[float, float]:
-    """Where four of five steps lie that are predicted to take so long."""
-    return seconds / (1 + _TIME_SPREAD), seconds * (1 + _TIME_SPREAD)
+def interval(seconds: float, spread: float) -> tuple[float, float]:
+    """Where four of five steps lie that are predicted to take so long, and differ from that by such a part."""
+    return seconds / (1 + spread), seconds * (1 + spread)
 
 
 def reserved(allocated: Column) -> Column:

@@ -12,19 +12,18 @@ import numpy as np
 
 from plait.estimates.constants import FITTED, Constants
 from plait.estimates.estimate import CONTEXT, FRAGMENTED, Estimates, estimate
-from plait.evaluation.reading import Unreadable, read_run
+from plait.evaluation.groups import Group, groups_by_job, groups_by_size
+from plait.evaluation.reading import Run, Unreadable, read_run
 from plait.evaluation.rows import Row, read_rows
 from plait.evaluation.scores import (
     Errors,
     constant_errors,
     errors_of,
-    kendall_tau,
     precision_and_recall,
-    regret,
 )
 from plait.evaluation.work import ideal_seconds
 
-__all__ = ["Evaluation", "Group", "Judged", "Source", "evaluate", "judge"]
+__all__ = ["Evaluation", "Judged", "Source", "evaluate", "judge", "judge_run"]
 
 _OUT_OF_MEMORY = re.compile(r"\boom\b|out[ -]of[ -]memory", re.IGNORECASE)
 
@@ -59,18 +58,6 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Plans of one source for one model on as many devices."""
-
-    source: str
-    model: str
-    n_gpus: int
-    n: int
-    tau: float | None
-    regret: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Source:
     """The runs of one source. `efficiency`: of the constant that fits them best, and `constant` its errors."""
 
@@ -83,14 +70,15 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """All of it. Memory that runs out: `out_of_memory` rows did; precision and recall are None of no such rows."""
+    """All of it; `groups` by model and devices, `same_job` of one job each. Memory that runs out: `out_of_memory` rows
+    did; precision and recall are None of no such rows."""
 
     judged: tuple[Judged, ...]
     sources: tuple[Source, ...]
     groups: tuple[Group, ...]
+    same_job: tuple[Group, ...]
     time: Errors | None
     memory: Errors | None
-    efficiency: float | None
     constant: Errors | None
     out_of_memory: int
     precision: float | None
@@ -115,7 +103,12 @@ def judge(row: Row, constants: Constants = FITTED) -> Judged:
         run = read_run(row)
     except Unreadable as reason:
         return Judged(row=row, ran_out=ran_out, skipped=str(reason))
-    run = replace(run, task=replace(run.task, constants=constants))
+    found = judge_run(row, replace(run, task=replace(run.task, constants=constants)))
+    return replace(found, ran_out=ran_out)
+
+
+def judge_run(row: Row, run: Run) -> Judged:
+    """Predict the run that was read of a row."""
     found = estimate(run.task, run.plans)
     best = _likeliest(found)
     return Judged(
@@ -125,7 +118,6 @@ def judge(row: Row, constants: Constants = FITTED) -> Judged:
         gibibytes=_as_measured(row, float(found.memory.total[best])) / 2**30,
         ideal=ideal_seconds(run.task, run.plans.rows(np.array([best]))),
         runs_out=float(found.out_of_memory[best]),
-        ran_out=ran_out,
         assumed=run.assumed,
     )
 
@@ -150,25 +142,21 @@ def _as_measured(row: Row, allocated: float) -> float:
 
 def _summed(judged: Sequence[Judged]) -> Evaluation:
     by_source: dict[str, list[Judged]] = defaultdict(list)
-    by_group: dict[tuple[str, str, int], list[Judged]] = defaultdict(list)
     for one in judged:
         by_source[one.row.texts.get("source", "")].append(one)
-        if one.pair is not None:
-            key = (one.row.texts.get("source", ""), one.row.texts.get("model", ""), one.row.whole("n_gpus") or 0)
-            by_group[key].append(one)
     flags = [(one.runs_out > 0.5, one.ran_out) for one in judged if one.runs_out is not None]
     precision, recall = precision_and_recall(flags)
     constants = [_constant(rows) for rows in by_source.values()]
     spread = [pair for found in constants if found is not None for pair in found[2]]
-    whole = constant_errors(_ideals(judged))
+    runs = [(one.row, pair) for one in judged if (pair := one.pair)]
     inside = [one.interval[0] <= pair[1] <= one.interval[1] for one in judged if one.interval and (pair := one.pair)]
     return Evaluation(
         judged=tuple(judged),
         sources=tuple(_source(name, rows) for name, rows in by_source.items()),
-        groups=tuple(_group(*key, rows) for key, rows in by_group.items() if len(rows) > 1),
+        groups=groups_by_size(runs),
+        same_job=groups_by_job(runs),
         time=errors_of(_pairs(judged)),
         memory=errors_of([pair for one in judged if (pair := one.memory_pair)]),
-        efficiency=None if whole is None else whole[0],
         constant=errors_of(spread),
         out_of_memory=sum(happened for _, happened in flags),
         precision=precision,
@@ -201,8 +189,3 @@ def _source(name: str, rows: Sequence[Judged]) -> Source:
         efficiency=None if found is None else found[0],
         constant=None if found is None else found[1],
     )
-
-
-def _group(source: str, model: str, n_gpus: int, rows: Sequence[Judged]) -> Group:
-    pairs = _pairs(rows)
-    return Group(source=source, model=model, n_gpus=n_gpus, n=len(pairs), tau=kendall_tau(pairs), regret=regret(pairs))

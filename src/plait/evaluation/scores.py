@@ -2,7 +2,8 @@
 single fitted constant would do.
 
     tau       Kendall's, over pairs whose measured times differ by more than 5 %: (agreeing - disagreeing) / pairs
-    regret    how much slower the plan with the least predicted time is than the one with the least measured
+    regret    how much slower the plan with the least predicted time is than the one with the least measured; of
+              several that are predicted alike anyone may be picked: the mean over them
     constant  time = FLOPs / (devices · peak · c), c the median over the very rows: the bar that has to be passed
 """
 
@@ -15,6 +16,7 @@ from statistics import fmean, median
 
 __all__ = ["Errors", "constant_errors", "errors_of", "kendall_tau", "precision_and_recall", "regret"]
 
+_ROUNDING = 1 + 1e-9
 _APART = 1.05  # the same configuration, measured twice, differs by about that much
 
 
@@ -49,9 +51,11 @@ def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def regret(pairs: Sequence[tuple[float, float]]) -> float:
-    """Of (predicted, measured): the measured time of the one that is predicted fastest beside the least, less one."""
-    _, chosen = min(pairs)
-    return chosen / min(measured for _, measured in pairs) - 1
+    """Of (predicted, measured): the measured time of the one that is predicted fastest beside the least, less one. The
+    mean over those that are predicted equally fast: repeats of one plan, or plans that nothing tells apart."""
+    least = min(predicted for predicted, _ in pairs)
+    picked = fmean(measured for predicted, measured in pairs if predicted <= least * _ROUNDING)
+    return picked / min(measured for _, measured in pairs) - 1
 
 
 def constant_errors(pairs: Sequence[tuple[float, float]]) -> tuple[float, Errors] | None:

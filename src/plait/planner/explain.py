@@ -1,84 +1,141 @@
-"""Why a plan lost, in one sentence that is true: with its reason taken away, no plan would have been faster.
+"""What a plan pays for, on a machine that was measured, beside the plan that won: each found by playing both again.
 
-    reason                      taken away by playing the step again with
+    cost                        taken away by playing the step again with
     communication of an axis    that axis for nothing
     bubble                      no waiting: as long as its busiest stage works, or the cores are full
     uneven stages               every stage as slow as their mean
     compute, optimizer          as much work in all as the winner, or its optimizer
     slower ranks                every rank as fast as the fastest
 
-The reason is the largest that is enough; where none alone is, the sentence says so and names the largest two.
+Of these `reasons` makes the sentence: with the reason taken away from both plans, the winner would not be ahead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import cached_property
 
 from plait.planner.paces import pace_words, paces_of
 from plait.planner.prices import JobPrices
+from plait.planner.reasons import Cost, Reason, as_more, in_one_sentence, reasons_among
 from plait.planner.simulator import Played, play
+from plait.planner.step_cost import StepCost
 from plait.sharding.mesh_shape import AXES
-from plait.units import Bytes
+from plait.specs.wording import counted
 
-__all__ = ["Reason", "reasons", "why_it_lost"]
-
-_TIE = 1e-3  # plans closer than this are as good as equal
-_ROUNDING = 1 + 1e-9
+__all__ = ["Rival", "reasons", "why_it_lost"]
 
 
-class Reason(NamedTuple):
-    """What cost a plan time: the seconds of its step if that were taken away, and in words."""
+class Rival:
+    """The plan that others are laid beside. What things cost it is played once, whoever is laid beside it."""
 
-    without: float
-    words: str
+    def __init__(self, one: Played, prices: JobPrices) -> None:
+        self.played, self.prices = one, prices
+        self._axes: dict[str, float] = {}
+
+    def axis(self, name: str) -> float:
+        """Seconds that communication along an axis costs it."""
+        if name not in self._axes:
+            self._axes[name] = _axis(self.played, self.prices, name)
+        return self._axes[name]
+
+    @cached_property
+    def idle(self) -> float:
+        """Seconds of its bubble."""
+        return _idle(self.played, self.prices)
+
+    @cached_property
+    def uneven(self) -> float:
+        """Seconds that its stages cost it by not being even."""
+        return _uneven(self.played, self.prices)
+
+    @cached_property
+    def slow(self) -> float:
+        """Seconds that its slower ranks cost it."""
+        return _slow(self.played, self.prices)
 
 
-def why_it_lost(loser: Played, winner: Played, prices: JobPrices) -> str:
+def why_it_lost(loser: Played, rival: Rival) -> str:
     """The reason that a plan is behind the best one. Of one that was not played, what its bound says."""
+    seconds, winner = loser.step.seconds, rival.played
     fastest = winner.step.seconds
     if not loser.step.played:
-        return (
-            f"not played: no schedule of it takes less than {loser.step.seconds / fastest - 1:.0%} more than the best"
-        )
-    if loser.step.seconds - fastest <= _TIE * fastest:
-        return _tie(loser, winner)
-    found = sorted(one for one in reasons(loser, winner, prices) if loser.step.seconds - one.without > _TIE * fastest)
-    if found and found[0].without <= fastest * _ROUNDING:
-        return found[0].words
-    return f"no single reason; the largest: {'; '.join(reason.words for reason in found[:2])}"
+        return f"not played: no schedule of it takes less than {seconds / fastest - 1:.0%} more than the best"
+    return in_one_sentence(reasons(loser, rival), seconds, fastest, loser.fullest - winner.fullest)
 
 
-def reasons(loser: Played, winner: Played, prices: JobPrices) -> Iterator[Reason]:
-    """Everything that cost the loser time."""
-    plan, cost, seconds = loser.plan, loser.cost, loser.step.seconds
+def reasons(loser: Played, rival: Rival) -> tuple[Reason, ...]:
+    """Everything that costs the loser more than its rival, the largest first."""
+    return reasons_among(_costs(loser, rival), loser.step.seconds)
+
+
+def _costs(loser: Played, rival: Rival) -> Iterator[Cost]:
+    plan, cost, prices = loser.plan, loser.cost, rival.prices
+    winner = rival.played
     fastest = winner.step.seconds
     for axis in (axis for axis in AXES if plan.mesh.size(axis) > 1):
-        without = play(plan, cost.without(axis), prices).seconds
-        share = (seconds - without) / fastest
-        yield Reason(without, f"{axis} {plan.mesh.size(axis)}: exposed communication +{share:.0%}")
+        own, rivals = _axis(loser, prices, axis), rival.axis(axis)
+        words = f"{axis} {plan.mesh.size(axis)}: exposed communication {as_more(own - rivals, fastest)}"
+        yield Cost(own, rivals, words)
     if plan.pipeline > 1:
-        microbatches = len(cost.rounds)
-        without = seconds - _idle(loser, prices)
-        share = (seconds - without) / seconds
-        yield Reason(without, f"pipeline {plan.pipeline}: bubble {share:.0%} at {_counted(microbatches, 'microbatch')}")
-        without = play(plan, cost.with_even_stages(), prices).seconds
-        yield Reason(
-            without, f"stages {'+'.join(map(str, plan.stages))}: the slowest is {cost.unevenness:.0%} above the mean"
-        )
+        yield _bubble(loser, rival)
+        slowest = f"the slowest is {cost.unevenness:.0%} above the mean"
+        yield Cost(_uneven(loser, prices), rival.uneven, f"stages {'+'.join(map(str, plan.stages))}: {slowest}")
     more = _work(loser, prices) / _work(winner, prices) - 1
     if more > 0:
-        without = play(plan, cost.with_compute(1 / (1 + more)), prices).seconds
-        yield Reason(
-            without, f"tensor {plan.tensor}, microbatch {plan.microbatch}: smaller operations, compute +{more:.0%}"
-        )
-    speeds = prices.machine.speeds
-    paces = paces_of(plan, speeds, prices.model, prices.training.global_batch)
+        saved = _saved(loser, prices, cost.with_compute(1 / (1 + more)))
+        words = f"tensor {plan.tensor}, microbatch {plan.microbatch}: smaller operations, compute {as_more(more, 1)}"
+        yield Cost(saved, 0.0, words)
+    paces = paces_of(plan, prices.machine.speeds, prices.model, prices.training.global_batch)
     if words := next(pace_words(paces), None):
-        yield Reason(play(plan, cost.at_one_speed(speeds.fastest(plan.mesh)), prices).seconds, words)
-    slower = cost.optimizer - winner.cost.optimizer
-    if slower > 0:
-        yield Reason(seconds - slower, f"data {plan.data}: more weights on a rank, optimizer +{slower / fastest:.0%}")
+        yield Cost(_slow(loser, prices), rival.slow, words)
+    slower = as_more(cost.optimizer - winner.cost.optimizer, fastest)
+    words = f"data {plan.data}: more weights on a rank, optimizer {slower}"
+    yield Cost(cost.optimizer, winner.cost.optimizer, words)
+
+
+def _bubble(loser: Played, rival: Rival) -> Cost:
+    own, fastest = _idle(loser, rival.prices), rival.played.step.seconds
+    rounds = counted(len(loser.cost.rounds), "microbatch", "es")
+    words = f"pipeline {loser.plan.pipeline}: bubble {own / loser.step.seconds:.0%} at {rounds}"
+    if rival.idle:
+        words += f" ({as_more(own - rival.idle, fastest)})"
+    return Cost(own, rival.idle, words)
+
+
+# ---- what a thing costs a plan: its seconds less those of the same step without it -----------------------------------
+
+
+def _saved(one: Played, prices: JobPrices, cost: StepCost) -> float:
+    return max(0.0, one.step.seconds - play(one.plan, cost, prices).seconds)
+
+
+def _axis(one: Played, prices: JobPrices, axis: str) -> float:
+    return _saved(one, prices, one.cost.without(axis)) if one.plan.mesh.size(axis) > 1 else 0.0
+
+
+def _uneven(one: Played, prices: JobPrices) -> float:
+    return _saved(one, prices, one.cost.with_even_stages()) if one.plan.pipeline > 1 else 0.0
+
+
+def _slow(one: Played, prices: JobPrices) -> float:
+    speeds = prices.machine.speeds
+    if speeds.alike(one.plan.mesh) is not None:
+        return 0.0
+    return _saved(one, prices, one.cost.at_one_speed(speeds.fastest(one.plan.mesh)))
+
+
+def _idle(one: Played, prices: JobPrices) -> float:
+    """What the pipeline takes longer than its busiest rank, or than all of its work on cores that are always full."""
+    plan = one.plan
+    if plan.pipeline == 1:
+        return 0.0
+    work = [one.cost.working(place) for place in range(plan.pipeline)]
+    least = max(work) * prices.machine.crowd(plan.data * plan.tensor)
+    if prices.machine.cores is not None:
+        all_stages = sum(stage.seconds for stage in one.cost.stages)
+        least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)
+    return max(0.0, one.step.timeline.step_seconds - least)
 
 
 def _work(one: Played, prices: JobPrices) -> float:
@@ -90,24 +147,3 @@ def _work(one: Played, prices: JobPrices) -> float:
 def _microbatches(one: Played, prices: JobPrices) -> float:
     """Of all data ranks, smaller ones counted as parts."""
     return prices.training.global_batch / one.plan.microbatch
-
-
-def _idle(one: Played, prices: JobPrices) -> float:
-    """What the pipeline takes longer than its busiest rank, or than all of its work on cores that are always full."""
-    plan = one.plan
-    work = [one.cost.working(place) for place in range(plan.pipeline)]
-    least = max(work) * prices.machine.crowd(plan.data * plan.tensor)
-    if prices.machine.cores is not None:
-        all_stages = sum(stage.seconds for stage in one.cost.stages)
-        least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)
-    return max(0.0, one.step.timeline.step_seconds - least)
-
-
-def _tie(loser: Played, winner: Played) -> str:
-    more = max(one.total for one in loser.memory) - max(one.total for one in winner.memory)
-    memory = f"; {Bytes(more)} more memory on its fullest rank" if more > 0 else ""
-    return f"as fast as the best, within {_TIE:.1%}{memory}"
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}es"

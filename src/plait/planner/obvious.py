@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from plait.planner.explain import Reason, reasons, why_it_lost
+from plait.planner.explain import Rival, reasons, why_it_lost
+from plait.planner.reasons import Explained
 from plait.planner.search import Plans, RankedPlan
 from plait.planner.simulator import performed
 from plait.plans.legality import is_legal, problems
@@ -21,7 +22,7 @@ from plait.plans.plan import Plan
 from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job
 
-__all__ = ["Explained", "Obvious", "explained", "obvious_losers"]
+__all__ = ["Obvious", "explained", "obvious_losers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,29 +36,17 @@ class Obvious:
     step_seconds: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explained:
-    """A plan beside the best one (the best itself beside the second): its step, why it lost (None: it won), and all
-    that cost it time, with the step that it would have without each."""
-
-    plan: Plan
-    step_seconds: float
-    beside_seconds: float
-    lost_because: str | None
-    reasons: tuple[Reason, ...]
-
-
 def explained(plans: Plans, one: RankedPlan) -> Explained:
     """Why one of a search's plans stands where it does."""
-    best = plans.best
-    played = performed(one.found, one.prices)
-    rival = performed((plans.plans[1] if one is best and len(plans.plans) > 1 else best).found, one.prices)
+    played, rival = performed(one.found, one.prices), one.rival
+    if one is plans.best and len(plans.plans) > 1:
+        rival = Rival(performed(plans.plans[1].found, one.prices), one.prices)
     return Explained(
         plan=one.plan,
         step_seconds=played.step.seconds,
-        beside_seconds=rival.step.seconds,
-        lost_because=None if one is best else why_it_lost(played, rival, one.prices),
-        reasons=tuple(sorted(reasons(played, rival, one.prices))),
+        beside_seconds=rival.played.step.seconds,
+        lost_because=None if one is plans.best else why_it_lost(played, rival),
+        reasons=reasons(played, rival),
     )
 
 
@@ -89,7 +78,7 @@ def _best_of(name: str, keys: Mapping[str, int | str], job: Job, plans: Plans) -
         return Obvious(name=name, why=_why_none(keys, job))
     one = _fastest(alike)
     played = performed(one.found, one.prices)
-    why = why_it_lost(played, plans.best.found, one.prices) if one.plan != plans.best.plan else "the best"
+    why = why_it_lost(played, one.rival) if one.plan != plans.best.plan else "the best"
     return Obvious(name=name, why=why, plan=one.plan, step_seconds=played.step.seconds)
 
 

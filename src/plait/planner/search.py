@@ -17,7 +17,7 @@ from plait.planner.candidates import Choices, candidates
 from plait.planner.contest import SURE, contested
 from plait.planner.coverage import corrected_by_runs, outside_what_was_measured
 from plait.planner.deals import deals
-from plait.planner.explain import why_it_lost
+from plait.planner.explain import Rival, why_it_lost
 from plait.planner.hiding import Hiding, hiding
 from plait.planner.paces import Pace, paces_of
 from plait.planner.prices import JobPrices
@@ -36,12 +36,12 @@ __all__ = ["Plans", "RankedPlan", "search"]
 
 @dataclass(frozen=True, kw_only=True)
 class RankedPlan:
-    """A plan among others, `found` beside the `best` one. What is predicted of it, and why it lost, is worked out when
-    somebody asks: a large space has thousands that nobody looks at."""
+    """A plan among others, `found` beside its `rival`, the best one. What is predicted of it, and why it lost, is
+    worked out when somebody asks: a large space has thousands that nobody looks at."""
 
     plan: Plan
     found: Played = field(repr=False, compare=False)
-    best: Played = field(repr=False, compare=False)
+    rival: Rival = field(repr=False, compare=False)
     prices: JobPrices = field(repr=False, compare=False)
 
     @property
@@ -57,7 +57,7 @@ class RankedPlan:
     @cached_property
     def lost_because(self) -> str | None:
         """The reason that it is behind the best; None for the best."""
-        return None if self.found is self.best else why_it_lost(self.found, self.best, self.prices)
+        return None if self.found is self.rival.played else why_it_lost(self.found, self.rival)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +112,8 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
     if not fitting:
         raise NothingFits(why_nothing_fits(job, priced, measurements, prices))
     ranked = contested(fitting, prices, sure)
-    best = ranked[0]
-    plans = tuple(RankedPlan(plan=one.plan, found=one, best=best, prices=prices) for one in ranked)
+    best, rival = ranked[0], Rival(ranked[0], prices)
+    plans = tuple(RankedPlan(plan=one.plan, found=one, rival=rival, prices=prices) for one in ranked)
     return Plans(
         considered=len(considered),
         legal=len(legal),

@@ -28,9 +28,9 @@ def nearest(word: str, known: Iterable[str], count: int = 1) -> tuple[str, ...]:
     return tuple(get_close_matches(word, sorted(known), n=count, cutoff=0.0))
 
 
-def counted(number: int, name: str) -> str:
-    """A number of things whose plural ends in s: "1 rank", "2 ranks"."""
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+def counted(number: int, name: str, ending: str = "s") -> str:
+    """A number of things, and how their plural ends: "1 rank", "2 ranks"."""
+    return f"{number} {name}" if number == 1 else f"{number} {name}{ending}"
 
 
 def shown(value: object) -> str:

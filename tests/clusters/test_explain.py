@@ -1,0 +1,61 @@
+"""Why a plan lost on machines of the catalogue: what it pays and the best one does not, as their own terms say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from plait.clusters.answer import plan_cluster, price_plan
+from plait.clusters.explain import reasons, why_it_lost, why_not_ranked
+from plait.plans.prediction import Terms
+from tests.clusters.jobs import job, unequal
+
+
+def term(terms: Terms, words: str) -> float:
+    """The term that a sentence names."""
+    if "bubble" in words:
+        return terms.bubble
+    if words.endswith("communication"):
+        return terms.exposed[words.split()[0]]
+    if "transfers between stages" in words:
+        return terms.exposed["pipeline"]
+    return terms.optimizer if "optimizer" in words else terms.compute
+
+
+@pytest.mark.parametrize("asked", [job(16), job(16, tensor=2, pipeline=2), job(8, zero=3), unequal()])
+def test_what_is_named_is_larger_than_the_best_plan_s_and_alone_enough(asked):
+    found = plan_cluster(asked)
+    best, *losers = found.plans
+    told = 0
+    for one in losers:
+        words = str(one.lost_because)
+        if words.startswith(("as fast as the best", "no single reason")):
+            continue
+        own, rivals = term(one.found.terms, words), term(best.found.terms, words)
+        assert own > rivals
+        assert one.found.seconds - (own - rivals) <= best.found.seconds * (1 + 1e-9)
+        told += 1
+    assert told
+
+
+def test_communication_that_both_pay_is_no_reason():
+    """Two plans of the same axes, the second with smaller operations: its sums over data were there before."""
+    asked = job(16, tensor=1, pipeline=1, zero=1, context=1, recompute="none")
+    best = plan_cluster(asked).best.found
+    other = price_plan(asked, replace(best.plan, microbatch=1))
+    sums = best.terms.exposed["data"]
+    dear = replace(other, terms=replace(other.terms, exposed={**other.terms.exposed, "data": sums}))
+    machines = plan_cluster(asked).tasks[0].machines
+    assert sums > 0
+    assert not any("communication" in reason.words for reason in reasons(dear, best, machines))
+    assert "compute +" in why_it_lost(other, best, machines)
+
+
+def test_a_faster_plan_that_was_not_played_is_not_called_a_loser():
+    found = plan_cluster(job(16))
+    best, slow = found.best.found, found.plans[-1].found
+    machines = found.tasks[0].machines
+    assert "faster than the best: it was left out" in why_not_ranked(best, slow, machines, 0.1)
+    assert why_not_ranked(slow, best, machines, 0.1) == found.plans[-1].lost_because
+    assert "dies first" in why_not_ranked(slow, best, machines, -1.0)
