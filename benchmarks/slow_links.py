@@ -75,9 +75,9 @@ class System:
         """Steps from one meeting to the next."""
         return self.plan.local_steps if self.plan is not None and self.plan.averages else 1
 
-    def steps(self, least: int) -> int:
-        """How many are timed: whole periods, two at least."""
-        return max(least, 2 * self.period) // self.period * self.period
+    def steps(self, least: int, rounds: int) -> int:
+        """How many are timed in each of the rounds: whole periods, two at least in all of them together."""
+        return max(-(-2 // rounds), least // self.period) * self.period
 
     def runs_at(self, rate: str) -> bool:
         """Whether it does."""
@@ -170,13 +170,12 @@ def peer(size: str, hook: Sequence[str], steps: int) -> None:
     runpy.run_path(str(PEERS / "native.py"), run_name="__main__")
 
 
-def steps_of(spaces: Sequence[Space], size: str, system: System, least: int) -> list[float]:
-    """The slower rank's seconds of each step; nothing where a peer dies in each of three attempts.
+def steps_of(spaces: Sequence[Space], size: str, system: System, steps: int) -> list[float]:
+    """The slower rank's seconds of each of so many steps; nothing where a peer dies in each of three attempts.
 
     torch's PowerSGD hook now and then does on gloo: its collectives start in callbacks, whose order two ranks need not
     share."""
-    steps = str(system.steps(least))
-    command = [sys.executable, __file__, "--size", size, "--steps", steps]
+    command = [sys.executable, __file__, "--size", size, "--steps", str(steps)]
     if system.plan is not None:
         return _slower(_both(spaces, [*command, "--rank", json.dumps(plan_table(system.plan))]))
     for _ in range(_ATTEMPTS):
@@ -233,7 +232,7 @@ def measure(given: argparse.Namespace) -> None:
     for number, rate, order in turns(known, rates, given.rounds):
         with hosts_apart(2, rate, f"s{os.getpid() % 100000}") as spaces:
             for one in order:
-                seconds = steps_of(spaces, given.size, one, given.steps)
+                seconds = steps_of(spaces, given.size, one, one.steps(given.steps, given.rounds))
                 runs.append(Run(round=number, rate=rate, system=one.name, seconds=seconds))
                 _record(given.out, document, runs)
                 shown = f"{typical([seconds], one.period):8.3f} s a step"
@@ -255,7 +254,7 @@ def main() -> None:
     arguments.add_argument("--named", type=int, default=2, help="so many, at each rate, of what the planner names")
     arguments.add_argument("--measurements", type=Path, help="of `plait profile`, that the planner is asked with")
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--steps", type=int, default=3, help="of a run, at least; two periods of what has periods")
+    arguments.add_argument("--steps", type=int, default=3, help="of a run, at least; of what has periods, whole ones")
     arguments.add_argument("--rank", help=argparse.SUPPRESS)
     arguments.add_argument("--peer", help=argparse.SUPPRESS)
     arguments.add_argument("--out", type=Path)

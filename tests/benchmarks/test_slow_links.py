@@ -60,10 +60,9 @@ def test_the_record_has_the_plans_themselves(found):
 
 
 def test_a_system_runs_whole_periods():
-    assert System(name="a", plan=DENSE).steps(3) == 3
-    assert System(name="a", plan=DILOCO).steps(3) == 8
-    assert System(name="a", plan=DILOCO).steps(11) == 8
-    assert System(name="a", plan=DILOCO).steps(13) == 12
+    assert System(name="a", plan=DENSE).steps(3, 1) == System(name="a", plan=DENSE).steps(3, 5) == 3
+    assert [System(name="a", plan=DILOCO).steps(3, rounds) for rounds in (1, 2, 3)] == [8, 4, 4]
+    assert [System(name="a", plan=DILOCO).steps(least, 3) for least in (7, 8, 13)] == [4, 8, 12]
     assert System(name="a").period == 1
 
 
