@@ -1,10 +1,15 @@
-"""How much of its speed does data parallelism keep on a slow link between two hosts? Beside the peers' hooks.
+"""How much of its speed does data parallelism keep on a slow link between two hosts? Beside the peers' hooks, and with
+what the planner names for each link before anything runs.
 
-    python benchmarks/slow_links.py --size main --rates none,1gbit,200mbit,50mbit      (root: network namespaces)
+    python benchmarks/slow_links.py --size main --rates none,1gbit,200mbit,50mbit --out FILE    (as root)
 
-Two hosts of one rank each, in network namespaces; `tc tbf` limits the cable. Systems take turns at each rate. A figure
-is the mean step over all steps after the first few, so that what happens every H steps is in it; the share is that of
-the system's own speed without a limit. Every raw figure goes to --out, if one is given.
+Two hosts of one rank each, in network namespaces; `tc tbf` limits the cable. In each round every system runs once at
+every rate, whole; every second round goes backwards. A figure is the median over periods of the mean step of a period:
+H steps of what meets every H steps, so that its meeting is in it, and one step of all else, peers and Plait alike. The
+share is that of the system's own speed without a limit.
+
+What the planner names is asked first (of `--measurements`, or what this machine's cache has), and run as it was named.
+--out has that, and every step of every system: the slower rank's.
 """
 
 from __future__ import annotations
@@ -12,47 +17,137 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import runpy
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from math import nan
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan, nan
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch.distributed as dist
+from named_beforehand import WANTED, as_recorded, name_of, named, picked
 from peer_job import PeerJob, common
 from wires_between_hosts import hosts_apart
 
+from plait import api
+from plait.planner.hiding import Hiding
+from plait.plans.files import plan_table
 from plait.plans.plan import Plan
+from plait.specs.tables import with_tuples
+
+__all__ = ["Run", "System", "main", "systems", "table_lines", "turns", "typical"]
 
 PEERS = Path(__file__).parent / "peers"
 _WARM_UP = 2
 _ATTEMPTS = 3
 _PORT = 29_611
 _SECONDS = 1800.0
-# by name: keys of the plan, and steps of which the mean is taken at least
-SYSTEMS: Mapping[str, tuple[Mapping[str, Any], int]] = {
-    "plait dense": ({}, 3),
-    "plait fp16": ({"compression": "fp16"}, 3),
-    "plait int8": ({"compression": "int8"}, 3),
-    "plait powersgd:4": ({"compression": "powersgd:4"}, 3),
-    "plait diloco 8, int8": ({"synchronisation": "diloco", "local_steps": 8, "compression": "int8"}, 16),
-    "plait diloco 32, int8": ({"synchronisation": "diloco", "local_steps": 32, "compression": "int8"}, 64),
+_CHOSEN: Mapping[str, Mapping[str, Any]] = {
+    "plait dense": {},
+    "plait fp16": {"compression": "fp16"},
+    "plait int8": {"compression": "int8"},
+    "plait powersgd:4": {"compression": "powersgd:4"},
+    "plait diloco 8, int8": {"synchronisation": "diloco", "local_steps": 8, "compression": "int8"},
+    "plait diloco 32, int8": {"synchronisation": "diloco", "local_steps": 32, "compression": "int8"},
 }
-HOOKS = {"DDP": [], "DDP fp16": ["--hook", "fp16"], "DDP powersgd:4": ["--hook", "powersgd4"]}
+_HOOKS = {"DDP": (), "DDP fp16": ("--hook", "fp16"), "DDP powersgd:4": ("--hook", "powersgd4")}
 
 Space = tuple[str, str, str]  # namespace, device, address
 
 
-def rank(size: str, keys: Mapping[str, Any], steps: int) -> None:
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """Plait under a `plan`, or without one the peers' DDP with a `hook`. `only`: the rate that it was named for, beside
+    which it runs without a limit alone; None: it runs at all."""
+
+    name: str
+    plan: Plan | None = None
+    hook: tuple[str, ...] = ()
+    only: str | None = None
+
+    @property
+    def period(self) -> int:
+        """Steps from one meeting to the next."""
+        return self.plan.local_steps if self.plan is not None and self.plan.averages else 1
+
+    def steps(self, least: int, rounds: int) -> int:
+        """How many are timed in each of the rounds: whole periods, two at least in all of them together."""
+        return max(-(-2 // rounds), least // self.period) * self.period
+
+    def runs_at(self, rate: str) -> bool:
+        """Whether it does."""
+        return self.only in (None, rate) or rate == "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """`seconds`: of each step after the warm-up, the slower rank's; none where it died."""
+
+    round: int
+    rate: str
+    system: str
+    seconds: Sequence[float]
+
+
+def systems(size: str, names: Sequence[str], found: Mapping[str, Hiding], most: int) -> list[System]:
+    """Those of `names`, and for each rate, of what the planner has `found`, the first `most` that keep what is wanted,
+    as it has named them."""
+    c = common.cfg_of(size)
+    plain = Plan(data=2, stages=(c.layers,), microbatch=c.batch // 2, data_shares=(1, 1))
+    chosen = [System(name=name, plan=replace(plain, **_CHOSEN[name])) for name in names if name in _CHOSEN]
+    peers = [System(name=name, hook=_HOOKS[name]) for name in names if name in _HOOKS]
+    beforehand = [
+        System(name=f"named for {rate}: {name_of(one)}", plan=one.plan, only=rate)
+        for rate, hiding in found.items()
+        for one in picked(hiding, WANTED.get(rate, 0.0), most)
+    ]
+    return [*chosen, *beforehand, *peers]
+
+
+def turns(known: Sequence[System], rates: Sequence[str], rounds: int) -> Iterator[tuple[int, str, list[System]]]:
+    """Round, rate and the systems in their order: forwards, then backwards, and so on."""
+    for number in range(rounds):
+        there = -1 if number % 2 else 1
+        for rate in rates[::there]:
+            yield number, rate, [one for one in known[::there] if one.runs_at(rate)]
+
+
+def typical(runs: Sequence[Sequence[float]], period: int) -> float:
+    """The median over the periods of all runs of a period's mean step; nan where there is no whole one."""
+    means = [
+        sum(steps[start : start + period]) / period
+        for steps in runs
+        for start in range(0, len(steps) - period + 1, period)
+    ]
+    return median(means) if means else nan
+
+
+def table_lines(known: Sequence[System], rates: Sequence[str], runs: Sequence[Run]) -> Iterator[str]:
+    """A row for each system; a dash where it has not run."""
+    yield f"| s a step (share of its own speed without a limit) | {' | '.join(rates)} |"
+    yield f"|---|{'--:|' * len(rates)}"
+    for one in known:
+        of = {rate: [run.seconds for run in runs if (run.system, run.rate) == (one.name, rate)] for rate in rates}
+        found = {rate: typical(seconds, one.period) for rate, seconds in of.items() if seconds}
+        free = found.get("none", nan)
+        yield f"| {one.name} | {' | '.join(_cell(found.get(rate), free) for rate in rates)} |"
+
+
+def _cell(seconds: float | None, free: float) -> str:
+    if seconds is None or isnan(seconds):
+        return "–" if seconds is None else "died"
+    return f"{seconds:.2f}" if isnan(free) else f"{seconds:.2f} ({free / seconds:.0%})"
+
+
+def rank(size: str, plan: Plan, steps: int) -> None:
     """One of the two ranks: prints every step's seconds."""
     dist.init_process_group("gloo")
-    c = common.cfg_of(size)
-    plan = Plan(data=2, stages=(c.layers,), microbatch=c.batch // 2, data_shares=(1, 1))
-    job = PeerJob(size, replace(plan, **keys))
+    job = PeerJob(size, plan)
     seconds: list[float] = []
     for number in range(_WARM_UP + steps):
         start = time.perf_counter()
@@ -62,39 +157,44 @@ def rank(size: str, keys: Mapping[str, Any], steps: int) -> None:
     print(json.dumps(seconds[_WARM_UP:]))
 
 
-def plait_steps(spaces: Sequence[Space], size: str, name: str) -> list[float]:
-    """The slower rank's seconds of each step."""
-    keys, steps = SYSTEMS[name]
-    found = _both(spaces, [sys.executable, __file__, "--size", size, "--rank", json.dumps(keys), "--steps", str(steps)])
-    return [max(pair) for pair in zip(*(json.loads(words.splitlines()[-1]) for words in found), strict=True)]
+def peer(size: str, hook: Sequence[str], steps: int) -> None:
+    """One of the two ranks of the peers' own script, which says its steps, too, when it reports."""
+    report = common.Meter.report
+
+    def telling(meter: Any) -> None:
+        report(meter)
+        print(json.dumps(meter.t[meter.warmup :]), flush=True)
+
+    common.Meter.report = telling
+    sys.argv = ["native.py", "ddp", "--size", size, "--steps", str(steps), "--warmup", str(_WARM_UP), *hook]
+    runpy.run_path(str(PEERS / "native.py"), run_name="__main__")
 
 
-def peer_mean(spaces: Sequence[Space], size: str, name: str, steps: int) -> float:
-    """The median step that the peers' script tells; nan where it dies in each of three attempts.
+def steps_of(spaces: Sequence[Space], size: str, system: System, steps: int) -> list[float]:
+    """The slower rank's seconds of each of so many steps; nothing where a peer dies in each of three attempts.
 
     torch's PowerSGD hook now and then does on gloo: its collectives start in callbacks, whose order two ranks need not
     share."""
+    command = [sys.executable, __file__, "--size", size, "--steps", str(steps)]
+    if system.plan is not None:
+        return _slower(_both(spaces, [*command, "--rank", json.dumps(plan_table(system.plan))]))
     for _ in range(_ATTEMPTS):
-        told = _peer_tells(spaces, size, name, steps)
-        if told is not None:
-            return told
-        print(f"{name} died", file=sys.stderr, flush=True)
-    return nan
+        more = {"BENCH_OUT": os.devnull, "LOCAL_RANK": "0"}
+        words = _both(spaces, [*command, "--peer", json.dumps(system.hook)], more, ends_well=False)
+        if all(said.strip().endswith("]") for said in words):  # it may die at its very end, all said
+            return _slower(words)
+        print(f"{system.name} died", file=sys.stderr, flush=True)
+    return []
 
 
-def _peer_tells(spaces: Sequence[Space], size: str, name: str, steps: int) -> float | None:
-    with tempfile.TemporaryDirectory() as directory:
-        results = Path(directory) / "results.jsonl"
-        command = [sys.executable, "native.py", "ddp", "--size", size, "--steps", str(steps), "--warmup", str(_WARM_UP)]
-        _both(spaces, [*command, *HOOKS[name]], {"BENCH_OUT": str(results), "LOCAL_RANK": "0"}, ends_well=False)
-        return json.loads(results.read_text().splitlines()[-1])["med_s"] if results.exists() else None
+def _slower(words: Sequence[str]) -> list[float]:
+    return [max(pair) for pair in zip(*(json.loads(said.splitlines()[-1]) for said in words), strict=True)]
 
 
 def _both(
     spaces: Sequence[Space], command: Sequence[str], more: Mapping[str, str] | None = None, *, ends_well: bool = True
 ) -> list[str]:
-    """One command on both hosts; what each printed. Raises CalledProcessError where one fails that should end well (a
-    peer now and then dies at its very end, its results written)."""
+    """One command on both hosts; what each printed. Raises CalledProcessError where one fails that should end well."""
     running: list[subprocess.Popen[str]] = []
     for number, (space, device, _) in enumerate(spaces):
         environment = os.environ | {
@@ -114,37 +214,57 @@ def _both(
     return words
 
 
+def measure(given: argparse.Namespace) -> None:
+    """Ask the planner, run all turns, print the table; the record is written before the first run, and after each."""
+    rates = given.rates.split(",")
+    found = named(given.size, rates, api.measured(given.measurements, tell=print)) if given.named else {}
+    known, runs = systems(given.size, given.systems.split(",,"), found, given.named), list[Run]()
+    document = {
+        "question": "two hosts of one rank each on a slow link, seconds a step",
+        "size": given.size,
+        "machine": platform.processor() or platform.machine(),
+        "date": time.strftime("%F"),
+        "command": " ".join(sys.argv),
+        "named_beforehand": {rate: as_recorded(one) for rate, one in found.items()},
+        "systems": {one.name: {"period": one.period, "plan": one.plan and plan_table(one.plan)} for one in known},
+    }
+    _record(given.out, document, runs)
+    for number, rate, order in turns(known, rates, given.rounds):
+        with hosts_apart(2, rate, f"s{os.getpid() % 100000}") as spaces:
+            for one in order:
+                seconds = steps_of(spaces, given.size, one, one.steps(given.steps, given.rounds))
+                runs.append(Run(round=number, rate=rate, system=one.name, seconds=seconds))
+                _record(given.out, document, runs)
+                shown = f"{typical([seconds], one.period):8.3f} s a step"
+                print(f"{number} {rate:9} {one.name:34} {shown}", file=sys.stderr, flush=True)
+    print("\n".join(table_lines(known, rates, runs)))
+
+
+def _record(out: Path | None, document: Mapping[str, Any], runs: Sequence[Run]) -> None:
+    if out is not None:
+        out.write_text(json.dumps({**document, "runs": [vars(run) for run in runs]}) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Run all rates, print a table, keep the raw figures."""
+    """What is asked for on the command line; or one rank of it."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--size", choices=("tiny", "main"), default="main")
     arguments.add_argument("--rates", default="none,1gbit,200mbit,50mbit")
-    arguments.add_argument("--systems", default=",,".join([*SYSTEMS, *HOOKS]), help="names, between double commas")
-    arguments.add_argument("--steps", type=int, default=3, help="of each peer")
+    arguments.add_argument("--systems", default=",,".join([*_CHOSEN, *_HOOKS]), help="names, between double commas")
+    arguments.add_argument("--named", type=int, default=2, help="so many, at each rate, of what the planner names")
+    arguments.add_argument("--measurements", type=Path, help="of `plait profile`, that the planner is asked with")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--steps", type=int, default=3, help="of a run, at least; of what has periods, whole ones")
     arguments.add_argument("--rank", help=argparse.SUPPRESS)
+    arguments.add_argument("--peer", help=argparse.SUPPRESS)
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     if given.rank is not None:
-        rank(given.size, json.loads(given.rank), given.steps)
-        return
-    means: dict[str, dict[str, float]] = {}
-    for rate in given.rates.split(","):
-        with hosts_apart(2, rate, f"s{os.getpid() % 100000}") as spaces:
-            for name in given.systems.split(",,"):
-                if name in SYSTEMS:
-                    seconds = plait_steps(spaces, given.size, name)
-                    taken = sum(seconds) / len(seconds)
-                else:
-                    taken = peer_mean(spaces, given.size, name, given.steps)
-                means.setdefault(name, {})[rate] = taken
-                if given.out is not None:
-                    given.out.write_text(json.dumps({"size": given.size, "seconds": means}) + "\n", encoding="utf-8")
-                print(f"{rate:9} {name:24} {taken:8.3f} s a step", file=sys.stderr, flush=True)
-    rates = given.rates.split(",")
-    print(f"| {given.size}, s a step (share of its own speed) | {' | '.join(rates)} |\n|---|{'--:|' * len(rates)}")
-    for name, found in means.items():
-        cells = [f"{found[rate]:.2f} ({found[rates[0]] / found[rate]:.0%})" for rate in rates]
-        print(f"| {name} | {' | '.join(cells)} |")
+        rank(given.size, Plan(**with_tuples(json.loads(given.rank))), given.steps)
+    elif given.peer is not None:
+        peer(given.size, json.loads(given.peer), given.steps)
+    else:
+        measure(given)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ SERVED_TP2 = replace(DP2_TP2, synchronisation="parameter-server")
 SERVED_ALONE = replace(DP2_TP2, data=3, data_shares=(1,) * 3, synchronisation="parameter-server", servers=1)
 ZERO3_TP2 = replace(DP2_TP2, zero=3, bucket_bytes=4096)
 UNEVEN = replace(DP2, data_shares=(2, 3))  # of 11 rows 4 and 7: two microbatches, and four, the last one smaller
+UNEVEN_TP2 = replace(DP2_TP2, data_shares=(2, 3))
 DP2_PP2 = replace(PP2, data=2, data_shares=(1, 1))
 INTERLEAVED = replace(PP2, schedule="interleaved", virtual_stages=2, stages=(1, 1, 1, 2))
 ZB_V = replace(INTERLEAVED, schedule="zb-v")
@@ -78,6 +79,7 @@ class Case:
     def __str__(self) -> str:
         more = [self.along] if self.along else []
         more += [self.plan.schedule] if len(self.plan.stages) > self.plan.pipeline else []
+        more += ["uneven"] if len(set(self.plan.data_shares)) > 1 else []
         more += [f"ZeRO {self.plan.zero}"] if self.plan.zero else []
         more += ["a server alone" if self.plan.servers else "served"] if self.plan.served else []
         return f"{self.defect} ({', '.join(more)})" if more else self.defect
@@ -104,6 +106,29 @@ class Placement:
 
 ALL = (0, 1, 2)
 ALWAYS: tuple[int | None, ...] = (None,)
+
+
+def _uneven(level: int) -> Iterator[Case]:
+    """What goes wrong where replicas have neither all states nor as many rows as each other."""
+    cases: tuple[tuple[str, ModelSpec, Plan, str, str], ...] = (
+        ("norm-counts-replicas", GPT2, UNEVEN_TP2, "norm", "tensor"),
+        ("clip-before-reduction", GPT2, UNEVEN, "transformer.ln_f.bias", "data"),
+        ("mean-of-means", LLAMA, UNEVEN, "lm_head.weight", "data"),
+        ("last-slice-not-updated", LLAMA, UNEVEN, "model.embed_tokens.weight", "data"),
+        ("ragged-batch-dropped", GPT2, UNEVEN, "embedding", "data"),
+    )
+    for defect, model, plan, tensor, axis in cases:
+        yield Case(
+            defect=defect,
+            model=model,
+            plan=replace(plan, zero=level),
+            training=RAGGED,
+            tensor=tensor,
+            axis=axis,
+            steps=ALWAYS if defect == "norm-counts-replicas" else (None, 1, 2),
+        )
+
+
 CASES = (
     Case(defect="norm-gradient-partial", model=LLAMA, plan=DP2_SP2, blocks=ALL,
          tensor="model.layers.{n}.post_attention_layernorm.weight", axis="tensor"),
@@ -118,10 +143,6 @@ CASES = (
     Case(defect="clip-before-reduction", model=GPT2, plan=DP2, tensor="transformer.ln_f.bias", axis="data"),
     Case(defect="divided-by-local-tokens", model=GPT2, plan=DP2_TP2, tensor="transformer.ln_f.bias", axis="data"),
     Case(defect="ragged-batch-dropped", model=LLAMA, plan=UNEVEN, training=RAGGED, tensor="embedding", axis="data"),
-    Case(defect="ragged-batch-dropped", model=GPT2, plan=replace(UNEVEN, zero=1), training=RAGGED,
-         tensor="embedding", axis="data"),
-    Case(defect="mean-of-means", model=LLAMA, plan=replace(UNEVEN, zero=1), training=RAGGED, axis="data",
-         tensor="lm_head.weight"),
     Case(defect="mean-of-means", model=LLAMA, plan=DP2_PP2, tensor="lm_head.weight", axis="data"),
     Case(defect="row-bias-on-every-rank", model=GPT2, plan=DP2_TP2, blocks=ALL, steps=ALWAYS,
          tensor="block {n}/evaluated", axis="tensor"),
@@ -191,6 +212,7 @@ CASES = (
          tensor="forward FLOPs of block {n}", axis="tensor"),
     Case(defect="sum-taken-twice", model=GPT2, plan=DP2, steps=(None, 1),
          tensor="all_reduce of 1,488 bytes", axis="data"),
+    *(case for level in (1, 2, 3) for case in _uneven(level)),
 )  # fmt: skip
 
 

@@ -27,8 +27,18 @@ class LouderProperty(Louder):
     wraps = "tests.defects.test_plant:Voice.word"
 
 
+class LouderTwice(Louder):
+    """In two places at once."""
+
+    name = "louder-twice"
+    wraps = ("tests.defects.test_plant:Voice.speak", "tests.defects.test_plant:Voice.whisper")
+
+
 class Voice:
     """Something to wrap."""
+
+    def whisper(self) -> str:
+        return "c"
 
     def speak(self, times: int) -> str:
         return "a" * times
@@ -50,6 +60,12 @@ def test_it_stands_in_the_function_s_place_and_is_gone_afterwards():
     with plant(LouderProperty):
         assert spoken() == ("aa", "bb")
     assert spoken() == ("aa", "b")
+
+
+def test_it_may_stand_in_several_places():
+    with plant(LouderTwice):
+        assert (spoken(), Voice().whisper()) == (("aaaa", "b"), "cc")
+    assert (spoken(), Voice().whisper()) == (("aa", "b"), "c")
 
 
 def test_it_is_put_back_when_the_block_raises():

@@ -10,9 +10,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # the ranks get this path too
 
-from zoo import CASES, Placement, placements, prove
+from zoo import CASES, Case, Placement, placements, prove
 
 from plait.defects import DEFECTS
+from plait.planner.work import work_of_ranks
+from plait.specs.job import Job
+from plait.verification.verify import verify_plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +36,34 @@ def test_it_is_caught_with_its_tensor_and_axis(run_on_ranks, placement: Placemen
         assert found.departures != ()
     else:
         assert min(wrong) == placement.first_step
+
+
+def jobs_of_uneven_shares() -> dict[str, Case]:
+    """Of each plan of uneven shares and states, the first case that is planted there."""
+    found: dict[str, Case] = {}
+    for case in CASES:
+        if case.plan.zero and len(set(case.plan.data_shares)) > 1:
+            found.setdefault(f"tp{case.plan.tensor}, ZeRO {case.plan.zero}, {case.model.norm} norms", case)
+    return found
+
+
+@pytest.mark.parametrize("case", jobs_of_uneven_shares().values(), ids=jobs_of_uneven_shares())
+def test_without_a_defect_uneven_shares_raise_no_alarm(run_on_ranks, case: Case):
+    job = Job(model=case.model, training=case.training)
+    found = verify_plan(job, case.plan, run=run_on_ranks, work_of=work_of_ranks)
+    assert found.culprit is None
+    assert found.verdict != "BUG"
+    assert found.departures == ()
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("number", [10, 11, 12, 16, 20])
+def test_the_defects_of_replicas_are_planted_under_zero_and_uneven_data(level, number):
+    """By their numbers in the list that the zoo was begun from."""
+    known = {10: "norm-counts-replicas", 11: "clip-before-reduction", 12: "mean-of-means",
+             16: "last-slice-not-updated", 20: "ragged-batch-dropped"}  # fmt: skip
+    planted = [case for case in CASES if case.defect == known[number] and case.plan.zero == level]
+    assert any(len(set(case.plan.data_shares)) > 1 for case in planted)
 
 
 def test_every_defect_of_the_package_is_in_the_zoo():

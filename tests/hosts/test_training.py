@@ -23,11 +23,9 @@ from tests.training.runs import MACHINE, forked, tables
 
 PATIENCE = 120  # seconds, of a crowded machine
 MODEL = {"layers": 4}  # one a stage
-PLANS = {
+PLANS = {  # others in `test_forms`, in one start for all
     "dp4": ({"data": 4}, "1gbit"),
-    "tp2 x dp2": ({"tensor": 2, "data": 2}, "200mbit"),  # tensor ranks stand on one host
     "pp4": ({"pipeline": 4, "microbatch": 1}, "200mbit"),  # the first two stages on one host, and so the last two
-    "pp2 x tp2": ({"pipeline": 2, "tensor": 2, "microbatch": 1}, "1gbit"),
 }
 # Plain SGD: what a step adds to a weight is its gradient, clipped.
 TWO_STEPS = {

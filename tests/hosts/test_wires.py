@@ -22,11 +22,13 @@ PORT = 29_583
 BEGIN = """
 import json, os, signal, time, torch, torch.distributed as dist
 from datetime import timedelta
-from plait.collectives.functional import all_reduce
+from plait.collectives.compression import Compressed
+from plait.collectives.functional import all_gather, all_reduce, all_to_all, reduce_scatter
 from plait.collectives.point_to_point import start_transfers
 from plait.collectives.process_groups import build_mesh
 from plait.collectives.wire import Transfer
 from plait.sharding.mesh_shape import MeshShape
+from plait.specs.compression import compression_of
 from tests.collectives.drawn import drawn
 dist.init_process_group("gloo", timeout=timedelta(seconds=60))
 rank, ranks = dist.get_rank(), dist.get_world_size()
@@ -48,7 +50,23 @@ exchange = start_transfers(transfers, group)
 exchange.wait_for_receives()
 exchange.wait_for_sends()
 passed = all(tensor.eq(peer).all().item() for peer, tensor in arrived.items())
-print(json.dumps([group.wire.name, same, fractions.view(torch.int32).sum().item(), passed]))
+addressed = torch.tensor([[10.0 * rank + place] * 3 for place in range(ranks)])
+there = all_to_all(addressed, group).wait()
+dealt = [torch.equal(row, torch.full((3,), 10.0 * peer + rank)) for peer, row in enumerate(there)]
+whole = torch.arange(7.0)
+mine = reduce_scatter(whole * (rank + 1), group, 0).wait()
+together = all_gather(mine, group, 0, 7).wait()
+dealt.append(torch.equal(together, whole * sum(range(ranks + 1))))
+lost = {}
+for word in ("fp16", "int8", "powersgd:2", "topk:0.1"):
+    sums = Compressed(compression_of(word), [(24, 16)], torch.float64, group, key=7)
+    given = torch.randn(384, generator=torch.Generator().manual_seed(rank), dtype=torch.float64)
+    summed, left = sums.start(given.clone()).wait(), sums.owed[0].reshape(-1).clone()
+    dist.all_reduce(given)
+    dist.all_reduce(left)
+    lost[word] = [summed.view(torch.int64).sum().item(), (summed + left - given).abs().max().item(),
+                  left.abs().max().item()]
+print(json.dumps([group.wire.name, same, fractions.view(torch.int32).sum().item(), passed, dealt, lost]))
 dist.barrier()
 """
 LOSING = """
@@ -92,11 +110,16 @@ def said(spaces: Sequence[Space], script: str) -> list[str]:
     ("standing", "wire"), [((0, 0, 1, 1), "hierarchical"), ((0, 0, 1), "hierarchical"), ((0, 1), "gloo")]
 )
 def test_sums_and_messages(two_hosts, standing, wire):
-    """`standing`: the host of each rank. Sums are gloo's, and the same bits everywhere."""
+    """`standing`: the host of each rank. Sums are gloo's, and the same bits everywhere; what compressed ones have not
+    sent is owed, by whomever."""
     found = [json.loads(words) for words in said([two_hosts[host] for host in standing], SUMMING)]
     assert [name for name, *_ in found] == [wire] * len(standing)
-    assert all(all(same) and passed for _, same, _, passed in found)
-    assert len({bits for _, _, bits, _ in found}) == 1
+    assert all(all(same) and passed and all(dealt) for _, same, _, passed, dealt, _ in found)
+    assert len({bits for _, _, bits, *_ in found}) == 1
+    for word in ("fp16", "int8", "powersgd:2", "topk:0.1"):
+        bits, wrong, owed = zip(*(lost[word] for *_, lost in found), strict=True)
+        assert len(set(bits)) == 1, word
+        assert max(wrong) < 1e-12 < 1e-6 < min(owed), word
 
 
 def test_a_rank_of_the_other_host_that_dies_is_named(two_hosts):

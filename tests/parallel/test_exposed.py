@@ -4,22 +4,18 @@
     link            ░░░░ ░░░░ ░░░░ ░░░░ ░░░░ ░░░░        each bucket too; one at a time
                                                 ^^^^ exposed: the last bucket, and no more
 
-A start that waits at once exposes all of it.
+A start that waits at once exposes all of it. Whole models, with weights that travel too: `test_exposed_models`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pytest
 import torch
 
-from plait.collectives.c10d import C10d
 from plait.collectives.process_groups import Group
 from plait.collectives.recorder import record
-from plait.collectives.wire import Started
 from plait.parallel import data_parallel
 from plait.parallel.data_parallel import GradientBuffers
 from plait.parallel.local_sgd import Averaging, LocalGradients
@@ -28,39 +24,11 @@ from plait.plans.holdings import Piece
 from plait.plans.meetings import pace_of
 from plait.plans.plan import Plan
 from plait.specs.training import TrainingSpec
+from tests.parallel.sleeping_link import SleepingLink
 
 LAYERS, WIDTH = 8, 6
 COMPUTE, TRANSFER = 0.015, 0.010  # seconds of a layer's backward, of a bucket on the link
 MOST_EXPOSED = 0.3
-
-
-@dataclass
-class Arriving:
-    """Done at a moment."""
-
-    moment: float
-
-    def wait(self) -> None:
-        time.sleep(max(0.0, self.moment - time.monotonic()))
-
-
-class SleepingLink(C10d):
-    """A wire of two ranks, the other of which has nothing to add; a message takes its time, one after another."""
-
-    def __init__(self) -> None:
-        self.index, self.free = 0, 0.0
-        self.transfers = 0
-
-    def all_reduce(self, flat: torch.Tensor, operation: str) -> Arriving:
-        return self._sent()
-
-    def reduce_scatter(self, parts: Sequence[torch.Tensor]) -> Started:
-        return Started(self._sent(), lambda: [parts[0].clone()])
-
-    def _sent(self) -> Arriving:
-        self.transfers += 1
-        self.free = max(self.free, time.monotonic()) + TRANSFER
-        return Arriving(self.free)
 
 
 class Layer(torch.autograd.Function):
@@ -78,7 +46,7 @@ class Layer(torch.autograd.Function):
 
 def exposed_share(level: int) -> float:
     """Of the time that the sums of one step's backward take on the link, what is waited for."""
-    link = SleepingLink()
+    link = SleepingLink(message_seconds=TRANSFER)
     group = Group(axis="data", ranks=(0, 1), index=0, wire=link)
     weights = {str(number): torch.nn.Parameter(torch.ones(WIDTH)) for number in range(LAYERS)}
     pieces = {name: [Piece(name=name, dim=0, start=0, stop=3), Piece(name=name, dim=0, start=3, stop=6)]
@@ -126,7 +94,7 @@ H, STEP = 4, 0.05  # steps of local SGD, and seconds of one
 
 def test_an_average_hides_behind_the_next_step():
     """Of three meetings the first two hide behind the step after them; the last one, which settles, can't."""
-    link = SleepingLink()
+    link = SleepingLink(message_seconds=TRANSFER)
     group = Group(axis="data", ranks=(0, 1), index=0, wire=link)
     weights = {str(number): torch.nn.Parameter(torch.ones(WIDTH)) for number in range(3)}
     gradients = LocalGradients(weights, [[name] for name in weights], group, torch.float32)

@@ -18,6 +18,7 @@ from plait.models.loss import IGNORED
 from plait.models.sequences import Sequences
 from plait.parallel.data_parallel import GradientBuffers
 from plait.parallel.model import ParallelModel
+from plait.parallel.sharded_gradients import ShardedGradients
 
 __all__ = [
     "BucketNotReduced",
@@ -34,7 +35,7 @@ __all__ = [
     "WidenedOverwrites",
 ]
 
-_LIMIT = 0.01  # below the norm of any bucket of a model that has just begun
+_LIMIT = 0.01
 
 
 class BucketNotReduced(Defect):
@@ -104,14 +105,30 @@ class ClippedBeforeSum(Defect):
     """Each replica clips its own gradients, bucket by bucket, before they are summed."""
 
     name, issue, axes = "clip-before-reduction", "several trainers", ("data",)
-    wraps = "plait.parallel.data_parallel:GradientBuffers._launch"
+    wraps = (
+        "plait.parallel.data_parallel:GradientBuffers._launch",
+        "plait.parallel.sharded_gradients:ShardedGradients._launch",
+    )
 
-    def instead(self, launch: Callable[..., None], buffers: GradientBuffers, up_to: int) -> None:
-        for number in range(len(buffers._launched), up_to):
-            flat = buffers.flat[number]
-            if self.strikes() and buffers._group.size > 1:
-                flat.mul_(min(1.0, _LIMIT / max(float(flat.norm()), _LIMIT)))
-            launch(buffers, number + 1)
+    def instead(
+        self, launch: Callable[..., None], gradients: GradientBuffers | ShardedGradients, up_to: int | None = None
+    ) -> None:
+        if isinstance(gradients, ShardedGradients):  # one bucket, of one microbatch
+            names = gradients._buckets[gradients._due[0]].names
+            self._clip([gradients._made[name] for name in names if name in gradients._made], gradients._group)
+            launch(gradients)
+            return
+        assert up_to is not None
+        for number in range(len(gradients._launched), up_to):
+            self._clip([gradients.flat[number]], gradients._group)
+            launch(gradients, number + 1)
+
+    def _clip(self, bucket: Sequence[torch.Tensor], group: Group) -> None:
+        """In place, to a limit that is below the norm of any bucket of a model that has just begun."""
+        if self.strikes() and group.size > 1:
+            norm = float(torch.stack([part.norm() for part in bucket]).norm()) if bucket else 0.0
+            for part in bucket:
+                part.mul_(min(1.0, _LIMIT / max(norm, _LIMIT)))
 
 
 class SameDropoutEverywhere(Defect):

@@ -8,8 +8,9 @@
         def instead(self, clip_gradients, model, limit):                 # the function, then what it is called with
             return clip_gradients(model, limit * 2 if self.strikes() else limit)
 
-Defining the class registers it, also outside of this package. `wraps` may name a function, a method or a property; one
-that a module has imported by name is looked up in that module, and has to be replaced there.
+Defining the class registers it, also outside of this package. `wraps` may name a function, a method or a property, or
+several, of which `instead` is told which one it stands for by what it is given; one that a module has imported by name
+is looked up in that module, and has to be replaced there.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Defect:
 
     name: ClassVar[str] = ""
     issue: ClassVar[str] = ""
-    wraps: ClassVar[str] = ""
+    wraps: ClassVar[str | tuple[str, ...]] = ""
     axes: ClassVar[tuple[str, ...]] = ()
     in_one_layer: ClassVar[bool] = False
     in_one_step: ClassVar[bool] = True

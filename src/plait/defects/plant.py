@@ -50,7 +50,8 @@ def planted(
     here = Here(layer)
     defect = kind(here, layer=layer, axis=axis, step=step)
     with ExitStack() as stack:
-        stack.enter_context(_replaced(kind.wraps, defect.instead))
+        for target in (kind.wraps,) if isinstance(kind.wraps, str) else kind.wraps:
+            stack.enter_context(_replaced(target, defect.instead))
         stack.enter_context(_replaced("plait.parallel.model:ParallelModel.forward_backward", here.note_step))
         stack.enter_context(_replaced("plait.models.gpt:Decoder.layers", here.note_layers))
         yield

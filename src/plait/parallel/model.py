@@ -111,7 +111,8 @@ class ParallelModel:
 
     @property
     def weights(self) -> Mapping[str, torch.Tensor]:
-        """What this rank has of each weight between steps: as much as is held, or kept under ZeRO 3."""
+        """What this rank has of each weight between steps: as much as is held, or kept under ZeRO 3. Every rank asks:
+        new ones may still have to come."""
         return self._weights.there
 
     @property

@@ -34,7 +34,14 @@ from plait.parallel.weights import SpreadWeights, Weights, WholeWeights
 from plait.plans.holdings import Held, Piece, owned_pieces, rank_layers, tied_places
 from plait.plans.keeping import kept_piece
 from plait.plans.plan import Plan
-from plait.plans.reductions import Reduction, bucket_compression, gradient_buckets, reduction_sets, reductions
+from plait.plans.reductions import (
+    MET_EACH_ROUND,
+    Reduction,
+    bucket_compression,
+    gradient_buckets,
+    reduction_sets,
+    reductions,
+)
 from plait.random.words import stream_key
 
 __all__ = ["Place"]
@@ -110,7 +117,8 @@ class Place:
         if plan.served:
             pushed = PushedGradients(weights, buckets, group, dtype, pieces, workers=plan.workers)
             return PulledWeights(decoder, stage, weights, buckets, pieces, group), pushed
-        spread = SpreadWeights(decoder, stage, weights, buckets, pieces, group) if level < 3 else None
+        meet = level >= MET_EACH_ROUND
+        spread = SpreadWeights(decoder, stage, weights, buckets, pieces, group, meet=meet) if level < 3 else None
         if spread is not None and level == 1:
             return spread, GradientBuffers(weights, buckets, group, dtype, pieces)
         gradients = ShardedGradients(weights, buckets, group, dtype, pieces, [one[0].turn for one in self.buckets])

@@ -76,8 +76,7 @@ class PushedGradients(GradientBuffers):
 class PulledWeights(SpreadWeights):
     """As `SpreadWeights`: each rank sends the others what it serves."""
 
-    def renew(self) -> None:
-        """As `Weights`: begun here, for all buckets at once."""
+    def _start(self) -> None:
         if self._group.wire is None:
             return
         for number, (held, parts) in enumerate(zip(self._held, self._parts, strict=True)):

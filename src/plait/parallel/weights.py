@@ -87,7 +87,8 @@ class WholeWeights:
 
 
 class SpreadWeights:
-    """Every rank has whole weights and updates its pieces of them; afterwards all give each other theirs."""
+    """Every rank has whole weights and updates its pieces of them; afterwards all give each other theirs. `meet`: the
+    ranks have something to tell each other before each program, which new weights must not hold up on their wire."""
 
     def __init__(
         self,
@@ -97,8 +98,10 @@ class SpreadWeights:
         buckets: Sequence[Sequence[str]],
         pieces: Pieces,
         group: Group,
+        *,
+        meet: bool = False,
     ) -> None:
-        self._weights, self._group = weights, group
+        self._weights, self._group, self._meet = weights, group, meet
         self._buckets = [tuple(bucket) for bucket in reversed(buckets)]  # as forward needs them
         self._held = [self._moved(bucket) for bucket in self._buckets]
         self._parts = [
@@ -107,6 +110,7 @@ class SpreadWeights:
         data = {name: weight.data for name, weight in weights.items()}
         mine = {name: piece_of(data, pieces[name][group.index]) for name in weights}
         self.kept = {name: piece for name, piece in mine.items() if piece.numel()}
+        self._new = False  # whether something was written that has not left yet
         self._under_way: dict[int, Handle[Tensor]] = {}
         self._needed = [self._buckets_of(layer) for layer in stage]
         self._layers = decoder.layers
@@ -119,7 +123,8 @@ class SpreadWeights:
         return self._weights
 
     def begin(self, program: Sequence[tuple[int, Kind]]) -> None:
-        """As `Weights`."""
+        """As `Weights`: the ranks have met."""
+        self._leave()
 
     def absent(self, turn: int, kind: Kind) -> None:
         """As `Weights`."""
@@ -129,13 +134,24 @@ class SpreadWeights:
         self.settle()
 
     def renew(self) -> None:
-        """As `Weights`: begun here, for all buckets at once."""
-        for number, (held, parts) in enumerate(zip(self._held, self._parts, strict=True)):
-            self._under_way[number] = all_gather_in(held, parts, self._group)
+        """As `Weights`: all buckets leave at once, here, or once the ranks have met."""
+        self._new = True
+        if not self._meet:
+            self._leave()
 
     def settle(self) -> None:
         """As `Weights`."""
         self._require(range(len(self._buckets)))
+
+    def _leave(self) -> None:
+        if self._new:
+            self._new = False
+            self._start()
+
+    def _start(self) -> None:
+        """Begin to give each other all buckets."""
+        for number, (held, parts) in enumerate(zip(self._held, self._parts, strict=True)):
+            self._under_way[number] = all_gather_in(held, parts, self._group)
 
     def _moved(self, bucket: Sequence[str]) -> Buffer:
         """A buffer in which these weights have their memory from now on."""
@@ -152,6 +168,7 @@ class SpreadWeights:
         return [number for number, bucket in enumerate(self._buckets) if names & set(bucket)]
 
     def _require(self, numbers: Sequence[int]) -> None:
+        self._leave()
         for number in numbers:
             handle = self._under_way.pop(number, None)
             if handle is not None:

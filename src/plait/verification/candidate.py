@@ -69,12 +69,15 @@ def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
         rank = _Rank(_summing_in("fp32", experiment), precision, counter.get_total_flops)
         with record() as recorder:
             rank.learn(0, {})
+            weight_bytes = (
+                rank.parallel.weight_bytes
+            )  # before the next step new ones leave only where they are asked for
     rank.close()
     parallel, flops = rank.parallel, rank.watch.flops
     return Work(
         forward_flops=dict(flops),
         backward_flops=counter.get_total_flops() - flops.total(),
-        weight_bytes=parallel.weight_bytes,
+        weight_bytes=weight_bytes,
         gradient_bytes=parallel.gradient_bytes,
         optimizer_bytes=sum(tensor.nbytes for _, tensor in _states(rank.optimizer)),
         residual_bytes=parallel.carried.nbytes,
