@@ -58,6 +58,13 @@ def test_interleaving_divides_the_bubble() -> None:
     assert interleaved.bubble[0] == pytest.approx(plain.bubble[0] / 4, rel=0.02)
 
 
+def test_ranks_with_several_stages_can_send_behind_work() -> None:
+    plans = arranged(2, pipeline=8, schedule=[0, 2], virtual_stages=[1, 3])
+    waiting, sending = (times(task(batch=64, practice=Practice(overlap_sends=one)), plans) for one in (False, True))
+    assert sending.pipeline[1] < 0.5 * waiting.pipeline[1]
+    assert sending.pipeline[0] == waiting.pipeline[0]
+
+
 def test_recompute_costs_a_forward() -> None:
     plain, again = times(task(), arranged(recompute="none")), times(task(), arranged(recompute="full"))
     assert 1.2 < again.compute[0] / plain.compute[0] < 1.4
