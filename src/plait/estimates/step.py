@@ -1,7 +1,8 @@
 """A step of each plan, in seconds: stages make a pipeline; sums and the optimizer come after it.
 
     pipeline     microbatches · the slowest rank, what it waits for its neighbours, and the bubble
-    data         gradients' sum, less what the last backward hides; under ZeRO 3 weights of every block, twice
+    data         gradients' sum, less what the last backward hides: under ZeRO 2 and 3 that of every microbatch, and
+                 under ZeRO 3 weights of every block, twice
     optimizer    bytes of its state / bandwidth
 
 It prices columns of plans; `layers` takes one of them apart.
@@ -103,12 +104,13 @@ class Sums:
         gather = self._shared_out(float(self.task.itemsize), dense, experts)
         hides = 0.6 * self.stages.seconds(own) * practice.overlap_data
         late = self.late(np.where(plans.zero >= 1, scatter + gather, 2 * scatter), hides)
+        earlier = np.where(plans.zero == 2, (m - 1) * self.late(scatter, hides), 0.0)  # a rank keeps no whole gradient
         each = dense / np.maximum(mine, 1), experts / np.maximum(mine, 1)
         gathers = 2 * self._shared_out(float(self.task.itemsize), *each)
         whole = gathers + self._shared_out(float(practice.gradient_bytes), *each)
         sharded = m * mine * self.late(whole, self.stages.seconds(blocks))
         every_time = (plans.zero == 3) & (not practice.gathers_once)
-        found = np.where(every_time, sharded, late)
+        found = np.where(every_time, sharded, late + earlier)
         return np.where(plans.data * plans.context == 1, 0.0, found)
 
     def _shared_out(self, each: float, dense: Column, experts: Column) -> Column:
