@@ -20,15 +20,17 @@ import numpy as np
 
 from plait.clusters.contest import DARING, RISK
 from plait.clusters.played import held_at
+from plait.clusters.rules import legal
 from plait.clusters.search import Found, order
 from plait.clusters.tasks import GROUP_SCHEDULES
 from plait.clusters.unequal import Bench, groups_of_stages, seconds_of_replica
-from plait.errors import PlaitError, UnusableInput
+from plait.errors import IllegalJob, PlaitError, UnusableInput
 from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.step import floors
 from plait.estimates.task import Task
 from plait.planner.balance import dealt_blocks
 from plait.plans.arrangements import divisors, even_stages, fixed_list, scarcest
+from plait.plans.legality import problems
 from plait.plans.plan import Plan
 from plait.specs.job import Job, fixed_degree
 from plait.specs.training import PRECISIONS
@@ -60,7 +62,8 @@ class _Core:
 
 def found_on_groups(job: Job, tasks: Sequence[Task]) -> Found:
     """The best plans of a legal job on unequal machines: those of the shapes that would be fastest if all devices were
-    always busy, in detail. Raises UnusableInput where the job fixes what has no price there.
+    always busy, in detail. Raises UnusableInput where the job fixes what has no price there, IllegalJob where no plan
+    is legal.
     """
     cores = list(_cores(job, tasks))
     if not cores:
@@ -69,20 +72,23 @@ def found_on_groups(job: Job, tasks: Sequence[Task]) -> Found:
             f"no plan that the job leaves open has stages or replicas of one group each, and others have no price; the "
             f"groups have {sizes} devices: pipeline = 1, or data × tensor a divisor of each of these, would have one"
         )
-    in_order = np.argsort(_bounds(job, cores, tasks), kind="stable")
-    first = [cores[int(place)] for place in in_order[:_CORES]]
+    able = _able(job, cores)
+    if not able:
+        raise IllegalJob(problems(job))
+    in_order = np.argsort(_bounds(job, able, tasks), kind="stable")
+    first = [able[int(place)] for place in in_order[:_CORES]]
     bench = Bench(tasks)
     plans = list(dict.fromkeys(plan for core in first for plan in _plans(job, core, bench)))
     done = [bench.played(plan) for plan in plans]
     fits = sorted((one for one in done if one.risk <= RISK), key=order)
     daring = sorted((one for one in done if RISK < one.risk <= DARING), key=order)
-    considered, priced = (_count(job, some) for some in (cores, first))
+    considered, allowed, priced = (_count(job, some) for some in (cores, able, first))
     return Found(
         plans=tuple(fits or daring)[:_PLACES],
         considered=considered,
-        legal=considered,
+        legal=allowed,
         unfit=len(done) - len(fits) - len(daring),
-        unpriced=considered - priced,
+        unpriced=allowed - priced,
         daring=not fits and bool(daring),
         nearest=None if fits or daring else min(done, key=lambda one: one.memory[one.fullest].taken),
     )
@@ -135,6 +141,11 @@ def _sized(job: Job, data: int, tensor: int, spread: tuple[int, ...]) -> Iterato
         [cast("int", fixed.get("microbatch"))] if "microbatch" in fixed else sizes, split, again
     ):
         yield _Core(data=data, tensor=tensor, microbatch=size, sequence_parallel=parallel, recompute=one, spread=spread)
+
+
+def _able(job: Job, cores: Sequence[_Core]) -> list[_Core]:
+    """Those of legal plans."""
+    return [core for core, allowed in zip(cores, legal(job, _rows(job, cores)), strict=True) if allowed]
 
 
 def _rows(job: Job, cores: Sequence[_Core], **keys: int) -> Arrangements:

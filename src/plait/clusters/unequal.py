@@ -58,15 +58,23 @@ def _played(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> Play
     busiest = max(range(pipeline.ranks), key=pipeline.busy)
     groups = groups_of_stages(plan, tasks) if plan.pipeline > 1 else (slowest,)
     mine = layers_of_stages(plan.stages, layers[groups[busiest]])[busiest]
+    data, optimizer = _after(plan, tasks, layers)
     terms = terms_of(
-        pipeline, end, without, busiest, mine, data=max(max(one.data) for one in layers),
-        optimizer=max(max(one.optimizer) + one.fixed for one in layers),
+        pipeline, end, without, busiest, mine, data=data, optimizer=optimizer + layers[0].fixed,
         slower=1 + tasks[0].constants.jitter * float(np.log2(plan.ranks)),
     )  # fmt: skip
     memory, sizes = _memory(plan, tasks)
     return Played(
         plan=plan, seconds=terms.seconds, terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes,
     )  # fmt: skip
+
+
+def _after(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> tuple[float, float]:
+    """Seconds of sums over data and of the optimizer: of the stage, or the replica, where each takes longest."""
+    if plan.pipeline == 1:
+        return max(one.data[0] for one in layers), max(one.optimizer[0] for one in layers)
+    held = [(layers[group], stage) for stage, group in enumerate(groups_of_stages(plan, tasks))]
+    return max(one.data[stage] for one, stage in held), max(one.optimizer[stage] for one, stage in held)
 
 
 def pipelines_of(plan: Plan, tasks: Sequence[Task]) -> list[Pipeline]:
