@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from plait.estimates.collectives import Network
 from plait.estimates.estimate import estimate
 from plait.estimates.practice import Practice
 from plait.estimates.step import times
+from plait.layers.parameters import parameters
 from plait.specs.machines import Machines
 from tests.estimates.arranged import GPT, arranged, machines, task
 
@@ -58,9 +60,30 @@ def test_interleaving_divides_the_bubble() -> None:
     assert interleaved.bubble[0] == pytest.approx(plain.bubble[0] / 4, rel=0.02)
 
 
+def test_ranks_with_several_stages_can_send_behind_work() -> None:
+    plans = arranged(2, pipeline=8, schedule=[0, 2], virtual_stages=[1, 3])
+    waiting, sending = (times(task(batch=64, practice=Practice(overlap_sends=one)), plans) for one in (False, True))
+    assert sending.pipeline[1] < 0.5 * waiting.pipeline[1]
+    assert sending.pipeline[0] == waiting.pipeline[0]
+
+
 def test_recompute_costs_a_forward() -> None:
     plain, again = times(task(), arranged(recompute="none")), times(task(), arranged(recompute="full"))
     assert 1.2 < again.compute[0] / plain.compute[0] < 1.4
+
+
+def test_zero_2_sums_at_every_microbatch() -> None:
+    """As the memory that it is promised to take demands: no rank keeps a whole gradient."""
+    plain = Practice(overlap_data=False)
+    once, often = (
+        times(task(batch=64, practice=plain), arranged(2, data=8, microbatch=[8, 1], zero=level)) for level in (1, 2)
+    )
+    assert often.data[0] == pytest.approx(once.data[0])  # one microbatch
+    network, weights = Network(machines=machines()), parameters(GPT).total
+    scattered = network.reduce_scatter(np.array([4.0 * weights]), np.array([8]), np.array([1]))[0]
+    assert often.data[1] - once.data[1] == pytest.approx(7 * scattered, rel=0.01)
+    hidden = times(task(batch=64), arranged(data=8, microbatch=1, zero=2))
+    assert hidden.data[0] < often.data[1]
 
 
 def test_a_small_model_waits_for_the_processor() -> None:

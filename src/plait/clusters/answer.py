@@ -15,11 +15,13 @@ from time import perf_counter
 from plait.clusters.bill import Bill, Objective, bill_of, require_known
 from plait.clusters.changes import Change, changes, what_would_fit
 from plait.clusters.explain import too_large, why_it_lost
-from plait.clusters.groups import found_on_groups, pipelines_of, played_on_groups
+from plait.clusters.groups import found_on_groups
 from plait.clusters.obvious import Obvious, obvious_plans
-from plait.clusters.played import Played, ends_of, pipeline_on, played, timeline_of
+from plait.clusters.pipelines import ends_of, pipeline_on, timeline_of
+from plait.clusters.played import Played, played
 from plait.clusters.search import Found, found_on
 from plait.clusters.tasks import require_priced, tasks_of
+from plait.clusters.unequal import pipelines_of, played_on_groups
 from plait.errors import NothingFits
 from plait.estimates.coverage import outside_what_was_looked_at
 from plait.estimates.task import Task

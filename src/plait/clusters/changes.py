@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from plait.clusters.contest import contest
-from plait.clusters.groups import found_on_groups, played_on_groups
+from plait.clusters.groups import found_on_groups
 from plait.clusters.played import Played
 from plait.clusters.search import Found, found_on
 from plait.clusters.space import space_of
 from plait.clusters.tasks import tasks_of
+from plait.clusters.unequal import played_on_groups
 from plait.errors import IllegalJob, UnusableInput
 from plait.estimates.task import Task
 from plait.plans.legality import is_legal

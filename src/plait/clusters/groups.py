@@ -13,37 +13,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise, product
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
 
 from plait.clusters.contest import DARING, RISK
-from plait.clusters.played import (
-    Pipeline,
-    Played,
-    ends_of,
-    held_at,
-    layers_of_stages,
-    row_of,
-    terms_of,
-)
+from plait.clusters.played import held_at
+from plait.clusters.rules import legal
 from plait.clusters.search import Found, order
 from plait.clusters.tasks import GROUP_SCHEDULES
-from plait.errors import PlaitError, UnusableInput
+from plait.clusters.unequal import Bench, groups_of_stages, seconds_of_replica
+from plait.errors import IllegalJob, PlaitError, UnusableInput
 from plait.estimates.arrangements import Arrangements, Column
-from plait.estimates.coverage import spread_of
-from plait.estimates.step import Layers, floors, layers_of
+from plait.estimates.step import floors
 from plait.estimates.task import Task
 from plait.planner.balance import dealt_blocks
 from plait.plans.arrangements import divisors, even_stages, fixed_list, scarcest
+from plait.plans.legality import problems
 from plait.plans.plan import Plan
-from plait.plans.rows import row_counts
 from plait.specs.job import Job, fixed_degree
-from plait.specs.machines import Machines
 from plait.specs.training import PRECISIONS
 
-__all__ = ["found_on_groups", "pipelines_of", "played_on_groups"]
+__all__ = ["found_on_groups"]
 
 _CORES = 48  # that are looked at in detail
 _CUTS = 2  # by speed, and evenly
@@ -70,7 +62,8 @@ class _Core:
 
 def found_on_groups(job: Job, tasks: Sequence[Task]) -> Found:
     """The best plans of a legal job on unequal machines: those of the shapes that would be fastest if all devices were
-    always busy, in detail. Raises UnusableInput where the job fixes what has no price there.
+    always busy, in detail. Raises UnusableInput where the job fixes what has no price there, IllegalJob where no plan
+    is legal.
     """
     cores = list(_cores(job, tasks))
     if not cores:
@@ -79,23 +72,31 @@ def found_on_groups(job: Job, tasks: Sequence[Task]) -> Found:
             f"no plan that the job leaves open has stages or replicas of one group each, and others have no price; the "
             f"groups have {sizes} devices: pipeline = 1, or data × tensor a divisor of each of these, would have one"
         )
-    in_order = np.argsort(_bounds(cores, tasks), kind="stable")
-    first: list[_Core] = [cores[int(place)] for place in in_order[:_CORES]]
-    bench = _Bench(tasks)
+    able = _able(job, cores)
+    if not able:
+        raise IllegalJob(problems(job))
+    in_order = np.argsort(_bounds(job, able, tasks), kind="stable")
+    first = [able[int(place)] for place in in_order[:_CORES]]
+    bench = Bench(tasks)
     plans = list(dict.fromkeys(plan for core in first for plan in _plans(job, core, bench)))
     done = [bench.played(plan) for plan in plans]
     fits = sorted((one for one in done if one.risk <= RISK), key=order)
     daring = sorted((one for one in done if RISK < one.risk <= DARING), key=order)
-    considered = sum(len(_variants(job, core)) * _CUTS for core in cores)
+    considered, allowed, priced = (_count(job, some) for some in (cores, able, first))
     return Found(
         plans=tuple(fits or daring)[:_PLACES],
         considered=considered,
-        legal=considered,
+        legal=allowed,
         unfit=len(done) - len(fits) - len(daring),
-        unpriced=considered - sum(len(_variants(job, core)) * _CUTS for core in first),
+        unpriced=allowed - priced,
         daring=not fits and bool(daring),
         nearest=None if fits or daring else min(done, key=lambda one: one.memory[one.fullest].taken),
     )
+
+
+def _count(job: Job, cores: Sequence[_Core]) -> int:
+    """Of their plans."""
+    return sum(len(_variants(job, core)) * _CUTS for core in cores)
 
 
 # ---- the space ------------------------------------------------------------------------------------------------------
@@ -142,9 +143,18 @@ def _sized(job: Job, data: int, tensor: int, spread: tuple[int, ...]) -> Iterato
         yield _Core(data=data, tensor=tensor, microbatch=size, sequence_parallel=parallel, recompute=one, spread=spread)
 
 
-def _bounds(cores: Sequence[_Core], tasks: Sequence[Task]) -> Column:
+def _able(job: Job, cores: Sequence[_Core]) -> list[_Core]:
+    """Those of legal plans."""
+    return [core for core, allowed in zip(cores, legal(job, _rows(job, cores)), strict=True) if allowed]
+
+
+def _rows(job: Job, cores: Sequence[_Core], **keys: int) -> Arrangements:
+    return Arrangements.of_plans([_plan(core, stages=(job.model.layers,), **keys) for core in cores])
+
+
+def _bounds(job: Job, cores: Sequence[_Core], tasks: Sequence[Task]) -> Column:
     """About what each step takes if devices only wait for a pipeline to fill: the groups' speeds together."""
-    rows = Arrangements.of_plans([_plan(core, stages=(tasks[0].model.layers,), pipeline=1) for core in cores])
+    rows = _rows(job, cores, pipeline=1)
     speed = np.zeros(len(cores))
     for group, task in enumerate(tasks):
         stages = [
@@ -172,7 +182,7 @@ def _variants(job: Job, core: _Core) -> list[tuple[int, str]]:
     return list(product(levels, kinds))
 
 
-def _plans(job: Job, core: _Core, bench: _Bench) -> Iterator[Plan]:
+def _plans(job: Job, core: _Core, bench: Bench) -> Iterator[Plan]:
     """The core's plans: every schedule and ZeRO level, cut by speed and cut evenly."""
     fixed = job.constraints
     for level, kind in _variants(job, core):
@@ -184,7 +194,7 @@ def _plans(job: Job, core: _Core, bench: _Bench) -> Iterator[Plan]:
         yield from _cut(job, base, bench)
 
 
-def _cut(job: Job, base: Plan, bench: _Bench) -> Iterator[Plan]:
+def _cut(job: Job, base: Plan, bench: Bench) -> Iterator[Plan]:
     if stages := fixed_list(job, "stages"):
         base = replace(base, stages=cast("tuple[int, ...]", stages))
     if shares := fixed_list(job, "data_shares"):
@@ -199,10 +209,10 @@ def _cut(job: Job, base: Plan, bench: _Bench) -> Iterator[Plan]:
         return
 
 
-def _by_speed(plan: Plan, bench: _Bench) -> tuple[int, ...]:
+def _by_speed(plan: Plan, bench: Bench) -> tuple[int, ...]:
     """Whole microbatches dealt to replicas so that the last one ends as early as can be; as sequences."""
     tasks, layers = bench.tasks, bench.layers(plan)
-    paces = [_seconds(one, plan.stages) for task, one in zip(tasks, layers, strict=True)
+    paces = [seconds_of_replica(one, plan.stages) for task, one in zip(tasks, layers, strict=True)
              for _ in range(task.machines.ranks // plan.tensor)]  # fmt: skip
     count, left = divmod(tasks[0].global_batch, plan.microbatch)
     if left:
@@ -211,10 +221,10 @@ def _by_speed(plan: Plan, bench: _Bench) -> tuple[int, ...]:
     return tuple(size * plan.microbatch for size in dealt)
 
 
-def _by_cost(plan: Plan, bench: _Bench) -> tuple[int, ...]:
+def _by_cost(plan: Plan, bench: Bench) -> tuple[int, ...]:
     """Layers of each stage by its group's speed, no more than its memory has room for."""
     tasks, layers = bench.tasks, bench.layers(plan)
-    groups = _groups_of_stages(plan, tasks)
+    groups = groups_of_stages(plan, tasks)
     beside = [0.0] * plan.pipeline
     beside[0] += layers[groups[0]].embedding.seconds
     beside[-1] += layers[groups[-1]].head.seconds
@@ -234,140 +244,3 @@ def _room(plan: Plan, task: Task, place: int) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if held_at(plan, task, place, middle).risk <= RISK else (low, middle - 1)
     return low
-
-
-# ---- in detail ------------------------------------------------------------------------------------------------------
-
-
-class _Bench:
-    """The groups' tasks, and what was worked out for them: plans that differ in their schedule alone share parts."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks = tasks
-        self._layers: dict[Plan, list[Layers]] = {}
-
-    def layers(self, plan: Plan) -> list[Layers]:
-        """At each group's speed."""
-        key = replace(plan, schedule="1f1b", data_shares=(1,) * plan.data)
-        if key not in self._layers:
-            self._layers[key] = _layers(plan, self.tasks)
-        return self._layers[key]
-
-    def played(self, plan: Plan) -> Played:
-        """In detail."""
-        return _played(plan, self.tasks, self.layers(plan))
-
-
-def played_on_groups(plan: Plan, tasks: Sequence[Task]) -> Played:
-    """A plan on unequal machines, priced and played. Raises UnusableInput for one that has no price."""
-    return _played(plan, tasks, _layers(plan, tasks))
-
-
-def _played(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> Played:
-    pipelines = _pipelines(plan, tasks, layers)
-    done = [ends_of(one) for one in pipelines]
-    slowest = max(range(len(done)), key=lambda place: done[place][0])
-    pipeline, (end, without) = pipelines[slowest], done[slowest]
-    busiest = max(range(pipeline.ranks), key=pipeline.busy)
-    groups = _groups_of_stages(plan, tasks) if plan.pipeline > 1 else (slowest,)
-    mine = layers_of_stages(plan.stages, layers[groups[busiest]])[busiest]
-    terms = terms_of(
-        pipeline, end, without, busiest, mine,
-        data=max(max(one.data) for one in layers),
-        optimizer=max(max(one.optimizer) + one.fixed for one in layers),
-        slower=1 + tasks[0].constants.jitter * float(np.log2(plan.ranks)),
-    )  # fmt: skip
-    memory, sizes = _memory(plan, tasks)
-    return Played(
-        plan=plan, seconds=terms.seconds, spread=max(spread_of(task.machines.device, task.dtype) for task in tasks),
-        terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes,
-    )  # fmt: skip
-
-
-def pipelines_of(plan: Plan, tasks: Sequence[Task]) -> list[Pipeline]:
-    """The pipeline through all groups; or, of one stage, that of the replica of each group which has the most rows."""
-    return _pipelines(plan, tasks, _layers(plan, tasks))
-
-
-def _pipelines(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> list[Pipeline]:
-    if plan.pipeline == 1:
-        counts = row_counts(plan, tasks[0].global_batch)
-        ends = list(accumulate(task.machines.ranks // plan.tensor for task in tasks))
-        most = [max(counts[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
-        return [_replica(plan, one, rows) for one, rows in zip(layers, most, strict=True)]
-    groups = _groups_of_stages(plan, tasks)
-    own = [layers_of_stages(plan.stages, layers[group])[stage] for stage, group in enumerate(groups)]
-    added = [layers[group].added[stage] for stage, group in enumerate(groups)]
-    sends = [
-        layers[here].send if here == there else max(layers[here].far, layers[there].far)
-        for here, there in pairwise(groups)
-    ]
-    return [
-        Pipeline(
-            kind=plan.schedule, places=tuple(range(plan.pipeline)),
-            microbatches=int(row_of(plan).microbatches(tasks[0].global_batch)[0]),
-            forward=tuple(sum(one.forward for one in stage) for stage in own),
-            backward=tuple(sum(one.backward for one in stage) + more for stage, more in zip(own, added, strict=True)),
-            sends=tuple(sends),
-        )
-    ]  # fmt: skip
-
-
-def _replica(plan: Plan, layers: Layers, rows: int) -> Pipeline:
-    own = layers_of_stages(plan.stages, layers)[0]
-    return Pipeline(
-        kind=plan.schedule, places=(0,), microbatches=-(-rows // plan.microbatch),
-        forward=(sum(one.forward for one in own),),
-        backward=(sum(one.backward for one in own) + layers.added[0],), sends=(),
-    )  # fmt: skip
-
-
-def _seconds(layers: Layers, stages: Sequence[int]) -> float:
-    return sum(one.seconds for one in layers_of_stages(stages, layers)[0]) + layers.added[0]
-
-
-def _layers(plan: Plan, tasks: Sequence[Task]) -> list[Layers]:
-    """The plan's layers at each group's speed; what is summed over data in one stage on several groups goes over the
-    slowest of their links."""
-    blocks = np.array(plan.stages)
-    if plan.pipeline > 1:
-        return [layers_of(task, row_of(plan), blocks) for task in tasks]
-    slowest = min(
-        (task.machines for task in tasks), key=lambda one: one.between.bytes_per_second / one.devices_per_node
-    )
-    return [
-        layers_of(replace(task, machines=_joined(task.machines, slowest, plan.ranks)), row_of(plan), blocks)
-        for task in tasks
-    ]
-
-
-def _joined(own: Machines, slowest: Machines, ranks: int) -> Machines:
-    """A group's machines, in a group's number of all: what goes between them goes as slowly as between the slowest."""
-    each = own.devices_per_node
-    between = replace(slowest.between, reached=slowest.between.reached * each / slowest.devices_per_node)
-    return replace(own, nodes=-(-ranks // each), between=between)
-
-
-def _groups_of_stages(plan: Plan, tasks: Sequence[Task]) -> tuple[int, ...]:
-    """The group of each stage. Raises UnusableInput for a stage that stands on two."""
-    each, ends = plan.ranks // plan.pipeline, list(accumulate(task.machines.ranks for task in tasks))
-    groups: list[int] = []
-    for stage in range(plan.pipeline):
-        first, last = stage * each, (stage + 1) * each - 1
-        mine = [next(group for group, end in enumerate(ends) if rank < end) for rank in (first, last)]
-        if mine[0] != mine[1]:
-            raise UnusableInput(
-                f"stage {stage} has ranks {first} to {last}, of two groups of machines: such a plan can't be priced "
-                "yet; data × tensor must divide the devices of each group"
-            )
-        groups.append(mine[0])
-    return tuple(groups)
-
-
-def _memory(plan: Plan, tasks: Sequence[Task]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    if plan.pipeline == 1:
-        held = tuple(held_at(plan, task, 0, plan.stages[0]) for task in tasks)
-        return held, tuple(task.machines.ranks for task in tasks)
-    groups = _groups_of_stages(plan, tasks)
-    held = tuple(held_at(plan, tasks[group], place, plan.stages[place]) for place, group in enumerate(groups))
-    return held, (plan.ranks // plan.pipeline,) * plan.pipeline

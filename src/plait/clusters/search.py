@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from plait.clusters.contest import Contest, contest
-from plait.clusters.played import Played, balanced, played
+from plait.clusters.pipelines import balanced
+from plait.clusters.played import Played, played
 from plait.clusters.space import space_of
 from plait.errors import IllegalJob
 from plait.estimates.arrangements import RECOMPUTE, SCHEDULES, Arrangements

@@ -10,7 +10,7 @@ Columns: one row for each distinct (tensor, context, expert, microbatch, sequenc
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -34,9 +34,12 @@ _BACKWARD_KERNELS = 1.7  # launched for each of forward's
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """Seconds of one pass, column by column: what the device computes, how many kernels are launched for it, and what
-    it waits for on the tensor, context and expert axes."""
+    it waits for on the tensor, context and expert axes. Of `compute`, `weights` are products that give the gradients of
+    weights and can be made later, by an action W; `hidden`: what else would be waited for on the tensor axis then."""
 
     compute: Column
+    weights: Column
+    hidden: Column
     kernels: Column
     tensor: Column
     context: Column
@@ -94,7 +97,7 @@ class Shapes:
 
     def nothing(self) -> Part:
         zero = np.zeros(len(self.rows))
-        return Part(compute=zero, kernels=zero, tensor=zero, context=zero, expert=zero)
+        return Part(**{field.name: zero for field in fields(Part)})
 
     # ---- layers -----------------------------------------------------------------------------------------------------
 
@@ -129,7 +132,7 @@ class Shapes:
     def _loss(self) -> Parts:
         """The norm, the product with the vocabulary and the loss."""
         columns = np.ceil(self.model.vocab / self.rows.tensor / _PADDED) * _PADDED
-        forward, backward = self._product(self.tokens, columns, np.asarray(float(self.model.hidden)))
+        forward, backward, _ = self._product(self.tokens, columns, np.asarray(float(self.model.hidden)))
         logits = self.tokens * columns * 4.0
         forward = forward + self.kernels.move(3 * logits, kernels=4) + self._norm()
         backward = backward + self.kernels.move(2 * logits, kernels=3) + 2 * self._norm()
@@ -139,7 +142,7 @@ class Shapes:
     def _joining(self) -> Parts:
         """Hidden vectors and the next tokens' embeddings, normalised, become one vector; ranks gather their parts."""
         hidden = self.model.hidden
-        product, back = self._product(self.tokens, hidden / self.rows.tensor, np.asarray(2.0 * hidden))
+        product, back, _ = self._product(self.tokens, hidden / self.rows.tensor, np.asarray(2.0 * hidden))
         parts = self._passes(
             product + 2 * self._norm(), back + 4 * self._norm(), kernels=5,
             tensor=self._sum(self.tokens * hidden * self.each) / 2,
@@ -159,10 +162,10 @@ class Shapes:
 
     def _attention(self, causal: bool) -> Parts:
         model = self.model
-        forward, backward = self._norm(), 2 * self._norm()
+        forward, backward, weights = self._norm(), 2 * self._norm(), np.zeros(len(self.rows))
         for m, n, k in self._projections():
             one = self._product(m, n, k)
-            forward, backward = forward + one[0], backward + one[1]
+            forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
         core, core_back = self._core(causal)
         moves = self._moved(3 * self.residual * model.hidden)
         if model.positions == "rope":
@@ -171,7 +174,7 @@ class Shapes:
         count = 12.0 if self.practice.fused_attention else 19.0
         entering = self.widths.short or model.hidden  # what tensor ranks' heads are made from
         said = (self._sum(self.tokens * entering * self.each) + self._sum(self.tokens * model.hidden * self.each)) / 2
-        parts = self._passes(forward, backward, kernels=count, tensor=said)
+        parts = self._passes(forward, backward, kernels=count, tensor=said, weights=weights)
         ring = self._ring(core)
         again = self.nothing()
         if not self.practice.fused_attention:
@@ -186,15 +189,15 @@ class Shapes:
 
     def _mlp(self, ffn: int) -> Parts:
         width = ffn / self.rows.tensor
-        forward, backward = self._norm(), 2 * self._norm()
+        forward, backward, weights = self._norm(), 2 * self._norm(), np.zeros(len(self.rows))
         for m, n, k in self._feed(self.tokens, width):
             one = self._product(m, n, k)
-            forward, backward = forward + one[0], backward + one[1]
+            forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
         moves = self._moved(
             (3 if self.model.gated else 2) * self.tokens * width + 3 * self.residual * self.model.hidden
         )
         size = self.tokens * self.model.hidden * self.each
-        return self._passes(forward + moves, backward + 2 * moves, kernels=9.0, tensor=self._sum(size))
+        return self._passes(forward + moves, backward + 2 * moves, kernels=9.0, tensor=self._sum(size), weights=weights)
 
     def _experts(self, experts: Experts) -> Parts:
         rows, hidden = self.rows, self.model.hidden
@@ -202,21 +205,21 @@ class Shapes:
         routed = tokens * experts.per_token
         width, local = float(experts.ffn), experts.count / rows.expert
         each = np.ceil(np.maximum(routed * rows.expert / experts.count, 1.0) / _FILLED) * _FILLED
-        forward, backward = self._norm(), 2 * self._norm()
+        forward, backward, weights = self._norm(), 2 * self._norm(), np.zeros(len(self.rows))
         forward = forward + self.kernels.multiply(tokens, np.asarray(float(experts.count)), np.asarray(float(hidden)))
         for m, n, k in self._feed(each, np.asarray(width)):
             one = self._product(m, n, k, local)
-            forward, backward = forward + one[0], backward + one[1]
+            forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
         if experts.shared:
             for m, n, k in self._feed(self.tokens, experts.shared * width / rows.tensor):
                 one = self._product(m, n, k)
-                forward, backward = forward + one[0], backward + one[1]
+                forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
         moves = self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
         whole = self._sum(self.tokens * hidden * self.each)
         gathered = np.where(rows.sequence_parallel, 0.0, whole / 2)  # each rank's part of the results, for all of them
         parts = self._passes(
             forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed,
-            tensor=gathered + (whole if experts.shared else 0.0),
+            tensor=gathered + (whole if experts.shared else 0.0), weights=weights,
         )  # fmt: skip
         sent = self.network.dispatch(tokens * hidden * self.each, experts.per_token, *rank_group(rows, "expert"))
         return Parts(
@@ -248,10 +251,10 @@ class Shapes:
         yield tokens, (2 if self.model.gated else 1) * width, hidden
         yield tokens, hidden, width
 
-    def _product(self, m: Column, n: Column, k: Column, times: Column | float = 1.0) -> tuple[Column, Column]:
-        """Forward, and the two products of backward."""
-        ahead = self.kernels.multiply(m, n, k, times)
-        return ahead, self.kernels.multiply(m, k, n, times) + self.kernels.multiply(n, k, m, times)
+    def _product(self, m: Column, n: Column, k: Column, times: Column | float = 1.0) -> tuple[Column, Column, Column]:
+        """Forward, the two products of backward, and of these the weight's gradient alone."""
+        ahead, weight = self.kernels.multiply(m, n, k, times), self.kernels.multiply(n, k, m, times)
+        return ahead, self.kernels.multiply(m, k, n, times) + weight, weight
 
     def _core(self, causal: bool) -> tuple[Column, Column]:
         """Attention itself: q kᵀ, softmax, times v."""
@@ -292,7 +295,9 @@ class Shapes:
         sent = self.network.reduce_scatter(size, *rank_group(rows, "context"))
         return np.maximum(0.0, sent - core)
 
-    def _passes(self, forward: Column, backward: Column, kernels: float, tensor: Column) -> Parts:
+    def _passes(
+        self, forward: Column, backward: Column, kernels: float, tensor: Column, weights: Column | float = 0.0
+    ) -> Parts:
         """Both passes of a half: its tensor sum stands once in each."""
         zero = np.zeros(len(self.rows))
         launched = kernels * (0.5 if self.practice.compiled else 1.0)
@@ -302,7 +307,10 @@ class Shapes:
             ahead = np.maximum(0.0, ahead - 0.5 * forward)
         if self.practice.overlap_tensor:  # of backward nearly half is weights' gradients, which can wait
             back = np.maximum(0.0, back - 0.4 * backward)
-        first = Part(compute=forward, kernels=called + launched, tensor=ahead, context=zero, expert=zero)
+        first = replace(self.nothing(), compute=forward, kernels=called + launched, tensor=ahead)
         launched = called + launched * _BACKWARD_KERNELS
-        second = Part(compute=backward, kernels=launched, tensor=back, context=zero, expert=zero)
+        second = replace(
+            self.nothing(), compute=backward, weights=weights + zero, hidden=tensor - back, kernels=launched,
+            tensor=back,
+        )  # fmt: skip
         return Parts(forward=first, backward=second, again=self.nothing())

@@ -11,7 +11,7 @@ drives its own share of the host's cards, since the other groups of its domain s
     all-reduce       2 (reduce-scatter)
     reduce-scatter   α0 + (g-1)·α1 + (g-1)/g · S/B inside, then the same of S/g among the n/g domains
     dispatch         rows to k experts: to a domain once, inside it to each
-    send             α + S/B
+    send             α + S/B; across, B is a rank's share of the cards
 
 Sources: planning.md's formulas, after Thakur et al. 2005 and NCCL's rings. It knows no plan but sizes and strides.
 """
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plait.estimates.arrangements import Column, Flags, Numbers
+from plait.estimates.arrangements import Column, Numbers
 from plait.specs.machines import Machines
 
 __all__ = ["Network"]
@@ -65,11 +65,16 @@ class Network:
         steps = self._inner_latency[0] * (ranks > 1) + (np.minimum(ranks, 32) - 1) * self._inner_latency[1]
         return np.where(ranks > 1, np.maximum(inner, outer) + steps, 0.0)
 
-    def send(self, size: Column, crosses: Flags) -> Column:
-        """Seconds of a message from each device to another one's, inside a domain or to the next."""
-        inner = self._inner_latency[1] + size / self._inner_rate(np.array([2]))
-        outer = self._outer_latency[1] + size / self._outer_rate
-        return np.where(crosses, outer, inner)
+    def send(self, size: Column) -> Column:
+        """Seconds of a message to another device of the same domain."""
+        return self._inner_latency[1] + size / self._inner_rate(np.array([2]))
+
+    def send_across(self, size: Column, ranks: Numbers) -> Column:
+        """Seconds of a message from each of so many neighbouring ranks to another domain: they share their host's
+        cards, and a device has no more than its own, at least one."""
+        each, between = self.machines.devices_per_node, self.machines.between
+        sharing = np.maximum(np.minimum(ranks, each), min(between.cards, each))
+        return self._outer_latency[1] + size * sharing / between.bytes_per_second
 
     @property
     def _inner_latency(self) -> tuple[float, float]:

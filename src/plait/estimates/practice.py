@@ -24,9 +24,9 @@ class Practice:
     `pipelined_tensor`: products and transfers are cut in pieces that hide each other, forward too. `compiled`:
     element-wise work is fused by a compiler; `fused_kernels`: by hand; `fused_gradients`: products add weights'
     gradients up by themselves. `balanced`: stages are cut by cost; else equally, embedding and head on top.
-    `whole_sends`: every tensor rank sends the whole value to the next stage; else its part of it. `wide_shards`:
-    under ZeRO 3 a share of the weights is the float32 master itself; `gathers_once`: weights, and their gradients,
-    stay whole through the step.
+    `whole_sends`: every tensor rank sends the whole value to the next stage; else its part of it. `overlap_sends`:
+    ranks with several stages send one's values while another works. `wide_shards`: under ZeRO 3 a share of the weights
+    is the float32 master itself; `gathers_once`: weights, and their gradients, stay whole through the step.
     """
 
     fused_attention: bool = True
@@ -45,4 +45,5 @@ class Practice:
     gathers_once: bool = False
     wide_shards: bool = False
     whole_sends: bool = True
+    overlap_sends: bool = False
     fused_gradients: bool = False

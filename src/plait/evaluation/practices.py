@@ -34,7 +34,7 @@ def practice_of(row: Row) -> Practice:
     found = _of_program(told, row)
     notes = f"{row.text('notes')} {row.text('precision')}"
     if _OVERLAP_OFF.search(notes):
-        found = replace(found, overlap_data=False, overlap_tensor=False)
+        found = replace(found, overlap_data=False, overlap_tensor=False, overlap_sends=False)
     if re.search(r"\bcompile", notes):
         found = replace(found, compiled=True)
     if re.search(r"async ?tp|asynctp", notes):
@@ -48,7 +48,7 @@ def _of_program(told: str, row: Row) -> Practice:
     if "megatron" in told and "deepspeed" in told:
         return replace(_EXPLICIT, gradient_copies=2, whole_sends=True, balanced=True)
     if re.search(r"megatron-core|megatron-bridge|nemo|\bte\b|transformer ?engine", told):
-        return replace(_MEGATRON, fused_gradients=True)
+        return replace(_MEGATRON, fused_gradients=True, overlap_sends=True)
     if "megatron" in told:
         modern = _year(row) >= _MODERN
         return replace(_EXPLICIT, overlap_tensor=modern, fused_gradients=modern)
