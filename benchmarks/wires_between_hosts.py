@@ -32,6 +32,7 @@ from plait.collectives.hierarchical import Hierarchical
 from plait.collectives.peers import Peers
 from plait.collectives.process_groups import join
 from plait.collectives.ring import Ring
+from plait.collectives.stepwise import Stepwise
 from plait.collectives.wire import Wire
 
 __all__ = ["hosts_apart", "main", "measured"]
@@ -82,13 +83,13 @@ def measured(sizes: Sequence[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _wires() -> dict[str, Wire]:
+def _wires() -> dict[str, Wire | Stepwise]:
     ranks, world = tuple(range(dist.get_world_size())), dist.group.WORLD
     group = join("data", ranks)
     assert group is not None
     assert world is not None
     gloo = C10d(world, ranks, group.index)
-    wires: dict[str, Wire] = {
+    wires: dict[str, Wire | Stepwise] = {
         "gloo": gloo,
         "ring": Ring(Peers(gloo, tag=11)),
         "halving-doubling": HalvingDoubling(Peers(gloo, tag=12)),
@@ -98,7 +99,7 @@ def _wires() -> dict[str, Wire]:
     return wires
 
 
-def _reduce(wire: Wire, tensor: torch.Tensor) -> None:
+def _reduce(wire: Wire | Stepwise, tensor: torch.Tensor) -> None:
     wire.all_reduce(tensor, "sum").wait()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -270,6 +271,7 @@ def _proven(
     run: RunOnRanks | None = None,
     world: World | None = None,
 ) -> Verification:
+    from plait.collectives.meeting import shares_memory
     from plait.planner.work import work_of_ranks
     from plait.plans.completion import complete
     from plait.plans.legality import plan_problems
@@ -283,9 +285,8 @@ def _proven(
     if world is not None and chosen.ranks < world.size:
         world.require(chosen.ranks)
     hosts = () if world is None else world.hosts
-    return verify_plan(
-        job, chosen, ranks=ranks, dump=dump, run=run, work_of=work_of_ranks, witness=witness, hosts=hosts
-    )
+    work_of = partial(work_of_ranks, hosts=hosts if shares_memory() else ())
+    return verify_plan(job, chosen, ranks=ranks, dump=dump, run=run, work_of=work_of, witness=witness, hosts=hosts)
 
 
 def verify(

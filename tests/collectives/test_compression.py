@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 from math import prod
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,12 +15,14 @@ from plait.collectives.c10d import C10d
 from plait.collectives.codecs import codec_of
 from plait.collectives.compression import Compressed
 from plait.collectives.functional import all_reduce
+from plait.collectives.peers import Peers
 from plait.collectives.recorder import record
 from plait.collectives.topk import largest
 from plait.plans.compression import packing, payload_bytes
 from plait.plans.prediction import Traffic
 from plait.specs.compression import compression_of
 from tests.collectives.drawn import drawn, tensor_group
+from tests.collectives.test_hierarchical import HOSTS, in_two_levels
 
 WORDS = ("fp16", "bf16", "int8", "powersgd:2", "topk:0.1")
 LOSSY_FIRST = {"fp16": 1e-4, "bf16": 1e-3, "int8": 1e-3, "powersgd:2": 0.3, "topk:0.1": 0.3}  # of a gradient, at least
@@ -48,10 +51,12 @@ def owed(sums, shapes):
 # ---- sums, bytes, residuals -----------------------------------------------------------------------------------------
 
 
-def several_steps(ranks, word, shapes, dtype, steps, gloo=False):
+def several_steps(ranks, word, shapes, dtype, steps, gloo=False, hosts=()):
     group = tensor_group(ranks)
     if gloo:
         group = replace(group, wire=C10d(dist.group.WORLD, group.ranks, group.index))
+    if hosts:
+        group = replace(group, wire=in_two_levels(hosts))
     sums = Compressed(compression_of(word), shapes, dtype, group, key=7)
     found = []
     for step in range(steps):
@@ -63,24 +68,25 @@ def several_steps(ranks, word, shapes, dtype, steps, gloo=False):
     return found, sums.nbytes
 
 
-def promised(word, shapes, dtype, ranks):
+def promised(word, shapes, dtype, ranks, hosts=()):
     """The rows of traffic that the description says."""
-    messages = packing(compression_of(word), shapes, dtype.itemsize, ranks).messages
+    packed, elements = packing(compression_of(word), shapes, dtype.itemsize, ranks), sum(map(prod, shapes))
+    messages = packed.between([len(host) for host in hosts], elements, dtype.itemsize)
     rows = sorted({(message.kind, message.bytes) for message in messages})
     return tuple(
         Traffic(axis="tensor", kind=kind, bytes=size, count=messages.count((kind, size))) for kind, size in rows
     )
 
 
-def check_steps(run_on_ranks, ranks, word, shapes, dtype, steps, gloo=False):
-    found = run_on_ranks(ranks, several_steps, ranks, word, shapes, dtype, steps, gloo)
+def check_steps(run_on_ranks, ranks, word, shapes, dtype, steps, gloo=False, hosts=()):
+    found = run_on_ranks(ranks, several_steps, ranks, word, shapes, dtype, steps, gloo, hosts)
     before = torch.zeros(sum(map(prod, shapes)), dtype=dtype)
     packed = packing(compression_of(word), shapes, dtype.itemsize, ranks)
     assert all(nbytes == packed.kept_bytes for _, nbytes in found)
     for step in range(steps):
         flats, residuals, traffic = zip(*(steps_of_rank[step] for steps_of_rank, _ in found), strict=True)
         assert all(torch.equal(flat, flats[0]) for flat in flats)
-        assert set(traffic) == {promised(word, shapes, dtype, ranks)}
+        assert set(traffic) == {promised(word, shapes, dtype, ranks, hosts)}
         given = sum(gradient(rank, step, shapes, dtype) for rank in range(ranks)) + before
         before = sum(residuals)
         torch.testing.assert_close(flats[0] + before, given, rtol=0, atol=TOLERANCE[dtype])
@@ -99,6 +105,70 @@ def test_what_was_sent_and_what_is_kept_are_all_that_was_given(run_on_ranks, wor
 @pytest.mark.parametrize("word", WORDS)
 def test_over_gloo_too(run_on_ranks, word):
     check_steps(run_on_ranks, 3, word, BUCKET, torch.float32, 2, gloo=True)
+
+
+# ---- several ranks on several hosts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hosts", HOSTS.values(), ids=HOSTS)
+@pytest.mark.parametrize("word", WORDS)
+def test_hosts_sum_first_and_lose_nothing_by_it(run_on_ranks, word, hosts):
+    ranks = sum(map(len, hosts))
+    found = check_steps(run_on_ranks, ranks, word, BUCKET, torch.float64, 3, hosts=hosts)
+    if word.startswith("powersgd"):
+        return
+    slices = min(map(len, hosts))
+    longest = -(-sum(map(prod, BUCKET)) // slices)
+    for host in hosts:
+        for local, place in enumerate(host):  # a rank owes of its own slice alone; beyond the slices, nothing
+            outside = found[place][0][-1][1].clone()
+            if local < slices:
+                assert outside[local * longest : (local + 1) * longest].any()
+                outside[local * longest : (local + 1) * longest] = 0
+            assert not outside.any()
+
+
+@pytest.mark.parametrize("shapes", AWKWARD, ids=str)
+def test_awkward_sizes_in_two_levels(run_on_ranks, shapes):
+    for word in WORDS:
+        for hosts in (HOSTS["2 + 1"], HOSTS["2 + 2"]):
+            check_steps(run_on_ranks, sum(map(len, hosts)), word, shapes, torch.float32, 2, hosts=hosts)
+
+
+def owed_elsewhere(hosts):
+    """A run goes on that was saved where ranks stood otherwise: each owes of the whole bucket."""
+    group = replace(tensor_group(sum(map(len, hosts))), wire=in_two_levels(hosts))
+    sums = Compressed(compression_of("topk:0.1"), BUCKET, torch.float64, group, key=7)
+    sums.kept["residual"].copy_(gradient(group.index, 9, BUCKET, torch.float64))
+    flat = gradient(group.index, 0, BUCKET, torch.float64)
+    return sums.start(flat).wait(), sums.kept["residual"]
+
+
+def test_what_was_owed_outside_of_one_s_slice_is_sent(run_on_ranks):
+    found = run_on_ranks(4, owed_elsewhere, HOSTS["2 + 2"])
+    given = sum(gradient(rank, step, BUCKET, torch.float64) for rank in range(4) for step in (0, 9))
+    torch.testing.assert_close(found[0][0] + sum(owed for _, owed in found), given, rtol=0, atol=1e-12)
+
+
+def numbers_sent(word, hosts):
+    """Bytes that leave a rank's host in one sum of 1000 numbers."""
+    group = replace(tensor_group(sum(map(len, hosts))), wire=in_two_levels(hosts))
+    sums = Compressed(compression_of(word), ((1000,),), torch.float32, group, key=7)
+    sent, send = [], Peers.send
+
+    def counting(self, tensor, peer):
+        sent.append(tensor.nbytes)
+        return send(self, tensor, peer)
+
+    with patch.object(Peers, "send", counting):
+        sums.start(torch.ones(1000)).wait()
+    return sum(sent)
+
+
+@pytest.mark.parametrize(("word", "leaving"), [("none", 4000), ("fp16", 2008), ("int8", 1016), ("topk:0.01", 80)])
+def test_a_host_sends_its_sum_s_payload_once(run_on_ranks, word, leaving):
+    """fp16: two slices of 500 numbers, each with a scale; int8: each with two. Flat, fp16 would send 3,500 bytes."""
+    assert run_on_ranks(4, numbers_sent, word, HOSTS["2 + 2"]) == [leaving / 2] * 4
 
 
 @pytest.mark.parametrize("shapes", AWKWARD, ids=str)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 import torch
 import torch.distributed as dist
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from plait.collectives.c10d import C10d
+from plait.collectives.cheapest import Cheapest
 from plait.collectives.hierarchical import Hierarchical
 from plait.collectives.peers import Peers
 from plait.collectives.process_groups import join
-from plait.collectives.ring import Ring
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Transfer
+from plait.specs.catalogue import ASSUMED_SPEED
 from tests.collectives.drawn import drawn
 from tests.collectives.stepping import gloo, sums_are_gloo_s
 
@@ -22,6 +26,8 @@ HOSTS = {
     "2 + 1": ((0, 1), (2,)),
     "2 + 2, mixed": ((0, 2), (1, 3)),
     "3 + 2": ((0, 1, 2), (3, 4)),
+    "1 + 3, mixed": ((1,), (0, 2, 3)),
+    "2 + 2 + 1": ((0, 1), (2, 3), (4,)),
 }
 PIECE = 1 << 19  # numbers of float64 in a piece
 COUNTS = [0, 1, 2, 3, 17, 4096, PIECE + 1, 2 * PIECE + 7]
@@ -40,7 +46,8 @@ def in_two_levels(hosts) -> Hierarchical:
             inside = group.wire
     local = next(places.index(whole.index) for places in hosts if whole.index in places)
     fewest = min(len(places) for places in hosts)
-    across = Ring(Peers(whole, [places[local] for places in hosts])) if local < fewest else None
+    beside = [places[local] for places in hosts] if local < fewest else []
+    across = Cheapest(Peers(whole, beside), ASSUMED_SPEED) if beside else None
     return Hierarchical(whole, hosts, inside, across)
 
 
@@ -106,6 +113,52 @@ def all_others(hosts):
 @pytest.mark.parametrize("hosts", HOSTS.values(), ids=HOSTS)
 def test_what_is_not_summed(run_on_ranks, hosts):
     assert all(run_on_ranks(sum(map(len, hosts)), all_others, hosts))
+
+
+def halves(hosts, counts):
+    """Reduce-scatter and all-gather of such parts: equal to gloo's, and what was given is as it was."""
+    wire, oracle = in_two_levels(hosts), gloo()
+    rank, ranks = dist.get_rank(), len(counts)
+    parts = [drawn(ranks * rank + place, count) for place, count in enumerate(counts)]
+    before = [part.clone() for part in parts]
+    sums = [one.reduce_scatter(parts).wait()[0] for one in (wire, oracle)]
+    gathered = [one.all_gather(parts[rank], counts).wait() for one in (wire, oracle)]
+    return all(
+        torch.equal(ours, theirs)
+        for ours, theirs in [sums, *zip(*gathered, strict=True), *zip(parts, before, strict=True)]
+    )
+
+
+@pytest.mark.parametrize("hosts", HOSTS.values(), ids=HOSTS)
+def test_halves_of_parts_of_any_size(run_on_ranks, hosts):
+    ranks = sum(map(len, hosts))
+    for counts in ([1] * ranks, [5, 0, 2 * PIECE + 3, 1, 7][:ranks], [0] * ranks):
+        assert all(run_on_ranks(ranks, halves, hosts, counts))
+
+
+def sent_by_the_whole(hosts):
+    """Which of the whole group's collectives a reduce-scatter and an all-gather call, and how many numbers leave."""
+    wire, rank, ranks = in_two_levels(hosts), dist.get_rank(), dist.get_world_size()
+    called, sent = [], []
+    for name in ("all_gather", "reduce_scatter", "all_to_all"):
+        watched = patch.object(C10d, name, lambda *_, name=name: called.append(name))
+        watched.start()
+    send = Peers.send
+
+    def counting(self, tensor, peer):
+        sent.append(tensor.numel())
+        return send(self, tensor, peer)
+
+    with patch.object(Peers, "send", counting):
+        wire.reduce_scatter([torch.ones(100)] * ranks).wait()
+        wire.all_gather(torch.full((100,), float(rank)), [100] * ranks).wait()
+    patch.stopall()
+    return called, sum(sent)
+
+
+def test_halves_send_half_a_tensor_out_of_a_host_each(run_on_ranks):
+    found = run_on_ranks(4, sent_by_the_whole, HOSTS["2 + 2"])
+    assert found == [([], 200)] * 4  # of 400: 200 out of each host, twice
 
 
 def exchanged(hosts, count):

@@ -71,7 +71,7 @@ def noting(name, method, seen):
     ids=str,
 )
 def test_a_sum_is_performed_by_what_is_told(run_on_ranks, hosts, link, told):
-    cost = CommunicationCost(machine(cores=4))
+    cost = CommunicationCost(machine(cores=4, backend="shared-memory"))
     cost.between = link
     assert [cost.algorithm("all_reduce", Spread(hosts=hosts), 4 * count) for count in COUNTS] == told
     across = [words.removeprefix("two levels, ").removesuffix(" across") for words in told]

@@ -35,8 +35,9 @@ MODULES = {f"plait.{room}.{file.stem}" for room in ("parallel", "collectives") f
 
 LEFT_OUT = (  # instruments and interfaces; what only several hosts, or lossy sums, go through
     "__init__", "links", "profiled", "contents", "wire",
-    "background", "between_hosts", "cheapest", "hierarchical", "halving_doubling", "packed", "peers", "ring",
-    "stepwise", "codecs", "compression", "powersgd", "residual", "rounded", "topk",
+    "background", "between_hosts", "cheapest", "columns", "halves", "hierarchical", "halving_doubling", "hosts_first",
+    "levels", "packed", "payloads", "peers", "ring", "stepwise",
+    "codecs", "compression", "powersgd", "residual", "rounded", "topk",
     "beside", "local_sgd", "parameter_server", "parameter_service", "parameter_shard", "synchronous_server",
 )  # fmt: skip
 

@@ -2,8 +2,8 @@
 
 recorded payloads ──ring formula (`specs.links`)──► bytes sent      =      tx_bytes - headers, within 2 %
 
-One rank a host, all ways of telling replicas less among them; and two ranks a host, whose sums cross once. All of a
-standing's plans run in the same processes, one after another.
+One rank a host, all ways of telling replicas less among them; and two ranks a host, where it is the same formula, of as
+many as there are hosts: all crosses once a host. All of a standing's plans run in the same processes, one after another.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
     "DiLoCo, int8": {"synchronisation": "diloco", "local_steps": H, "compression": "int8"},
     "a server": {"synchronisation": "parameter-server"},
 }
+PAIRED = ("dense", "ZeRO 1", "ZeRO 2", "ZeRO 3", "fp16", "int8", "topk:0.05")
 COUNTING = """
 import os
 from pathlib import Path
@@ -117,9 +118,9 @@ def counted_on(hosts: Sequence[int], names: Sequence[str]) -> dict[str, list[flo
 
 
 def expected(chosen: Plan) -> float:
-    """What a rank of two sends, by the formula, in the steps that are counted."""
+    """What one of two hosts sends, by the formula, in the steps that are counted."""
     times = steps_of(chosen) / (H if chosen.averages else 1)
-    rows = traffic_of_step(MODEL, TRAINING, chosen, 0)
+    rows = traffic_of_step(MODEL, TRAINING, chosen, 0, (chosen.data // 2,) * 2)
     return times * sum(row.count * wire_bytes(row.kind, 2, row.bytes) for row in rows if row.kind != "receive")
 
 
@@ -139,7 +140,13 @@ def test_h_steps_alone_send_what_one_dense_step_does(alone: dict[str, list[float
     assert alone["local SGD"] == pytest.approx(alone["dense"], rel=0.02)
 
 
-def test_sums_of_two_ranks_a_host_cross_once() -> None:
-    """Each host sends each summed tensor whole, in slices: as two ranks would, alone on their hosts."""
-    found = counted_on((0, 0, 1, 1), ["dense"])
-    assert found["dense"] == [pytest.approx(expected(plan(4, "dense")), rel=0.02)] * 2
+@pytest.fixture(scope="module")
+def paired() -> dict[str, list[float]]:
+    """Two ranks a host."""
+    return counted_on((0, 0, 1, 1), PAIRED)
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_all_of_two_ranks_a_host_crosses_once(paired: dict[str, list[float]], name: str) -> None:
+    """In slices: as two ranks would send it, alone on their hosts."""
+    assert paired[name] == [pytest.approx(expected(plan(4, name)), rel=0.02)] * 2

@@ -56,8 +56,9 @@ def said(launch: Launch) -> str:
         (TP2_DP2 | {"zero": 2}, ["data"]),
         ({"data": 2, "pipeline": 2, "tensor": 1, "microbatch": 1}, ["pipeline"]),
         ({"data": 4, "pipeline": 1, "tensor": 1, "compression": "int8"}, ["data"]),
+        ({"data": 4, "pipeline": 1, "tensor": 1, "zero": 3, "microbatch": 1}, ["data"]),
     ],
-    ids=["tp2 x dp2, ZeRO 2", "dp2 x pp2", "dp4, int8"],
+    ids=["tp2 x dp2, ZeRO 2", "dp2 x pp2", "dp4, int8", "dp4, ZeRO 3"],
 )
 def test_a_plan_is_proven_over_two_hosts(hosts: Hosts, tmp_path: Path, plan: Any, across: list[str]) -> None:
     hosts.throttle("200mbit")

@@ -15,14 +15,16 @@ def machine(
     cores: int | None = None,
     memory: int = 2**40,
     dispatch: float = 0.0,
+    backend: str = "gloo",
 ) -> Measurements:
-    """One rate for every product, one for every byte, one link between any ranks; `cores` None: a device a rank."""
+    """One rate for every product, one for every byte, one link between any ranks, of `backend` (gloo: they share no
+    memory); `cores` None: a device a rank."""
     kinds = ("all_reduce", "reduce_scatter", "all_gather", "send", "exchange")
     return Measurements(
         gemm=(Gemm(m=64, n=64, k=64, dtype="fp32", flops_per_second=flops),),
         memory_bandwidth=bandwidth,
         collectives=tuple(
-            Link(backend="gloo", kind=kind, ranks=ranks, alpha0=latency, alpha1=0.0, bytes_per_second=link)
+            Link(backend=backend, kind=kind, ranks=ranks, alpha0=latency, alpha1=0.0, bytes_per_second=link)
             for kind in kinds
             for ranks in (2, 4, 8)
         ),

@@ -11,6 +11,7 @@ from plait.planner.break_even import compression_words
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import played
+from plait.planner.stage import stage_of
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -53,6 +54,24 @@ def test_what_nobody_measured_is_not_said_to_be(link, said):
     _, pays = compression_words(played(replace(DP2, compression="int8"), prices), prices)
     assert said in pays
     assert "measured" not in pays
+
+
+@pytest.mark.parametrize(("form", "saved"), [("fp16", 0.5), ("int8", 0.746)])
+@pytest.mark.parametrize("each", [2, 4])
+def test_hosts_of_several_ranks_save_what_the_form_does(form, saved, each):
+    """Of what leaves a host, and so of the time on a link beside which all else is nothing: as between two ranks."""
+    plan = replace(DP2, data=2 * each, data_shares=(1,) * 2 * each)
+    cluster = ClusterSpec(ranks=2 * each, nodes=2, devices_per_node=each, inter_link="ethernet-50mbit")
+    prices = JobPrices(MODEL, TRAINING, machine(cores=each, link=1e12, latency=0.0, backend="shared-memory"), cluster)
+    stage = stage_of(MODEL, TRAINING, plan, 0)
+    dense = prices.sums.sum_seconds(plan, stage)
+    packed = replace(plan, compression=form)
+    assert prices.sums.sum_seconds(packed, stage_of(MODEL, TRAINING, packed, 0)) == pytest.approx(
+        (1 - saved) * dense, rel=0.02
+    )
+    travels, pays = compression_words(played(packed, prices), prices)
+    assert re.search(r"each host sends [\d.]+ \w+ a step, not [\d.]+ \w+, and each of its ranks keeps", travels)
+    assert re.search(r"at the declared link's 0.04[5-9]\d* Gbit/s it saves ", pays)  # of 50 Mbit/s, without headers
 
 
 def test_replicas_that_learn_alone_send_no_gradients():

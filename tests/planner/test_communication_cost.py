@@ -123,6 +123,45 @@ def test_two_levels_are_shared_memory_inside_and_slices_across():
     assert known.seconds("all_reduce", PAIRS, large) == pytest.approx(across + 1.0 / 10, rel=1e-3)
 
 
+def test_halves_in_two_levels_are_one_inside_and_slices_around_a_ring():
+    known, size = declared(*IN_MEMORY), 10**7
+    link = shared(SLOW, 2)
+    across = SLOW.alpha + STEP_SECONDS + size / 2 / 2 / link.bytes_per_second
+    for kind in ("reduce_scatter", "all_gather"):
+        assert known.seconds(kind, PAIRS, size) == pytest.approx(0.5 + across, rel=1e-4)
+        assert known.algorithm(kind, PAIRS, size) == "two levels, ring across"
+        assert known.seconds(kind, replace(PAIRS, groups=3), size) == pytest.approx(0.5 + 3 * across, rel=1e-2)
+
+
+def test_compressed_in_two_levels_is_both_halves_inside_and_what_crosses():
+    known, size, packed = declared(*IN_MEMORY), 10**7, 10**7  # two hosts' payloads, a half of the size each
+    across = SLOW.alpha + STEP_SECONDS + packed / 2 / SLOW.bytes_per_second
+    assert known.packed_seconds(PAIRS, size, [("all_gather", packed)]) == pytest.approx(1.0 + across, rel=1e-4)
+    dense = known.seconds("all_reduce", PAIRS, size)
+    assert across < 0.51 * (dense - 1.0 / 3)  # of three pieces; half as many bytes leave a host
+
+
+def test_ranks_that_share_no_memory_stand_as_if_alone():
+    known, size = declared(LINK), 10**7
+    alone = Spread(hosts=(1, 1, 1, 1))
+    assert known.levels(PAIRS) == ()
+    assert declared(*IN_MEMORY).levels(PAIRS) == (2, 2)
+    for kind in ("all_reduce", "reduce_scatter", "all_gather"):
+        assert known.seconds(kind, PAIRS, size) == known.seconds(kind, alone, size)
+        assert known.algorithm(kind, PAIRS, size) == known.algorithm(kind, alone, size)
+
+
+def test_in_an_all_to_all_each_rank_of_a_host_sends_its_own_out_of_it():
+    cards = replace(machine(cores=None), collectives=(replace(LINK, backend="nccl"),))
+    known, size = CommunicationCost(cards, "ethernet-200mbit"), 10**8
+    assert known.all_to_all_seconds(ALONE, size) == known.seconds("all_gather", ALONE, size)
+    assert known.all_to_all_seconds(inside(2), size) == known.seconds("all_gather", inside(2), size)
+    eight = Spread(hosts=(4, 4))
+    leaving = 4 * 4 / 8 * size  # of each host; around a ring 7/8 of it would
+    assert known.all_to_all_seconds(eight, size) == pytest.approx(leaving / SLOW.bytes_per_second, rel=1e-3)
+    assert known.seconds("all_gather", eight, size) == pytest.approx(7 / 8 * size / SLOW.bytes_per_second, rel=1e-3)
+
+
 def test_a_measured_link_between_hosts_speaks_for_it():
     measured = replace(LINK, ranks=4, hosts=2, backend="hierarchical", alpha0=0.25, alpha1=0.0)
     send = replace(LINK, kind="send", hosts=2, alpha0=1e-3, alpha1=0.0, bytes_per_second=1e6)

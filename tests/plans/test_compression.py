@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plait.plans.compression import Message, kept_count, packing, packing_words, payload_bytes, sent_bytes
+from plait.plans.compression import (
+    Message,
+    in_two_levels,
+    kept_count,
+    packing,
+    packing_words,
+    payload_bytes,
+    sent_bytes,
+)
 from plait.specs.compression import compression_of
 
 WORDS = ("none", "fp16", "bf16", "int8", "powersgd:1", "powersgd:3", "topk:0.01", "topk:0.3", "topk:1")
@@ -79,6 +87,36 @@ def test_nothing_is_made_larger_or_forgotten(word, shapes, itemsize, ranks):
     assert bool(found.messages) == (ranks > 1 and elements > 0)
 
 
+@pytest.mark.parametrize(
+    ("word", "hosts", "messages"),
+    [
+        ("fp16", (2, 2), [("all_gather", 2 * 2 * 1016)]),  # of two slices among two hosts: 505 elements, 4 + 1010
+        ("bf16", (4, 4), [("all_gather", 2 * 3 * 512 + 2 * 508)]),  # 253, 253, 253 and 251 elements
+        ("int8", (3, 1), [("all_gather", 2 * 1028)]),  # as many slices as the smallest host has ranks
+        ("int8", (2, 2, 2), [("all_to_all", 2 * 3 * 176), ("all_gather", 2 * 3 * 176)]),  # 505 / 3: 169, and a scale
+        ("topk:0.01", (2, 2, 2), [("all_gather", 2 * 3 * 5 * 8)]),
+        ("powersgd:2", (2, 2), [("all_reduce", 4 * 2 * 40), ("all_reduce", 4 * 2 * 25), ("all_reduce", 4 * 10)]),
+        ("fp16", (1, 1), [("all_gather", 2 * (4 + 2020))]),  # nothing to sum first
+        ("fp16", (), [("all_gather", 2 * (4 + 2020))]),
+    ],
+)
+def test_messages_between_hosts_by_hand(word, hosts, messages):
+    found = packing(compression_of(word), [(40, 5, 5), (10,)], itemsize=4, ranks=sum(hosts) or 2)
+    assert found.compressed
+    assert list(found.between(hosts, 1010, 4)) == [Message(*message) for message in messages]
+
+
+@given(st.sampled_from(WORDS), BUCKETS, st.sampled_from((4, 8)), st.lists(st.integers(1, 5), min_size=2, max_size=4))
+def test_no_host_sends_more_than_its_dense_sum(word, shapes, itemsize, hosts):
+    """What is compressed among ranks apart pays among hosts, too, whose dense sums cross once for all their ranks."""
+    elements = sum(map(prod, shapes))
+    found = packing(compression_of(word), shapes, itemsize, sum(hosts))
+    senders = len(hosts) if in_two_levels(hosts) else sum(hosts)
+    dense = sent_bytes([Message("all_reduce", elements * itemsize)], senders)
+    sent = sent_bytes(found.between(hosts, elements, itemsize), senders)
+    assert sent < dense if found.compressed else sent == dense
+
+
 @given(st.floats(0, 1, exclude_min=True), st.integers(0, 10**7))
 def test_topk_takes_its_fraction_and_at_least_one(fraction, elements):
     count = kept_count(fraction, elements)
@@ -98,3 +136,8 @@ def test_topk_takes_its_fraction_and_at_least_one(fraction, elements):
 )
 def test_it_is_said_what_is_compressed_and_what_is_not(word, ranks, said):
     assert said in packing_words(compression_of(word), [[(100, 50)], [(49, 100), (150,)]], 4, ranks)
+
+
+def test_of_hosts_that_sum_first_it_is_said_what_leaves_them():
+    words = packing_words(compression_of("fp16"), [[(100, 50)]], 4, 8, hosts=(4, 4))
+    assert words.startswith("gradients travel as fp16: each host sends 9.78 KiB a step, not 19.5 KiB, and each of its")

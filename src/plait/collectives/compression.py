@@ -4,13 +4,17 @@
     handle = sums.start(flat)                                                       each step
     handle.wait()                                                                   flat: the same sum on all ranks
 
+    all on one host, or each on its own    the form among all of them
+    several hosts, several on some         the form among counterparts, of what each host has summed (`hosts_first`);
+                                           powersgd's sums are the wire's, which does so anyway
+
 Ranks start their buckets in one order and wait for them in one order: forms of two messages send the second while they
 wait. `start` takes the gradient and the residual together, so that whoever starts a step has to finish it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Protocol
 
@@ -18,6 +22,9 @@ import torch
 from torch import Tensor
 
 from plait.collectives.functional import Handle, all_reduce
+from plait.collectives.hierarchical import Hierarchical
+from plait.collectives.hosts_first import HostsFirst
+from plait.collectives.payloads import OverGroup, Payloads
 from plait.collectives.powersgd import PowerSGD
 from plait.collectives.process_groups import Group
 from plait.collectives.rounded import Rounded
@@ -34,7 +41,7 @@ class _Form(Protocol):
     kept: dict[str, Tensor]
     residual: Tensor  # of what is compressed, one tensor behind another
 
-    def start(self, flat: Tensor) -> Handle: ...
+    def start(self, flat: Tensor) -> Callable[[], Tensor]: ...
 
 
 class Compressed:
@@ -95,7 +102,7 @@ class Compressed:
         if flat.shape != (self._count,):
             raise ValueError(f"a bucket of {self._count} elements was given a tensor of {tuple(flat.shape)}")
         if self._form:
-            return self._form.start(flat)
+            return Handle(self._group.axis, None, self._form.start(flat))
         return all_reduce(flat, self._group) if self._count else Handle(self._group.axis, None, lambda: flat)
 
 
@@ -111,11 +118,14 @@ def _form(
     """What sums the bucket; None where all of it travels whole."""
     if not packed.compressed or group.wire is None:
         return None
-    count = sum(prod(shape) for shape in shapes)
-    match compression.kind:
-        case "powersgd":
-            return PowerSGD(compression.rank, shapes, packed, dtype, group, device, key)
-        case "topk":
-            return TopK(compression, count, dtype, group, device)
-        case _:
-            return Rounded(compression, count, dtype, group, device)
+    if compression.kind == "powersgd":
+        return PowerSGD(compression.rank, shapes, packed, dtype, group, device, key)
+    residual = torch.zeros(sum(prod(shape) for shape in shapes), dtype=dtype, device=device)
+
+    def over(ranks: Payloads, owed: Tensor) -> Rounded | TopK:
+        return (TopK if compression.kind == "topk" else Rounded)(compression, ranks, owed)
+
+    if not isinstance(group.wire, Hierarchical):
+        return over(OverGroup(group), residual)
+    messages = packed.between(group.wire.standing, residual.numel(), dtype.itemsize)
+    return HostsFirst(group.axis, group.wire, over, residual, messages)

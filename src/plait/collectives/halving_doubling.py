@@ -35,18 +35,13 @@ __all__ = ["HalvingDoubling"]
 
 
 class HalvingDoubling(Stepwise):
-    """The collectives by halving and doubling."""
+    """Sums by halving and doubling."""
 
     def __init__(self, peers: Peers) -> None:
         super().__init__(peers)
         self._active = 1 << (peers.size.bit_length() - 1)  # the largest power of two
         self._spare = peers.size - self._active
         self._beyond = peers.index >= self._active
-
-    @property
-    def name(self) -> str:
-        """As `Wire`."""
-        return "halving-doubling"
 
     def reduce_all(self, flat: Tensor, combine: Combine) -> None:
         """As `Stepwise`."""
@@ -64,56 +59,12 @@ class HalvingDoubling(Stepwise):
             self._double_sums(flat, combine)
         self._unfold(flat)
 
-    def reduce_parts(self, parts: Sequence[Tensor], combine: Combine) -> None:
-        """As `Stepwise`. Parts of partners that fold travel side by side, as one block."""
-        flat, blocks, laid = self._laid_out(parts)
-        for place, part in zip(laid, parts, strict=True):
-            place.copy_(part)
-        self._fold(flat, combine)
-        if not self._beyond:
-            self._halve(flat, blocks, combine)
-        self._hand_over(laid)
-        parts[self._peers.index].copy_(laid[self._peers.index])
-
-    def gather_parts(self, parts: Sequence[Tensor]) -> None:
-        """As `Stepwise`."""
-        flat, blocks, laid = self._laid_out(parts)
-        me = self._peers.index
-        laid[me].copy_(parts[me])
-        if self._beyond:
-            self._send(laid[me], me - self._active)
-        else:
-            if me < self._spare:
-                self._receive(laid[me + self._active], me + self._active)
-            self._double(flat, blocks)
-        self._unfold(flat)
-        for place, part in zip(laid, parts, strict=True):
-            part.copy_(place)
-
-    def _laid_out(self, parts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Room for all parts, the blocks that active ranks own, and the parts' places: 0 4 │ 1 │ 2 │ 3 of five."""
-        order = [place for low in range(self._active) for place in range(low, len(parts), self._active)]
-        flat = parts[0].new_empty(sum(part.numel() for part in parts))
-        places = flat.split([parts[place].numel() for place in order])
-        laid = [places[order.index(place)] for place in range(len(parts))]
-        sizes = [
-            sum(parts[place].numel() for place in range(low, len(parts), self._active)) for low in range(self._active)
-        ]
-        return flat, list(flat.split(sizes)), laid
-
     def _fold(self, flat: Tensor, combine: Combine) -> None:
         me = self._peers.index
         if self._beyond:
             self._send(flat, me - self._active)
         elif me < self._spare:
             self._combine(flat, me + self._active, combine)
-
-    def _hand_over(self, laid: Sequence[Tensor]) -> None:
-        me = self._peers.index
-        if self._beyond:
-            self._receive(laid[me], me - self._active)
-        elif me < self._spare:
-            self._send(laid[me + self._active], me + self._active)
 
     def _unfold(self, flat: Tensor) -> None:
         me = self._peers.index

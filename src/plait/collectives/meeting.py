@@ -2,12 +2,14 @@
 
     every rank   makes its segment ─► tells all its host, process and descriptor ─► attaches its host's ─► all have?
 
-    all on one host              shared memory
-    several hosts, several on    in two levels: shared memory on each host, pairs of hosts across
-    each one a host of its own   what torch.distributed has, mostly
+                                 they share memory                   they don't
+    all on one host              shared memory                       torch.distributed's
+    several hosts, several on    in two levels: shared memory on     as each on its own
+                                 each host, pairs of hosts across
+    each one a host of its own   what torch.distributed has, but for what it does badly, and needs no memory
 
 What is told travels once, through torch.distributed. PLAIT_SHARED_MEMORY=0 in the environment of any rank of a group
-keeps the whole group from it.
+keeps the whole group from sharing.
 """
 
 from __future__ import annotations
@@ -24,20 +26,20 @@ from plait.collectives.between_hosts import BetweenHosts
 from plait.collectives.cheapest import Cheapest
 from plait.collectives.hierarchical import Hierarchical
 from plait.collectives.peers import Peers
-from plait.collectives.segment import attached, created, host_identity, mapped
+from plait.collectives.segment import attached, can_share, created, host_identity, mapped
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Wire
 from plait.launchers.processes import process_began
 from plait.sharding.all_reduce import shared
 from plait.specs.links import LinkSpeed
 
-__all__ = ["VARIABLE", "meet"]
+__all__ = ["VARIABLE", "meet", "shares_memory"]
 
 VARIABLE = "PLAIT_SHARED_MEMORY"
 
 
 class _Told(NamedTuple):
-    """What a rank tells the others."""
+    """What a rank tells the others: a `descriptor` below 0 is of one that can't share."""
 
     host: int
     process: int
@@ -45,29 +47,33 @@ class _Told(NamedTuple):
     descriptor: int
 
 
+def shares_memory() -> bool:
+    """Whether this process is to share memory with others of its host."""
+    return can_share() and os.environ.get(VARIABLE) != "0"
+
+
 def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float, link: LinkSpeed) -> Wire | None:
-    """The wire of a group of CPU ranks, whose hosts are joined by `link`; every member calls it. None for all where one
-    can't tell where it stands, or can't share what it could: torch.distributed's is left."""
+    """The wire of a group of CPU ranks, whose hosts are joined by `link`; every member calls it. None for all of one
+    host where one can't share memory: torch.distributed's is left."""
     if "gloo" not in str(dist.get_backend(handle)):
         return None
-    host = 0 if os.environ.get(VARIABLE) == "0" else host_identity()
     size = segment_bytes(len(ranks))
-    descriptor = created(size) if host else -1
+    descriptor = created(size) if shares_memory() else -1
     try:
-        mine = _Told(host=host, process=os.getpid(), began=process_began(os.getpid()) or 0, descriptor=descriptor)
+        began = process_began(os.getpid()) or 0
+        mine = _Told(host=host_identity(), process=os.getpid(), began=began, descriptor=descriptor)
         told = _exchanged(mine, handle, len(ranks))
         hosts = _hosts(told)
-        if any(one.host == 0 for one in told):
-            return None
-        if len(hosts) == len(ranks):
-            return BetweenHosts(handle, ranks, index, link)
+        apart = BetweenHosts(handle, ranks, index, link) if len(hosts) > 1 else None
+        if len(hosts) == len(ranks) or any(one.descriptor < 0 for one in told):
+            return apart
         here = next(places for places in hosts if index in places)
         segments = _attached([told[place] for place in here], here.index(index), size)
         if not _agreed(segments, handle):
-            return None
+            return apart
         members = [Member(ranks[place], told[place].process, told[place].began) for place in here]
         memory = SharedMemory(Arena(segments, members, here.index(index), patience)) if len(here) > 1 else None
-        return memory if len(hosts) == 1 else _in_two_levels(handle, ranks, index, link, hosts, memory)
+        return memory if apart is None else _in_two_levels(apart, link, hosts, memory)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
@@ -106,14 +112,8 @@ def _agreed(segments: list[torch.Tensor], handle: dist.ProcessGroup) -> bool:
 
 
 def _in_two_levels(
-    handle: dist.ProcessGroup,
-    ranks: Sequence[int],
-    index: int,
-    link: LinkSpeed,
-    hosts: Sequence[Sequence[int]],
-    memory: SharedMemory | None,
+    whole: BetweenHosts, link: LinkSpeed, hosts: Sequence[Sequence[int]], memory: SharedMemory | None
 ) -> Hierarchical:
-    whole = BetweenHosts(handle, ranks, index, link)
     local = next(places.index(whole.index) for places in hosts if whole.index in places)
     beside = [places[local] for places in hosts if local < len(places)]  # on each host the one at this rank's place
     across = None

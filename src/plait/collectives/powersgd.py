@@ -12,7 +12,7 @@ processors and libraries multiply alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import accumulate
 from math import prod
@@ -60,8 +60,8 @@ class PowerSGD:
         """The last step's Q (n, rank) of each matrix: views."""
         return self._cut_right(self.right)
 
-    def start(self, flat: Tensor) -> Handle:
-        """Begin to sum `flat` over the group; `wait` gives it, summed in place."""
+    def start(self, flat: Tensor) -> Callable[[], Tensor]:
+        """Begin to sum `flat` over the group; what is returned waits for it, and gives it, summed in place."""
         pieces = flat.split(self._sizes)
         left = self.residual.new_empty(sum(self._rank * m for m, _ in self._matrices))
         lefts = _cut(left, [(m, self._rank) for m, _ in self._matrices])
@@ -71,7 +71,7 @@ class PowerSGD:
         under_way = all_reduce(left, self._group)
         plain = torch.cat([pieces[place] for place in self._whole]) if self._whole else flat[:0]
         plain_under_way = all_reduce(plain, self._group) if plain.numel() else None
-        return Handle(self._group.axis, None, cache(partial(self._finish, under_way, lefts, plain_under_way, flat)))
+        return cache(partial(self._finish, under_way, lefts, plain_under_way, flat))
 
     def _finish(self, left: Handle, lefts: Sequence[Tensor], plain: Handle | None, flat: Tensor) -> Tensor:
         left.wait()

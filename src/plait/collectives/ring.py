@@ -31,16 +31,11 @@ _Chunks = tuple[Tensor, ...]
 
 
 class Ring(Stepwise):
-    """The collectives around a ring."""
+    """Sums around a ring, and its two halves."""
 
     def __init__(self, peers: Peers) -> None:
         super().__init__(peers)
         self._left, self._right = (peers.index - 1) % peers.size, (peers.index + 1) % peers.size
-
-    @property
-    def name(self) -> str:
-        """As `Wire`."""
-        return "ring"
 
     def reduce_all(self, flat: Tensor, combine: Combine) -> None:
         """As `Stepwise`."""
@@ -48,13 +43,13 @@ class Ring(Stepwise):
         first, *summed = self._backwards(parts, me - 1)
         self._pass(first, summed, self._backwards(parts, me)[1:], combine)
 
-    def reduce_parts(self, parts: Sequence[Tensor], combine: Combine) -> None:
-        """As `Stepwise`."""
+    def reduce_parts(self, parts: Sequence[Tensor]) -> None:
+        """Make the own part the sum of all ranks'; the others' are left half summed."""
         first, *summed = self._backwards(parts, self._peers.index - 1)
-        self._pass(first, summed, [], combine)
+        self._pass(first, summed, [], torch.add)
 
     def gather_parts(self, parts: Sequence[Tensor]) -> None:
-        """As `Stepwise`."""
+        """Fill the others' parts."""
         own, *others = self._backwards(parts, self._peers.index)
         self._pass(own, [], others, None)
 

@@ -17,25 +17,34 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["attached", "created", "host_identity", "mapped"]
+__all__ = ["attached", "can_share", "created", "host_identity", "mapped"]
 
 _ORDERED = ("x86_64", "amd64", "i686")  # processors that let others see stores in the order in which they were made
 
 
-def host_identity() -> int:
-    """A number that two processes have in common if they can share memory, and else not; 0: this one never can.
+def can_share() -> bool:
+    """Whether processes of this host can share memory here: what one stores, others see in its order, on x86; what one
+    has mapped, others find below /proc, on Linux."""
+    ordered = sys.platform == "linux" and platform.machine().lower() in _ORDERED
+    return ordered and os.path.exists("/proc/self/fd")
 
-    Processes in other network namespaces count as being on other hosts: so hosts can be tried out on one machine.
+
+def host_identity() -> int:
+    """A number that processes of one host have in common, and others don't.
+
+    Processes in other network namespaces count as being on other hosts: so hosts can be tried out on one machine. Where
+    the kernel tells nothing (macOS), hosts are told apart by their names.
     """
-    if sys.platform != "linux" or platform.machine().lower() not in _ORDERED:
-        return 0
+    digest = hashlib.sha256("\n".join(_traits()).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def _traits() -> list[str]:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        spaces = [os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "net", "user")]
+        return [boot, *(os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "net", "user"))]
     except OSError:
-        return 0  # no /proc: nothing can be attached
-    digest = hashlib.sha256("\n".join([boot, *spaces]).encode()).digest()
-    return int.from_bytes(digest[:7], "big") | 1
+        return [platform.node()]
 
 
 def created(size: int) -> int:

@@ -9,13 +9,13 @@ All ranks gather all payloads and add them up in rank order. Of equal magnitudes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from plait.collectives.functional import Handle, all_gather
-from plait.collectives.process_groups import Group
+from plait.collectives.payloads import Arriving, Payloads
 from plait.collectives.residual import drop_what_is_not_finite
 from plait.plans.compression import kept_count, payload_bytes
 from plait.specs.compression import Compression
@@ -27,33 +27,30 @@ _STRIDE = 61
 
 
 class TopK:
-    """The sums of one bucket of `count` elements; `residual` (count) is what this rank still owes."""
+    """The sums of a flat tensor over `ranks`; `residual`, as long, is what this rank still owes."""
 
-    def __init__(
-        self, compression: Compression, count: int, dtype: torch.dtype, group: Group, device: torch.device
-    ) -> None:
-        self._group = group
-        self._count = kept_count(compression.fraction, count)
-        self._size = payload_bytes(compression, count, dtype.itemsize)
-        self.residual = torch.zeros(count, dtype=dtype, device=device)
-        self.kept = {"residual": self.residual}
+    def __init__(self, compression: Compression, ranks: Payloads, residual: Tensor) -> None:
+        self._ranks, self.residual = ranks, residual
+        self._count = kept_count(compression.fraction, residual.numel())
+        self._size = payload_bytes(compression, residual.numel(), residual.itemsize)
+        self.kept = {"residual": residual}
 
-    def start(self, flat: Tensor) -> Handle:
-        """Begin to sum `flat` over the group; `wait` gives it, summed in place."""
+    def start(self, flat: Tensor) -> Callable[[], Tensor]:
+        """Begin to sum `flat` over the ranks; what is returned waits for it, and gives it, summed in place."""
         self.residual.add_(flat)
         payload = self.residual.new_zeros(self._size, dtype=torch.uint8)
         places = largest(self.residual, self._count)
         values, indices = self._fields(payload)
         values.copy_(self.residual[places])
         indices.copy_(places)
-        under_way = all_gather(payload, self._group, 0, self._group.size * self._size)
+        under_way = self._ranks.all_gather(payload)
         self.residual[places] = 0
         drop_what_is_not_finite(self.residual)
-        return Handle(self._group.axis, None, cache(partial(self._sum, under_way, flat)))
+        return cache(partial(self._sum, under_way, flat))
 
-    def _sum(self, gathered: Handle, flat: Tensor) -> Tensor:
+    def _sum(self, gathered: Arriving, flat: Tensor) -> Tensor:
         flat.zero_()
-        for payload in gathered.wait().view(self._group.size, self._size):
+        for payload in gathered.wait():
             values, indices = self._fields(payload)
             flat.index_add_(0, indices, values)
         return flat

@@ -40,8 +40,9 @@ _INSTRUMENTS = (
     "wire",
 )  # they measure, or are interfaces: nothing of a step goes through them
 _ELSEWHERE = (  # between hosts, and lossy sums: no exact proof on one host goes there; they have tests of their own
-    "background", "between_hosts", "cheapest", "codecs", "compression", "halving_doubling", "hierarchical",
-    "packed", "peers", "powersgd", "residual", "ring", "rounded", "stepwise", "topk",
+    "background", "between_hosts", "cheapest", "codecs", "columns", "compression", "halves", "halving_doubling",
+    "hierarchical", "hosts_first", "levels", "packed", "payloads", "peers", "powersgd", "residual", "ring", "rounded",
+    "stepwise", "topk",
     "beside", "local_sgd", "parameter_server", "parameter_service", "parameter_shard", "synchronous_server",
 )  # fmt: skip
 _MOST_A_LINE = 1  # of one operator

@@ -43,10 +43,12 @@ def _what_travels(plan: Plan, prices: JobPrices, place: int) -> str:
     shapes = [[held.shape for held in bucket] for bucket in buckets if bucket not in alike]
     whole = [[held.shape for held in bucket] for bucket in alike]
     form = compression_of(plan.compression)
+    hosts = prices.machine.levels(plan)
     if not plan.averages:
-        return packing_words(form, shapes, itemsize, plan.data, whole)
+        return packing_words(form, shapes, itemsize, plan.data, whole, hosts=hosts)
     often = "a step" if plan.local_steps == 1 else f"every {plan.local_steps} steps"
-    return packing_words(form, shapes, itemsize, plan.data, whole, what="changes of weights", often=often)
+    words = {"what": "changes of weights", "often": often}
+    return packing_words(form, shapes, itemsize, plan.data, whole, hosts=hosts, **words)
 
 
 def _break_even(one: Played, prices: JobPrices, place: int) -> Iterator[str]:
@@ -77,10 +79,12 @@ def _source(plan: Plan, prices: JobPrices) -> str:
 
 
 def _sent(plan: Plan, prices: JobPrices, place: int) -> float:
+    """Bytes that a rank sends for its gradients; where hosts sum first, that leave a host."""
+    hosts = prices.machine.levels(plan)
     itemsize = ITEMSIZE[PRECISIONS[prices.training.precision].reduce]
     sums = (one for one in _stage(plan, prices, place).sums if one.axis == "data")
-    messages: list[Message] = [message for one in sums for message in one.messages(itemsize)]
-    return sent_bytes(messages, plan.data)
+    messages: list[Message] = [message for one in sums for message in one.messages(itemsize, hosts)]
+    return sent_bytes(messages, len(hosts) or plan.data)
 
 
 def _stage(plan: Plan, prices: JobPrices, place: int) -> Stage:

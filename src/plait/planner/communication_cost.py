@@ -12,7 +12,9 @@ Between hosts, what was measured of just such a group; else what the wire perfor
 
     all-reduce        `sharding.all_reduce`; with several ranks on a host two halves inside it, and slices across
     reduce-scatter    around a ring of ours         all-gather    around gloo's         send, exchange    one message
-    of accelerators   NCCL's own, taken for rings
+                      with several ranks on a host both half inside it, and of slices around a ring of ours across
+    compressed        of several ranks on a host their sum inside it, of slices what crosses of it, and back
+    of accelerators   NCCL's own, taken for rings; but in an all-to-all each rank of a host sends its own out of it
 
 What runs have said of links since (`Measurements.corrections`) lengthens or shortens every message of its kind; which
 algorithm the wire takes it doesn't change. It knows links, not who speaks over them.
@@ -29,6 +31,7 @@ from typing import Literal
 
 from plait.errors import UnusableInput
 from plait.planner.spread import Spread
+from plait.plans.compression import in_two_levels
 from plait.sharding.all_reduce import PIECE_BYTES, STEP_SECONDS, across_seconds, algorithm_between, pieces, shared
 from plait.specs.catalogue import ASSUMED, speed_between
 from plait.specs.links import RECEIVES_AHEAD, Link, LinkKind, LinkSpeed, link_steps, wire_bytes
@@ -42,6 +45,8 @@ LinkSource = Literal["measured", "declared", "assumed"]
 _BACKENDS = {"cpu": ("shared-memory", "gloo"), "cuda": ("nccl",)}
 _BETWEEN = {"cpu": ("gloo", "hierarchical"), "cuda": ("nccl", "nccl")}
 _ALL_REDUCES: tuple[LinkKind, ...] = ("all_reduce", "all_reduce_in_place")
+_HALVES: tuple[LinkKind, ...] = ("reduce_scatter", "all_gather")
+_APART = "gloo"  # the backend of ranks of one host that share no memory: each stands as if it were alone
 _BY_WHO_WAITS = ("shared-memory",)  # backends on which nothing moves but while somebody waits
 _NOISE = 0.05  # the least error of a link
 
@@ -81,7 +86,7 @@ class CommunicationCost:
         key = (kind, spread, size)
         if key not in self._known:
             price = self._across if spread.crosses else self._inside
-            self._known[key] = price(kind, spread, size)
+            self._known[key] = price(kind, self._as_told(spread), size)
         return self._known[key]
 
     def algorithm(self, kind: LinkKind, group: Spread, size: float) -> str:
@@ -90,11 +95,32 @@ class CommunicationCost:
             return self._backend
         if not self._on_cpu:
             return "nccl"
+        hosts = self._as_told(group).hosts
+        alone = not in_two_levels(hosts)
+        if kind in _HALVES and not alone:
+            return "two levels, ring across"
         if kind not in _ALL_REDUCES:
             return "ring" if kind == "reduce_scatter" else "gloo"
-        alone = max(group.hosts) == 1
-        across = algorithm_between(size if alone else min(size, PIECE_BYTES), group.hosts, self.between)
+        across = algorithm_between(size if alone else min(size, PIECE_BYTES), hosts, self.between)
         return across if alone else f"two levels, {across} across"
+
+    def levels(self, group: Spread) -> tuple[int, ...]:
+        """How many of the group stand on each host where these sum first; empty where they don't."""
+        shares = self._on_cpu and self._backend != _APART
+        return group.hosts if shares and in_two_levels(group.hosts) else ()
+
+    def packed_seconds(self, group: Spread, size: int, messages: Iterable[tuple[LinkKind, int]]) -> float:
+        """Seconds of a compressed sum of `size` bytes in two levels, of which all slices' `messages` cross."""
+        return self._halves(_HALVES, group, size) + sum(self._sliced(kind, group, one) for kind, one in messages)
+
+    def all_to_all_seconds(self, group: Spread, size: int) -> float:
+        """Seconds of an all-to-all, of the whole tensor on each rank: an all-gather's bytes, to other places. Where
+        several stand on a host, each of them sends its own out of it, and an all-gather would go around once."""
+        if not group.crosses or max(group.hosts) == 1:
+            return self.seconds("all_gather", group, size)
+        leaving = max(here * (group.ranks - here) for here in group.hosts) / group.ranks * size
+        link = shared(self.between, group.groups)
+        return self._beyond * ((group.ranks - 1) * link.alpha + leaving / link.bytes_per_second)
 
     def in_background(self, group: Spread) -> bool:
         """Whether such a group computes while what it sends goes on (`Wire.in_background`)."""
@@ -135,6 +161,8 @@ class CommunicationCost:
         for link in self._between:
             if link.kind == kind and (link.ranks // link.hosts,) * link.hosts == spread.hosts:
                 return self._beyond * (_seconds(link, kind, spread.ranks, size) + self._sharing(kind, spread, size))
+        if kind in _HALVES and self.levels(spread):
+            return self._halves((kind,), spread, size) + self._sliced(kind, spread, size)
         if kind not in _ALL_REDUCES or not self._on_cpu:
             ours = kind == "reduce_scatter" and self._on_cpu
             alpha = self.between.alpha + (STEP_SECONDS if ours else 0.0)
@@ -142,11 +170,27 @@ class CommunicationCost:
             taken = wire_bytes(kind, spread.ranks, size) / link.bytes_per_second
             return self._beyond * (link_steps(kind, spread.ranks) * alpha + taken)
         across = self._beyond * across_seconds(size, spread.hosts, self.between, spread.groups)
-        most = Spread(hosts=spread.hosts[:1])
-        if most.ranks == 1:
+        if not self.levels(spread):
             return across
-        within = self.seconds("reduce_scatter", most, round(size)) + self.seconds("all_gather", most, round(size))
+        within = self._halves(_HALVES, spread, size)
         return max(across, within) + min(across, within) / max(1, len(pieces(size)))
+
+    def _as_told(self, spread: Spread) -> Spread:
+        """The group as the wire sees it: of CPUs that share no memory, each as if on a host of its own."""
+        if not self._on_cpu or self.levels(spread) or not in_two_levels(spread.hosts):
+            return spread
+        return replace(spread, hosts=(1,) * spread.ranks)
+
+    def _halves(self, kinds: Iterable[LinkKind], spread: Spread, size: float) -> float:
+        """What of two levels is done inside the host that has most of the ranks."""
+        return sum(self.seconds(kind, Spread(hosts=spread.hosts[:1]), round(size)) for kind in kinds)
+
+    def _sliced(self, kind: LinkKind, spread: Spread, size: float) -> float:
+        """Steps of ours across, of all slices at once, which have `size` bytes together."""
+        hosts, slices = len(spread.hosts), min(spread.hosts)
+        link = shared(self.between, spread.groups * slices)
+        taken = wire_bytes(kind, hosts, size / slices) / link.bytes_per_second
+        return self._beyond * (link_steps(kind, hosts) * (link.alpha + STEP_SECONDS) + taken)
 
     def _sharing(self, kind: LinkKind, spread: Spread, size: float) -> float:
         """What it takes longer than was measured, where several groups share a host's link."""

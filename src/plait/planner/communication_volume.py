@@ -23,7 +23,7 @@ are those of the message. An axis of one rank is silent. It knows no link and no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -59,11 +59,13 @@ class Message(NamedTuple):
     forward: bool
 
 
-def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> tuple[Traffic, ...]:
+def traffic_of_step(
+    model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int, hosts: Sequence[int] = ()
+) -> tuple[Traffic, ...]:
     """What `rank` takes part in during one step, equal messages counted together, in order of (axis, kind, bytes).
 
     Where replicas learn alone it is a step that brings them together, one of `local_steps`; in the others the data axis
-    has the loss alone.
+    has the loss alone. `hosts`: so many replicas stand on each host, where compressed sums depend on that.
     """
     counted: Counter[_Row] = Counter()
     stage = stage_of(model, training, plan, rank)
@@ -76,7 +78,7 @@ def traffic_of_step(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: 
     for reduction in stage.sums:
         again = plan.averages and reduction.axis != "data"  # of what several ranks hold, the averages too
         times = rounds_of(plan, training.global_batch) if reduction.each_microbatch else 1 + again
-        for message in reduction.messages(itemsize):
+        for message in reduction.messages(itemsize, hosts):
             counted[reduction.axis, message.kind, message.bytes] += times
     place = plan.mesh.coordinate(rank, "pipeline")
     for message, times in weight_messages(stage, training, plan, place).items():

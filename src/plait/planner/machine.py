@@ -56,6 +56,10 @@ class Machine:
         """Where the ranks along an axis stand, or those at some places of it."""
         return spread_of(plan.mesh, axis, self._ranks_a_node, members)
 
+    def levels(self, plan: Plan) -> tuple[int, ...]:
+        """How many replicas stand on each host where hosts sum first, then across; empty where they don't."""
+        return self.communication.levels(self.spread(plan, "data"))
+
     def neighbours(self, plan: Plan) -> Spread:
         """Where two stages that follow each other stand."""
         return neighbours(plan.mesh, self._ranks_a_node)

@@ -11,7 +11,7 @@ operations, no link.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from plait.planner.operations import Move, Multiply, Operation, Views
@@ -24,6 +24,7 @@ __all__ = ["PackingOperations", "packing_operations"]
 _WRITE = {"fp16": 3, "bf16": 3, "int8": 5, "topk": 16}  # in copies of the elements
 _READ = 2
 _OPERATORS = (40, 20)  # dispatched to write a bucket and what was lost of it, and to read one payload
+_OWED = 2  # the whole residual added to what a host sums, and set to zero
 _CARRY = 4  # the residual added before, corrected after, looked through for NaN
 
 
@@ -35,17 +36,21 @@ class PackingOperations(NamedTuple):
 
 
 def packing_operations(
-    bucket: Reduction, shapes: Mapping[str, Shape], compression: Compression, ranks: int
+    bucket: Reduction, shapes: Mapping[str, Shape], compression: Compression, ranks: int, hosts: Sequence[int] = ()
 ) -> PackingOperations:
-    """The operations of one compressed sum; none where the bucket travels whole. `shapes`: of its weights, by name."""
+    """The operations of one compressed sum; none where the bucket travels whole. `shapes`: of its weights, by name.
+    `hosts`: so many of the ranks stand on each where hosts sum first, of which a rank packs its own slice alone."""
     packing = bucket.packing
     if packing is None or not packing.compressed:
         return PackingOperations((), ())
     if compression.kind == "powersgd":
         return _factored([shapes[bucket.pieces[place].name] for place in packing.compressed], compression.rank)
-    start, end = _rounded(compression, bucket.elements, ranks)
+    count, owed = bucket.elements, ()
+    if hosts:
+        count, ranks, owed = -(-count // min(hosts)), len(hosts), tuple(_copies(bucket.elements, _OWED))
+    start, end = _rounded(compression, count, ranks)
     writing, reading = _OPERATORS
-    return PackingOperations((Views(writing, "forward"), *start), (Views(reading * ranks, "forward"), *end))
+    return PackingOperations((Views(writing, "forward"), *owed, *start), (Views(reading * ranks, "forward"), *end))
 
 
 def _rounded(compression: Compression, count: int, ranks: int) -> PackingOperations:

@@ -149,7 +149,8 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     exposed = sum(step.terms.exposed.values())
     doubt = prices.machine.compute.error * (step.seconds - exposed) + prices.machine.communication.error * exposed
     flops = _by_rank(lambda rank: flops_of_step(prices.model, prices.training, plan, rank).total, plan, prices)
-    traffic = _by_rank(lambda rank: traffic_of_step(prices.model, prices.training, plan, rank), plan, prices)
+    hosts = prices.machine.levels(plan)
+    traffic = _by_rank(lambda rank: traffic_of_step(prices.model, prices.training, plan, rank, hosts), plan, prices)
     return Prediction(
         step_seconds=step.seconds,
         interval=(max(0.0, step.seconds - doubt), step.seconds + doubt),

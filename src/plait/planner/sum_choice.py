@@ -41,7 +41,8 @@ def sums_over_data(plan: Plan, prices: JobPrices) -> tuple[SumChoice, ...]:
     itemsize = ITEMSIZE[PRECISIONS[prices.training.precision].reduce]
     stage = stage_of(prices.model, prices.training, plan, 0)
     sums = (one for one in stage.sums if one.axis == "data")
-    counted_alike = Counter(message for one in sums for message in one.messages(itemsize))
+    hosts = prices.machine.levels(plan)
+    counted_alike = Counter(message for one in sums for message in one.messages(itemsize, hosts))
     return tuple(
         SumChoice(kind=message.kind, bytes=message.bytes, count=count, algorithm=prices.sums.algorithm(plan, *message))
         for message, count in counted_alike.items()

@@ -38,7 +38,7 @@ COLLECTIVES: dict[CollectiveKind, LinkKind] = {
     "all_reduce": "all_reduce",
     "reduce_scatter": "reduce_scatter",
     "all_gather": "all_gather",
-    "all_to_all": "all_gather",  # as many bytes, if to other places
+    "all_to_all": "all_gather",  # as many bytes, if to other places (`CommunicationCost.all_to_all_seconds`)
     "send": "send",
     "receive": "send",
 }
@@ -95,7 +95,8 @@ class SumPrices:
             return PackingSeconds(start=0.0, end=0.0)
         shapes = {one.weight.name: one.shape for one in stage.held}
         form, at_work = compression_of(plan.compression), self.machine.at_work(plan)
-        buckets = [packing_operations(one, shapes, form, plan.data) for one in stage.sums if one.axis == "data"]
+        hosts, sums = self.machine.levels(plan), (one for one in stage.sums if one.axis == "data")
+        buckets = [packing_operations(one, shapes, form, plan.data, hosts) for one in sums]
         start, end = (
             sum(self.machine.compute.work(getattr(one, when)).crowded(self.machine.compute, at_work) for one in buckets)
             for when in ("start", "end")
@@ -153,9 +154,7 @@ class SumPrices:
         is compressed lies elsewhere."""
         group = self.machine.spread(plan, "data")
         if bucket.packing is not None and bucket.packing.compressed:
-            return sum(
-                self.machine.message(COLLECTIVES[m.kind], group, m.bytes, at_once) for m in bucket.packing.messages
-            )
+            return self._compressed_seconds(bucket, group, at_once)
         if plan.served:
             return self._passed(plan, bucket.messages(self._reduced), exchanged=True)
         size = bucket.elements * self._reduced
@@ -163,6 +162,20 @@ class SumPrices:
             return self.machine.message(bucket.kind, group, size, at_once)
         half = 1.0 if bucket.kind == "all_reduce" else 0.5
         return half * self.machine.message("all_reduce_in_place", group, size, at_once)
+
+    def _compressed_seconds(self, bucket: Reduction, group: Spread, at_once: int) -> float:
+        """Where hosts sum first, one thing after another; powersgd's sums the wire takes in two levels as any other."""
+        hosts = self.machine.communication.levels(group)
+        messages = bucket.messages(self._reduced, hosts)
+        if hosts and all(one.kind != "all_reduce" for one in messages):
+            crossing: list[tuple[LinkKind, int]] = [(COLLECTIVES[one.kind], one.bytes) for one in messages]
+            return self.machine.communication.packed_seconds(group, bucket.elements * self._reduced, crossing)
+        return sum(self._message(one, group, at_once) for one in messages)
+
+    def _message(self, message: Traveling, group: Spread, at_once: int) -> float:
+        if message.kind == "all_to_all" and group.crosses:  # between hosts nothing is slowed down by who shares cores
+            return self.machine.communication.all_to_all_seconds(group, message.bytes)
+        return self.machine.message(COLLECTIVES[message.kind], group, message.bytes, at_once)
 
     def gathers(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
         """Seconds of all all-gathers of weights that forward, backward or the end of one step waits for."""

@@ -6,6 +6,8 @@ predicts no second; what is uncertain stands elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_by_layer, packing_flops
 from plait.planner.memory import gradient_elements, residual_bytes, state_bytes, weight_elements
@@ -17,13 +19,16 @@ from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
 __all__ = ["work_of_ranks"]
 
-
-def work_of_ranks(model: ModelSpec, training: TrainingSpec, plan: Plan) -> tuple[Work, ...]:
-    """The work of every rank of `plan`, in a precision whose masters are the weights themselves."""
-    return tuple(_work(model, training, plan, rank) for rank in range(plan.ranks))
+_Hosts = Sequence[Sequence[int]]
 
 
-def _work(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Work:
+def work_of_ranks(model: ModelSpec, training: TrainingSpec, plan: Plan, hosts: _Hosts = ()) -> tuple[Work, ...]:
+    """The work of every rank of `plan`, in a precision whose masters are the weights themselves. `hosts`: the ranks on
+    each of several hosts whose ranks share memory."""
+    return tuple(_work(model, training, plan, rank, hosts) for rank in range(plan.ranks))
+
+
+def _work(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int, hosts: _Hosts) -> Work:
     stage, policy = stage_of(model, training, plan, rank), PRECISIONS[training.precision]
     flops = flops_by_layer(model, training, plan, rank)
     return Work(
@@ -33,5 +38,12 @@ def _work(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Wo
         gradient_bytes=gradient_elements(stage, plan) * ITEMSIZE[policy.reduce],
         optimizer_bytes=state_bytes(stage, training),
         residual_bytes=residual_bytes(stage, training, plan),
-        collectives=traffic_of_step(model, training, plan, rank),
+        collectives=traffic_of_step(model, training, plan, rank, _standing(plan, rank, hosts)),
     )
+
+
+def _standing(plan: Plan, rank: int, hosts: _Hosts) -> tuple[int, ...]:
+    """How many of a rank's replicas stand on each host."""
+    replicas = next(group for group in plan.mesh.groups("data") if rank in group)
+    counts = (sum(one in replicas for one in ranks) for ranks in hosts)
+    return tuple(count for count in counts if count)

@@ -12,6 +12,11 @@ With S bytes of payload, one hop costs each rank (n - 1) S sent bytes and two ho
 ranks, where one hop rounds once and waits once. A form that would send no less than an all-reduce of the gradients is
 not taken: a matrix of powersgd, or else a bucket, then travels whole.
 
+Where several ranks stand on some of several hosts (`in_two_levels`), hosts sum first, and one slice for each rank of
+the smallest of them is compressed among the h ranks at one place, as above with n = h; a message then has the bytes of
+all slices. What is compressed at all does not depend on where ranks stand: a form that pays among n ranks apart pays
+among fewer hosts. powersgd's messages are sums, which the wire takes in two levels as any other.
+
 Planner and runtime read the same functions; the recorder counts the same bytes. It knows shapes, and no tensor.
 """
 
@@ -33,6 +38,7 @@ __all__ = [
     "Message",
     "Packing",
     "Shape",
+    "in_two_levels",
     "kept_count",
     "matrix",
     "packing",
@@ -51,6 +57,8 @@ _LINKS: dict[CollectiveKind, LinkKind] = {
     "all_to_all": "all_gather",  # as many bytes, if to other places
 }
 
+_NONE = Compression(kind="none")
+
 Shape = tuple[int, ...]
 
 
@@ -65,8 +73,9 @@ class Message(NamedTuple):
 class Packing:
     """How one bucket travels: which of its tensors `compressed`, which `whole` (in one message), by their places.
 
-    `kept_bytes`: what each rank keeps from step to step: residuals, and powersgd's last Q. `flops`: of the matrix
-    products in which one rank packs and unpacks it.
+    `messages`: among ranks of one host, or each on a host of its own. `kept_bytes`: what each rank keeps from step to
+    step: residuals, and powersgd's last Q. `flops`: of the matrix products in which one rank packs and unpacks it.
+    `form`: how what is compressed is.
     """
 
     compressed: tuple[int, ...]
@@ -74,20 +83,37 @@ class Packing:
     messages: tuple[Message, ...]
     kept_bytes: int
     flops: int = 0
+    form: Compression = _NONE
+
+    def between(self, hosts: Sequence[int], elements: int, itemsize: int) -> tuple[Message, ...]:
+        """What travels of the bucket's `elements` where so many of the group's ranks stand on each of `hosts`."""
+        if not self.compressed or self.form.kind == "powersgd" or not in_two_levels(hosts):
+            return self.messages
+        longest, slices = -(-elements // min(hosts)), min(hosts)
+        counts = [max(0, min(longest, elements - number * longest)) for number in range(slices)]
+        found = [_payloads(self.form, count, itemsize, len(hosts)) for count in counts if count]
+        return tuple(Message(one[0].kind, sum(each.bytes for each in one)) for one in zip(*found, strict=True))
 
 
 def packing(compression: Compression, shapes: Sequence[Shape], itemsize: int, ranks: int) -> Packing:
     """How a bucket of tensors of those shapes, `itemsize` bytes an element, is summed over so many ranks."""
     everything = tuple(range(len(shapes)))
     if ranks > 1 and compression.kind == "powersgd":
-        return _factored(compression.rank, shapes, itemsize)
+        return _factored(compression, shapes, itemsize)
     elements = sum(prod(shape) for shape in shapes)
     dense = _dense(elements * itemsize)
     if ranks > 1 and compression.kind != "none" and elements < _INDICES:
         messages = _payloads(compression, elements, itemsize, ranks)
         if _steps(messages, ranks) < _steps(dense, ranks):
-            return Packing(compressed=everything, whole=(), messages=messages, kept_bytes=elements * itemsize)
+            kept = elements * itemsize
+            return Packing(compressed=everything, whole=(), messages=messages, kept_bytes=kept, form=compression)
     return Packing(compressed=(), whole=everything, messages=dense if ranks > 1 else (), kept_bytes=0)
+
+
+def in_two_levels(hosts: Sequence[int]) -> bool:
+    """Whether sums of a group of which so many ranks stand on each of `hosts` go inside the hosts first, then across:
+    of CPUs, which share their host's memory."""
+    return len(hosts) > 1 and max(hosts) > 1
 
 
 def payload_bytes(compression: Compression, elements: int, itemsize: int) -> int:
@@ -131,28 +157,32 @@ def packing_words(
     *,
     what: str = "gradients",
     often: str = "a step",
+    hosts: Sequence[int] = (),
 ) -> str:
     """What a compression does for one rank's buckets, as a sentence without its point; what is not compressed is told.
 
     `buckets` has the shapes of each bucket's tensors, `alike` those of buckets that tensor ranks have in common: these
     travel whole. `what` travels, and how `often`: replicas that learn alone send something else, and not in each step.
+    With `hosts` that sum first (`in_two_levels`) it is told what leaves a host.
     """
     if ranks == 1:
         return f"one replica: no {what} travel"
+    who, senders = ("host", len(hosts)) if in_two_levels(hosts) else ("replica", ranks)
     packed = [packing(compression, shapes, itemsize, ranks) for shapes in buckets]
-    packed += [packing(Compression(kind="none"), shapes, itemsize, ranks) for shapes in alike]
-    dense = [_dense(itemsize * sum(prod(shape) for shape in shapes)) for shapes in (*buckets, *alike)]
-    before = Bytes(sum(sent_bytes(messages, ranks) for messages in dense))
+    packed += [packing(_NONE, shapes, itemsize, ranks) for shapes in alike]
+    sizes = [sum(prod(shape) for shape in shapes) for shapes in (*buckets, *alike)]
+    before = Bytes(sum(sent_bytes(_dense(itemsize * elements), senders) for elements in sizes))
     if compression.kind == "none":
-        return f"{what} travel as they are: each replica sends {before} {often}"
+        return f"{what} travel as they are: each {who} sends {before} {often}"
     whole = sum(len(one.whole) for one in packed)
     tensors = sum(len(shapes) for shapes in (*buckets, *alike))
     if whole == tensors:
-        return f"{compression} makes nothing smaller here: {what} travel whole, {before} {often} from each replica"
-    now = Bytes(sum(sent_bytes(one.messages, ranks) for one in packed))
+        return f"{compression} makes nothing smaller here: {what} travel whole, {before} {often} from each {who}"
+    sent = (sent_bytes(one.between(hosts, n, itemsize), senders) for one, n in zip(packed, sizes, strict=True))
+    now = Bytes(sum(sent))
     kept = Bytes(sum(one.kept_bytes for one in packed))
-    words = f"{what} travel as {compression}: each replica sends {now} {often}, not {before}, and keeps {kept} of "
-    words += "what was lost"
+    words = f"{what} travel as {compression}: each {who} sends {now} {often}, not {before}, and "
+    words += f"{'keeps' if who == 'replica' else 'each of its ranks keeps'} {kept} of what was lost"
     if whole:
         held = sum(len(shapes) for shapes in alike)
         why = "are held alike by tensor ranks" if held == whole else "would not be smaller"
@@ -174,7 +204,8 @@ def _payloads(compression: Compression, elements: int, itemsize: int, ranks: int
     return Message("all_to_all", size), Message("all_gather", size)
 
 
-def _factored(rank: int, shapes: Sequence[Shape], itemsize: int) -> Packing:
+def _factored(compression: Compression, shapes: Sequence[Shape], itemsize: int) -> Packing:
+    rank = compression.rank
     compressed = tuple(place for place, shape in enumerate(shapes) if _is_smaller(rank, shape))
     whole = tuple(place for place in range(len(shapes)) if place not in compressed)
     matrices = [matrix(shapes[place]) for place in compressed]
@@ -186,6 +217,7 @@ def _factored(rank: int, shapes: Sequence[Shape], itemsize: int) -> Packing:
         messages=tuple(Message("all_reduce", size * itemsize) for size in sizes if size),
         kept_bytes=(sum(m * n for m, n in matrices) + rank * columns) * itemsize,
         flops=sum(4 * 2 * m * n * rank for m, n in matrices),
+        form=compression,
     )
 
 

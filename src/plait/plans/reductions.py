@@ -71,9 +71,11 @@ class Reduction:
     each_microbatch: bool = False
     packing: Packing | None = None
 
-    def messages(self, itemsize: int) -> tuple[Message, ...]:
-        """What travels for it once, where an element has `itemsize` bytes."""
-        return (Message(self.kind, self.elements * itemsize),) if self.packing is None else self.packing.messages
+    def messages(self, itemsize: int, hosts: Sequence[int] = ()) -> tuple[Message, ...]:
+        """What travels for it once, where an element has `itemsize` bytes; `hosts`: as `Packing.between` has them."""
+        if self.packing is None:
+            return (Message(self.kind, self.elements * itemsize),)
+        return self.packing.between(hosts, self.elements, itemsize)
 
 
 def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) -> tuple[Reduction, ...]:
