@@ -155,7 +155,7 @@ def test_a_stopped_rank_explains_what_others_raise_for_it(ranks: PlayedRanks) ->
 
     def stopped() -> set[int]:
         looks.append(1)
-        if len(looks) == 5:
+        if len(looks) == 3:
             ranks.say(0, Raised(when=time.monotonic(), report="PeerLost: rank 1 hangs"))
         return {1}
 
@@ -165,6 +165,7 @@ def test_a_stopped_rank_explains_what_others_raise_for_it(ranks: PlayedRanks) ->
     assert first_cause(gathering.failures).rank == 1
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("where", ["while it takes in what they say", "while it looks at them"])
 def test_nobody_is_accused_of_the_time_in_which_this_process_stood_still_too(
     ranks: PlayedRanks, monkeypatch: pytest.MonkeyPatch, where: str
