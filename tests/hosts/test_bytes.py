@@ -3,7 +3,7 @@
 recorded payloads ──ring formula (`specs.links`)──► bytes sent      =      tx_bytes - headers, within 2 %
 
 One rank a host, all ways of telling replicas less among them; and two ranks a host, where it is the same formula, of as
-many as there are hosts: all crosses once a host. All of a standing's plans run in the same processes, one after another.
+many as there are hosts: all crosses once a host. All of a standing's plans run in the same processes.
 """
 
 from __future__ import annotations
