@@ -22,6 +22,7 @@ from plait.launchers import World, led
 from plait.specs.links import Link, Overlap, Transfer
 from plait.specs.measurements import (
     Attention,
+    Block,
     Contention,
     Dispatch,
     Gemm,
@@ -34,7 +35,7 @@ from plait.specs.measurements import (
 __all__ = ["profiled_on"]
 
 _TASKS = (on_first_rank, measure_contention, measure_speeds, measure_links)
-_PARTS = (Measurements, Attention, Contention, Dispatch, Gemm, Host, MemoryBound, Optimizer)
+_PARTS = (Measurements, Attention, Block, Contention, Dispatch, Gemm, Host, MemoryBound, Optimizer)
 _CLASSES = (Grid, LinkReport, ContentionReport, Link, Overlap, Transfer, *_PARTS)
 
 
