@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -32,8 +33,8 @@ def test_every_kind_is_measured(run_on_ranks: RunOnRanks, ranks: int):
         assert (link.backend, link.ranks) == ("shared-memory", ranks)
         assert link.alpha0 >= 0
         assert link.alpha1 >= 0
-        assert link.seconds(0) > 1e-7
-        assert 1e5 < link.bytes_per_second < 1e13
+        assert 1e5 < link.bytes_per_second < inf  # a line through two short timings can be flat, or begin at 0
+        assert all(1e-7 < point.seconds < 10 and link.seconds(point.bytes) > 1e-8 for point in link.transfers)
         assert [point.bytes for point in link.transfers] == [size // 4 // ranks * ranks * 4 for size in TINY.payloads]
     assert report.overlap.exposed >= 0
 

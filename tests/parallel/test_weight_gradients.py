@@ -66,6 +66,9 @@ def test_it_is_the_same_model(run_on_ranks, layout):
     assert max(distance(reference, whole, entry) for entry in reference) < BOUND
 
 
+SUM = 0.010  # seconds of one sum on the link
+
+
 class BackgroundLink(SleepingLink):
     """Sums of one rank's own, which take their time and no core."""
 
@@ -75,7 +78,7 @@ class BackgroundLink(SleepingLink):
 def exposed_share(*, deferred: bool) -> float:
     """Of the time that the sums of one backward take on the link, what is waited for; a product's weight takes longer
     than a sum."""
-    link = BackgroundLink()
+    link = BackgroundLink(message_seconds=SUM)
     link.in_background = deferred
     axes = {axis: Group(axis=axis, ranks=(0,), index=0) for axis in AXES}
     mesh = Mesh(shape=MeshShape(tensor=2), rank=0, axes={**axes, "tensor": Group(
@@ -88,14 +91,14 @@ def exposed_share(*, deferred: bool) -> float:
     sent = link.transfers
     with record() as recorder:
         loss.backward()
-    return recorder.blocked_seconds["tensor"] / ((link.transfers - sent) * 0.010)
+    return recorder.blocked_seconds["tensor"] / ((link.transfers - sent) * SUM)
 
 
 def test_sums_hide_behind_them(monkeypatch):
     add = WeightGradients._add
 
     def slow(*args):
-        time.sleep(0.012)
+        time.sleep(1.2 * SUM)
         add(*args)
 
     monkeypatch.setattr(WeightGradients, "_add", slow)
