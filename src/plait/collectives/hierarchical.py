@@ -19,13 +19,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from plait.collectives.background import Task, wait_and_drive
+from plait.collectives.background import Task
 from plait.collectives.c10d import C10d
 from plait.collectives.cheapest import Cheapest
 from plait.collectives.columns import Columns
@@ -52,7 +51,7 @@ class Hierarchical(Packed):
     def __init__(
         self, whole: C10d, hosts: Sequence[Sequence[int]], inside: SharedMemory | None, across: Cheapest | None
     ) -> None:
-        self._whole, self.index = whole, whole.index
+        self._whole, self.index = whole.driving(), whole.index
         self.levels = Levels(Columns(hosts, whole.index), inside, across)
         self._local = {place: number for number, place in enumerate(self.levels.columns.here)}
         self._queue = Queue(self.levels.look, spins=False)
@@ -88,12 +87,11 @@ class Hierarchical(Packed):
 
     def all_to_all(self, parts: Sequence[Tensor], counts: Sequence[int]) -> Started:
         """As `Wire`."""
-        started = self._whole.all_to_all(parts, counts)
-        return Started(_Driving(started.work), started.results)
+        return self._whole.all_to_all(parts, counts)
 
     def broadcast(self, flat: Tensor, root: int) -> Work:
         """As `Wire`."""
-        return _Driving(self._whole.broadcast(flat, root))
+        return self._whole.broadcast(flat, root)
 
     def receives_ahead(self, peer: int) -> bool:
         """As `Wire`: not from one of this host, in whose memory nothing moves but while somebody waits."""
@@ -110,10 +108,7 @@ class Hierarchical(Packed):
         memory = self.levels.inside
         inside = memory.exchange(near) if memory is not None else Exchange(receives=(), sends=())
         across = self._whole.exchange(far) if far else Exchange(receives=(), sends=())
-        return Exchange(
-            receives=[*inside.receives, *map(_Driving, across.receives)],
-            sends=[*inside.sends, *map(_Driving, across.sends)],
-        )
+        return Exchange(receives=[*inside.receives, *across.receives], sends=[*inside.sends, *across.sends])
 
     def _reduce(self, flat: Tensor, operation: Combination) -> Steps:
         across = self.levels.across
@@ -143,13 +138,3 @@ class Hierarchical(Packed):
             found = yield from self.levels.gathered(ours[first : first + room], [part.numel() for part in some])
             for part, values in zip(some, found, strict=True):
                 part.copy_(values)
-
-
-@dataclass(frozen=True)
-class _Driving:
-    """The wait for a work of the wire below: what rests in shared memory goes on meanwhile."""
-
-    work: Work
-
-    def wait(self) -> None:
-        wait_and_drive(self.work)
