@@ -33,6 +33,7 @@ __all__ = [
     "layers_of_stages",
     "pipeline_of",
     "pipeline_on",
+    "pipeline_through",
     "row_of",
     "timeline_of",
 ]
@@ -73,14 +74,35 @@ def pipeline_of(plan: Plan, layers: Layers, task: Task) -> Pipeline:
     own = layers_of_stages(plan.stages, layers)
     whole = [sum(size for size, at in zip(plan.stages, places, strict=True) if at == place) for place in places]
     added = [layers.added[place] * plan.stages[stage] / whole[stage] for stage, place in enumerate(places)]
-    return Pipeline(
+    return pipeline_through(
+        own,
+        added,
         kind=plan.schedule,
         places=places,
         microbatches=int(row_of(plan).microbatches(task.global_batch)[0]),
-        forward=tuple(sum(one.forward for one in stage) for stage in own),
-        backward=tuple(sum(one.backward for one in stage) + more for stage, more in zip(own, added, strict=True)),
-        weights=tuple(sum(one.weights for one in stage) + more for stage, more in zip(own, added, strict=True)),
         sends=tuple(layers.send(here, there) for here, there in pairwise(places)),
+    )
+
+
+def pipeline_through(
+    own: Sequence[Sequence[Layer]],
+    added: Sequence[float],
+    *,
+    kind: str,
+    places: tuple[int, ...],
+    microbatches: int,
+    sends: tuple[float, ...] = (),
+) -> Pipeline:
+    """The pipeline of stages with these layers, each of which adds gradients up for so many seconds a microbatch."""
+    each = list(zip(own, added, strict=True))
+    return Pipeline(
+        kind=kind,
+        places=places,
+        microbatches=microbatches,
+        forward=tuple(sum(one.forward for one in stage) for stage in own),
+        backward=tuple(sum(one.backward for one in stage) + more for stage, more in each),
+        weights=tuple(sum(one.weights for one in stage) + more for stage, more in each),
+        sends=sends,
     )
 
 

@@ -53,9 +53,8 @@ class Held:
 @dataclass(frozen=True, kw_only=True)
 class Played:
     """A plan, its seconds, by what part of them four of five steps differ (`spread`), their terms, its `rounds`
-    (microbatches of a step), and what ranks hold: `memory` of each
-    kind of ranks, as many as `sizes` say, in the order of their numbers. Alike are those at one place along the
-    pipeline; of unequal machines, in one group."""
+    (microbatches of a step), and what ranks hold: `memory` of each kind of ranks, as many as `sizes` say, in the order
+    of their numbers. Alike are those at one place along the pipeline; of unequal machines, in one group."""
 
     plan: Plan
     seconds: float

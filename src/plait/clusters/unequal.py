@@ -14,7 +14,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from plait.clusters.pipelines import Pipeline, ends_of, layers_of_stages, row_of
+from plait.clusters.pipelines import Pipeline, ends_of, layers_of_stages, pipeline_through, row_of
 from plait.clusters.played import Held, Played, held_at, terms_of
 from plait.errors import UnusableInput
 from plait.estimates.coverage import spread_of
@@ -93,14 +93,10 @@ def _pipelines(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> l
     groups = groups_of_stages(plan, tasks)
     own = [layers_of_stages(plan.stages, layers[group])[stage] for stage, group in enumerate(groups)]
     added = [layers[group].added[stage] for stage, group in enumerate(groups)]
-    both = list(zip(own, added, strict=True))
     return [
-        Pipeline(
-            kind=plan.schedule, places=tuple(range(plan.pipeline)),
+        pipeline_through(
+            own, added, kind=plan.schedule, places=tuple(range(plan.pipeline)),
             microbatches=int(row_of(plan).microbatches(tasks[0].global_batch)[0]),
-            forward=tuple(sum(one.forward for one in stage) for stage in own),
-            backward=tuple(sum(one.backward for one in stage) + more for stage, more in both),
-            weights=tuple(sum(one.weights for one in stage) + more for stage, more in both),
             sends=tuple(_send(layers, groups, stage) for stage in range(plan.pipeline - 1)),
         )
     ]  # fmt: skip
@@ -116,13 +112,8 @@ def _send(layers: Sequence[Layers], groups: Sequence[int], stage: int) -> float:
 
 
 def _replica(plan: Plan, layers: Layers, rows: int) -> Pipeline:
-    own = layers_of_stages(plan.stages, layers)[0]
-    return Pipeline(
-        kind=plan.schedule, places=(0,), microbatches=-(-rows // plan.microbatch),
-        forward=(sum(one.forward for one in own),),
-        backward=(sum(one.backward for one in own) + layers.added[0],),
-        weights=(sum(one.weights for one in own) + layers.added[0],), sends=(),
-    )  # fmt: skip
+    own, rounds = layers_of_stages(plan.stages, layers), -(-rows // plan.microbatch)
+    return pipeline_through(own, layers.added, kind=plan.schedule, places=(0,), microbatches=rounds)
 
 
 def seconds_of_replica(layers: Layers, stages: Sequence[int]) -> float:
