@@ -12,7 +12,7 @@ from plait.layers.small_blocks import SMALL_BLOCKS, SMALL_TOKENS
 from plait.planner.compute_cost import ComputeCost
 from plait.planner.operations import Attend, Move, Multiply, Views, operations_of
 from plait.plans.plan import Plan
-from plait.specs.measurements import Attention, Block, Contention, Gemm, MemoryBound, Optimizer
+from plait.specs.measurements import Attention, Contention, Gemm, MemoryBound, Optimizer, SmallBlock
 from tests.planner.machines import machine
 
 PLAIN = machine(flops=1e9, bandwidth=1e9)
@@ -89,11 +89,11 @@ def test_measured_blocks_say_what_a_view_costs():
             views = sum(one.number for one in block.of(way) if isinstance(one, Views))
             others = [one for one in block.of(way) if not isinstance(one, Views)]
             taken[f"{way}_seconds"] = sum(cost().work(others)) + each * views
-        blocks.append(Block(norm=norm, **taken))
+        blocks.append(SmallBlock(norm=norm, **taken))
     found = cost(blocks=tuple(blocks))
     assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(7e-5))
     assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(3e-5))
-    quick = cost(blocks=(Block(norm="rms", forward_seconds=1e-9, backward_seconds=1e-9),))
+    quick = cost(blocks=(SmallBlock(norm="rms", forward_seconds=1e-9, backward_seconds=1e-9),))
     assert quick.work([Views(10, "forward")]) == (0.0, 0.0)  # less than its operations alone: none is left for views
 
 

@@ -22,7 +22,6 @@ from plait.launchers import World, led
 from plait.specs.links import Link, Overlap, Transfer
 from plait.specs.measurements import (
     Attention,
-    Block,
     Contention,
     Dispatch,
     Gemm,
@@ -30,12 +29,13 @@ from plait.specs.measurements import (
     Measurements,
     MemoryBound,
     Optimizer,
+    SmallBlock,
 )
 
 __all__ = ["profiled_on"]
 
 _TASKS = (on_first_rank, measure_contention, measure_speeds, measure_links)
-_PARTS = (Measurements, Attention, Block, Contention, Dispatch, Gemm, Host, MemoryBound, Optimizer)
+_PARTS = (Measurements, Attention, SmallBlock, Contention, Dispatch, Gemm, Host, MemoryBound, Optimizer)
 _CLASSES = (Grid, LinkReport, ContentionReport, Link, Overlap, Transfer, *_PARTS)
 
 

@@ -18,8 +18,7 @@ from plait.devices.timing import median_seconds
 from plait.layers.small_blocks import SMALL_BLOCKS, SMALL_TOKENS
 from plait.models.block import Block
 from plait.models.sequences import Sequences
-from plait.specs.measurements import Block as MeasuredBlock
-from plait.specs.measurements import Dispatch, Optimizer
+from plait.specs.measurements import Dispatch, Optimizer, SmallBlock
 from plait.specs.model import ModelSpec
 
 __all__ = ["measure_blocks", "measure_dispatch", "measure_optimizers"]
@@ -55,7 +54,7 @@ def _backward(x: Tensor, length: int) -> Callable[[], object]:
     return partial(torch.autograd.grad, result, x, torch.ones_like(result), retain_graph=True)
 
 
-def measure_blocks(*, budget: float, device: Device, start: float) -> tuple[MeasuredBlock, ...]:
+def measure_blocks(*, budget: float, device: Device, start: float) -> tuple[SmallBlock, ...]:
     """Time the small blocks of each kind, as one rank computes a layer. `start`: seconds that any backward takes to get
     going."""
     cases = {
@@ -65,7 +64,7 @@ def measure_blocks(*, budget: float, device: Device, start: float) -> tuple[Meas
     }
     seconds = median_seconds(cases, budget=budget, device=device)
     return tuple(
-        MeasuredBlock(
+        SmallBlock(
             norm=norm,
             forward_seconds=seconds[norm, False] / model.layers,
             backward_seconds=max(seconds[norm, True] - seconds[norm, False] - start, start) / model.layers,

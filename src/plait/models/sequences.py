@@ -61,13 +61,14 @@ class Sequences:
         """Whole samples that begin at position 0, numbered as `samples` says, or on from `first_sample`; `tokens`
         (batch, sequence)."""
         batch, length = tokens.shape
-        numbers = torch.arange(first_sample, first_sample + batch, device=tokens.device)
+        if samples is None:
+            samples = torch.arange(first_sample, first_sample + batch, device=tokens.device)
         known = _from_0(length, tokens.device)
         return cls(
             tokens=tokens,
             targets=targets,
             positions=known.positions,
-            samples=numbers if samples is None else samples,
+            samples=samples,
             step=step,
             _known=known,
         )

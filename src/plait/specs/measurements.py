@@ -30,7 +30,6 @@ __all__ = [
     "LEAST_RATIO",
     "MOST_RATIO",
     "Attention",
-    "Block",
     "Contention",
     "Corrected",
     "Correction",
@@ -42,6 +41,7 @@ __all__ = [
     "MemoryBound",
     "MemoryBoundKind",
     "Optimizer",
+    "SmallBlock",
 ]
 
 Layout = Literal["forward", "input_gradient", "weight_gradient"]
@@ -147,7 +147,7 @@ class Dispatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class SmallBlock:
     """One of the `layers.small_blocks` with this norm."""
 
     norm: Norm
@@ -193,7 +193,7 @@ class Measurements:
     memory_bound: tuple[MemoryBound, ...] = ()
     optimizer: tuple[Optimizer, ...] = ()
     dispatch: Dispatch = field(default_factory=Dispatch)
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[SmallBlock, ...] = ()
     contention: Contention = field(default_factory=Contention)
     overlap: tuple[Overlap, ...] = ()
     speeds: tuple[Positive, ...] = ()
