@@ -51,8 +51,10 @@ _NORMS: dict[Norm, MemoryBoundKind] = {"layer": "layer_norm", "rms": "rms_norm"}
 # per product and per attention: views, transposes and calls; tests count them in the real layers
 _PRODUCT_VIEWS: dict[Way, int] = {"forward": 5, "backward": 9}
 _ATTENTION_VIEWS: dict[Way, int] = {"forward": 12, "backward": 10}
-_EMBEDDING_VIEWS = 8  # forward: its modules' calls, and the stage's walk through its layers
-_LOSS_VIEWS: dict[Way, int] = {"forward": 4, "backward": 2}  # logits and targets laid flat, and the scale of the loss
+# set by hand, from what the two took beyond their operations: the embedding's calls and the stage's walk through its
+# layers; logits and targets laid flat, and the scale of the loss
+_EMBEDDING_VIEWS = 8  # forward
+_LOSS_VIEWS: dict[Way, int] = {"forward": 4, "backward": 2}
 _WEIGHT_VIEWS = 3  # a gradient's hook, where data ranks sum them: the call, the look-up, the detached weight
 
 

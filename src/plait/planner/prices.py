@@ -39,7 +39,7 @@ from plait.specs.training import PRECISIONS, TrainingSpec
 
 __all__ = ["JobPrices"]
 
-_CROSSING_VIEWS = 9  # calls and views around one message of the tensor axis
+_CROSSING_VIEWS = 9  # around one message of the tensor axis; set by hand, from what steps of two ranks took longer
 _NO_LIMIT = 2**60  # of a bucket's bytes
 
 

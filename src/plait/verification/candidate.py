@@ -69,9 +69,7 @@ def work_of_rank(experiment: Experiment, *, precision: Precision) -> Work:
         rank = _Rank(_summing_in("fp32", experiment), precision, counter.get_total_flops)
         with record() as recorder:
             rank.learn(0, {})
-            weight_bytes = (
-                rank.parallel.weight_bytes
-            )  # before the next step new ones leave only where they are asked for
+            weight_bytes = rank.parallel.weight_bytes  # asked for, new weights leave now, and not before a next step
     rank.close()
     parallel, flops = rank.parallel, rank.watch.flops
     return Work(
