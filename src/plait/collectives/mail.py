@@ -14,9 +14,14 @@ after it has read it, and looks where the next one lies only after it has been t
 
 Beside each part stands how long its whole message is: who waits for one of another length is told so, and takes
 nothing. Two ranks that don't agree any more can't go on.
+
+Bytes are copied by their addresses: views of a slot would cost a small message more than its copy.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from ctypes import memmove
 
 from torch import Tensor
 
@@ -40,9 +45,10 @@ class Mail:
         # of each: the number of the last part, and, beside what was sent, the number of that in the first slot
         self._sent, self._taken = arena.counter(index, peer), arena.counter(index, size + peer)
         self._sent_by_peer, self._taken_by_peer = arena.counter(peer, index), arena.counter(peer, size + index)
-        *self._out, lengths = arena.part(index, peer * MAIL_BYTES, MAIL_BYTES).split(_PART_BYTES)
-        *self._in, lengths_of_peer = arena.part(peer, index * MAIL_BYTES, MAIL_BYTES).split(_PART_BYTES)
-        self._lengths, self._lengths_of_peer = words(lengths), words(lengths_of_peer)  # by slot, of a part's message
+        out, into = arena.part(index, peer * MAIL_BYTES, MAIL_BYTES), arena.part(peer, index * MAIL_BYTES, MAIL_BYTES)
+        self._out, self._in = out.data_ptr(), into.data_ptr()  # the arena holds both
+        lengths = slice(_SLOTS * _PART_BYTES, None)  # by slot, of a part's message
+        self._lengths, self._lengths_of_peer = words(out[lengths]), words(into[lengths])
 
     def send(self, flat: Tensor) -> Operation:
         """Done when nothing of `flat` is needed any more."""
@@ -53,24 +59,28 @@ class Mail:
         return self._incoming.start(self._receive(flat))
 
     def _send(self, flat: Tensor) -> Steps:
-        for part in flat.split(_PART_BYTES // flat.itemsize):
+        address, whole = flat.data_ptr(), flat.nbytes
+        for start, size in _parts(whole):
             number = self._sent[0] + 1
-            yield Condition([self._taken_by_peer], number - _SLOTS, [self._peer])
+            if self._taken_by_peer[0] < number - _SLOTS:
+                yield Condition([self._taken_by_peer], number - _SLOTS, [self._peer])
             if self._taken_by_peer[0] == number - 1:
                 self._sent[1] = number - number % 2
             place = (number - self._sent[1]) % _SLOTS
-            self._lengths[place] = flat.nbytes
-            self._out[place][: part.nbytes].view(part.dtype).copy_(part)
+            self._lengths[place] = whole
+            memmove(self._out + place * _PART_BYTES, address + start, size)
             self._sent[0] = number
 
     def _receive(self, flat: Tensor) -> Steps:
-        for part in flat.split(_PART_BYTES // flat.itemsize):
+        address, whole = flat.data_ptr(), flat.nbytes
+        for start, size in _parts(whole):
             number = self._taken[0] + 1
-            yield Condition([self._sent_by_peer], number, [self._peer])
+            if self._sent_by_peer[0] < number:
+                yield Condition([self._sent_by_peer], number, [self._peer])
             place = (number - self._sent_by_peer[1]) % _SLOTS
-            if self._lengths_of_peer[place] != flat.nbytes:
-                raise self._mistaken(self._lengths_of_peer[place], flat.nbytes)
-            part.copy_(self._in[place][: part.nbytes].view(part.dtype))
+            if self._lengths_of_peer[place] != whole:
+                raise self._mistaken(self._lengths_of_peer[place], whole)
+            memmove(address + start, self._in + place * _PART_BYTES, size)
             self._taken[0] = number
 
     def _mistaken(self, sent: int, expected: int) -> PeerLost:
@@ -78,3 +88,9 @@ class Mail:
         return PeerLost(
             f"rank {rank} sends another message than this rank waits for: {sent:,} bytes there, {expected:,} bytes here"
         )
+
+
+def _parts(size: int) -> Iterator[tuple[int, int]]:
+    """Start and size of each part of a message; one, where it is empty."""
+    for start in range(0, max(size, 1), _PART_BYTES):
+        yield start, min(_PART_BYTES, size - start)
