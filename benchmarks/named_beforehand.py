@@ -13,7 +13,7 @@ from typing import Any
 
 from peer_job import spec_of, training_of
 
-from plait.planner.hiding import Choice, Hiding
+from plait.planner.hiding import Choice, Hiding, gentlest
 from plait.planner.search import search
 from plait.plans.files import plan_table
 from plait.specs.cluster import ClusterSpec
@@ -39,10 +39,9 @@ def named(size: str, rates: Sequence[str], measurements: Measurements) -> dict[s
 
 
 def picked(found: Hiding, wanted: float, most: int) -> tuple[Choice, ...]:
-    """The first of them, in the planner's order, that keep as much of the speed as is wanted; where none does, the
-    first."""
-    enough = [one for one in found.choices if one.kept >= wanted]
-    return tuple((enough or found.choices[:1])[:most])
+    """The mildest of them that keeps as much of the speed as is wanted, and the fastest of all, which it may be."""
+    fastest, mild = found.choices[0], gentlest(found.choices, wanted)
+    return ((fastest,) if mild is None or mild is fastest else (mild, fastest))[:most]
 
 
 def name_of(choice: Choice) -> str:

@@ -24,9 +24,10 @@ from plait.plans.plan import Plan
 from plait.specs.job import Job, PlanValue
 from plait.specs.links import LinkSpeed
 
-__all__ = ["MEETINGS", "TARGETS", "Choice", "Hiding", "hiding"]
+__all__ = ["MEETINGS", "TARGETS", "Choice", "Hiding", "gentlest", "hiding"]
 
 TARGETS = (0.9, 0.95, 0.97)  # of the speed of a steady step: for each, the fewest steps alone that keep it
+_LOSING_MORE = ("fp16", "int8", "diloco", "local-sgd", "powersgd:4")  # by held-out losses, docs/benchmarks.md
 MEETINGS = 4  # after the dense beginning: with fewer a run ends before replicas have learned much from each other
 _INTERVALS = tuple(2**power for power in range(1, 10))  # steps between two meetings
 _FORMS: tuple[Mapping[str, PlanValue], ...] = (
@@ -66,6 +67,17 @@ class Hiding:
     unhindered_seconds: float
     dense_seconds: float
     choices: tuple[Choice, ...]
+
+
+def gentlest(choices: Sequence[Choice], kept: float) -> Choice | None:
+    """Of those with which a run keeps so much of its speed, the one under which least was seen to be lost, and then of
+    the fewest steps alone; None where none does."""
+    return min((one for one in choices if one.kept >= kept), key=_harm, default=None)
+
+
+def _harm(choice: Choice) -> tuple[object, ...]:
+    form = choice.keys.get("synchronisation", choice.keys.get("compression"))
+    return _LOSING_MORE.index(str(form)), choice.keys.get("local_steps", 0), "compression" in choice.keys
 
 
 def hiding(job: Job, fitting: Sequence[Played], prices: JobPrices) -> Hiding | None:
