@@ -1,7 +1,8 @@
-"""How do data, tensor and pipeline parallelism on two ranks stand beside the peers? One job, run in turn.
+"""How do data, tensor and pipeline parallelism and ZeRO on two ranks stand beside the peers? One job, run in turn.
 
     python benchmarks/beside_peers.py --size tiny --rounds 5 --steps 50
     python benchmarks/beside_peers.py --size main --rounds 3 --steps 9
+    python benchmarks/beside_peers.py … --deepspeed /path/to/python       DeepSpeed too, by a Python that has it
 
 Each round runs every system once, whole: the peers by their own unchanged scripts under torchrun, Plait on its ranks
 with their weights and batches. A run's figure is the median step of its slowest rank; what is printed are the medians
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,14 +33,18 @@ __all__ = ["steps_of_rank"]
 
 PEERS = Path(__file__).parent / "peers"
 WARM_UP = 2
+_TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533")
+_DEEPSPEED = {"zero1": "ZeRO 1", "zero2": "ZeRO 2", "zero3": "ZeRO 3", "pipe": "pipeline"}
 
 
 def plans(size: str) -> dict[str, Plan]:
-    """Plait's plans by the name of the axis; pipeline stages balanced by FLOPs with the head counted."""
+    """Plait's plans by name; pipeline stages balanced by FLOPs with the head counted."""
     c = common.cfg_of(size)
     quarter = c.batch // 8
+    data = Plan(data=2, stages=(c.layers,), microbatch=c.batch // 2, data_shares=(1, 1))
     return {
-        "plait dp2": Plan(data=2, stages=(c.layers,), microbatch=c.batch // 2, data_shares=(1, 1)),
+        "plait dp2": data,
+        **{f"plait ZeRO {level}": replace(data, zero=level) for level in (1, 2, 3)},
         "plait tp2": Plan(tensor=2, stages=(c.layers,), microbatch=c.batch, tensor_shares=(1, 1)),
         "plait pp2": Plan(pipeline=2, stages=stages(c), microbatch=max(1, quarter)),
     }
@@ -52,16 +58,27 @@ def stages(c: Any) -> tuple[int, int]:
     return first, c.layers - first
 
 
-def peers(size: str, steps: int) -> dict[str, list[str]]:
-    """The peers' command lines, by name."""
-    microbatch = str(max(1, common.cfg_of(size).batch // 8))
+def peers(size: str, steps: int, deepspeed: str | None) -> dict[str, list[str]]:
+    """The peers' command lines, by name; `deepspeed`: a Python that has it."""
+    microbatch = ["--mb", str(max(1, common.cfg_of(size).batch // 8))]
     tail = ["--size", size, "--steps", str(steps), "--warmup", str(WARM_UP)]
-    return {
-        "DDP": ["native.py", "ddp", *tail],
-        "tp by hand": ["native.py", "tp_manual", *tail],
-        "tp DTensor": ["native.py", "tp", *tail],
-        "pp torch 1F1B": ["native.py", "pp_1f1b", "--mb", microbatch, *tail],
+
+    def native(system: str, *more: str) -> list[str]:
+        return [sys.executable, *_TORCHRUN, "native.py", system, *more, *tail]
+
+    found = {
+        "DDP": native("ddp"),
+        "ZeRO 1, torch": native("ddp_zero1"),
+        "FSDP2, ZeRO 2": native("fsdp2_zero2"),
+        "FSDP2": native("fsdp2"),
+        "tp by hand": native("tp_manual"),
+        "tp DTensor": native("tp"),
+        "pp torch 1F1B": native("pp_1f1b", *microbatch),
     }
+    if deepspeed is not None:
+        for system, name in _DEEPSPEED.items():
+            found[f"DeepSpeed {name}"] = [deepspeed, *_TORCHRUN, "deepspeed_peer.py", system, *microbatch, *tail]
+    return found
 
 
 def main() -> None:
@@ -70,13 +87,14 @@ def main() -> None:
     arguments.add_argument("--size", choices=list(common.SIZES), default="tiny")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--steps", type=int, default=20)
+    arguments.add_argument("--deepspeed", help="a Python that has the package; without one its systems are left out")
     given = arguments.parse_args()
     seconds: dict[str, list[float]] = {}
     losses: dict[str, float] = {}
     for _ in range(given.rounds):
         for name, plan in plans(given.size).items():
             note(seconds, losses, name, *run_plait(given.size, plan, given.steps))
-        for name, command in peers(given.size, given.steps).items():
+        for name, command in peers(given.size, given.steps, given.deepspeed).items():
             note(seconds, losses, name, *run_peer(command))
     document = {
         "question": "two ranks beside the peers, seconds a step",
@@ -94,7 +112,7 @@ def note(seconds: dict[str, list[float]], losses: dict[str, float], name: str, s
     """Keep one run's figures, and say them on stderr."""
     seconds.setdefault(name, []).append(step)
     losses[name] = loss
-    print(f"{name:16} {step * 1e3:9.1f} ms  loss {loss:.5f}", file=sys.stderr, flush=True)
+    print(f"{name:18} {step * 1e3:9.1f} ms  loss {loss:.5f}", file=sys.stderr, flush=True)
 
 
 def run_plait(size: str, plan: Plan, steps: int) -> tuple[float, float]:
@@ -118,19 +136,24 @@ def steps_of_rank(size: str, plan: Plan, steps: int) -> tuple[float, float | Non
 
 
 def run_peer(command: list[str]) -> tuple[float, float]:
-    """The same of a peer, from the line that its script appends to its results."""
+    """The same of a peer, from the line that its script appends to its results. Raises CalledProcessError where it has
+    failed before that (DeepSpeed's processes abort now and then when all is done)."""
     with tempfile.TemporaryDirectory() as directory:
         results = Path(directory) / "results.jsonl"
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533"]
-        subprocess.run(
-            [*torchrun, *command],
+        environment = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "BENCH_OUT": str(results)}
+        ended = subprocess.run(
+            command,
             cwd=PEERS,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "BENCH_OUT": str(results)},
-            check=True,
+            env=os.environ | environment,
+            check=False,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             timeout=900,
         )
-        row = json.loads(results.read_text().splitlines()[-1])
+        if not results.exists():
+            raise subprocess.CalledProcessError(ended.returncode, command, stderr=ended.stderr)
+        row = json.loads(results.read_text(encoding="utf-8").splitlines()[-1])
     return row["med_s"], row["loss_last"]
 
 
