@@ -175,10 +175,10 @@ def test_what_the_job_fixes_is_kept():
     assert found(job(data=2, zero=2))[1] is None  # pieces of sums have no form in fewer bytes
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, *TARGETS[:1]])
+@pytest.mark.parametrize("share", [0.0, 0.6, *TARGETS])
 def test_the_gentlest_of_those_that_keep_enough(share):
     """Rounding before replicas that learn alone, the fewest steps before more, whole sums of those before int8's."""
-    _, hiding = found(job("ethernet-200mbit", data=2, zero=0))
+    _, hiding = found(job("ethernet-1gbit", data=2, zero=0))
     enough = [one for one in hiding.choices if one.kept >= share]
     mild = gentlest(hiding.choices, share)
     assert mild in enough
@@ -194,7 +194,7 @@ def test_the_gentlest_of_those_that_keep_enough(share):
 @pytest.mark.parametrize("steps", [10_000, 200])
 def test_the_words_advise_the_gentlest_as_it_can_be_written(steps):
     """Of a long run what keeps 95 %; of a short one, much of which is dense, what keeps most."""
-    _, hiding = found(job(data=2, zero=0, training=replace(TRAINING, steps=steps)))
+    _, hiding = found(job("ethernet-1gbit", data=2, zero=0, training=replace(TRAINING, steps=steps)))
     words = list(hiding_lines(hiding))
     place = next(number for number, line in enumerate(words) if "LOSSY" in line)
     lines, advice = words[:place], words[place + 1]
@@ -203,7 +203,7 @@ def test_the_words_advise_the_gentlest_as_it_can_be_written(steps):
     assert tomllib.loads(written) == advised.keys
     assert advice.endswith(f"keeps {advised.kept:.0%}.")
     assert ("none keeps nine tenths" in advice) == (steps == 200)
-    assert "47.1 Mbit/s" in lines[0]
+    assert "942 Mbit/s" in lines[0]
     assert lines[-1].split()[:3] == ["as", "it", "is"]
     assert f"{hiding.choices[0].kept:.0%}" in lines[3]
 
