@@ -56,9 +56,11 @@ PLANS = {
     "topk:0.01": {"compression": "topk:0.01"},
     "local-sgd, H = 8": {"synchronisation": "local-sgd", "local_steps": 8},
     "diloco, H = 8": {"synchronisation": "diloco", "local_steps": 8},
+    "diloco, H = 2": {"synchronisation": "diloco", "local_steps": 2},
     "diloco, H = 2, int8": {"synchronisation": "diloco", "local_steps": 2, "compression": "int8"},
     "diloco, H = 4, int8": {"synchronisation": "diloco", "local_steps": 4, "compression": "int8"},
     "diloco, H = 8, int8": {"synchronisation": "diloco", "local_steps": 8, "compression": "int8"},
+    "diloco, H = 16, int8": {"synchronisation": "diloco", "local_steps": 16, "compression": "int8"},
     "server, staleness 2": {"synchronisation": "parameter-server", "staleness": 2},
     "server, unbounded": {"synchronisation": "parameter-server", "staleness": -1},
 }
