@@ -7,7 +7,7 @@
       diloco, int8, every 32 steps  3.07 s  4.26 s   71%   60 dense steps first (every 16 steps: 70%)
       as it is                      7.04 s  7.04 s   43%
     Each of these changes the mathematics ...
-    To take one, write compression = "int8" in [plan]: none keeps nine tenths; the fastest keeps 85%.
+    To take one, write compression = "int8" in [plan]: it keeps 85%, none keeps nine tenths.
       int8    rounds every number ...
 
 Beside the prices stands what each form leaves out, in an order of its own; what that costs in learning was measured,
@@ -58,8 +58,8 @@ def _advice(choices: Sequence[Choice]) -> str:
     mild = next(filter(None, (gentlest(choices, share) for share in sorted(TARGETS[:-1], reverse=True))), None)
     taken = mild or choices[0]
     keys = ", ".join(_toml(key, value) for key, value in taken.keys.items())
-    why = "the least was seen to be lost by that keeps" if mild else "none keeps nine tenths; the fastest keeps"
-    return f"To take one, write {keys} in [plan]: {why} {taken.kept:.0%}."
+    why = "and least was seen to be lost by it" if mild else "none keeps nine tenths"
+    return f"To take one, write {keys} in [plan]: it keeps {taken.kept:.0%}, {why}."
 
 
 def _table(rows: Sequence[_Row]) -> Iterator[str]:
