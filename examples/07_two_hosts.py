@@ -25,7 +25,7 @@ PID = os.getpid()
 NAMES = (f"plait-{PID}-a", f"plait-{PID}-b")
 CABLES = (f"pl{PID}a", f"pl{PID}b")
 ADDRESSES = tuple(f"10.{PID >> 8 & 255}.{PID & 255}.{host}" for host in (1, 2))
-SECONDS = 200
+SECONDS = 600  # of either command, on a machine that others use too
 RUN = Path.cwd() / "runs" / f"two-hosts-{PID}"
 JOB = f"""
 [model]
@@ -44,7 +44,10 @@ steps = 10
 global_batch = 8
 sequence_length = 64
 validate_every = 10
-"""  # ranks are left open: as many as torchrun starts
+
+[cluster]       # ranks are left open: as many as torchrun starts
+inter_link = "ethernet-RATE"
+"""
 PLAN = """
 [plan]
 data = 2        # over the cable
@@ -61,7 +64,7 @@ def main(rate: str = "200mbit") -> None:
         return
     with tempfile.TemporaryDirectory() as name, two_hosts(rate):
         place = Path(name)
-        (place / "job.toml").write_text(JOB)
+        (place / "job.toml").write_text(JOB.replace("RATE", rate))
         (place / "plan.toml").write_text(PLAN)
         for words in (["verify"], ["train", "--out", str(RUN)]):
             started = [start(host, place, [*words, "job.toml", "--plan", "plan.toml"]) for host in range(2)]
@@ -80,7 +83,7 @@ def start(host: int, place: Path, words: list[str]) -> subprocess.Popen[bytes]:
         "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--rdzv-id", "example",
         "-m", "plait", *words,
     ]  # fmt: skip
-    return subprocess.Popen(command, cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(command, cwd=place, env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"})
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.planner import communication_cost
-from plait.planner.hiding import MEETINGS, TARGETS, gentlest
+from plait.planner.hiding import TARGETS, gentlest
 from plait.planner.hiding_words import hiding_lines
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import predict
 from plait.plans.legality import plan_problems
-from plait.plans.meetings import pace_of
+from plait.plans.meetings import FEW, pace_of
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -88,7 +88,7 @@ def test_replicas_meet_a_few_times_before_the_run_ends():
         _, hiding = found(job(training=training, data=2, zero=0))
         for one in hiding.choices:
             paces = [pace_of(one.plan, training, step) for step in range(steps)]
-            assert paces.count("meets") + paces.count("settles") >= MEETINGS
+            assert paces.count("meets") + paces.count("settles") >= FEW
     assert any("local_steps" in one.keys for one in hiding.choices)
 
 

@@ -99,9 +99,26 @@ def test_steps_alone_beyond_the_end_of_the_run_are_told():
     (caution,) = cautions(coarse(200, 20, synchronisation="diloco", local_steps=141), cores=4)
     assert caution.key == "plan.local_steps"
     assert "141 is more than the 140 steps that follow 60 dense ones" in caution.message
-    assert cautions(coarse(200, 20, synchronisation="diloco", local_steps=140), cores=4) == []
+    (caution,) = cautions(coarse(200, 20, synchronisation="diloco", local_steps=50), cores=4)
+    assert "replicas meet 3 times in the 140 steps that follow 60 dense ones" in caution.message
+    assert cautions(coarse(200, 20, synchronisation="diloco", local_steps=40), cores=4) == []
     (caution,) = cautions(coarse(200, 0, synchronisation="local-sgd", local_steps=201), cores=4)
     assert "the 200 steps of the run" in caution.message
+
+
+def test_replicas_that_are_never_alone_are_told_of_the_key():
+    unsaid = with_value(with_value(OPEN, "plan.synchronisation", "local-sgd"), "plan.data", 2)
+    (caution,) = cautions(unsaid, cores=4)
+    assert caution.key == "plan.local_steps"
+    assert "saves no message" in caution.message
+    assert cautions(coarse(200, 0, synchronisation="local-sgd", local_steps=1), cores=4) == []
+
+
+@pytest.mark.parametrize(("data", "servers", "told"), [(2, 1, True), (3, 1, True), (4, 1, False), (3, 0, False)])
+def test_ranks_that_serve_alone_are_told_where_they_are_many(data, servers, told):
+    served = {"synchronisation": "parameter-server", "data": data, "servers": servers, "data_shares": ()}
+    keys = [caution.key for caution in cautions(coarse(200, 0, **served), cores=8)]
+    assert ("plan.servers" in keys) == told
 
 
 def test_one_replica_has_nobody_to_begin_dense_with():

@@ -126,6 +126,7 @@ def _hiding_document(found: Hiding) -> dict[str, Any]:
         "link": asdict(found.link),
         "steps": found.steps,
         "plan": plan_table(found.plan),
+        "best_seconds": found.best_seconds,
         "unhindered_seconds": found.unhindered_seconds,
         "dense_seconds": found.dense_seconds,
         "choices": [

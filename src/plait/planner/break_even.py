@@ -62,7 +62,8 @@ def _break_even(one: Played, prices: JobPrices, place: int) -> Iterator[str]:
     change = one.step.seconds / without - 1
     effect = "makes no difference" if abs(change) < _EVEN else f"{'costs' if change > 0 else 'saves'} {abs(change):.0%}"
     if less >= whole:  # other messages than the dense sum's, over the same links: no fewer seconds on any
-        yield f"compression {plan.compression} pays on no link like these: at {_speed(speed)} it {effect} of a step"
+        never = f"compression {plan.compression} pays at no speed between these ranks"
+        yield f"{never}, where its messages take no less time: at {_speed(speed)} it {effect} of a step"
         return
     below = speed * (whole - less) / packing
     hidden = ", as backward hides what it saves" if change > _EVEN and speed < below else ""

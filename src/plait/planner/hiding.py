@@ -17,18 +17,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from plait.planner.prices import JobPrices
+from plait.planner.run_mean import run_seconds
 from plait.planner.simulator import Played, fits, least, performed, play, played
 from plait.plans.legality import plan_problems
-from plait.plans.meetings import as_dense, dense_steps, meetings
+from plait.plans.meetings import FEW, dense_steps, meetings
 from plait.plans.plan import Plan
 from plait.specs.job import Job, PlanValue
 from plait.specs.links import LinkSpeed
 
-__all__ = ["MEETINGS", "TARGETS", "Choice", "Hiding", "gentlest", "hiding"]
+__all__ = ["TARGETS", "Choice", "Hiding", "gentlest", "hiding"]
 
 TARGETS = (0.9, 0.95, 0.97)  # of the speed of a steady step: for each, the fewest steps alone that keep it
 _LOSING_MORE = ("fp16", "int8", "diloco", "local-sgd", "powersgd:4")  # by held-out losses, docs/benchmarks.md
-MEETINGS = 4  # after the dense beginning: with fewer a run ends before replicas have learned much from each other
 _INTERVALS = tuple(2**power for power in range(1, 10))  # steps between two meetings
 _FORMS: tuple[Mapping[str, PlanValue], ...] = (
     {"compression": "fp16"},
@@ -59,11 +59,13 @@ class Choice:
 class Hiding:
     """The plan of replicas whose step would be fastest if its data axis cost nothing (`unhindered_seconds`), what that
     step takes over `link` as it is (`dense_seconds`), and the choices with which a run of `steps` steps takes less than
-    with the best plan, the fastest run first."""
+    with the `best` plan of all (`best_seconds`, the mean step of its run), the fastest run first."""
 
     link: LinkSpeed
     steps: int
     plan: Plan
+    best: Plan
+    best_seconds: float
     unhindered_seconds: float
     dense_seconds: float
     choices: tuple[Choice, ...]
@@ -90,7 +92,7 @@ def hiding(job: Job, fitting: Sequence[Played], prices: JobPrices) -> Hiding | N
     if link is None or not crossing:
         return None
     base, shortest = _unhindered(crossing, prices)
-    best = _run_seconds(fitting[0], prices)
+    best = run_seconds(fitting[0], prices)
     if shortest >= TARGETS[-1] * best:
         return None
     found = {one.plan: one for one in _choices(job, base.plan, shortest, prices) if one.run_seconds < best}
@@ -101,8 +103,10 @@ def hiding(job: Job, fitting: Sequence[Played], prices: JobPrices) -> Hiding | N
         link=link,
         steps=job.training.steps,
         plan=base.plan,
+        best=fitting[0].plan,
+        best_seconds=best,
         unhindered_seconds=shortest,
-        dense_seconds=_run_seconds(base, prices),
+        dense_seconds=run_seconds(base, prices),
         choices=choices,
     )
 
@@ -142,24 +146,13 @@ def _choice(job: Job, base: Plan, keys: Mapping[str, PlanValue], shortest: float
     plan = replace(base, **changes)
     if "bucket_bytes" not in job.constraints:
         plan = replace(plan, bucket_bytes=prices.bucket_bytes(plan))
-    if plan_problems(job, plan) or meetings(plan, job.training) < MEETINGS:
+    if plan_problems(job, plan) or meetings(plan, job.training) < FEW:
         return None
     one = played(plan, prices)
     if not fits(one.memory, prices):
         return None
-    mean = _run_seconds(one, prices)
+    mean = run_seconds(one, prices)
     first = dense_steps(plan, job.training)
     return Choice(
         keys=keys, plan=plan, step_seconds=one.step.seconds, dense_steps=first, run_seconds=mean, kept=shortest / mean
     )
-
-
-def _run_seconds(one: Played, prices: JobPrices) -> float:
-    """The mean step of the job's run, its dense beginning among them."""
-    steps = prices.training.steps
-    first = min(dense_steps(one.plan, prices.training), steps)
-    if not first:
-        return one.step.seconds
-    whole = as_dense(one.plan)
-    dense = play(whole, prices.step(whole), prices).seconds
-    return (first * dense + (steps - first) * one.step.seconds) / steps

@@ -47,19 +47,27 @@ def hiding_lines(found: Hiding) -> Iterator[str]:
     )
     yield f"What would hide it, and how much of that speed a run of {found.steps} steps keeps, by its mean step:"
     rows: list[_Row] = [("", "steady", "mean", "", ""), *_rows(found.choices)]
+    if found.best != found.plan:
+        best = str(Seconds(found.best_seconds))
+        rows.append(("the best plan, above", best, best, f"{least / found.best_seconds:.0%}", plan_name(found.best)))
     yield from _table([*rows, ("as it is", str(dense), str(dense), f"{least / found.dense_seconds:.0%}", "")])
     yield "Each of these changes the mathematics (`plait verify` says LOSSY), so that none is chosen for you."
-    yield _advice(found.choices)
+    yield _advice(found)
     yield from _learning(found.choices)
 
 
-def _advice(choices: Sequence[Choice]) -> str:
+def _advice(found: Hiding) -> str:
     """The mildest that keeps nearly all; if none does, that which keeps most."""
+    choices = found.choices
     mild = next(filter(None, (gentlest(choices, share) for share in sorted(TARGETS[:-1], reverse=True))), None)
     taken = mild or choices[0]
     keys = ", ".join(_toml(key, value) for key, value in taken.keys.items())
     why = "and least was seen to be lost by it" if mild else "none keeps nine tenths"
-    return f"To take one, write {keys} in [plan]: it keeps {taken.kept:.0%}, {why}."
+    advice = f"To take one, write {keys} in [plan]: it keeps {taken.kept:.0%}, {why}."
+    if mild is None and taken.dense_steps and found.unhindered_seconds / taken.step_seconds >= TARGETS[0]:
+        first = f"{taken.dense_steps} of its {found.steps} steps are dense"
+        advice += f" A longer run or a shorter training.warmup_steps keeps more: {first}."
+    return advice
 
 
 def _table(rows: Sequence[_Row]) -> Iterator[str]:
@@ -93,7 +101,9 @@ def _rows(choices: Sequence[Choice]) -> Iterator[_Row]:
 
 
 def _form(choice: Choice) -> str:
-    return ", ".join(str(choice.keys[key]) for key in ("synchronisation", "compression") if key in choice.keys)
+    """As the plan has it, what the job fixed among it."""
+    plan = choice.plan
+    return ", ".join(one for one in (plan.synchronisation, plan.compression) if one not in ("all-reduce", "none"))
 
 
 def _interval(choice: Choice) -> str:

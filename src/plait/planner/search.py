@@ -21,6 +21,7 @@ from plait.planner.explain import Rival, why_it_lost
 from plait.planner.hiding import Hiding, hiding
 from plait.planner.paces import Pace, paces_of
 from plait.planner.prices import JobPrices
+from plait.planner.run_mean import beginning_words
 from plait.planner.shortage import why_nothing_fits
 from plait.planner.simulator import Played, bounded, fits, state
 from plait.planner.sum_choice import SumChoice, sums_over_data
@@ -66,8 +67,8 @@ class Plans:
     the memory. `played`: how many had their schedules played; the others can't be among the first (`contest`).
     `too_close_to_call`: the second is within the first one's interval. `guesses`: where the first one's
     prediction lies outside what was measured; `corrections`: what runs have corrected in it. `cautions`: what to know
-    of its compression before it runs. `sums`: what performs its sums over data. `paces`: its replicas, where ranks
-    differ in speed. `would_hide`: what would hide a link between hosts that costs it speed."""
+    of its compression, and of a dense beginning, before it runs. `sums`: what performs its sums over data. `paces`: its
+    replicas, where ranks differ in speed. `would_hide`: what would hide a link between hosts that costs it speed."""
 
     search_seconds: float
     considered: int
@@ -122,7 +123,7 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
         too_close_to_call=len(ranked) > 1 and ranked[1].step.seconds <= plans[0].prediction.interval[1],
         guesses=outside_what_was_measured(best.plan, prices),
         corrections=corrected_by_runs(measurements),
-        cautions=compression_words(best, prices),
+        cautions=(*compression_words(best, prices), *beginning_words(best, prices)),
         sums=sums_over_data(best.plan, prices),
         paces=paces_of(best.plan, prices.machine.speeds, job.model, job.training.global_batch),
         would_hide=hiding(job, ranked, prices),

@@ -55,8 +55,8 @@ def sum_words(sums: Sequence[SumChoice], steps: int = 1) -> str:
     for one in sums:
         by_algorithm.setdefault(one.algorithm, []).append(one)
     parts = [
-        f"{counted(sum(one.count for one in some), 'message')} ({Bytes(sum(one.count * one.bytes for one in some))}) "
-        f"by {algorithm}"
+        f"{counted(sum(one.count for one in some), 'message')} "
+        f"(payload {Bytes(sum(one.count * one.bytes for one in some))}) by {algorithm}"
         for algorithm, some in by_algorithm.items()
     ]
     often = f" every {steps} steps" if steps > 1 else ""

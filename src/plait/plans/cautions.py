@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from plait.plans.arrangements import degree, row_span
-from plait.plans.meetings import WARM_UPS, is_coarse
+from plait.plans.arrangements import degree, row_span, servers_alone
+from plait.plans.meetings import FEW, WARM_UPS, is_coarse
 from plait.plans.planned import Caution, planned_only
 from plait.specs.inputs import vocabulary
 from plait.specs.job import Job
@@ -163,10 +163,30 @@ def _learns_apart(job: Job) -> str:
     every = cast("int", job.constraints.get("local_steps", 1))
     first = WARM_UPS * job.training.warmup_steps
     left = job.training.steps - first
-    if not is_coarse(how, "none") or degree(job, "data") == 1 or not 0 < left < every:
+    if not is_coarse(how, "none") or degree(job, "data") == 1 or left <= 0:
         return ""
     after = f" that follow {first} dense ones ({WARM_UPS} times the warm-up)" if first else " of the run"
-    return f"local_steps = {every} is more than the {counted(left, 'step')}{after}: replicas hardly meet before its end"
+    count = (first + left) // every - first // every + ((first + left) % every > 0)
+    if left < every:
+        more = f"local_steps = {every} is more than the {counted(left, 'step')}{after}"
+        return f"{more}: replicas hardly meet before its end"
+    often = f"replicas meet {counted(count, 'time')} in the {counted(left, 'step')}{after}"
+    return f"{often}: too seldom to learn much from each other" if every > 1 and count < FEW else ""
+
+
+def _learns_never_alone(job: Job) -> str:
+    how, _ = _telling(job)
+    idle = is_coarse(how, "none") and "local_steps" not in job.constraints and degree(job, "data") != 1
+    key = f"synchronisation = {shown(how)}"
+    return (
+        f"{key} meets in every step, and saves no message: local_steps says how many they learn alone" if idle else ""
+    )
+
+
+def _serves_alone(job: Job) -> str:
+    servers, ranks = servers_alone(job), degree(job, "data") or 0
+    much = 3 * servers >= ranks > servers > 0
+    return f"{servers} of {ranks} data ranks compute nothing; with servers = 0 all serve and compute" if much else ""
 
 
 def _telling(job: Job) -> tuple[str, str]:
@@ -217,6 +237,8 @@ _SIGNS = (
     _Sign(key="plan.synchronisation", says=_averages_with_nobody, reads=_reading("plan.data", "plan.data_shares")),
     _Sign(key="training.warmup_steps", says=_all_dense, reads=_TELLING | _reading("plan.compression")),
     _Sign(key="plan.local_steps", says=_learns_apart, reads=_TELLING | _reading("training.warmup_steps")),
+    _Sign(key="plan.local_steps", says=_learns_never_alone, reads=_TELLING),
+    _Sign(key="plan.servers", says=_serves_alone, reads=_TELLING),
     _Sign(key="plan.gradient_precision", says=_narrow_gradients, reads=_reading("training.precision")),
     _Sign(key="plan.offload", says=_offload),
     _Sign(key="plan.bucket_bytes", says=_buckets),

@@ -23,6 +23,7 @@ from plait.specs.training import TrainingSpec
 
 __all__ = [
     "DELAY",
+    "FEW",
     "OUTER_RATE",
     "WARM_UPS",
     "Pace",
@@ -41,6 +42,7 @@ Pace = Literal["dense", "alone", "meets", "settles"]
 WARM_UPS = 3  # of the learning rate: at its height, too, a young model learns worse from parts of a batch
 OUTER_RATE = 0.7  # of DiLoCo's Nesterov
 _MOST_MOMENTUM = 0.9  # DiLoCo's own
+FEW = 4  # meetings in a run: with fewer it ends before replicas have learned much from each other
 DELAY = 1  # steps; a number of 8 bytes, the loss, waits at the end of each for what was sent before it
 
 

@@ -3,6 +3,7 @@
 device       a100-80gb                  (`devices`)
 intra_link   nvlink3                    (`connections`, inside a host)
 inter_link   ib-hdr, ib-hdr-x8          (`connections`, between hosts; -xN: so many cards in each host)
+             ethernet-2.5gbit           (at any rate)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from dataclasses import replace
 
 from plait.errors import Problem
-from plait.specs.connections import BETWEEN, INSIDE
+from plait.specs.connections import BETWEEN, INSIDE, ethernet_named
 from plait.specs.devices import DEVICES
 from plait.specs.hardware import DeviceSpec, HostLink
 from plait.specs.links import LinkSpeed
@@ -49,7 +50,7 @@ def inside_named(name: str) -> HostLink | None:
 def between_named(name: str) -> HostLink | None:
     """The link between hosts of that name, with the cards that it counts ("ib-hdr-x8"); None if there is none."""
     base, cards = cards_in(name)
-    found = BETWEEN.get(base)
+    found = BETWEEN.get(base) or ethernet_named(base)
     return replace(found, name=name, cards=cards) if found and cards else None
 
 

@@ -17,12 +17,14 @@ entry. From 25 Gbit/s on, one connection of TCP seldom fills the wire.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from plait.specs.hardware import HostLink
 
-__all__ = ["BETWEEN", "INSIDE"]
+__all__ = ["BETWEEN", "INSIDE", "ethernet_named"]
 
 _GIGA = 1e9
 # (alpha0, alpha1) in seconds
@@ -31,6 +33,7 @@ _BLACKWELL = (22e-6, 5.5e-6)  # of nvlink5
 _PCIE = (20e-6, 9e-6)
 _RDMA, _RDMA_REACHED = (30e-6, 10e-6), 0.88  # a hop through two cards and a switch, by NCCL; assumed
 _PAYLOAD = 1448 / 1538
+_ETHERNET = re.compile(r"ethernet-([0-9]{1,5}(?:\.[0-9]{1,3})?)(mbit|gbit)")
 _VTRAIN, _SIMUMAX = "vTrain, MICRO 2024 (fit of its all-reduce times)", "SimuMax, network fits, 2026-05"
 
 
@@ -47,9 +50,16 @@ def _card(name: str, gigabits: float, source: str) -> HostLink:
                     reached=_RDMA_REACHED, alpha0=_RDMA[0], alpha1=_RDMA[1])  # fmt: skip
 
 
+def ethernet_named(name: str) -> HostLink | None:
+    """Ethernet at any rate from 1 Mbit/s to 1.6 Tbit/s ("ethernet-2.5gbit"); None for another name."""
+    told = _ETHERNET.fullmatch(name)
+    gigabits = float(told[1]) / (1000 if told[2] == "mbit" else 1) if told else 0.0
+    return replace(_ethernet(gigabits), name=name) if 0.001 <= gigabits <= 1600 else None
+
+
 def _ethernet(gigabits: float) -> HostLink:
     slow = gigabits <= 1
-    number = f"{gigabits * 1000:.0f}mbit" if gigabits < 1 else f"{gigabits:.0f}gbit"
+    number = f"{gigabits * 1000:.0f}mbit" if gigabits < 1 else f"{gigabits:g}gbit"
     where = "gloo between network namespaces (benchmarks/wires_between_hosts.py)" if slow else _SIMUMAX
     return HostLink(name=f"ethernet-{number}", place="between", peak=gigabits / 8 * _GIGA, reached=_PAYLOAD,
                     alpha0=0.0, alpha1=130e-6 if slow else 40e-6, source="IEEE 802.3",

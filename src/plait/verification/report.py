@@ -143,9 +143,10 @@ def _lossy(compression: str, synchronisation: object, staleness: object) -> str:
         if alone
         else "what is not sent in a step is not lost: sent and owed together are the gradient"
     )
+    when = "replicas have, wherever they meet," if alone else "all replicas end a step with"
     return (
         f"The plan changes the mathematics ({', '.join(choices)}). Without that choice it is the same model as one "
-        f"process; with it all replicas end a step with equal bits, and {proven}."
+        f"process; with it {when} equal bits, and {proven}."
     )
 
 
