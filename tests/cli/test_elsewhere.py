@@ -129,8 +129,8 @@ def test_plan_answers_as_the_contract_has_it_and_measures_nothing(write, capsys,
     assert best["lost_because"] is None
     assert best["interval"][0] < best["step_seconds"] < best["interval"][1]
     assert all(one["lost_because"] for one in document["plans"][1:])
-    assert document["sensitivity"]
-    assert document["obvious"]
+    assert document["what_if"] == document["explained"]["what_if"]
+    assert document["explained"]["obvious"]
     assert main(["plan", write(model={"name": "gpt2"}), "--top", "2"]) == 0
     assert "8 × h100-80gb in 2 × 4" in capsys.readouterr().out
 
@@ -149,8 +149,7 @@ def test_any_plan_is_explained_by_its_place_or_its_file(write, capsys, tmp_path,
     (first, *_) = told["reasons"]
     more = first["seconds"] - first["beside_seconds"]
     assert first["without_seconds"] == pytest.approx(told["step_seconds"] - more)
-    assert [one["name"] for one in told["obvious"]] == [one["name"] for one in document["obvious"]]
-    assert [one["change"] for one in told["what_if"]] == [one["what"] for one in document["sensitivity"]]
+    assert {one["change"] for one in told["what_if"]} >= {"links between hosts twice as fast", "half the memory"}
     _, again = ask(capsys, "plan", path, "--explain", "plan.toml")
     assert (again["explained"]["place"], again["explained"]["lost_because"]) == (1, None)
     assert main(["plan", path, "--explain", "20", "--top", "1"]) == 0
