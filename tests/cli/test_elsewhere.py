@@ -181,12 +181,25 @@ def test_a_plan_in_a_file_that_has_no_room_is_told_so(write, capsys, tmp_path, m
     assert "dies first: it needs" in document["explained"]["lost_because"]
 
 
-@pytest.mark.parametrize("asked", ["0", "999", "banana"])
+def test_what_better_machines_would_bring_is_told_without_asking(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "gpt2"})
+    _, document = ask(capsys, "plan", path)
+    told = [one["change"] for one in document["what_if"]]
+    assert told == ["links between hosts twice as fast", "links inside a host twice as fast", "twice the memory"]
+    assert main(["plan", path]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip().partition(":")[0] for line in lines[-4:-1]] == told
+
+
+@pytest.mark.parametrize("asked", ["0", "999", "banana", pytest.param("9" * 5000, id="digits"),
+                                   pytest.param("n" * 5000, id="letters")])  # fmt: skip
 def test_what_can_t_be_explained_is_input_that_can_t_be_used(write, capsys, tmp_path, monkeypatch, asked):
     monkeypatch.chdir(tmp_path)
     code, document = ask(capsys, "plan", write(model={"name": "gpt2"}), "--explain", asked)
     assert code == 2
-    assert f"--explain {asked}" in document["error"]["message"]
+    assert f"--explain {asked[:40]}" in document["error"]["message"]
+    assert len(document["error"]["message"]) < 200
     assert not (tmp_path / "plan.toml").exists()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from os.path import exists  # unlike Path's, of a name that is too long as well
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.output import Line
 from plait.errors import UnusableInput
+from plait.specs.wording import cut
 from plait.units import Seconds
 
 if TYPE_CHECKING:
@@ -159,12 +160,12 @@ def _place(asked: str, job: Job, plans: Plans | ClusterPlans) -> int | None:
     """Its place in the ranking; None for a plan's file that is not in it."""
     from plait.plans.files import read_plan
 
+    if asked in (places := {str(place): place for place in range(1, len(plans.plans) + 1)}):
+        return places[asked]
     if asked.isdecimal():
-        if 1 <= int(asked) <= len(plans.plans):
-            return int(asked)
-        raise UnusableInput(f"--explain {asked}: there are plans 1 to {len(plans.plans)}")
-    if not Path(asked).exists():
-        raise UnusableInput(f"--explain {asked} is neither a plan's place in the ranking nor a file; legal: 1 to "
+        raise UnusableInput(f"--explain {cut(asked)}: there are plans 1 to {len(plans.plans)}")
+    if not exists(asked):
+        raise UnusableInput(f"--explain {cut(asked)} is neither a plan's place in the ranking nor a file; legal: 1 to "
                             f"{len(plans.plans)}, or a plan.toml")  # fmt: skip
     plan = read_plan(asked, job).plan
     return next((place for place, one in enumerate(plans.plans, 1) if one.plan == plan), None)
