@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["page_of_cluster", "page_on_cluster"]
 
-_INTERVAL = "A bar ends at the predicted step; across its end, where four of five runs are expected: "
-_SEEN, _UNSEEN = "as wide as published ones lie.", "few published runs of this kind were looked at, and it is wider."
+_INTERVAL = "A bar ends at the predicted step; the line below it is where four of five runs are expected, "
+_SEEN, _UNSEEN = "as published ones lie.", "wide here, since few published runs of this kind were looked at."
 
 
 def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:

@@ -44,7 +44,7 @@ __all__ = [
 
 _DRAWN = 12  # ranked plans on a page
 _SINGLE = 24  # ranks that still have a bar each
-_INTERVAL = "A bar ends at the predicted step; across its end, the error of the measured operations and links."
+_INTERVAL = "A bar ends at the predicted step; the line below it is the error of the measured operations and links."
 
 
 def write_page(path: Path, page: PlanPage) -> None:
