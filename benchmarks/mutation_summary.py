@@ -17,7 +17,7 @@ from typing import Any
 from plait.defects.mutation_sites import OPERATORS
 from plait.defects.mutations import mutations
 
-__all__ = ["read_record", "reviewed", "summary"]
+__all__ = ["moved", "read_record", "reviewed", "summary"]
 
 _REVIEWED = Path(__file__).with_name("mutations_reviewed.toml")
 _LOUD = ("raised", "hang")
@@ -44,6 +44,12 @@ def reviewed() -> dict[str, dict[str, str]]:
     return {one["mutation"]: one for one in table.get("reviewed", [])}
 
 
+def moved() -> tuple[str, ...]:
+    """Mutations that were looked at and that the source no longer has: their site was renamed, changed or taken out."""
+    current = {mutation.key for mutation in mutations()}
+    return tuple(key for key in reviewed() if key not in current)
+
+
 def summary(record: Mapping[str, Mapping[str, Any]]) -> str:
     """The tables, in markdown."""
     judged = reviewed()
@@ -61,6 +67,7 @@ def summary(record: Mapping[str, Mapping[str, Any]]) -> str:
         _table("module", sorted({one["module"] for one in lines}), "module", lines, equivalent),
         "Survivors:\n" + _survivors([one for one in counted if one["caught"] is None], judged),
         "Equivalent:\n" + _survivors(equivalent, judged),
+        "Reviewed, and no longer in the source:\n" + ("\n".join(f"- `{key}`" for key in moved()) or "none"),
     ]
     return "\n\n".join(sections)
 

@@ -5,7 +5,7 @@
 
 One core. On this machine it is the demo's model with a larger batch, and one of 24 layers; memory is taken to be
 enough: every legal plan counts. On the catalogue's A100 it is GPT-3 175B, all keys of its plan left open; `plait plan`
-tells then what better machines would bring as well, which takes some more searches (`changes`).
+tells then what better machines would bring as well, which takes some more searches (`better`).
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def _catalogue() -> Iterator[dict[str, Any]]:
         case = {"devices": ranks, "batch": batch, "considered": found.considered, "legal": found.legal}
         case |= {"step_seconds": round(found.best.found.seconds, 3), **clock.read()}
         clock = _Clock()
-        assert found.changes
-        yield {**case, "changes": clock.read()}
+        assert found.better
+        yield {**case, "better": clock.read()}
 
 
 class _Clock:

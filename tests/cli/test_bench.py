@@ -101,6 +101,22 @@ def test_what_is_refused_is_refused_before_anything_starts(place, capsys, monkey
     assert "already holds a run" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "turns can't be read from turns: Is a directory"),
+        (b"\xff\xfe", "turns can't be read from turns: it is not UTF-8 text"),
+        (b"garbage\n", "line 1 of turns is no turn of a bench"),
+        (b"[]\n", "line 1 of turns is no turn of a bench"),
+    ],
+)
+def test_a_record_that_is_none_is_refused_before_a_directory_is_made(place, capsys, content, words):
+    (place / "turns").mkdir() if content is None else (place / "turns").write_bytes(content)
+    assert bench("--plans", "1", "--record", "turns", "--json") == 2
+    assert words in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert not (place / "runs").exists()
+
+
 def test_where_no_plan_was_measured_the_answer_is_no(place, capsys, monkeypatch):
     monkeypatch.setattr("plait.training.bench.rehearse", _fails)
     assert bench("--plans", "1", "--json") == 1

@@ -13,10 +13,10 @@ from plait.cli.main import main
 from plait.cli.page_of_cluster import page_of_cluster, page_on_cluster
 from plait.cli.page_of_plan import bars_of, lane_names, page_of_one, page_of_search
 from plait.clusters.answer import plan_cluster, price_plan, step_on
+from plait.planner.changes import changes
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import played
-from plait.planner.what_if import what_if
 from plait.plans.plan import Plan
 from plait.report.spans import end_of
 from plait.specs.measurement_files import write_measurements
@@ -73,7 +73,7 @@ def test_so_it_does_on_machines_of_the_catalogue(keys):
 def test_ranks_that_share_their_hosts_memory_are_drawn_together_too():
     job = here(pipeline=2, data=2)
     plans = search(job, KNOWN)
-    page = page_of_search(Path("here.toml"), job, KNOWN, plans, what_if(job, KNOWN, plans), ())
+    page = page_of_search(Path("here.toml"), job, KNOWN, plans, changes(job, KNOWN, plans), ())
     each, together = page.rooms
     assert tuple(bar.total for bar in each.bars) == plans.best.prediction.memory_bytes
     assert together.bars[0].total == sum(bar.total for bar in each.bars)

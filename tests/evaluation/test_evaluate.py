@@ -113,6 +113,12 @@ def test_the_command_speaks_to_people_and_refuses_what_is_no_table(capsys: pytes
     assert main(["evaluate", str(RUNS.parent)]) == 2
 
 
+def test_a_file_without_rows_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs.csv").write_text(RUNS.read_text().partition("\n")[0])
+    assert main(["evaluate", str(tmp_path / "runs.csv")]) == 0
+    assert "has no row below" in capsys.readouterr().out
+
+
 # ---- scores ---------------------------------------------------------------------------------------------------------
 
 

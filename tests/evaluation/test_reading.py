@@ -1,4 +1,4 @@
-"""What a row says of a model with experts: which weights it trained, and whether such ranks can have them."""
+"""What a row says of its model and its plan: which weights it trained, and whether such ranks can have them."""
 
 from __future__ import annotations
 
@@ -58,3 +58,16 @@ def test_experts_may_stand_on_the_ranks_of_every_axis_of_a_stage(tmp_path: Path,
 def test_experts_that_fill_no_whole_groups_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="ep does not divide"):
         read_run(row(tmp_path, ep="32"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ({"mbs": "256"}, "fewer sequences in a batch than microbatch × data ranks"),
+        ({"gbs": "8"}, "fewer sequences in a batch than microbatch × data ranks"),
+        ({"model": "Llama3-8B", "pp": "64", "ep": "1"}, "fewer layers than stages"),
+    ],
+)
+def test_a_plan_that_can_t_have_run_is_refused(tmp_path: Path, cells: dict[str, str], words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        read_run(row(tmp_path, **cells))

@@ -63,6 +63,16 @@ def test_malformed_cells_have_their_line_and_column(tmp_path: Path) -> None:
     assert "column n_gpus" in third.problems[0]
 
 
+def test_a_count_that_nobody_could_look_at_one_by_one_is_malformed(tmp_path: Path) -> None:
+    text = f"{HEAD},layers,gpus_per_node\nGPT,A100,999999999989,64,2048,1,1000000000,999999999988\n"
+    (row,) = read_rows(written(tmp_path, text))
+    assert [problem.partition(": ")[2] for problem in row.problems] == [
+        "'1000000000' is not a whole number from 1 to 65,536",
+        "'999999999989' is not a whole number from 1 to 1,048,576",
+        "'999999999988' is not a whole number from 1 to 1,048,576",
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "column"),
     [

@@ -9,11 +9,11 @@ import pytest
 
 from plait.errors import NothingFits
 from plait.planner import contest
+from plait.planner.changes import changes
 from plait.planner.obvious import explained, obvious_losers
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import play, played
-from plait.planner.what_if import what_if
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from tests.planner.machines import machine
@@ -80,7 +80,7 @@ def test_a_plan_that_was_not_played_is_played_to_be_explained():
 def test_what_would_change_is_found_by_searching():
     asked = job(4)
     plans = search(asked, SLOW_LINK)
-    told = {one.change: one for one in what_if(asked, SLOW_LINK, plans)}
+    told = {one.change: one for one in changes(asked, SLOW_LINK, plans)}
     assert set(told) == {"links twice as fast", "links half as fast", "twice the memory", "half the memory"}
     for change, other in (
         ("links twice as fast", machine(latency=5e-5, link=2e7, dispatch=2e-6)),
@@ -99,6 +99,6 @@ def test_half_the_memory_may_be_too_little():
     tight = machine(memory=least)
     with pytest.raises(NothingFits):
         search(asked, replace(tight, host=replace(tight.host, memory_bytes=least // 2)))
-    (half,) = [one for one in what_if(asked, tight, search(asked, tight)) if one.change == "half the memory"]
+    (half,) = [one for one in changes(asked, tight, search(asked, tight)) if one.change == "half the memory"]
     assert half.plan is None
     assert half.changes

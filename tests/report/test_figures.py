@@ -57,3 +57,9 @@ def test_an_axis_of_bytes_has_a_unit_that_reads_well(largest, name):
     factor, found = figures.byte_unit(largest)
     assert found == name
     assert factor == 1024 ** ["B", "KiB", "MiB", "GiB", "TiB"].index(name)
+
+
+def test_numbers_stay_with_what_they_count():
+    assert figures.unbroken("data 2 × pipeline 4, zb-h1 8 × 4, ZeRO 2") == (
+        "data\u00a02\u00a0× pipeline\u00a04, zb\u2011h1\u00a08\u00a0×\u00a04, ZeRO\u00a02"
+    )

@@ -113,7 +113,7 @@ def test_gains_and_losses_are_told_apart_and_the_rule_is_the_step_of_now():
     assert gain.number("x") + gain.number("width") == pytest.approx(now, abs=0.05)
     assert loss.number("x") == pytest.approx(now, abs=0.05)
     assert loss.number("width") / now == pytest.approx(0.5, abs=0.01)
-    assert "another: data 4" in faster.text
+    assert "another: data\u00a04" in faster.text
     assert "the same plan" in slower.text
     assert "nothing would fit" in rows[4].text
 

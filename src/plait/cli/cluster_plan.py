@@ -4,10 +4,10 @@ what only a cluster has: bills, plans that come to mind, what better machines wo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plait.cli.explained import explain_on_cluster, what_if_document, what_if_lines
 from plait.cli.output import Answer, Line
 from plait.cli.ranked import SHOWN, ranked_document, ranked_lines
 from plait.units import Bytes, Seconds
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from plait.cli.explained import Explanation
     from plait.clusters.answer import ClusterPlan, ClusterPlans
     from plait.clusters.bill import Bill, Objective
-    from plait.clusters.obvious import Obvious
     from plait.specs.job import Job
 
 __all__ = ["cluster_answer", "cluster_document", "cluster_lines"]
@@ -36,7 +35,6 @@ def cluster_answer(
 ) -> Answer:
     """The answer of `plait plan` for the job at `path`, on machines of the catalogue; writes the best plan to `out`,
     and draws the `page`. `explain`: the plan that is asked for, its place or its file."""
-    from plait.cli.explained import explain_on_cluster
     from plait.cli.page_of_cluster import page_of_cluster
     from plait.cli.page_of_plan import write_page
     from plait.clusters.answer import plan_cluster
@@ -67,8 +65,7 @@ def cluster_document(plans: ClusterPlans, top: int, told: Explanation | None = N
         "plans": [_ranked_document(one) for one in plans.plans[:top]],
         "too_close_to_call": plans.too_close_to_call,
         "cautions": list(plans.cautions),
-        "sensitivity": [_change_document(plans, place) for place in range(len(plans.changes))],
-        "obvious": [] if told is None else [_obvious_document(one) for one in plans.obvious],
+        "what_if": what_if_document(plans.better if told is None else plans.changes),
     }
     return document if told is None else {**document, "explained": told.document}
 
@@ -85,33 +82,6 @@ def _bill_document(bill: Bill) -> dict[str, Any]:
         "run_seconds": bill.run_seconds,
         "run_money": bill.run_money,
         "run_joules": bill.run_joules,
-    }
-
-
-def _change_document(plans: ClusterPlans, place: int) -> dict[str, Any]:
-    from plait.plans.files import plan_table
-
-    change = plans.changes[place]
-    return {
-        "what": change.what,
-        "step_seconds": change.step_seconds,
-        "faster": 1 - change.step_seconds / plans.best.found.seconds,
-        "same_plan": change.plan == plans.best.plan,
-        "plan": plan_table(change.plan),
-    }
-
-
-def _obvious_document(one: Obvious) -> dict[str, Any]:
-    from plait.plans.files import plan_table
-
-    return {
-        "name": one.name,
-        "plan": plan_table(one.found.plan),
-        "step_seconds": one.found.seconds,
-        "memory_bytes": max(one.found.memory_bytes),
-        "fits": one.fits,
-        "terms": asdict(one.found.terms),
-        "lost_because": one.lost_because,
     }
 
 
@@ -144,8 +114,7 @@ def cluster_lines(plans: ClusterPlans, top: int, told: Explanation | None = None
     if told is not None:
         yield from told.lines()
         return
-    yield []
-    yield from _sensitivity(plans)
+    yield from what_if_lines(plans.best.found.seconds, plans.better)
 
 
 def _terms(one: ClusterPlan) -> Iterator[str]:
@@ -176,14 +145,3 @@ def _bill(plans: ClusterPlans) -> Iterator[str]:
         yield f"{'; '.join(told)[0].upper()}{'; '.join(told)[1:]}."
     if plans.objective != "time":
         yield f"Devices are paid for and switched on while they wait: the least {plans.objective} is the least time."
-
-
-def _sensitivity(plans: ClusterPlans) -> Iterator[Line]:
-    from plait.plans.describe import plan_name
-
-    best = plans.best.found.seconds
-    for change in plans.changes:
-        gain = 1 - change.step_seconds / best
-        how = "" if change.plan == plans.best.plan else f", by another plan: {plan_name(change.plan)}"
-        told = f"{Seconds(change.step_seconds)} a step ({gain:.0%} less){how}" if gain > 0.005 else "no faster"
-        yield [("", f"with {change.what}: {told}")]

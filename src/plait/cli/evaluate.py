@@ -160,6 +160,8 @@ def _group_lines(title: str, groups: Sequence[Group]) -> Iterator[Line]:
 
 def _skipped_lines(found: Evaluation) -> Iterator[Line]:
     reasons = Counter(one.skipped for one in found.skipped if one.skipped)
+    if not found.judged:
+        yield [("yellow", "the file names columns and has no row below them")]
     if not reasons:
         return
     yield []

@@ -3,45 +3,45 @@ It is told alike of a machine that was measured and of those of the catalogue.""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from os.path import exists  # unlike Path's, of a name that is too long as well
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.output import Line
 from plait.errors import UnusableInput
+from plait.specs.wording import cut
 from plait.units import Seconds
 
 if TYPE_CHECKING:
     from plait.clusters.answer import ClusterPlans
-    from plait.planner.obvious import Obvious
-    from plait.planner.reasons import Explained
+    from plait.planner.reasons import Explained, Obvious
     from plait.planner.search import Plans
     from plait.planner.what_if import WhatIf
     from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
-__all__ = ["Explanation", "explain", "explain_on_cluster"]
+__all__ = ["Explanation", "explain", "explain_on_cluster", "what_if_document", "what_if_lines"]
+
+_EQUAL = 0.005  # of a step: closer than this is no change
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """One plan beside the best, the obvious ones, and what another machine would change. `place`: in the ranking, from
-    1; None: it is a plan's file that does not stand there."""
+    """One plan beside the best, the obvious ones, and what another machine would change of the best step, which
+    takes `now` seconds. `place`: in the ranking, from 1; None: it is a plan's file that does not stand there."""
 
     place: int | None
     name: str
     one: Explained
     obvious: tuple[Obvious, ...]
+    now: float
     what_if: tuple[WhatIf, ...]
 
     @property
     def document(self) -> Mapping[str, Any]:
         """For JSON."""
         from plait.plans.files import plan_table
-
-        def plain(one: Obvious | WhatIf) -> dict[str, Any]:
-            return {**asdict(one), "plan": None if one.plan is None else plan_table(one.plan)}
 
         reasons = [
             {"words": one.words, "without_seconds": one.without, "seconds": one.own, "beside_seconds": one.rivals}
@@ -54,8 +54,8 @@ class Explanation:
             "beside_seconds": self.one.beside_seconds,
             "lost_because": self.one.lost_because,
             "reasons": reasons,
-            "obvious": [plain(one) for one in self.obvious],
-            "what_if": [plain(one) for one in self.what_if],
+            "obvious": [_document(one) for one in self.obvious],
+            "what_if": what_if_document(self.what_if),
         }
 
     def lines(self) -> Iterator[Line]:
@@ -74,29 +74,46 @@ class Explanation:
             yield []
             yield [("bold", "Plans that one might have expected")]
         yield from ([("", f"  {obvious.name}: {_step(obvious)}{obvious.why}")] for obvious in self.obvious)
-        yield []
-        yield [("bold", "What would change the answer")]
-        yield from ([("", f"  {_words(change)}")] for change in self.what_if)
+        yield from what_if_lines(self.now, self.what_if)
+
+
+def what_if_document(found: Sequence[WhatIf]) -> list[dict[str, Any]]:
+    """What machines that differ in one thing would change, for JSON."""
+    return [_document(one) for one in found]
+
+
+def what_if_lines(now: float, found: Sequence[WhatIf]) -> Iterator[Line]:
+    """The same for people. `now`: seconds of the best step as things are."""
+    yield []
+    yield [("bold", "What would change the answer")]
+    yield from ([("", f"  {_words(one, now)}")] for one in found)
+
+
+def _document(one: Obvious | WhatIf) -> dict[str, Any]:
+    from plait.plans.files import plan_table
+
+    return {**asdict(one), "plan": None if one.plan is None else plan_table(one.plan)}
 
 
 def _step(one: Obvious) -> str:
     return "" if one.step_seconds is None else f"{Seconds(one.step_seconds)}, "
 
 
-def _words(one: WhatIf) -> str:
+def _words(one: WhatIf, now: float) -> str:
     from plait.plans.describe import plan_name
 
     if one.plan is None or one.step_seconds is None:
         return f"{one.change}: nothing would fit"
-    then = f"another plan, {plan_name(one.plan)}" if one.changes else "the same plan"
-    return f"{one.change}: {then}, {Seconds(one.step_seconds)} a step"
+    more = one.step_seconds / now - 1
+    how = "no change" if abs(more) < _EQUAL else f"{Seconds(one.step_seconds)} a step ({more:+.0%})"
+    return f"{one.change}: {how}" + (f", by another plan: {plan_name(one.plan)}" if one.changes else "")
 
 
 def explain(asked: str, job: Job, measurements: Measurements, plans: Plans) -> Explanation:
     """`asked`: a place in the ranking from 1, or a plan's file. Raises UnusableInput for neither, IllegalJob for a plan
     that is not legal for the job."""
+    from plait.planner.changes import changes
     from plait.planner.obvious import explained, obvious_losers
-    from plait.planner.what_if import what_if
 
     place = _place(asked, job, plans)
     if place is None:
@@ -108,7 +125,8 @@ def explain(asked: str, job: Job, measurements: Measurements, plans: Plans) -> E
         name=f"Plan {place}",
         one=explained(plans, plans.plans[place - 1]),
         obvious=obvious_losers(job, plans),
-        what_if=what_if(job, measurements, plans),
+        now=plans.best.found.step.seconds,
+        what_if=changes(job, measurements, plans),
     )
 
 
@@ -118,8 +136,6 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
     from plait.clusters.answer import price_plan
     from plait.clusters.contest import DARING, RISK
     from plait.clusters.explain import explained, why_not_ranked
-    from plait.planner.obvious import Obvious
-    from plait.planner.what_if import WhatIf
     from plait.plans.files import read_plan
 
     place = _place(asked, plans.job, plans)
@@ -130,33 +146,26 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
     else:
         one, lost = ranked[place - 1], plans.plans[place - 1].lost_because
     rival = ranked[1] if place == 1 and len(ranked) > 1 else ranked[0]
-    changes = ((change, change.plan != plans.best.plan) for change in plans.changes)
     return Explanation(
         place=place,
         name=f"The plan in {asked}" if place is None else f"Plan {place}",
         one=explained(one, rival, machines, lost),
-        obvious=tuple(
-            Obvious(name=one.name, why=one.lost_because, plan=one.found.plan,
-                    step_seconds=one.found.seconds if one.fits else None)
-            for one in plans.obvious
-        ),
-        what_if=tuple(
-            WhatIf(change=one.what, plan=one.plan, step_seconds=one.step_seconds, changes=other)
-            for one, other in changes
-        ),
-    )  # fmt: skip
+        obvious=plans.obvious,
+        now=plans.best.found.seconds,
+        what_if=plans.changes,
+    )
 
 
 def _place(asked: str, job: Job, plans: Plans | ClusterPlans) -> int | None:
     """Its place in the ranking; None for a plan's file that is not in it."""
     from plait.plans.files import read_plan
 
+    if asked in (places := {str(place): place for place in range(1, len(plans.plans) + 1)}):
+        return places[asked]
     if asked.isdecimal():
-        if 1 <= int(asked) <= len(plans.plans):
-            return int(asked)
-        raise UnusableInput(f"--explain {asked}: there are plans 1 to {len(plans.plans)}")
-    if not Path(asked).exists():
-        raise UnusableInput(f"--explain {asked} is neither a plan's place in the ranking nor a file; legal: 1 to "
+        raise UnusableInput(f"--explain {cut(asked)}: there are plans 1 to {len(plans.plans)}")
+    if not exists(asked):
+        raise UnusableInput(f"--explain {cut(asked)} is neither a plan's place in the ranking nor a file; legal: 1 to "
                             f"{len(plans.plans)}, or a plan.toml")  # fmt: skip
     plan = read_plan(asked, job).plan
     return next((place for place, one in enumerate(plans.plans, 1) if one.plan == plan), None)

@@ -10,48 +10,38 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.cli.page_of_plan import bars_of, drawn_search, job_facts, lane_names
+from plait.cli.page_of_plan import bars_of, changed, drawn_search, job_facts, lane_names, thought
 
 if TYPE_CHECKING:
     from plait.clusters.answer import ClusterPlans
-    from plait.clusters.obvious import Obvious
     from plait.clusters.played import Held, Played
     from plait.planner.simulator import Step
     from plait.plans.prediction import Terms
-    from plait.report.plan_data import PlanPage, Room, Thought
+    from plait.report.plan_data import PlanPage, Room
     from plait.report.spans import Lane
     from plait.specs.job import Job
     from plait.specs.machines import Machines
 
 __all__ = ["page_of_cluster", "page_on_cluster"]
 
-_INTERVAL = "A bar ends at the predicted step; across its end, where four of five runs are expected: "
-_SEEN, _UNSEEN = "as wide as published ones lie.", "few published runs of this kind were looked at, and it is wider."
+_INTERVAL = "A bar ends at the predicted step; the line below it is where four of five runs are expected, "
+_SEEN, _UNSEEN = "as published ones lie.", "wide here, since few published runs of this kind were looked at."
 
 
 def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:
     """Of all plans for the job at `path`, the best one drawn."""
     from plait.clusters.answer import step_on
-    from plait.report.plan_data import Changed, PlanPage
+    from plait.report.plan_data import PlanPage
 
     best = plans.best
     return PlanPage(
         **_parts(path, plans.job, best.found, step_on(plans.job, best.plan)),
         search=drawn_search(plans),
-        changes=tuple(
-            Changed(what=one.what, plan=one.plan, step_seconds=one.step_seconds, same=one.plan == best.plan)
-            for one in plans.changes
-        ),
-        thoughts=tuple(map(_thought, plans.obvious)),
+        changes=tuple(map(changed, plans.changes)),
+        thoughts=tuple(map(thought, plans.obvious)),
         notes=plans.cautions,
         commands=(f"plait plan {path} --page plan.html", f"plait verify {path} --plan plan.toml"),
     )
-
-
-def _thought(one: Obvious) -> Thought:
-    from plait.report.plan_data import Thought
-
-    return Thought(name=one.name, why=one.lost_because, step_seconds=one.found.seconds if one.fits else None)
 
 
 def page_on_cluster(path: Path, job: Job, one: Played, step: Step) -> PlanPage:

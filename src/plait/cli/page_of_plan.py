@@ -16,33 +16,35 @@ from plait.errors import UnusableInput
 
 if TYPE_CHECKING:
     from plait.clusters.answer import ClusterPlans
-    from plait.planner.obvious import Obvious
     from plait.planner.prices import JobPrices
+    from plait.planner.reasons import Obvious
     from plait.planner.search import Plans
     from plait.planner.simulator import Played
     from plait.planner.what_if import WhatIf
     from plait.plans.plan import Plan
     from plait.report.data import Search
     from plait.report.memory import Bar
-    from plait.report.plan_data import PlanPage, Room
+    from plait.report.plan_data import Changed, PlanPage, Room, Thought
     from plait.report.spans import Lane
     from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
 __all__ = [
     "bars_of",
+    "changed",
     "drawn_search",
     "job_facts",
     "lane_names",
     "lanes_of",
     "page_of_one",
     "page_of_search",
+    "thought",
     "write_page",
 ]
 
 _DRAWN = 12  # ranked plans on a page
 _SINGLE = 24  # ranks that still have a bar each
-_INTERVAL = "A bar ends at the predicted step; across its end, the error of the measured operations and links."
+_INTERVAL = "A bar ends at the predicted step; the line below it is the error of the measured operations and links."
 
 
 def write_page(path: Path, page: PlanPage) -> None:
@@ -64,17 +66,14 @@ def page_of_search(
     obvious: Sequence[Obvious],
 ) -> PlanPage:
     """Of all plans for the job at `path`, the best one drawn."""
-    from plait.report.plan_data import Changed, PlanPage, Thought
+    from plait.report.plan_data import PlanPage
 
     best = plans.best
     return PlanPage(
         **_parts(path, job, machine, best.found, best.prices),
         search=drawn_search(plans),
-        changes=tuple(
-            Changed(what=one.change, plan=one.plan, step_seconds=one.step_seconds, same=not one.changes)
-            for one in what_if
-        ),
-        thoughts=tuple(Thought(name=one.name, why=one.why, step_seconds=one.step_seconds) for one in obvious),
+        changes=tuple(map(changed, what_if)),
+        thoughts=tuple(map(thought, obvious)),
         notes=(
             *(f"corrected: {words}" for words in plans.corrections),
             *(f"a guess: {words}" for words in plans.guesses),
@@ -143,6 +142,20 @@ def drawn_search(found: Plans | ClusterPlans) -> Search:
         search_seconds=found.search_seconds,
         too_close_to_call=found.too_close_to_call,
     )
+
+
+def changed(one: WhatIf) -> Changed:
+    """A machine that differs in one thing, as the page has it."""
+    from plait.report.plan_data import Changed
+
+    return Changed(what=one.change, plan=one.plan, step_seconds=one.step_seconds, same=not one.changes)
+
+
+def thought(one: Obvious) -> Thought:
+    """A plan that comes to mind, as the page has it."""
+    from plait.report.plan_data import Thought
+
+    return Thought(name=one.name, why=one.why, step_seconds=one.step_seconds)
 
 
 def job_facts(job: Job) -> Iterator[str]:

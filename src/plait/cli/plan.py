@@ -85,12 +85,12 @@ def command(
 def _draw(page: Path, path: Path, job: Job, machine: Measurements, plans: Plans, told: Explanation | None) -> None:
     """The page; what --explain has worked out is not worked out again."""
     from plait.cli.page_of_plan import page_of_search, write_page
+    from plait.planner.changes import changes
     from plait.planner.obvious import obvious_losers
-    from plait.planner.what_if import what_if
 
-    changes = what_if(job, machine, plans) if told is None else told.what_if
+    what_if = changes(job, machine, plans) if told is None else told.what_if
     obvious = obvious_losers(job, plans) if told is None else told.obvious
-    write_page(page, page_of_search(path, job, machine, plans, changes, obvious))
+    write_page(page, page_of_search(path, job, machine, plans, what_if, obvious))
 
 
 def known_machine(path: Path | None) -> Measurements:

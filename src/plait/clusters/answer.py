@@ -13,20 +13,22 @@ from functools import cached_property
 from time import perf_counter
 
 from plait.clusters.bill import Bill, Objective, bill_of, require_known
-from plait.clusters.changes import Change, changes, what_would_fit
-from plait.clusters.explain import too_large, why_it_lost
+from plait.clusters.changes import changes
+from plait.clusters.explain import why_it_lost
 from plait.clusters.groups import found_on_groups
-from plait.clusters.obvious import Obvious, obvious_plans
+from plait.clusters.obvious import obvious_plans
 from plait.clusters.pipelines import ends_of, pipeline_on, timeline_of
 from plait.clusters.played import Played, played
 from plait.clusters.search import Found, found_on
+from plait.clusters.shortage import why_nothing_fits
 from plait.clusters.tasks import require_priced, tasks_of
 from plait.clusters.unequal import pipelines_of, played_on_groups
 from plait.errors import NothingFits
 from plait.estimates.coverage import outside_what_was_looked_at
 from plait.estimates.task import Task
+from plait.planner.reasons import Obvious
 from plait.planner.simulator import Step
-from plait.plans.describe import plan_name
+from plait.planner.what_if import WhatIf
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
 from plait.specs.job import Job
@@ -78,9 +80,15 @@ class ClusterPlans:
         return self.plans[0]
 
     @cached_property
-    def changes(self) -> tuple[Change, ...]:
-        """What better machines would bring."""
-        return changes(self.job, self.tasks, self._found)
+    def better(self) -> tuple[WhatIf, ...]:
+        """What would be best on machines that are twice as good in one thing."""
+        return changes(self.job, self.tasks, self._found, "twice")
+
+    @cached_property
+    def changes(self) -> tuple[WhatIf, ...]:
+        """The same, and on machines that are half as good: with less room a search takes several times as long."""
+        worse = changes(self.job, self.tasks, self._found, "half")
+        return tuple(one for pair in zip(self.better, worse, strict=True) for one in pair)
 
     @cached_property
     def obvious(self) -> tuple[Obvious, ...]:
@@ -100,7 +108,7 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
     require_known(objective, groups)
     found = found_on(job, tasks[0]) if len(tasks) == 1 else found_on_groups(job, tasks)
     if not found.plans:
-        raise NothingFits(_nothing_fits(job, tasks, found))
+        raise NothingFits(why_nothing_fits(job, tasks, found))
     best = found.plans[0]
     ranked = tuple(
         ClusterPlan(
@@ -164,21 +172,6 @@ def not_looked_at(tasks: Sequence[Task]) -> tuple[str, ...]:
     """A sentence for each kind of device of which, in its dtype, few published runs were looked at."""
     found = (outside_what_was_looked_at(task.machines.device, task.dtype) for task in tasks)
     return tuple(dict.fromkeys(words for words in found if words is not None))
-
-
-def _nothing_fits(job: Job, tasks: Sequence[Task], found: Found) -> str:
-    assert found.nearest is not None
-    nearest, place = found.nearest, found.nearest.fullest
-    group = 0
-    if len(tasks) > 1:
-        rank = sum(nearest.sizes[:place])
-        group = max(index for index, task in enumerate(tasks) if task.machines.first_rank <= rank)
-    words = too_large(nearest, tasks[group].machines)
-    remedy = what_would_fit(job)
-    nearby = (
-        f"; the nearest change that would fit: {remedy}" if remedy else "; no single change that was tried would fit"
-    )
-    return f"no legal plan fits. Of the one that needs least ({plan_name(nearest.plan)}) {words}{nearby}"
 
 
 def _cautions(job: Job, tasks: Sequence[Task], best: Played, found: Found) -> list[str]:

@@ -8,18 +8,18 @@ itself is `planner.reasons`'.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from plait.clusters.played import Played, row_of
 from plait.estimates.rank_groups import Axis, rank_group
 from plait.planner.reasons import Cost, Explained, Reason, as_more, in_one_sentence, reasons_among
+from plait.planner.remedies import Smallest, dies_first
 from plait.plans.plan import Plan
 from plait.specs.machines import Machines
 from plait.specs.wording import counted
-from plait.units import Bytes
 
-__all__ = ["explained", "reasons", "too_large", "why_it_lost", "why_not_ranked"]
+__all__ = ["explained", "reasons", "smallest", "too_large", "why_it_lost", "why_not_ranked"]
 
 _FEWER = {
     "weights": "more tensor or pipeline ranks, or zero = 3",
@@ -105,10 +105,21 @@ def _work(plan: Plan, best: Plan) -> str:
 
 def too_large(one: Played, machines: Machines) -> str:
     """What a plan that does not fit needs, on the rank that dies first, and of which bytes most is."""
+    return dies_first(smallest(one, [machines], fits=False))
+
+
+def smallest(one: Played, groups: Sequence[Machines], *, fits: bool) -> Smallest:
+    """A plan's memory, on the rank that dies first, beside that of its device."""
     held, rank = one.memory[one.fullest], sum(one.sizes[: one.fullest])
-    kind = held.dominant
-    room = Bytes(machines.device.memory_bytes)
-    return (
-        f"rank {rank} dies first: it needs {Bytes(held.taken)} of the {room} that a {machines.device.name} has, most "
-        f"of it {kind}: {Bytes(round(held.kinds[kind]))}; fewer with {_FEWER[kind]}"
+    device = max((group for group in groups if group.first_rank <= rank), key=lambda group: group.first_rank).device
+    return Smallest(
+        plan=one.plan,
+        fits=fits,
+        rank=rank,
+        held=held.taken,
+        kind=held.dominant,
+        most=round(held.kinds[held.dominant]),
+        fewer=_FEWER[held.dominant],
+        room=device.memory_bytes,
+        whose=f"{device.name} has",
     )

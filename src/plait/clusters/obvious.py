@@ -9,7 +9,7 @@ What the job fixes is kept, so that nothing is offered that the user has ruled o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,20 +21,11 @@ from plait.clusters.rules import legal
 from plait.clusters.search import plan_of
 from plait.estimates.arrangements import Arrangements
 from plait.estimates.task import Task
+from plait.planner.reasons import Obvious
 from plait.plans.plan import Plan
 from plait.specs.job import Job
 
-__all__ = ["Obvious", "obvious_plans"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Obvious:
-    """A plan that somebody would ask for: what it is called, its price, and why it is not the best."""
-
-    name: str
-    found: Played
-    fits: bool
-    lost_because: str
+__all__ = ["obvious_plans"]
 
 
 def obvious_plans(job: Job, task: Task, best: Played) -> tuple[Obvious, ...]:
@@ -48,7 +39,7 @@ def obvious_plans(job: Job, task: Task, best: Played) -> tuple[Obvious, ...]:
         one = played(plan, task)
         fits = one.risk <= RISK
         reason = why_it_lost(one, best, task.machines) if fits else too_large(one, task.machines)
-        found.append(Obvious(name=name, found=one, fits=fits, lost_because=reason))
+        found.append(Obvious(name=name, why=reason, plan=plan, step_seconds=one.seconds if fits else None))
     return tuple(found)
 
 

@@ -25,8 +25,9 @@ class Practice:
     element-wise work is fused by a compiler; `fused_kernels`: by hand; `fused_gradients`: products add weights'
     gradients up by themselves. `balanced`: stages are cut by cost; else equally, embedding and head on top.
     `whole_sends`: every tensor rank sends the whole value to the next stage; else its part of it. `overlap_sends`:
-    ranks with several stages send one's values while another works. `wide_shards`: under ZeRO 3 a share of the weights
-    is the float32 master itself; `gathers_once`: weights, and their gradients, stay whole through the step.
+    ranks with several stages send one's values while another works, but for those that fill the pipeline.
+    `wide_shards`: under ZeRO 3 a share of the weights is the float32 master itself; `gathers_once`: weights, and their
+    gradients, stay whole through the step.
     """
 
     fused_attention: bool = True

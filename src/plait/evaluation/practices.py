@@ -22,6 +22,11 @@ _MEGATRON = Practice(fused_kernels=True, balanced=False, whole_sends=False, sele
 _EXPLICIT = replace(
     _MEGATRON, fused_attention=False, masks=True, overlap_data=False, overlap_tensor=False, gradient_bytes=2
 )
+# Sends of interleaved stages overlap unless --no-overlap-p2p-communication, not while the pipeline fills and drains
+# (--overlap-p2p-communication-warmup-flush is off), and never those of a stage a rank: NVIDIA/Megatron-LM@d98e8a6,
+# megatron/training/arguments.py (overlap_p2p_comm) and core/pipeline_parallel/schedules.py; the same by default in
+# NVIDIA-NeMo/Megatron-Bridge@0685ff5, training/comm_overlap.py.
+_CORE = replace(_MEGATRON, fused_gradients=True, overlap_sends=True)
 _FSDP = Practice(wide_shards=True, attention_kernel=2)
 _YEAR = re.compile(r"(?<![0-9])20[12][0-9](?![0-9])")
 _OVERLAP_OFF = re.compile(r"overlap[^;,.]{0,40}\b(?:off|disabled)\b")
@@ -48,7 +53,7 @@ def _of_program(told: str, row: Row) -> Practice:
     if "megatron" in told and "deepspeed" in told:
         return replace(_EXPLICIT, gradient_copies=2, whole_sends=True, balanced=True)
     if re.search(r"megatron-core|megatron-bridge|nemo|\bte\b|transformer ?engine", told):
-        return replace(_MEGATRON, fused_gradients=True, overlap_sends=True)
+        return _CORE
     if "megatron" in told:
         modern = _year(row) >= _MODERN
         return replace(_EXPLICIT, overlap_tensor=modern, fused_gradients=modern)

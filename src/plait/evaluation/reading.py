@@ -26,6 +26,7 @@ from plait.specs.presets import PRESETS
 __all__ = ["Run", "Unreadable", "read_run"]
 
 _HEAD_WIDTH = 128  # of heads that nobody counted
+_ENDS = 2  # embedding and head, which may be stages of their own
 _ONE_TOKEN = re.compile(r"\b(?:w/o|without|no) mtp\b", re.IGNORECASE)  # multi-token prediction was left out
 _VOCABULARY = {"gpt": 51_200, "llama": 128_256}  # where none is stated: Megatron's padded GPT-2, Llama 3
 _PRECISIONS = (("nvfp4", "nvfp4"), ("mxfp8", "mxfp8"), ("fp8-mx", "mxfp8"), ("fp8", "fp8"), ("float8", "fp8"),
@@ -149,8 +150,10 @@ def _plans(row: Row, model: ModelSpec, ranks: int, batch: int) -> Arrangements:
     data = row.whole("dp") or max(1, ranks // inner)
     if data * inner != ranks:
         raise Unreadable("tp × pp × cp × dp is not the number of devices")
-    if data > batch:
-        raise Unreadable("fewer sequences in a batch than data ranks")
+    if data * (row.whole("mbs") or 1) > batch:
+        raise Unreadable("fewer sequences in a batch than microbatch × data ranks")
+    if pipeline > model.layers + _ENDS:
+        raise Unreadable("fewer layers than stages")
     if (ranks // pipeline) % expert:
         raise Unreadable("ep does not divide the tp × cp × dp devices of a stage")
     virtual = _virtual_stages(row, model, pipeline)
@@ -182,7 +185,7 @@ def _virtual_stages(row: Row, model: ModelSpec, pipeline: int) -> int:
     stated = row.whole("vpp")
     if stated is None and pipeline > 1 and re.search("interleav", f"{row.text('vpp')} {row.text('notes')}"):
         stated = next((v for v in (4, 3, 2) if model.layers % (pipeline * v) == 0), 1)
-    return min(stated or 1, max(1, -(-(model.layers + 2) // pipeline)))
+    return min(stated or 1, max(1, -(-(model.layers + _ENDS) // pipeline)))
 
 
 def _zero(row: Row) -> int:

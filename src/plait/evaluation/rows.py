@@ -14,6 +14,7 @@ from math import isfinite
 from pathlib import Path
 
 from plait.errors import UnusableInput
+from plait.specs.values import DEEPEST, MOST_RANKS
 
 __all__ = ["COLUMNS", "Row", "read_rows"]
 
@@ -33,6 +34,8 @@ _WORDS = {
     "mem_gib": re.compile(r"oom|out[ -]of[ -]memory", re.IGNORECASE),
 }
 _MOST = 1e12
+_DEPTHS, _DEGREES = ("layers", "heads", "kv_heads"), ("n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp", "ep", "vpp")
+_LARGEST = dict.fromkeys(_DEPTHS, DEEPEST) | dict.fromkeys(_DEGREES, MOST_RANKS)  # as in a job
 _LONGEST = 50  # lines of one row, whose quoted cells may have some
 _CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",\r\n][^,\r\n]*|)(?=[,\r\n]|$)')
 
@@ -136,22 +139,23 @@ def _row(line: int, names: list[str], cells: list[str]) -> Row:
     for name in (*_WHOLE, *_REAL):
         if name not in stated:
             continue
-        found = _number(stated[name], whole=name in _WHOLE)
+        found = _number(stated[name], whole=name in _WHOLE, most=_LARGEST.get(name, _MOST))
         if found is not None:
             numbers[name] = found
         elif name in _WORDS and _WORDS[name].search(stated[name]):
             texts[name] = stated[name]
         else:
             kind = "a whole number from 1" if name in _WHOLE else "a number above 0"
-            problems.append(f"line {line}, column {name}: {stated[name][:40]!r} is not {kind}")
+            limit = f" to {_LARGEST[name]:,}" if name in _LARGEST else ""
+            problems.append(f"line {line}, column {name}: {stated[name][:40]!r} is not {kind}{limit}")
     return Row(line=line, texts=texts, numbers=numbers, problems=tuple(problems))
 
 
-def _number(text: str, *, whole: bool) -> float | None:
+def _number(text: str, *, whole: bool, most: float) -> float | None:
     try:
         found = float(text)
     except ValueError:
         return None
-    if not isfinite(found) or not 0 < found < _MOST or (whole and (found != int(found))):
+    if not isfinite(found) or not 0 < found <= most or (whole and (found != int(found))):
         return None
     return found

@@ -11,29 +11,17 @@ It looks among the plans of a search, and plays those that were not; it knows a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from plait.planner.explain import Rival, reasons, why_it_lost
-from plait.planner.reasons import Explained
+from plait.planner.reasons import Explained, Obvious
 from plait.planner.search import Plans, RankedPlan
 from plait.planner.simulator import performed
 from plait.plans.legality import is_legal, problems
-from plait.plans.plan import Plan
 from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job
 
-__all__ = ["Obvious", "explained", "obvious_losers"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Obvious:
-    """A plan that one might have expected: what it is, and why it is not the best. `plan` and `step_seconds`: of the
-    best of its kind; None where there is none."""
-
-    name: str
-    why: str
-    plan: Plan | None = None
-    step_seconds: float | None = None
+__all__ = ["explained", "obvious_losers"]
 
 
 def explained(plans: Plans, one: RankedPlan) -> Explained:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from plait.plans.plan import Plan
 from plait.units import Bytes
 
-__all__ = ["Cost", "Explained", "Reason", "as_more", "in_one_sentence", "reasons_among"]
+__all__ = ["Cost", "Explained", "Obvious", "Reason", "as_more", "in_one_sentence", "reasons_among"]
 
 _TIE = 1e-3  # plans closer than this are as good as equal
 _ROUNDING = 1 + 1e-9
@@ -55,6 +55,17 @@ class Explained:
     beside_seconds: float
     lost_because: str | None
     reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obvious:
+    """A plan that one might have expected: what it is, and why it is not the best. None for its `plan`: there is
+    none; for its `step_seconds` too where it does not fit."""
+
+    name: str
+    why: str
+    plan: Plan | None = None
+    step_seconds: float | None = None
 
 
 def reasons_among(costs: Iterable[Cost], seconds: float) -> tuple[Reason, ...]:

@@ -20,7 +20,7 @@ from plait.units import Bytes
 
 __all__ = ["describe", "plan_name"]
 
-_MOST_STAGES = 8  # whose layers are listed one by one
+_MOST_STAGES, _MOST_ALIKE = 8, 4  # whose layers are listed one by one; and where all have as many
 _KEPT = {
     1: "the optimizer's state",
     2: "the optimizer's state and of the gradients",
@@ -85,14 +85,17 @@ def _sentences(plan: Plan) -> Iterator[str]:
 
 def _layers(stages: Sequence[int]) -> str:
     """4+3, or 32 × 3 where nobody would read them all."""
-    if len(stages) <= _MOST_STAGES:
+    if len(stages) <= (_MOST_STAGES if len(set(stages)) > 1 else _MOST_ALIKE):
         return "+".join(map(str, stages))
     runs = [(size, len(list(run))) for size, run in groupby(stages)]
     return "+".join(f"{count} × {size}" if count > 1 else str(size) for size, count in runs)
 
 
 def _listed(stages: Sequence[int]) -> str:
-    return ", ".join(map(str, stages)) if len(stages) <= _MOST_STAGES else _layers(stages)
+    """4, 3 layers, or 4 layers each."""
+    if len(set(stages)) == 1 and len(stages) > _MOST_ALIKE:
+        return f"{counted(stages[0], 'layer')} each"
+    return f"{', '.join(map(str, stages)) if len(stages) <= _MOST_STAGES else _layers(stages)} layers"
 
 
 def _schedule(plan: Plan) -> str:
@@ -134,7 +137,7 @@ def _arrangement(plan: Plan) -> str:
         ratio = _ratio(plan.data_shares[: plan.workers])
         parts.append(f"{counted(plan.workers, 'replica')}{ratio and f' (batch {ratio})'} of ")
     if plan.pipeline > 1:
-        parts.append(f"a pipeline of {_stages(plan)} ({_listed(plan.stages)} layers)")
+        parts.append(f"a pipeline of {_stages(plan)} ({_listed(plan.stages)})")
     elif plan.ranks > 1:
         parts.append("the model")
     if plan.tensor > 1:

@@ -5,6 +5,7 @@ It knows how a quantity is said, not which quantities there are.
 
 from __future__ import annotations
 
+import re
 from math import inf, isfinite
 
 from plait.units import Bytes, Seconds
@@ -22,11 +23,13 @@ __all__ = [
     "seconds",
     "signed_percent",
     "size",
+    "unbroken",
 ]
 
 Unit = tuple[float, str]  # how many base units make one, and its name
 
 _MISSING = "not a number"
+_JOINED = re.compile(r" (?=[\d×])|(?<=×) (?=\d)")
 
 
 def seconds(value: float) -> str:
@@ -90,6 +93,12 @@ def signed_percent(share: float) -> str:
         return _MISSING
     written = f"{share:+.1%}".replace("%", " %").replace("-", "−")
     return written[1:] if written[1:] == "0.0 %" else written
+
+
+def unbroken(words: str) -> str:
+    """The same with its numbers kept on the line of what they count, "pipeline 4 ×", "8 × 4", and no name cut at a
+    hyphen."""
+    return _JOINED.sub("\u00a0", words).replace("-", "\u2011")
 
 
 def second_unit(largest: float) -> Unit:

@@ -22,6 +22,7 @@ __all__ = ["mesh", "stage_contents"]
 _WIDTH, _LEFT, _TOP, _PITCH, _CELL, _GAP = 1060.0, 92.0, 66.0, 54.0, 40.0, 46.0
 _END = 2.4  # layers that the embedding, or the head, is drawn as wide as
 _MOST_STAGES, _MOST_REPLICAS, _MOST_TENSOR = 16, 8, 16  # drawn
+_LETTER = 7.5  # pixels of a digit in a slat, at most
 
 
 def stage_contents(plan: Plan, place: int) -> str:
@@ -62,19 +63,24 @@ def _stage(plan: Plan, stage: int, replicas: int, left: float, width: float) -> 
 
 
 def _layers(plan: Plan, stage: int, left: float, width: float) -> Iterator[Markup]:
-    """The stage's part of the model: a slat a layer, wider ones for embedding and head."""
+    """The stage's part of the model: a slat a layer, wider ones for embedding and head; where numbers don't fit in
+    slats, those of the first and the last over all."""
     own = plan.stages_at(stage)
     first, last = 0 in own, len(plan.stages) - 1 in own
     names = [str(sum(plan.stages[:one]) + layer) for one in own for layer in range(plan.stages[one])]
     slats = [*([("embedding", _END)] if first else []), *((n, 1.0) for n in names), *([("head", _END)] if last else [])]
     unit = width / sum(wide for _, wide in slats)
+    fit = all(unit * wide > _LETTER * len(name) + 4 for name, wide in slats if name.isdigit())
     x = left
     for name, wide in slats:
         inset = min(2.0, unit * wide / 4)
         yield rectangle(x, 26, unit * wide - inset, 24, rx=min(3.0, unit / 4), class_="slat", data_tip=_called(name))
-        if unit * wide > 7.5 * len(name) + 4:
+        if unit * wide > _LETTER * len(name) + 4 and (fit or not name.isdigit()):
             yield words((x + (unit * wide - inset) / 2, 42), name, anchor="middle", class_="tick")
         x += unit * wide
+    if not fit and len(own) == 1:
+        middle = left + unit * (len(names) / 2 + (_END if first else 0.0))
+        yield words((middle, 42), f"{names[0]}–{names[-1]}", anchor="middle", class_="tick")
 
 
 def _called(slat: str) -> str:

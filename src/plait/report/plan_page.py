@@ -94,7 +94,7 @@ def _sections(data: PlanPage) -> Iterator[Markup]:
     yield from section(
         "cost", "Where a step goes, and what it costs", "", bill(data.cost, data.step_seconds, data.terms)
     )
-    lede = "The best plan on machines that differ in one thing. The rule is the step as things are."
+    lede = "The best plan on machines that differ in one thing. The upright line is the step as things are."
     yield from section("changes", "What would change the answer", lede, sensitivity(data.step_seconds, data.changes))
     yield from section("thoughts", "Plans that come to mind", "", _thoughts(data.thoughts))
     notes = [element("li", note) for note in data.notes]

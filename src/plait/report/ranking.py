@@ -1,7 +1,9 @@
 """The plans that were considered, best first: seconds a step with their bounds, memory, and why the others lost.
 
-    1  data 2 × pipeline 2, 1f1b   [compute   ][bubble]├─┤         312 ms   412 MiB   chosen
-    2  data 4                      [compute   ][data     ]├──┤     341 ms   590 MiB   gradient sums: +41 ms
+    1  data 2 × pipeline 2, 1f1b   [compute   ][bubble]            312 ms   412 MiB   chosen
+                                                   ├────┤
+    2  data 4                      [compute   ][data     ]         341 ms   590 MiB   gradient sums: +41 ms
+                                                      ├────┤
 
 It knows plans and their predictions as data; why one lost is the planner's own sentence.
 """
@@ -15,7 +17,7 @@ from plait.plans.describe import plan_name
 from plait.plans.plan import Plan
 from plait.report.comparison import term_seconds
 from plait.report.data import RankedPlan, Search
-from plait.report.figures import count, seconds, size
+from plait.report.figures import count, seconds, size, unbroken
 from plait.report.markup import Markup, element, fragment
 from plait.report.shares import stacked, terms_legend
 from plait.report.svg import Scale, line, picture, words
@@ -66,24 +68,24 @@ def _row(place: int, ranked: RankedPlan, scale: Scale, chosen: Plan | None) -> M
 
 def _named(plan: Plan) -> Markup:
     """The degrees, and what else tells it apart in small below."""
-    split, _, rest = plan_name(plan).partition(", ")
+    split, _, rest = unbroken(plan_name(plan)).partition(", ")
     return fragment(split, element("small", rest))
 
 
 def _drawing(ranked: RankedPlan, scale: Scale) -> Markup:
-    """The predicted step, by its terms where they are known, and the interval at its end."""
+    """The predicted step, by its terms where they are known, and below it the interval of its end."""
     low, high = ranked.interval
     if not all(map(isfinite, (low, high, ranked.step_seconds))):
         return Markup("")
     label = f"{seconds(ranked.step_seconds)}, between {seconds(low)} and {seconds(high)}"
-    middle = _HEIGHT / 2
+    below = _HEIGHT - 4
     whisker = [
-        line((scale(low), middle), (scale(high), middle), class_="interval"),
-        *(line((scale(end), middle - 4), (scale(end), middle + 4), class_="interval") for end in (low, high)),
+        line((scale(low), below), (scale(high), below), class_="interval"),
+        *(line((scale(end), below - 3), (scale(end), below + 3), class_="interval") for end in (low, high)),
     ]
     if high > scale.high:
-        whisker = [words((_WIDTH - 8, middle + 5), "›", anchor="end", class_="value")]
-    bar = stacked(_parts(ranked), scale, 4.0, _HEIGHT - 8)
+        whisker = [words((_WIDTH - 8, _HEIGHT / 2 + 5), "›", anchor="end", class_="value")]
+    bar = stacked(_parts(ranked), scale, 1.0, _HEIGHT - 10)
     return picture(_WIDTH, _HEIGHT, label, element("g", bar, class_="predicted"), *whisker)
 
 

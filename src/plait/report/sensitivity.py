@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plait.plans.describe import plan_name
-from plait.report.figures import seconds, signed_percent
+from plait.report.figures import seconds, signed_percent, unbroken
 from plait.report.markup import Markup, element, fragment
 from plait.report.plan_data import Changed
 from plait.report.svg import Scale, line, picture, rectangle
@@ -40,7 +40,7 @@ def _changed(one: Changed, now: float, scale: Scale) -> Markup:
         return _row(one.what, None, now, "", fragment(element("b", "nothing would fit", class_="bad")), scale)
     error = one.step_seconds / now - 1
     difference = signed_percent(error) if abs(error) > _EQUAL else "no change"
-    by = "the same plan" if one.same else fragment(element("b", "another: "), plan_name(one.plan))
+    by = "the same plan" if one.same else fragment(element("b", "another: "), unbroken(plan_name(one.plan)))
     return _row(one.what, one.step_seconds, now, difference, by, scale)
 
 

@@ -70,8 +70,9 @@ def read_measurements(path: Path) -> Measurements:
     except FileNotFoundError as error:
         raise UnusableInput(f"there are no measurements at {path}; `plait profile` writes them") from error
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UnusableInput(
-            f"measurements can't be read from {path} (`plait profile` writes new ones): {error}"
+            f"measurements can't be read from {path} (`plait profile` writes new ones): {reason}"
         ) from error
     try:
         return TypeAdapter(Measurements).validate_json(text)

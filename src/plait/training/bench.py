@@ -15,7 +15,6 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +36,7 @@ from plait.training.rehearsal import CLASSES, TASKS, prepared_on_rank, rehearsal
 from plait.training.result import Measured, measured_from_table, summed_up
 from plait.training.run_directory import written
 
-__all__ = ["Contest", "Entry", "OnTurn", "bench", "bench_on"]
+__all__ = ["Contest", "Entry", "OnTurn", "bench", "bench_on", "taken"]
 
 _PATIENCE = 120.0  # seconds of a turn without a word from any rank, beside ten times what is predicted
 _LONGEST = 1800.0  # the same under torchrun, whose ranks are asked for all turns before any is known
@@ -190,7 +189,7 @@ class _Record:
 
     def __init__(self, contest: Contest) -> None:
         self._contest, self._path = contest, contest.record
-        self._known = dict(self._lines())
+        self._known = taken(contest.record)
 
     def known(self, turn: int, entry: Entry) -> Measured | None:
         """What was measured in this turn before, if it was."""
@@ -210,18 +209,23 @@ class _Record:
         asked = [tables["model"], tables["training"], plan_table(entry.plan), self._contest.steps, turn]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _lines(self) -> Iterator[tuple[str, Measured]]:
-        if not self._path.exists():
-            return
-        for number, line in enumerate(self._path.read_text(encoding="utf-8").splitlines(), 1):
-            with _line_of(self._path, number):
-                row: Mapping[str, Any] = json.loads(line)
-                yield row["key"], measured_from_table(row["measured"])
 
-
-@contextmanager
-def _line_of(path: Path, number: int) -> Iterator[None]:
+def taken(record: Path) -> dict[str, Measured]:
+    """The turns in a file, none where there is no such file yet, by what was asked. Raises UnusableInput for a file
+    that can't be read, or holds anything else."""
     try:
-        yield
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnusableInput(f"line {number} of {path} is no turn of a bench: {error}") from error
+        lines = record.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UnusableInput(f"turns can't be read from {record}: {reason}") from error
+    return dict(_turn(line, f"line {number} of {record}") for number, line in enumerate(lines, 1))
+
+
+def _turn(line: str, where: str) -> tuple[str, Measured]:
+    try:
+        row: Mapping[str, Any] = json.loads(line)
+        return row["key"], measured_from_table(row["measured"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UnusableInput(f"{where} is no turn of a bench: {error}") from error

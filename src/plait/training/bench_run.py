@@ -15,7 +15,7 @@ from plait.plans.files import plan_table
 from plait.plans.prediction import prediction_table
 from plait.specs.cluster import usable_cores
 from plait.specs.job import Job
-from plait.training.bench import Contest, Entry
+from plait.training.bench import Contest, Entry, taken
 from plait.training.bench_result import BenchResult, bench_document
 from plait.training.run_directory import RunDirectory
 
@@ -26,7 +26,9 @@ def begun(
     job: Job, entries: Sequence[Entry], path: Path, record: str | PathLike[str] | None, *, repeats: int, steps: int
 ) -> Contest:
     """Make the directory, leave the job and all predictions there, and say what is to be measured. Raises UnusableInput
-    for a directory that can't be used."""
+    for a directory or a record that can't be used."""
+    if record is not None:
+        taken(Path(record))  # before anything is left on disk
     run = RunDirectory.create(path)
     run.write_job(job)
     predictions = [
