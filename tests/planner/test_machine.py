@@ -10,9 +10,10 @@ from plait.planner.machine import Machine
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import played
 from plait.planner.spread import Spread, inside
+from plait.planner.timetable import scored
 from plait.plans.plan import Plan
 from plait.schedules.action import COMPUTE
-from plait.schedules.timeline import simulate
+from plait.schedules.score import score_of
 from plait.specs.cluster import ClusterSpec
 from plait.specs.links import Link
 from tests.planner.machines import machine
@@ -45,12 +46,13 @@ def test_the_simulation_plays_each_pair_as_its_wire_is(monkeypatch):
     """Both ends of a transfer are told alike; only what crosses is expected."""
     told = {}
 
-    def playing(schedule, *rest, ahead, **more):
+    def scoring(schedule, ahead, **more):
         actions = [action for program in schedule.programs for step in program for action in step]
         told.update({str(one): ahead(one) for one in actions if one.kind not in COMPUTE})
-        return simulate(schedule, *rest, ahead=ahead, **more)
+        return score_of(schedule, ahead, **more)
 
-    monkeypatch.setattr("plait.planner.simulator.simulate", playing)
+    monkeypatch.setattr("plait.planner.timetable.score_of", scoring)
+    scored.cache_clear()
     played(FOUR, JobPrices(replace(GPT2, layers=4), TRAINING, MEMORY, TWO_HOSTS))
     crossing = {name for name, ahead in told.items() if ahead}
     microbatches = {name[-1] for name in told}

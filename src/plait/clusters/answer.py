@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
 
 from plait.clusters.bill import Bill, Objective, bill_of, require_known
@@ -149,7 +149,7 @@ def step_on(job: Job, plan: Plan) -> Step:
     tasks, one = tasks_of(job), price_plan(job, plan)
     pipelines = [pipeline_on(plan, tasks[0])] if len(tasks) == 1 else pipelines_of(plan, tasks)
     slowest = max(pipelines, key=lambda pipeline: ends_of(pipeline)[0])
-    return Step(timeline=timeline_of(slowest), seconds=one.seconds, terms=one.terms, stages=())
+    return Step(seconds=one.seconds, bottleneck=0, told=lambda: (one.terms,), shown=partial(timeline_of, slowest))
 
 
 def prediction_of(one: Played) -> Prediction:

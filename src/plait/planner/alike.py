@@ -2,7 +2,7 @@
 
     along data     as many rows, and under ZeRO as long a piece of every weight       0 0 0 3 3 3 3 3
     along tensor   as many units of everything that is split, and copies as large     0 0 2 2
-    stages         (their weights alone) as many blocks, and neither first nor last   0 1 1 3
+    stages         (their weights alone) as many blocks in each, neither first nor last   0 1 1 3
 
 Under ZeRO, rows are shared out evenly: the first few ranks have one more of a weight, so that ranks differ only where
 some weight's remainder ends. It knows plans and what is held, no byte and no second.
@@ -23,14 +23,25 @@ from plait.sharding.boxes import copies, local_size
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
 
-__all__ = ["keepers_like", "stage_like", "tensor_ranks_alike", "workers_alike"]
+__all__ = ["keepers_like", "places_like", "tensor_ranks_alike", "workers_alike"]
 
 
-def stage_like(stages: Sequence[int], place: int) -> int:
-    """The first stage with as many blocks, if it stands between the first and the last one."""
-    if not 0 < place < len(stages) - 1:
-        return place
-    return next(number for number in range(1, place + 1) if stages[number] == stages[place])
+def places_like(plan: Plan) -> tuple[int, ...]:
+    """For each place along the pipeline axis the first one with as many blocks in each of its stages, if these stand
+    between the first and the last one."""
+    return _places(plan.stages, plan.stage_rank)
+
+
+@lru_cache(maxsize=1024)
+def _places(stages: tuple[int, ...], stage_rank: tuple[int, ...]) -> tuple[int, ...]:
+    blocks: dict[int, list[int]] = {}
+    for place, count in zip(stage_rank, stages, strict=True):
+        blocks.setdefault(place, []).append(count)
+    ends = (stage_rank[0], stage_rank[-1])
+    first: dict[tuple[int, ...], int] = {}
+    return tuple(
+        place if place in ends else first.setdefault(tuple(blocks[place]), place) for place in range(len(blocks))
+    )
 
 
 def keepers_like(held: Sequence[Held], plan: Plan) -> tuple[int, ...]:
@@ -56,8 +67,13 @@ def _changes(held: Sequence[Held], plan: Plan) -> set[int]:
 
 def workers_alike(plan: Plan, global_batch: int) -> tuple[int, ...]:
     """For each data rank the first one with as many rows."""
+    return _first_alike(row_counts(plan, global_batch))
+
+
+@lru_cache(maxsize=1024)
+def _first_alike(counts: tuple[int, ...]) -> tuple[int, ...]:
     first: dict[int, int] = {}
-    return tuple(first.setdefault(count, rank) for rank, count in enumerate(row_counts(plan, global_batch)))
+    return tuple(first.setdefault(count, rank) for rank, count in enumerate(counts))
 
 
 def tensor_ranks_alike(model: ModelSpec, training: TrainingSpec, plan: Plan) -> tuple[int, ...]:

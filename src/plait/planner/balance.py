@@ -81,13 +81,16 @@ def _partition(
     count: int, stages: int, price: _Price, join: Callable[[float, float], float]
 ) -> tuple[float, tuple[int, ...]]:
     """The cut of `count` blocks whose stages' prices join to the least, and that least; first stages larger on ties."""
-    # best[stop]: the least for the blocks before `stop` on the stages so far, and minus where the last of them starts
-    best = {stop: (price(0, 0, stop), 0) for stop in range(1, count + 1)}
+    # best[stop]: the least for the blocks before `stop` on the stages so far, and minus where the last of them starts;
+    # each stage that follows has a block, and behind the last one none is left
+    spare = count - stages
+    best = {stop: (price(0, 0, stop), 0) for stop in range(1, spare + 2)}
     tables = [best]
     for stage in range(1, stages):
+        last = stage + 1 + spare
         best = {
             stop: min((join(best[start][0], price(stage, start, stop)), -start) for start in range(stage, stop))
-            for stop in range(stage + 1, count + 1)
+            for stop in range(stage + 1 if stage < stages - 1 else last, last + 1)
         }
         tables.append(best)
     sizes: list[int] = []

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from plait.layers.layer import Crossing, Layer
 from plait.planner.serving_volume import served_messages
@@ -71,7 +71,7 @@ def traffic_of_step(
     stage = stage_of(model, training, plan, rank)
     for size, microbatches in sizes_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data")).items():
         for layer, alike in stage.kinds:
-            for message in crossing_messages(layer, model, training, replace(plan, microbatch=size)):
+            for message in crossing_messages(layer, model, training, plan, size):
                 counted["tensor", message.kind, message.bytes] += alike * microbatches
     counted.update(_transfers(model, training, plan, rank))
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
@@ -90,46 +90,59 @@ def traffic_of_step(
     return tuple(Traffic(axis=axis, kind=kind, bytes=size, count=count) for (axis, kind, size), count in rows)
 
 
-def crossing_messages(layer: Layer, model: ModelSpec, training: TrainingSpec, plan: Plan) -> tuple[Message, ...]:
-    """The tensor axis's collectives of one layer for one microbatch, in the order of its crossings."""
+def crossing_messages(
+    layer: Layer, model: ModelSpec, training: TrainingSpec, plan: Plan, microbatch: int
+) -> tuple[Message, ...]:
+    """The tensor axis's collectives of one layer for one microbatch of so many sequences, in the order of its
+    crossings."""
     if plan.tensor == 1:
         return ()
-    found = (_messages(one, model, training, plan) for one in layer.crossings)
+    found = (_messages(one, model, training, plan, microbatch) for one in layer.crossings)
     return tuple(message for messages in found for message in messages)
 
 
-def stage_message_bytes(model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
-    """Bytes of what one stage hands to the next for one microbatch: this tensor rank's part of the residual stream."""
+def stage_message_bytes(model: ModelSpec, training: TrainingSpec, plan: Plan, microbatch: int, tensor_rank: int) -> int:
+    """Bytes of what one stage hands to the next for one microbatch of so many sequences: this tensor rank's part of the
+    residual stream."""
     start, stop = positions_held(plan, tensor_rank, training.sequence_length)
-    return plan.microbatch * (stop - start) * model.hidden * _itemsize(training)
+    return microbatch * (stop - start) * model.hidden * _itemsize(training)
 
 
 def _itemsize(training: TrainingSpec) -> int:
     return ITEMSIZE[PRECISIONS[training.precision].compute]
 
 
-def _messages(one: Crossing, model: ModelSpec, training: TrainingSpec, plan: Plan) -> Iterator[Message]:
+def _messages(
+    one: Crossing, model: ModelSpec, training: TrainingSpec, plan: Plan, microbatch: int
+) -> Iterator[Message]:
     sequence = training.sequence_length
     if one.kind == "loss":
         # the largest logit of each token; then its sum of exponentials and its target's logit, in one message
-        number = plan.microbatch * sequence * max(_itemsize(training), _WIDE)
+        number = microbatch * sequence * max(_itemsize(training), _WIDE)
         yield Message("all_reduce", number, True)
         yield Message("all_reduce", 2 * number, True)
         return
-    moves = crossing(one.kind, sequence_parallel=plan.sequence_parallel)
+    for kind, forward in _collectives(one.kind, plan.sequence_parallel):
+        tokens = sequence if kind == "all_reduce" else -(-sequence // plan.tensor) * plan.tensor
+        yield Message(kind, microbatch * tokens * model.hidden * _itemsize(training), forward)
+
+
+@lru_cache(maxsize=8)
+def _collectives(kind: Literal["enter", "leave"], sequence_parallel: bool) -> tuple[tuple[CollectiveKind, bool], ...]:
+    """Of one crossing, and whether each is forward's."""
+    moves = crossing(kind, sequence_parallel=sequence_parallel)
+    found: list[tuple[CollectiveKind, bool]] = []
     for move, forward in ((moves.value, True), (moves.gradient, False)):
-        kind = move.collective
-        if kind is not None and kind != "slice":
-            tokens = sequence if kind == "all_reduce" else -(-sequence // plan.tensor) * plan.tensor
-            yield Message(kind, plan.microbatch * tokens * model.hidden * _itemsize(training), forward)
+        collective = move.collective
+        if collective is not None and collective != "slice":
+            found.append((collective, forward))
+    return tuple(found)
 
 
 def _transfers(model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int) -> Counter[_Row]:
     sizes = microbatches_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data"))
     tensor_rank, place = plan.mesh.coordinate(rank, "tensor"), plan.mesh.coordinate(rank, "pipeline")
-    bytes_of = {
-        size: stage_message_bytes(model, training, replace(plan, microbatch=size), tensor_rank) for size in set(sizes)
-    }
+    bytes_of = {size: stage_message_bytes(model, training, plan, size, tensor_rank) for size in set(sizes)}
     found: Counter[_Row] = Counter()
     if not sizes:  # it only serves
         return found

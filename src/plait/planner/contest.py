@@ -9,8 +9,8 @@ rest, too. Ranked are all: those that were not played by their bound. It knows p
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
-from heapq import nsmallest
 
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import Played, performed
@@ -34,12 +34,14 @@ def contested(fitting: Sequence[Played], prices: JobPrices, sure: int = SURE) ->
     """All of these plans, best first; the first `sure` of them are those of a search that plays every one."""
     waiting = sorted(fitting, key=order)
     done: list[Played] = []
+    best: list[float] = []  # seconds of the first `sure` of them
     actions = 0
     for place, one in enumerate(waiting):
         actions += 2 * one.plan.pipeline * len(one.cost.rounds)
-        if actions > _ACTIONS and len(done) >= sure:
-            last = nsmallest(sure, (other.step.seconds for other in done))[-1]
-            if round(one.step.seconds * _ROUNDING, 9) > round(last, 9):
-                return sorted([*done, *waiting[place:]], key=order)
+        settled = actions > _ACTIONS and len(best) >= sure
+        if settled and round(one.step.seconds * _ROUNDING, 9) > round(best[-1], 9):
+            return sorted([*done, *waiting[place:]], key=order)
         done.append(performed(one, prices))
+        insort(best, done[-1].step.seconds)
+        del best[sure:]
     return sorted(done, key=order)

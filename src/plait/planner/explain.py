@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from plait.planner.paces import pace_words, paces_of
+from plait.planner.playing import ended
 from plait.planner.prices import JobPrices
 from plait.planner.reasons import Cost, Reason, as_more, in_one_sentence, reasons_among
 from plait.planner.simulator import Played, play
@@ -135,7 +136,7 @@ def _idle(one: Played, prices: JobPrices) -> float:
     if prices.machine.cores is not None:
         all_stages = sum(stage.seconds for stage in one.cost.stages)
         least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)
-    return max(0.0, one.step.timeline.step_seconds - least)
+    return max(0.0, max(ended(plan, one.cost, prices.machine).ends) - least)
 
 
 def _work(one: Played, prices: JobPrices) -> float:

@@ -22,39 +22,35 @@ It knows the layers, the plan and the dtypes, no device.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, lru_cache
-from typing import NamedTuple
+from functools import cache, cached_property
 
-from plait.layers.gpt import describe_gpt
-from plait.layers.layer import Layer, Saved
+from plait.planner.activations import SavedBytes, most_held, saved_by_part
 from plait.planner.communication_volume import crossing_messages, stage_message_bytes
 from plait.planner.serving_volume import standing_bytes
-from plait.planner.stage import Stage, kinds_of, stage_of
+from plait.planner.stage import Stage, stages_of
 from plait.planner.timetable import timetable_of
 from plait.planner.weight_volume import staged_elements, whole_elements
 from plait.plans.meetings import arrives_late
 from plait.plans.plan import Plan
 from plait.plans.rows import microbatches_of
-from plait.sharding.boxes import local_size, shares
+from plait.sharding.boxes import local_size
 from plait.specs.model import ModelSpec
-from plait.specs.training import ITEMSIZE, PRECISIONS, PrecisionPolicy, TrainingSpec
+from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
 __all__ = [
     "Memory",
     "gradient_elements",
+    "memory_at",
     "memory_of",
     "optimizer_bytes",
     "residual_bytes",
-    "saved_bytes",
     "state_bytes",
     "weight_elements",
 ]
 
 _COUNTER = 4  # bytes of AdamW's count of steps, one a weight
-_WIDE = 4  # at least float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +77,8 @@ class Memory:
     @cached_property
     def total(self) -> int:
         """All of these."""
-        return sum(self.kinds.values())
+        own = self.weights + self.gradients + self.optimizer + self.residuals + self.activations
+        return own + self.logits + self.messages + (0 if self.apart else self.host)
 
     @property
     def dominant(self) -> str:
@@ -94,12 +91,46 @@ def memory_of(
     model: ModelSpec, training: TrainingSpec, plan: Plan, rank: int, *, in_background: bool = False
 ) -> Memory:
     """The bytes of `rank` by kind; `in_background`: whether what data ranks send goes on while they compute."""
+    place, data, tensor = (plan.mesh.coordinate(rank, axis) for axis in ("pipeline", "data", "tensor"))
+    return memory_at(model, training, plan, in_background=in_background)(place, data, tensor)
+
+
+def memory_at(
+    model: ModelSpec, training: TrainingSpec, plan: Plan, *, in_background: bool
+) -> Callable[[int, int, int], Memory]:
+    """What says the same of the ranks of a plan, at (place along the pipeline, data rank, tensor rank), and works out
+    once what they have in common."""
+    itemsize = ITEMSIZE[PRECISIONS[training.precision].compute]
+
+    @cache
+    def stages(data: int, tensor: int) -> tuple[Stage, ...]:
+        return stages_of(model, training, plan, data=data, tensor=tensor)
+
+    @cache
+    def standing(stage: Stage, data: int) -> tuple[Memory, tuple[SavedBytes, ...]]:
+        sizes = microbatches_of(plan, training.global_batch, data)
+        largest = max(sizes, default=0)
+        return _standing(stage, training, plan, data, largest, in_background), saved_by_part(
+            stage, training, plan, sizes
+        )
+
+    def at(place: int, data: int, tensor: int) -> Memory:
+        """Of what a rank fetches under ZeRO 3, the most weights that are whole at a time; a wire that goes on by itself
+        receives into memory of its own."""
+        stage = stages(data, tensor)[place]
+        (rank, saved), rounds = standing(stage, data), len(microbatches_of(plan, training.global_batch, data))
+        held = timetable_of(plan, rounds).held[place] if rounds else ()
+        whole = itemsize * whole_elements(stage, training, plan, place, received=in_background)
+        return replace(rank, activations=most_held(saved, held, rounds), messages=rank.messages + whole)
+
+    return at
+
+
+def _standing(
+    stage: Stage, training: TrainingSpec, plan: Plan, data_rank: int, largest: int, in_background: bool
+) -> Memory:
+    """All that doesn't depend on where a stage stands along the pipeline; `largest`: sequences of a microbatch."""
     policy = PRECISIONS[training.precision]
-    place, tensor_rank = plan.mesh.coordinate(rank, "pipeline"), plan.mesh.coordinate(rank, "tensor")
-    stage = stage_of(model, training, plan, rank)
-    sizes = microbatches_of(plan, training.global_batch, plan.mesh.coordinate(rank, "data"))
-    moments = timetable_of(plan, len(sizes)).held[place] if sizes else ()
-    largest = replace(plan, microbatch=max(sizes, default=0))
     optimizer = optimizer_bytes(stage, training, plan)
     return Memory(
         weights=weight_elements(stage, plan) * ITEMSIZE[policy.compute],
@@ -107,14 +138,12 @@ def memory_of(
         optimizer=0 if plan.offloads else optimizer,
         host=optimizer if plan.offloads else 0,
         residuals=residual_bytes(stage, training, plan),
-        activations=max(
-            (_activations(stage, model, training, plan, tensor_rank, sizes, held) for held in moments), default=0
-        ),
-        logits=_logits(stage, training, largest, tensor_rank),
-        messages=_on_its_way(stage, training, plan, place, in_background)
+        activations=0,
+        logits=_logits(stage, training, plan, largest),
+        messages=_on_its_way(stage, training, plan)
         + _averages_on_their_way(stage, training, plan, in_background)
-        + standing_bytes(stage, training, plan, plan.mesh.coordinate(rank, "data"))
-        + _largest_message(stage, model, training, largest, tensor_rank),
+        + standing_bytes(stage, training, plan, data_rank)
+        + _largest_message(stage, training, plan, largest),
     )
 
 
@@ -156,96 +185,21 @@ def residual_bytes(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
     return kept + copies * stage.elements * ITEMSIZE[PRECISIONS[training.precision].reduce]
 
 
-def _activations(
-    stage: Stage,
-    model: ModelSpec,
-    training: TrainingSpec,
-    plan: Plan,
-    tensor_rank: int,
-    sizes: Sequence[int],
-    held: Sequence[int],
-) -> int:
-    """Of the first microbatches, so many of each stage: the last may be smaller."""
-    return sum(
-        times * saved_bytes(part, model, training, replace(plan, microbatch=size), tensor_rank)
-        for part, count in zip(stage.parts, held, strict=True)
-        for size, times in Counter(sizes[:count]).items()
-    )
-
-
-def saved_bytes(layers: Sequence[Layer], model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
-    """What one stage keeps of one microbatch from forward to backward, and where that has two parts, to the second:
-    what is shared, once; after the first stage, also what was received."""
-    shared: dict[str, int] = {}
-    total = 0
-    for layer, count in kinds_of(layers):
-        own, in_common = _saved_by(layer.kind, model, training, _Cut.of(plan), plan.microbatch, tensor_rank)
-        total += own * count
-        shared.update(in_common)
-    begins = layers[0].kind == "embedding"
-    received = 0 if begins else stage_message_bytes(model, training, plan, tensor_rank)
-    return total + sum(shared.values()) + received
-
-
-class _Cut(NamedTuple):
-    """How the tensor axis cuts a layer: all of a plan that what is saved depends on."""
-
-    tensor_shares: tuple[float, ...]
-    sequence_parallel: bool
-
-    @classmethod
-    def of(cls, plan: Plan) -> _Cut:
-        return cls(plan.tensor_shares, plan.sequence_parallel)
-
-
-@lru_cache(maxsize=4096)
-def _saved_by(
-    kind: str, model: ModelSpec, training: TrainingSpec, cut: _Cut, microbatch: int, tensor_rank: int
-) -> tuple[int, dict[str, int]]:
-    """What a layer of this kind saves for itself, and what with others, by name."""
-    layer = next(layer for layer in describe_gpt(model) if layer.kind == kind)
-    own = sum(_size(one, training, cut, microbatch, tensor_rank) for one in layer.saved if not one.shared)
-    shared = {one.name: _size(one, training, cut, microbatch, tensor_rank) for one in layer.saved if one.shared}
-    return own, shared
-
-
-def _size(saved: Saved, training: TrainingSpec, cut: _Cut, microbatch: int, tensor_rank: int) -> int:
-    features = 1
-    if saved.dim is not None:
-        split = saved.lives == "split"
-        features = local_size(saved.dim, cut.tensor_shares, tensor_rank) if split else saved.dim.size
-    tokens = training.sequence_length
-    if saved.lives == "residual" and cut.sequence_parallel:
-        start, stop = shares(tokens, (1,) * len(cut.tensor_shares))[tensor_rank]
-        tokens = stop - start
-    pairs = training.sequence_length if saved.squared else 1
-    rows = (1 if saved.shared else microbatch) * tokens * pairs
-    return rows * features * _itemsize(saved, PRECISIONS[training.precision])
-
-
-def _itemsize(saved: Saved, policy: PrecisionPolicy) -> int:
-    compute = ITEMSIZE[policy.compute]
-    return {"compute": compute, "wide": max(compute, _WIDE), "int64": 8, "bool": 1}[saved.dtype]
-
-
-def _logits(stage: Stage, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+def _logits(stage: Stage, training: TrainingSpec, plan: Plan, microbatch: int) -> int:
     head = stage.layers[-1]
     if head.kind != "head":
         return 0
-    columns = local_size(head.products[-1].outer, plan.tensor_shares, tensor_rank)
+    columns = local_size(head.products[-1].outer, plan.tensor_shares, stage.tensor_rank)
     itemsize = ITEMSIZE[PRECISIONS[training.precision].compute]
-    return plan.microbatch * training.sequence_length * columns * itemsize
+    return microbatch * training.sequence_length * columns * itemsize
 
 
-def _on_its_way(stage: Stage, training: TrainingSpec, plan: Plan, place: int, in_background: bool) -> int:
-    """Under ZeRO 2 and 3 the staged buckets; under 3 the most weights that are whole at a time (a wire that goes on by
-    itself receives into memory of its own); what compressed sums send, since all of them are waited for at the end."""
-    policy = PRECISIONS[training.precision]
-    staged = staged_elements(stage, plan) * ITEMSIZE[policy.reduce]
+def _on_its_way(stage: Stage, training: TrainingSpec, plan: Plan) -> int:
+    """Under ZeRO 2 and 3 the staged buckets; what compressed sums send, since all of them are waited for at the
+    end."""
+    staged = staged_elements(stage, plan) * ITEMSIZE[PRECISIONS[training.precision].reduce]
     packed = (one.packing for one in stage.sums if one.packing and one.packing.compressed)
-    payloads = sum(message.bytes for packing in packed for message in packing.messages)
-    whole = whole_elements(stage, training, plan, place, received=in_background)
-    return staged + payloads + whole * ITEMSIZE[policy.compute]
+    return staged + sum(message.bytes for packing in packed for message in packing.messages)
 
 
 def _averages_on_their_way(stage: Stage, training: TrainingSpec, plan: Plan, in_background: bool) -> int:
@@ -254,12 +208,13 @@ def _averages_on_their_way(stage: Stage, training: TrainingSpec, plan: Plan, in_
     return 2 * late * stage.elements * ITEMSIZE[PRECISIONS[training.precision].reduce]
 
 
-def _largest_message(stage: Stage, model: ModelSpec, training: TrainingSpec, plan: Plan, tensor_rank: int) -> int:
+def _largest_message(stage: Stage, training: TrainingSpec, plan: Plan, microbatch: int) -> int:
     """Buckets of the data axis are the gradients themselves; every other sum is copied together, and crossings and
     transfers have buffers of their own."""
     itemsize = ITEMSIZE[PRECISIONS[training.precision].reduce]
-    sizes = [one.elements * itemsize for one in stage.sums if one.axis != "data"]
-    sizes += [message.bytes for layer, _ in stage.kinds for message in crossing_messages(layer, model, training, plan)]
+    sizes = [one.elements * itemsize for one in stage.later]
+    crossing = (crossing_messages(layer, stage.model, training, plan, microbatch) for layer, _ in stage.kinds)
+    sizes += [message.bytes for messages in crossing for message in messages]
     if plan.pipeline > 1:
-        sizes.append(stage_message_bytes(model, training, plan, tensor_rank))
+        sizes.append(stage_message_bytes(stage.model, training, plan, microbatch, stage.tensor_rank))
     return max(sizes, default=0)

@@ -11,27 +11,24 @@ step, not the order in which a schedule puts them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from operator import add
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from plait.layers.gpt import describe_gpt
-from plait.layers.layer import Layer
-from plait.planner.alike import tensor_ranks_alike
+from plait.planner.alike import places_like
 from plait.planner.balance import balanced_stages
-from plait.planner.communication_volume import Message, crossing_messages, stage_message_bytes
+from plait.planner.communication_volume import stage_message_bytes
+from plait.planner.layer_prices import LayerCost, LayerPrices
 from plait.planner.machine import Machine
-from plait.planner.operations import Views, Way, is_weight_gradient, operations_of
 from plait.planner.rounds import rounds_waited_for
 from plait.planner.serving_volume import busiest
-from plait.planner.stage import Stage, stage_of
+from plait.planner.stage import Stage, placing, stages_of
 from plait.planner.step_cost import Phase, Round, StageCost, StepCost
-from plait.planner.sum_prices import COLLECTIVES, SumPrices
+from plait.planner.sum_prices import SumPrices
 from plait.planner.update_prices import UpdatePrices
+from plait.planner.weight_volume import WeightMessage, When, fetched_units, weight_messages
 from plait.plans.holdings import rank_layers
 from plait.plans.plan import Plan
-from plait.plans.reductions import MET_EACH_ROUND
 from plait.specs.cluster import ClusterSpec
 from plait.specs.measurements import Measurements
 from plait.specs.model import ModelSpec
@@ -39,22 +36,8 @@ from plait.specs.training import PRECISIONS, TrainingSpec
 
 __all__ = ["JobPrices"]
 
-_CROSSING_VIEWS = 9  # around one message of the tensor axis; set by hand, from what steps of two ranks took longer
 _NO_LIMIT = 2**60  # of a bucket's bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class _LayerCost:
-    """`each`: what every tensor rank computes, forward and backward."""
-
-    forward: Phase
-    backward: Phase
-    each: tuple[float, ...]
-    weights: float
-
-    @property
-    def seconds(self) -> float:
-        return self.forward.total + self.backward.total
+_WAYS: tuple[When, When] = ("forward", "backward")
 
 
 class JobPrices:
@@ -71,16 +54,17 @@ class JobPrices:
         policy = PRECISIONS[training.precision]
         self.model, self.training = model, training
         self.machine = Machine(measurements, policy.compute, cluster)
+        self.layers = LayerPrices(self.machine, model, training)
         self.sums = SumPrices(self.machine, training)
         self.updates = UpdatePrices(self.machine, model, training)
         self._layers = describe_gpt(model)
-        self._known: dict[tuple[object, ...], dict[str, _LayerCost]] = {}
         self._stages: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self._buckets: dict[Plan, int] = {}
 
     def balanced(self, plan: Plan, slower: tuple[float, ...] = ()) -> tuple[int, ...]:
         """The stages of this plan that make the slowest one fastest, embedding and head counted; `slower`: how many
         times longer each place along the pipeline computes than the rank that was measured."""
-        embedding, *blocks, head = (cost.seconds for cost in self._layer_costs(plan))
+        embedding, *blocks, head = self.layers.seconds(plan)
         placed = plan.stage_rank
         each = tuple(slower[place] for place in placed) if slower else ()
         key = (len(placed), embedding, head, *blocks[:1], each)
@@ -96,23 +80,28 @@ class JobPrices:
     def slower(self, plan: Plan) -> tuple[tuple[float, ...], ...]:
         """Of each replica, how many times longer each place along its pipeline computes than if all its ranks were as
         fast as the one that was measured: a stage waits for the tensor rank that is done last."""
-        alike, mesh = self.machine.speeds.alike(plan.mesh), plan.mesh
+        alike = self.machine.speeds.alike(plan.mesh)
         if alike is not None:
             return ((1 / alike,) * plan.pipeline,) * plan.data
-        by_place = [sum(rank_layers(self._layers, plan, place), ()) for place in range(plan.pipeline)]
-        costs = [self._layer_costs(plan, layers) for layers in by_place]
-        works = [[sum(cost.each[tensor] for cost in some) for tensor in range(plan.tensor)] for some in costs]
+        like, columns = places_like(plan), self.machine.speeds.columns(plan.mesh)
+        works = {place: self._works(plan, place) for place in dict.fromkeys(like)}
 
-        def ratio(place: int, data: int) -> float:
-            ranks = (mesh.rank_at(pipeline=place, data=data, tensor=tensor) for tensor in range(plan.tensor))
-            speeds = (self.machine.speeds.of_rank(rank, plan.ranks) for rank in ranks)
-            return max(work / speed for work, speed in zip(works[place], speeds, strict=True)) / max(works[place])
+        def ratio(place: int, speeds: Sequence[float]) -> float:
+            work = works[like[place]]
+            return max(one / speed for one, speed in zip(work, speeds, strict=True)) / max(work)
 
-        return tuple(tuple(ratio(place, data) for place in range(plan.pipeline)) for data in range(plan.data))
+        found = [tuple(ratio(place, speeds) for place, speeds in enumerate(each)) for each in columns.different]
+        return tuple(found[number] for number in columns.of_data)
+
+    def _works(self, plan: Plan, place: int) -> list[float]:
+        """What the tensor ranks at a place along the pipeline compute for one microbatch."""
+        layers = (layer for part in rank_layers(self._layers, plan, place) for layer in part)
+        costs = self.layers.of(plan, tuple(layers))
+        return [sum(cost.each[tensor] for cost in costs) for tensor in range(plan.tensor)]
 
     def stage_seconds(self, plan: Plan) -> tuple[float, ...]:
         """What each place along the pipeline takes for a whole microbatch on ranks like the one that was measured."""
-        embedding, *blocks, head = (cost.seconds for cost in self._layer_costs(plan))
+        embedding, *blocks, head = self.layers.seconds(plan)
         found = [0.0] * plan.pipeline
         for place, count in zip(plan.stage_rank, plan.stages, strict=True):
             found[place] += count * blocks[0]
@@ -123,14 +112,16 @@ class JobPrices:
     def step(self, plan: Plan) -> StepCost:
         """The parts of one step under a plan."""
         widest = plan.tensor_shares.index(max(plan.tensor_shares))  # the tensor rank that holds and sums most
-        places = range(plan.pipeline)
-        ranks = [plan.mesh.rank_at(pipeline=place, data=busiest(plan), tensor=widest) for place in places]
-        stages = [stage_of(self.model, self.training, plan, rank) for rank in ranks]
-        size = stage_message_bytes(self.model, self.training, plan, tensor_rank=0)
+        stages = stages_of(self.model, self.training, plan, data=busiest(plan), tensor=widest)
+        size = stage_message_bytes(self.model, self.training, plan, plan.microbatch, tensor_rank=0)
         pairs = self.machine.neighbours(plan)
         rounds = self._rounds(plan)
+        like = _places_that_cost_alike(plan, stages, rounds)
+        sent = {place: weight_messages(stages[place], self.training, plan, place) for place in dict.fromkeys(like)}
+        kinds = self.layers.by_kind(plan)
+        parts = {place: tuple(self._parts(plan, place, stages[place], rounds, sent[place], kinds)) for place in sent}
         return StepCost(
-            stages=self._in_order(plan, [list(self._parts(plan, n, stage, rounds)) for n, stage in enumerate(stages)]),
+            stages=_in_order(plan, [parts[place] for place in like]),
             stage_rank=plan.stage_rank,
             send=self.machine.message("send", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
             exchange=self.machine.message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
@@ -138,8 +129,8 @@ class JobPrices:
             pipeline_sums=self.sums.later(plan, stages, "pipeline"),
             optimizer=self.updates.seconds(plan),
             renewal=self.sums.norm(plan, "data")
-            + max(self.sums.gathers(plan, place, stage, "update") for place, stage in enumerate(stages))
-            + max(self.sums.served(plan, place, stage) for place, stage in enumerate(stages)),
+            + max(self.sums.gathers(plan, messages, "update") for messages in sent.values())
+            + max(self.sums.served(plan, place, stages[place]) for place in sent),
             rounds=rounds,
         )
 
@@ -147,69 +138,31 @@ class JobPrices:
         """How large this plan's buckets should be, for the stage with most gradients."""
         if plan.data == 1:
             return plan.bucket_bytes
-        whole = replace(plan, bucket_bytes=_NO_LIMIT)
-        ranks = [plan.mesh.rank_at(pipeline=place, data=0, tensor=0) for place in range(plan.pipeline)]
-        stages = [stage_of(self.model, self.training, whole, rank) for rank in ranks]
+        asked = replace(plan, bucket_bytes=_NO_LIMIT, schedule=placing(plan))
+        if asked not in self._buckets:
+            self._buckets[asked] = self._best_bucket_bytes(asked)
+        return self._buckets[asked]
+
+    def _best_bucket_bytes(self, plan: Plan) -> int:
+        stages = stages_of(self.model, self.training, plan)
         place, stage = max(enumerate(stages), key=lambda one: one[1].elements)
         first, *_ = self._rounds(plan)
-        backward = _sum([cost.backward for cost in self._layer_costs(plan, stage.layers)])
+        backward = _sum([cost.backward for cost in self.layers.of(plan, stage.layers)])
         return self.sums.bucket_bytes(plan, stage, replace(first, part=1.0).seconds(backward, place))
 
-    def _layer_costs(self, plan: Plan, layers: Sequence[Layer] | None = None) -> list[_LayerCost]:
-        """Of these layers, or all: blocks of one model are alike, so that a layer's kind stands for it."""
-        group = self.machine.spread(plan, "tensor")
-        at_once = plan.data * group.crosses  # who shares a link between hosts
-        pieces = plan.data if plan.sharding_level >= MET_EACH_ROUND else 0
-        collected = (plan.data > 1, pieces)  # how gradients are
-        at_work = self.machine.at_work(plan)
-        at = (plan.microbatch, plan.tensor_shares, plan.sequence_parallel, collected, at_work, group, at_once)
-        kinds = self._known.setdefault(at, {})
-        asked = self._layers if layers is None else layers
-        kinds.update({layer.kind: self._priced(layer, plan) for layer in asked if layer.kind not in kinds})
-        return [kinds[layer.kind] for layer in asked]
-
-    def _priced(self, layer: Layer, plan: Plan) -> _LayerCost:
-        sequence = self.training.sequence_length
-        like = tensor_ranks_alike(self.model, self.training, plan)
-        unlike = tuple(dict.fromkeys(like))
-        found = [operations_of(layer, self.model, sequence, plan, rank) for rank in unlike]
-        messages = crossing_messages(layer, self.model, self.training, plan)
-        at_work = self.machine.at_work(plan)
-        compute = self.machine.compute
-
-        def seconds(way: Way) -> list[float]:
-            crossed = sum(message.forward is (way == "forward") for message in messages)
-            every = [[*one.of(way), Views(_CROSSING_VIEWS * crossed, "forward")] for one in found]
-            return [compute.work(operations).crowded(compute, at_work) for operations in every]
-
-        forward, backward = seconds("forward"), seconds("backward")
-        both = dict(zip(unlike, map(add, forward, backward), strict=True))
-        apart = [[one for one in each.backward if is_weight_gradient(one)] for each in found if layer.kind != "head"]
-        weights = max((compute.work(one).crowded(compute, at_work) for one in apart), default=0.0)
-        return _LayerCost(
-            forward=Phase(compute=max(forward), tensor=self._collectives(plan, (m for m in messages if m.forward))),
-            backward=Phase(
-                compute=max(backward), tensor=self._collectives(plan, (m for m in messages if not m.forward))
-            ),
-            each=tuple(both[rank] for rank in like),
-            weights=weights,
-        )
-
-    def _collectives(self, plan: Plan, messages: Iterable[Message]) -> float:
-        """Alone: the simulation slows all of a stage's work down where ranks share cores."""
-        group = self.machine.spread(plan, "tensor")
-        at_once = plan.data * plan.tensor
-        return sum(self.machine.uncrowded(COLLECTIVES[m.kind], group, m.bytes, at_once) for m in messages)
-
-    def _in_order(self, plan: Plan, by_place: Sequence[Sequence[StageCost]]) -> tuple[StageCost, ...]:
-        """What each place has of its stages, in the order of the stages."""
-        coming = [iter(costs) for costs in by_place]
-        return tuple(next(coming[place]) for place in plan.stage_rank)
-
-    def _parts(self, plan: Plan, place: int, stage: Stage, rounds: Sequence[Round]) -> Iterator[StageCost]:
-        """Of each stage at a place; the first goes backward last, and bears what follows."""
+    def _parts(
+        self,
+        plan: Plan,
+        place: int,
+        stage: Stage,
+        rounds: Sequence[Round],
+        sent: Mapping[WeightMessage, int],
+        kinds: Mapping[str, LayerCost],
+    ) -> Iterator[StageCost]:
+        """Of each stage at a place, to which weights are `sent`, of layers that cost as their `kinds` do; the first
+        goes backward last, and bears what follows."""
         whole = replace(rounds[0], part=1.0)
-        parts = [self._layer_costs(plan, part) for part in stage.parts]
+        parts = [[kinds[layer.kind] for layer in part] for part in stage.parts]
         phases = [(_sum([one.forward for one in part]), _sum([one.backward for one in part])) for part in parts]
         last = [cost.weights if plan.divides_backward else whole.seconds(cost.backward, place) for cost in parts[0]]
         data, slowed = self.sums.after_backward(plan, stage, last)
@@ -217,16 +170,18 @@ class JobPrices:
             work = sum(one.seconds(phase, place) for one in rounds for both in phases for phase in both)
             data, slowed = self.sums.averages(plan, stage, work), 0.0
         data += self.sums.report(plan, place)
-        forward, backward = (_sum([both[way] for both in phases]) for way in (0, 1))
-        meanwhile = partial(self.sums.meanwhile, plan, place, stage)
-        on_the_way = meanwhile("forward", whole.seconds(forward, place)) / len(parts)
-        on_the_way_back = meanwhile("backward", whole.seconds(backward, place)) / len(parts)
-        fetching = self.sums.fetching(plan, place, stage, "forward") / len(parts)
-        fetching_back = self.sums.fetching(plan, place, stage, "backward") / len(parts)
-        for turn, (part, (there, back)) in enumerate(zip(parts, phases, strict=True)):
+        fetched = fetched_units(stage, self.training, plan, place)
+        extra = [self.sums.fetching(plan, fetched, way) / len(parts) for way in _WAYS]
+        works = [whole.seconds(_sum([both[n] for both in phases]), place) for n in range(len(_WAYS))]
+        sending = [self.sums.meanwhile(plan, stage, sent, *one) / len(parts) for one in zip(_WAYS, works, strict=True)]
+        for turn, (part, both) in enumerate(zip(parts, phases, strict=True)):
+            forward, backward = (
+                Phase(compute=one.compute + more, tensor=one.tensor, data=data_seconds)
+                for one, more, data_seconds in zip(both, extra, sending, strict=True)
+            )
             yield StageCost(
-                forward=replace(there, data=on_the_way, compute=there.compute + fetching),
-                backward=replace(back, data=on_the_way_back, compute=back.compute + fetching_back),
+                forward=forward,
+                backward=backward,
                 data=0.0 if turn else data,
                 slowed=0.0 if turn else slowed,
                 weights=sum(cost.weights for cost in part),
@@ -242,7 +197,25 @@ class JobPrices:
         return rounds_waited_for(plan, self.training.global_batch, slower, seconds, part)
 
     def _layers_seconds(self, plan: Plan) -> float:
-        return sum(cost.seconds for cost in self._layer_costs(plan))
+        return sum(self.layers.seconds(plan))
+
+
+def _places_that_cost_alike(plan: Plan, stages: Sequence[Stage], rounds: Sequence[Round]) -> tuple[int, ...]:
+    """For each place along the pipeline the first one with the same stage, on a rank as fast, that knows the loss as
+    well or as little; where weights travel with the schedule, or to servers, each speaks for itself."""
+    alone, kinds = plan.sharding_level == 3 or plan.served, {id(one): one for one in rounds}.values()
+    first: dict[tuple[object, ...], int] = {}
+    keys = (
+        (stage, place == plan.last_place, alone and place, *(one.slower[place] for one in kinds if one.slower))
+        for place, stage in enumerate(stages)
+    )
+    return tuple(first.setdefault(key, place) for place, key in enumerate(keys))
+
+
+def _in_order(plan: Plan, by_place: Sequence[Sequence[StageCost]]) -> tuple[StageCost, ...]:
+    """What each place has of its stages, in the order of the stages."""
+    coming = [iter(costs) for costs in by_place]
+    return tuple(next(coming[place]) for place in plan.stage_rank)
 
 
 def _sum(phases: Sequence[Phase]) -> Phase:

@@ -16,9 +16,9 @@ It knows numbers, not what they measure.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from itertools import pairwise, product
+from itertools import product
 from math import exp, log, prod
 
 import numpy as np
@@ -100,14 +100,15 @@ class TimeTable:
 
     def __init__(self, seconds: Mapping[float, float]) -> None:
         self._points = sorted(seconds.items())
+        self._sizes = [size for size, _ in self._points]
 
     def at(self, size: float) -> float:
         """Seconds at this size; in proportion where there is one point, and never less than that below the first."""
         (smallest, first), *_ = self._points
         if len(self._points) == 1:
             return first * size / smallest
-        segments = list(pairwise(self._points))
-        (low, below), (high, above) = next((pair for pair in segments if size <= pair[1][0]), segments[-1])
+        place = min(max(1, bisect_left(self._sizes, size)), len(self._points) - 1)
+        (low, below), (high, above) = self._points[place - 1 : place + 1]
         slope = max(0.0, (above - below) / (high - low))
         line = below + slope * (size - low)
         return max(line, first * size / smallest) if size < smallest else line

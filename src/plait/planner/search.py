@@ -25,7 +25,7 @@ from plait.planner.run_mean import beginning_words
 from plait.planner.shortage import why_nothing_fits
 from plait.planner.simulator import Played, bounded, fits, state
 from plait.planner.sum_choice import SumChoice, sums_over_data
-from plait.plans.completion import complete
+from plait.plans.completion import filled
 from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
@@ -103,12 +103,10 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
     began = perf_counter()
     prices = JobPrices(job.model, job.training, measurements, job.cluster)
     considered = list(candidates(job, partial(deals, prices=prices)))
-    legal = [choices for choices in considered if is_legal(_fixed(job, choices))]
+    legal = [fixed for fixed in (_fixed(job, choices) for choices in considered) if is_legal(fixed)]
     if not legal:
         raise IllegalJob(problems(job))
-    priced = [
-        bounded(prices.settled(complete(job, **choices), {**job.constraints, **choices}), prices) for choices in legal
-    ]
+    priced = [bounded(prices.settled(filled(fixed), fixed.constraints), prices) for fixed in legal]
     fitting = [one for one in priced if fits(one.memory, prices)]
     if not fitting:
         raise NothingFits(why_nothing_fits(job, priced, measurements, prices))

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from plait.planner.by_rank import ByRank
 from plait.planner.candidates import candidates
 from plait.planner.memory import Memory
 from plait.planner.prices import JobPrices
 from plait.planner.remedies import Change, Smallest, freed, shorter
 from plait.planner.remedies import why_nothing_fits as in_words
-from plait.planner.simulator import Played, fits, memories
-from plait.plans.completion import complete
+from plait.planner.simulator import Played, fits, memories, needed
+from plait.plans.completion import filled
 from plait.plans.legality import is_legal
 from plait.plans.plan import Plan
 from plait.specs.job import Job
@@ -52,21 +53,19 @@ def why_nothing_fits(job: Job, plans: Sequence[Played], measurements: Measuremen
     return in_words(one, (freed(job, _FREED), _offloaded(job), _more_ranks(job, on_cpu), shorter(job)), smallest_of)
 
 
-def _smallest(plans: Iterator[tuple[Plan, Sequence[Memory]]], prices: JobPrices) -> Smallest | None:
+def _smallest(plans: Iterator[tuple[Plan, ByRank[Memory]]], prices: JobPrices) -> Smallest | None:
     shared = prices.machine.shares_memory
 
-    def need(memory: Sequence[Memory]) -> int:
-        sizes = [rank.total for rank in memory]
-        return sum(sizes) if shared else max(sizes)
-
-    plan, memory = min(plans, key=lambda one: need(one[1]), default=(None, ()))
-    if plan is None:
+    nearest = min(plans, key=lambda one: needed(one[1], prices), default=None)
+    if nearest is None:
         return None
+    plan, by_rank = nearest
+    memory = tuple(by_rank)
     rank = max(range(len(memory)), key=lambda place: memory[place].total)
     kind = memory[rank].dominant
     return Smallest(
         plan=plan,
-        fits=fits(memory, prices),
+        fits=fits(by_rank, prices),
         rank=rank,
         held=memory[rank].total,
         kind=kind,
@@ -74,17 +73,17 @@ def _smallest(plans: Iterator[tuple[Plan, Sequence[Memory]]], prices: JobPrices)
         fewer=_FEWER[kind],
         room=prices.machine.memory_bytes or 0,
         whose="they share" if shared else "a device has",
-        together=need(memory) if shared else None,
+        together=needed(by_rank, prices) if shared else None,
     )
 
 
-def _least(job: Job, prices: JobPrices) -> Iterator[tuple[Plan, Sequence[Memory]]]:
+def _least(job: Job, prices: JobPrices) -> Iterator[tuple[Plan, ByRank[Memory]]]:
     """What plans with the smallest microbatches hold."""
     least = job if "microbatch" in job.constraints else replace(job, constraints={**job.constraints, "microbatch": 1})
     for choices in candidates(least):
         asked = replace(least, constraints={**least.constraints, **choices})
         if is_legal(asked):
-            plan = prices.settled(complete(least, **choices), asked.constraints)
+            plan = prices.settled(filled(asked), asked.constraints)
             yield plan, memories(plan, prices)
 
 

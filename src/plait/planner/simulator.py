@@ -11,27 +11,37 @@ number comes from `prices`; nothing is fitted to a training step."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import product
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TypeVar
 
-from plait.planner.alike import tensor_ranks_alike, workers_alike
+from plait.planner.by_rank import ByRank, by_rank
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
-from plait.planner.memory import Memory, memory_of
+from plait.planner.memory import Memory, memory_at
+from plait.planner.playing import ended, timeline
 from plait.planner.prices import JobPrices
 from plait.planner.soonest import MIRRORED, soonest
-from plait.planner.stage import stage_of
 from plait.planner.step_cost import StepCost
-from plait.planner.timetable import timetable_of
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
-from plait.schedules.action import COMPUTE, Action, Kind
 from plait.schedules.moving import moving_seconds
-from plait.schedules.timeline import Timeline, simulate
+from plait.schedules.timeline import Timeline
 
-__all__ = ["Played", "Step", "bounded", "fits", "least", "memories", "performed", "play", "played", "predict", "state"]
+__all__ = [
+    "Played",
+    "Step",
+    "bounded",
+    "fits",
+    "least",
+    "memories",
+    "needed",
+    "performed",
+    "play",
+    "played",
+    "predict",
+    "state",
+]
 
 
 _Found = TypeVar("_Found")
@@ -39,15 +49,34 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step as it would run: the pipeline's timeline (a line a rank of it), the whole's seconds and where they go:
-    on the bottleneck, and on every rank of the pipeline, with all of its stages. `played`: whether the schedule was;
-    else the timeline is empty, and no step under this plan is shorter than that."""
+    """One step as it would run: the whole's seconds, and which rank of the pipeline is the `bottleneck`. For who wants
+    to see more, `told` says where the seconds of each rank go, and `shown` plays the schedule once more; None where it
+    was not played: no step under this plan is shorter than that."""
 
-    timeline: Timeline
     seconds: float
-    terms: Terms
-    stages: tuple[Terms, ...]
-    played: bool = True
+    bottleneck: int
+    told: Callable[[], tuple[Terms, ...]] = field(repr=False, compare=False)
+    shown: Callable[[], Timeline] | None = field(repr=False, compare=False)
+
+    @property
+    def played(self) -> bool:
+        """Whether its schedule was."""
+        return self.shown is not None
+
+    @cached_property
+    def stages(self) -> tuple[Terms, ...]:
+        """Where the seconds go on every rank of the pipeline, with all of its stages."""
+        return self.told()
+
+    @property
+    def terms(self) -> Terms:
+        """Those of the bottleneck."""
+        return self.stages[self.bottleneck]
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The pipeline's, a line a rank of it; empty of a step that was not played."""
+        return self.shown() if self.shown is not None else Timeline(ranks=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +86,12 @@ class Played:
     plan: Plan
     cost: StepCost
     step: Step
-    memory: tuple[Memory, ...]
+    memory: ByRank[Memory]
 
     @cached_property
     def fullest(self) -> int:
         """Bytes of the rank that holds most."""
-        return max(rank.total for rank in self.memory)
+        return self.memory.most(lambda one: one.total)
 
 
 def bounded(plan: Plan, prices: JobPrices) -> Played:
@@ -83,10 +112,8 @@ def performed(one: Played, prices: JobPrices) -> Played:
 
 def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """Play a step whose parts cost `cost`."""
-    timeline = _timeline(plan, cost, prices)
-    busy = [_computing(timeline, place) for place in range(plan.pipeline)]
-    ends = [timed[-1].end for timed in timeline.ranks]
-    return _step(cost, timeline, busy, ends, played=True)
+    busy, ends = ended(plan, cost, prices.machine)
+    return _step(cost, busy, ends, partial(timeline, plan, cost, prices.machine))
 
 
 def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
@@ -96,16 +123,21 @@ def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     cores = prices.machine.cores
     all_full = 0.0 if cores is None else sum(busy) / crowd * plan.data * plan.tensor / cores
     ends = soonest(cost, busy, crowd, all_full, mirrored=plan.schedule in MIRRORED)
-    return _step(cost, Timeline(ranks=()), busy, ends, played=False)
+    return _step(cost, busy, ends)
 
 
-def _step(cost: StepCost, timeline: Timeline, busy: Sequence[float], last: Sequence[float], *, played: bool) -> Step:
+def _step(
+    cost: StepCost, busy: Sequence[float], last: Sequence[float], shown: Callable[[], Timeline] | None = None
+) -> Step:
     """The step in which each rank of the pipeline computes for `busy` seconds until its `last`."""
     end = max(last + rank.slowed + rank.data for last, rank in zip(last, cost.ranks, strict=True))
     place = max(range(len(busy)), key=lambda place: busy[place])
-    stages = tuple(_terms(cost, place, busy[place], end) for place in range(len(busy)))
     seconds = end + cost.tensor_sums + cost.pipeline_sums + cost.optimizer + cost.renewal
-    return Step(timeline=timeline, seconds=seconds, terms=stages[place], stages=stages, played=played)
+    return Step(seconds=seconds, bottleneck=place, told=partial(_told, cost, busy, end), shown=shown)
+
+
+def _told(cost: StepCost, busy: Sequence[float], end: float) -> tuple[Terms, ...]:
+    return tuple(_terms(cost, place, seconds, end) for place, seconds in enumerate(busy))
 
 
 def _terms(cost: StepCost, place: int, busy: float, end: float) -> Terms:
@@ -126,12 +158,14 @@ def _terms(cost: StepCost, place: int, busy: float, end: float) -> Terms:
     )
 
 
-def fits(memory: Sequence[Memory], prices: JobPrices) -> bool:
-    """Whether every rank has room: on its device, or all together in the hosts' memory. Unknown memory is enough."""
-    if prices.machine.memory_bytes is None:
-        return True
-    sizes = [one.total for one in memory]
-    return (sum(sizes) if prices.machine.shares_memory else max(sizes)) <= prices.machine.memory_bytes
+def needed(memory: ByRank[Memory], prices: JobPrices) -> int:
+    """The bytes that a plan needs: of the device of its fullest rank, or of all together in the hosts' memory."""
+    return (memory.total if prices.machine.shares_memory else memory.most)(lambda one: one.total)
+
+
+def fits(memory: ByRank[Memory], prices: JobPrices) -> bool:
+    """Whether every rank has room. Unknown memory is enough."""
+    return prices.machine.memory_bytes is None or needed(memory, prices) <= prices.machine.memory_bytes
 
 
 def predict(plan: Plan, prices: JobPrices) -> Prediction:
@@ -148,9 +182,9 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     plan, step, memory = one.plan, one.step, one.memory
     exposed = sum(step.terms.exposed.values())
     doubt = prices.machine.compute.error * (step.seconds - exposed) + prices.machine.communication.error * exposed
-    flops = _by_rank(lambda rank: flops_of_step(prices.model, prices.training, plan, rank).total, plan, prices)
+    flops = _of_ranks(lambda rank: flops_of_step(prices.model, prices.training, plan, rank).total, plan, prices)
     hosts = prices.machine.levels(plan)
-    traffic = _by_rank(lambda rank: traffic_of_step(prices.model, prices.training, plan, rank, hosts), plan, prices)
+    traffic = _of_ranks(lambda rank: traffic_of_step(prices.model, prices.training, plan, rank, hosts), plan, prices)
     return Prediction(
         step_seconds=step.seconds,
         interval=(max(0.0, step.seconds - doubt), step.seconds + doubt),
@@ -167,77 +201,18 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     )
 
 
-def memories(plan: Plan, prices: JobPrices) -> tuple[Memory, ...]:
+def memories(plan: Plan, prices: JobPrices) -> ByRank[Memory]:
     """What each rank holds."""
-    background = prices.machine.in_background(plan)
-    apart = not prices.machine.shares_memory
+    at = memory_at(prices.model, prices.training, plan, in_background=prices.machine.in_background(plan))
 
-    def memory(rank: int) -> Memory:
-        found = memory_of(prices.model, prices.training, plan, rank, in_background=background)
-        return replace(found, apart=True) if apart else found
+    def apart(place: int, data: int, tensor: int) -> Memory:
+        return replace(at(place, data, tensor), apart=True)
 
-    return _by_rank(memory, plan, prices)
+    return by_rank(at if prices.machine.shares_memory else apart, plan, prices.model, prices.training)
 
 
-def _by_rank(find: Callable[[int], _Found], plan: Plan, prices: JobPrices) -> tuple[_Found, ...]:
-    """What `find` says of every rank, asked of one of those that are alike (`alike`)."""
-    tensors = tensor_ranks_alike(prices.model, prices.training, plan)
-    workers = workers_alike(plan, prices.training.global_batch)
-    known: dict[tuple[int, int, int, int], _Found] = {}
-    found: list[_Found] = []
-    for place in range(plan.pipeline):
-        keepers = {tensor: _keepers(plan, place, tensor, prices) for tensor in set(tensors)}
-        for data, tensor in product(range(plan.data), tensors):
-            key = (place, workers[data], keepers[tensor][data], tensor)
-            if key not in known:
-                known[key] = find(plan.mesh.rank_at(pipeline=place, data=data, tensor=tensor))
-            found.append(known[key])
-    return tuple(found)
+def _of_ranks(find: Callable[[int], _Found], plan: Plan, prices: JobPrices) -> tuple[_Found, ...]:
+    def found(place: int, data: int, tensor: int) -> _Found:
+        return find(plan.mesh.rank_at(pipeline=place, data=data, tensor=tensor))
 
-
-def _keepers(plan: Plan, place: int, tensor: int, prices: JobPrices) -> tuple[int, ...]:
-    rank = plan.mesh.rank_at(pipeline=place, data=0, tensor=tensor)
-    return stage_of(prices.model, prices.training, plan, rank).keepers
-
-
-def _timeline(plan: Plan, cost: StepCost, prices: JobPrices) -> Timeline:
-    known, computed = timetable_of(plan, len(cost.rounds)), _seconds(cost)
-
-    def compute_seconds(action: Action) -> float:
-        return computed[action.stage, action.kind, action.microbatch]
-
-    def transfer_seconds(action: Action) -> float:
-        return cost.exchange if action in known.exchanged else cost.send
-
-    demand = plan.data * plan.tensor  # ranks that compute a stage, each on a core
-    passes = prices.machine.receives_ahead(plan)
-    return simulate(
-        known.schedule,
-        compute_seconds,
-        transfer_seconds,
-        cores=prices.machine.cores,
-        demand=demand,
-        ahead=lambda action: passes[min(action.stage, action.peer)],
-        waits=False,
-    )
-
-
-def _seconds(cost: StepCost) -> dict[tuple[int, Kind, int], float]:
-    """Of every computation there can be, by stage, kind and microbatch."""
-    found: dict[tuple[int, Kind, int], float] = {}
-    for number, stage in enumerate(cost.stages):
-        phases = (
-            (Kind.F, stage.forward),
-            (Kind.B, stage.backward),
-            (Kind.I, stage.inputs),
-            (Kind.W, stage.weights_alone),
-        )
-        for kind, phase in phases:
-            distinct = {id(one): one for one in cost.rounds}  # a step repeats the same few objects
-            known = {key: one.seconds(phase, cost.places[number]) for key, one in distinct.items()}
-            found.update(((number, kind, k), known[id(one)]) for k, one in enumerate(cost.rounds))
-    return found
-
-
-def _computing(timeline: Timeline, place: int) -> float:
-    return sum(end - start for action, start, end in timeline.ranks[place] if action.kind in COMPUTE)
+    return tuple(by_rank(found, plan, prices.model, prices.training))

@@ -12,13 +12,24 @@ dealt out by them is `deals`' matter, in words `paces`'. It knows ranks and a me
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from plait.sharding.mesh_shape import MeshShape
 from plait.specs.measurements import Measurements
 
-__all__ = ["NOISE", "Speeds", "levelled"]
+__all__ = ["NOISE", "Columns", "Speeds", "levelled"]
 
 NOISE = 0.1  # speeds no further apart than this are taken for one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The speeds of a mesh: of each replica that is `different`, by its places along the pipeline, those of the tensor
+    ranks there; `of_data`: which of these each data rank is. `alike`: the speed of all; None where they differ."""
+
+    different: tuple[tuple[tuple[float, ...], ...], ...]
+    of_data: tuple[int, ...]
+    alike: float | None
 
 
 class Speeds:
@@ -32,6 +43,7 @@ class Speeds:
         self._known = tuple(levelled(measurements.speeds))
         self._hosts = max((link.hosts for link in measurements.collectives), default=1)
         self._ranks_a_node = ranks_a_node
+        self._columns: dict[MeshShape, Columns] = {}
 
     def of_rank(self, rank: int, ranks: int) -> float:
         """What one of `ranks` ranks counts as."""
@@ -53,8 +65,24 @@ class Speeds:
         """The speed that all ranks of a mesh have; None where they differ."""
         if len(set(self._known)) <= 1 and self._known[:1] in ((), (1.0,)):
             return 1.0
-        found = {self.of_rank(rank, mesh.ranks) for rank in range(mesh.ranks)}
-        return found.pop() if len(found) == 1 else None
+        return self.columns(mesh).alike
+
+    def columns(self, mesh: MeshShape) -> Columns:
+        """The speeds of a mesh, by replica."""
+        if mesh not in self._columns:
+            self._columns[mesh] = self._by_column(mesh)
+        return self._columns[mesh]
+
+    def _by_column(self, mesh: MeshShape) -> Columns:
+        speeds = [self.of_rank(rank, mesh.ranks) for rank in range(mesh.ranks)]
+        each = [tuple(speeds[first : first + mesh.tensor]) for first in range(0, mesh.ranks, mesh.tensor)]
+        by_data = [tuple(each[data :: mesh.data]) for data in range(mesh.data)]
+        number = {column: place for place, column in enumerate(dict.fromkeys(by_data))}
+        return Columns(
+            different=tuple(number),
+            of_data=tuple(number[column] for column in by_data),
+            alike=speeds[0] if len(set(speeds)) == 1 else None,
+        )
 
     def along(self, mesh: MeshShape, axis: str) -> tuple[float, ...]:
         """Of each place along an axis its slowest rank's: those at one place of it wait for each other."""

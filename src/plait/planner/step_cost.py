@@ -63,7 +63,8 @@ class StageCost:
     @property
     def inputs(self) -> Phase:
         """What is left of backward once the gradients of weights are made apart."""
-        return replace(self.backward, compute=self.backward.compute - self.weights)
+        backward = self.backward
+        return Phase(compute=backward.compute - self.weights, tensor=backward.tensor, data=backward.data)
 
     @property
     def weights_alone(self) -> Phase:

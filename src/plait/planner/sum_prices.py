@@ -10,8 +10,9 @@ It knows the sums of a plan's stages and the machine; of a layer only when backw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from plait.planner.communication_volume import NUMBER_BYTES
 from plait.planner.machine import Machine
@@ -20,7 +21,7 @@ from plait.planner.packing_cost import packing_operations
 from plait.planner.serving_volume import busiest, served_messages, transfer_seconds
 from plait.planner.spread import Spread, inside
 from plait.planner.stage import Stage
-from plait.planner.weight_volume import When, fetched_units, weight_messages
+from plait.planner.weight_volume import Fetch, WeightMessage, When
 from plait.plans.compression import Message as Traveling
 from plait.plans.meetings import DELAY, arrives_late
 from plait.plans.plan import Plan
@@ -77,9 +78,9 @@ class SumPrices:
     def bucket_bytes(self, plan: Plan, stage: Stage, backward: float) -> int:
         """How large this plan's buckets should be for a stage whose gradients are one bucket each kind, and whose
         `backward` takes so many seconds (`best_bucket_bytes`)."""
-        sums, at_once = [one for one in stage.sums if one.axis == "data"], plan.data * plan.tensor
-        alpha = sum(self._sum_seconds(plan, _least(one), at_once) for one in sums)
-        seconds = sum(self._sum_seconds(plan, one, at_once) for one in sums)
+        at_once = plan.data * plan.tensor
+        alpha = self._sums_seconds(plan, map(_least, stage.over_data))
+        seconds = self.sum_seconds(plan, stage)
         size = float(stage.elements * self._reduced)
         return best_bucket_bytes(
             size,
@@ -96,8 +97,8 @@ class SumPrices:
             return PackingSeconds(start=0.0, end=0.0)
         shapes = {one.weight.name: one.shape for one in stage.held}
         form, at_work = compression_of(plan.compression), self.machine.at_work(plan)
-        hosts, sums = self.machine.levels(plan), (one for one in stage.sums if one.axis == "data")
-        buckets = [packing_operations(one, shapes, form, plan.data, hosts) for one in sums]
+        hosts = self.machine.levels(plan)
+        buckets = [packing_operations(one, shapes, form, plan.data, hosts) for one in stage.over_data]
         start, end = (
             sum(self.machine.compute.work(getattr(one, when)).crowded(self.machine.compute, at_work) for one in buckets)
             for when in ("start", "end")
@@ -107,8 +108,11 @@ class SumPrices:
 
     def sum_seconds(self, plan: Plan, stage: Stage) -> float:
         """Seconds in which a stage's gradients travel along the data axis, once, one bucket after another."""
-        at_once = plan.data * plan.tensor
-        return sum(self._sum_seconds(plan, one, at_once) for one in stage.sums if one.axis == "data")
+        return self._sums_seconds(plan, stage.over_data)
+
+    def _sums_seconds(self, plan: Plan, sums: Iterable[Reduction]) -> float:
+        group = self.machine.spread(plan, "data")
+        return sum(self._sum_seconds(plan, one, group) for one in sums)
 
     def report(self, plan: Plan, place: int) -> float:
         """Seconds in which replicas add up their losses."""
@@ -121,14 +125,15 @@ class SumPrices:
         its last gradient is there. `backward`: by layer of the rank's first stage."""
         if plan.data == 1 or plan.asynchronous:
             return 0.0, 0.0
-        at_once = plan.data * plan.tensor
-        backward = [seconds * self.machine.crowd(at_once) for seconds in backward]
-        made = _ready(stage, backward)
+        crowd, group = self.machine.crowd(plan.data * plan.tensor), self.machine.spread(plan, "data")
+        backward = [seconds * crowd for seconds in backward]
+        done = [*accumulate(reversed(backward))][::-1]  # by layer
         finished = spent = 0.0
-        for bucket in (one for one in stage.sums if one.axis == "data" and not one.each_microbatch):
-            seconds = self._sum_seconds(plan, bucket, at_once)
-            finished = max(finished, *(made[piece.name] for piece in bucket.pieces)) + seconds
-            spent += seconds
+        for bucket, layer in zip(stage.over_data, stage.leaves_after, strict=True):
+            if not bucket.each_microbatch:
+                seconds = self._sum_seconds(plan, bucket, group)
+                finished = max(finished, 0.0 if layer is None else done[layer]) + seconds
+                spent += seconds
         after = min(spent, max(0.0, finished - sum(backward)))
         share = self.machine.exposed_share(plan)
         packing = self.packing_seconds(plan, stage)
@@ -144,16 +149,15 @@ class SumPrices:
         seconds += self.sum_seconds(plan, stage)
         if arrives_late(plan, in_background=self.machine.in_background(plan)):
             step = work * self.machine.crowd(at_once)
-            first = (_first_message(one) for one in stage.sums if one.axis == "data")
-            hidden = min(DELAY * step, sum(self._sum_seconds(plan, one, at_once) for one in first))
+            hidden = min(DELAY * step, self._sums_seconds(plan, map(_first_message, stage.over_data)))
             share = self.machine.exposed_share(plan)
             seconds -= (1 - share) * hidden
         return seconds / plan.local_steps
 
-    def _sum_seconds(self, plan: Plan, bucket: Reduction, at_once: int) -> float:
+    def _sum_seconds(self, plan: Plan, bucket: Reduction, group: Spread) -> float:
         """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second. What
         is compressed lies elsewhere."""
-        group = self.machine.spread(plan, "data")
+        at_once = plan.data * plan.tensor
         if bucket.packing is not None and bucket.packing.compressed:
             return self._compressed_seconds(bucket, group, at_once)
         if plan.served:
@@ -178,24 +182,26 @@ class SumPrices:
             return self.machine.communication.all_to_all_seconds(group, message.bytes)
         return self.machine.message(COLLECTIVES[message.kind], group, message.bytes, at_once)
 
-    def gathers(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
-        """Seconds of all all-gathers of weights that forward, backward or the end of one step waits for."""
+    def gathers(self, plan: Plan, sent: Mapping[WeightMessage, int], when: When) -> float:
+        """Seconds of those of a place's all-gathers of weights that forward, backward or the end of one step waits
+        for."""
         at_once = plan.data * plan.tensor
         group = self.machine.spread(plan, "data")
         kind, part = ("all_gather", 1.0) if group.crosses else ("all_reduce_in_place", 0.5)
         read = group.crosses or plan.sharding_level < 3  # else who puts a unit together reads it where it lies
         return sum(
             times * part * self.machine.message(kind, group, one.bytes if read else 1, at_once)
-            for one, times in weight_messages(stage, self.training, plan, place).items()
+            for one, times in sent.items()
             if one.when == when
         )
 
-    def fetching(self, plan: Plan, place: int, stage: Stage, when: When) -> float:
-        """Seconds that one microbatch's forward or backward computes longer, as weights are put together for it."""
+    def fetching(self, plan: Plan, fetched: Mapping[Fetch, int], when: When) -> float:
+        """Seconds that one microbatch's forward or backward computes longer, as a place's weights are put together for
+        it."""
         rounds = rounds_of(plan, self.training.global_batch)
         compute, at_work = self.machine.compute, self.machine.at_work(plan)
         found = 0.0
-        for one, times in fetched_units(stage, self.training, plan, place).items():
+        for one, times in fetched.items():
             if one.when == when:
                 views = Views(_UNIT_VIEWS + _FETCHED_VIEWS * one.weights, "forward")
                 whole = Move("copy", one.elements, one.elements, "forward")
@@ -213,30 +219,31 @@ class SumPrices:
         )
         return copies * self.machine.crowd(at_once) + passing
 
-    def meanwhile(self, plan: Plan, place: int, stage: Stage, when: When, work: float) -> float:
-        """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile: its
-        exposed share, and all that its `work` is too short to hide."""
+    def meanwhile(self, plan: Plan, stage: Stage, sent: Mapping[WeightMessage, int], when: When, work: float) -> float:
+        """Seconds that one microbatch's forward or backward takes longer for what travels under ZeRO meanwhile, weights
+        that are `sent` among it: its exposed share, and all that its `work` is too short to hide."""
         if plan.sharding_level < 2:
             return 0.0
         at_once = plan.data * plan.tensor
-        spent = self.gathers(plan, place, stage, when) / rounds_of(plan, self.training.global_batch)
+        spent = self.gathers(plan, sent, when) / rounds_of(plan, self.training.global_batch)
         if when == "backward":
-            sums = (one for one in stage.sums if one.each_microbatch)
-            spent += sum(self._sum_seconds(plan, bucket, at_once) for bucket in sums)
+            spent += self._sums_seconds(plan, (one for one in stage.over_data if one.each_microbatch))
         spent /= self.machine.crowd(at_once)  # the simulation slows all of a stage's work down
         share = self.machine.exposed_share(plan)
         return max(share * spent, spent - work)
 
     def served(self, plan: Plan, place: int, stage: Stage) -> float:
         """Seconds of what travels under a parameter server beside sums of gradients."""
+        if not plan.served:
+            return 0.0
         messages = tuple(served_messages(stage, self.training, plan, busiest(plan), place))
         return self._passed(plan, messages, exchanged=not plan.asynchronous)
 
     def later(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
         """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""
         slowest = 0.0
-        for stage in stages:
-            sums = [one for one in stage.sums if one.axis == axis]
+        for stage in dict.fromkeys(stages):
+            sums = [one for one in stage.later if one.axis == axis]
             groups = [self.machine.spread(plan, axis, one.members) for one in sums]
             found = [
                 self.machine.message("all_reduce", group, one.elements * self._reduced, plan.ranks)
@@ -267,15 +274,3 @@ def _first_message(bucket: Reduction) -> Reduction:
     if packing is None or not packing.compressed:
         return bucket
     return replace(bucket, packing=replace(packing, messages=packing.messages[:1]))
-
-
-def _ready(stage: Stage, backward: Sequence[float]) -> dict[str, float]:
-    """When the last backward has made each weight's gradient, by name; a tied weight's when it has been at both places.
-    Those of a rank's later stages were there before: its first stage goes backward last."""
-    layers = stage.parts[0]
-    made = {held.weight.name: 0.0 for held in stage.held}
-    now = 0.0
-    for layer, seconds in zip(reversed(layers), reversed(backward), strict=True):
-        now += seconds
-        made.update({weight.name: now for weight in layer.weights})
-    return made

@@ -11,18 +11,19 @@ It knows a stage, no link and no second.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from plait.planner.holding import Blocks, held_of, layers_of
 from plait.planner.stage import Stage
 from plait.planner.timetable import timetable
-from plait.plans.fetching import Fetches, fetches
-from plait.plans.holdings import Held
+from plait.plans.fetching import Fetches, Unit, fetches, units
 from plait.plans.plan import Plan
 from plait.plans.reductions import STAGED
 from plait.plans.rows import rounds_of
 from plait.schedules.action import Kind
+from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
 __all__ = ["Fetch", "WeightMessage", "When", "fetched_units", "staged_elements", "weight_messages", "whole_elements"]
@@ -48,24 +49,23 @@ class WeightMessage(NamedTuple):
     when: When
 
 
-@lru_cache(maxsize=4096)
 def weight_messages(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Counter[WeightMessage]:
     """How often each all-gather of one step occurs on pipeline stage `place`."""
+    each = plan.data * ITEMSIZE[PRECISIONS[training.precision].compute]
     found: Counter[WeightMessage] = Counter()
-    for held, when, times in _sent(stage, training, plan, place):
-        longest = sum(stage.longest[one.weight.name] for one in held)
-        size = plan.data * longest * ITEMSIZE[PRECISIONS[training.precision].compute]
-        found[WeightMessage(size, when)] += times
+    if plan.sharding_level in (1, 2) and not plan.served:
+        for part in stage.bucket_parts:
+            found[WeightMessage(each * part, "update")] += 1
+    for number, when, times in _used(stage, training, plan, place):
+        found[WeightMessage(each * stage.unit_parts[number], when)] += times
     return found
 
 
-@lru_cache(maxsize=4096)
 def fetched_units(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Counter[Fetch]:
     """How often each unit is put together in one step under ZeRO 3."""
     found: Counter[Fetch] = Counter()
-    if plan.sharding_level == 3:
-        for held, when, times in _sent(stage, training, plan, place):
-            found[Fetch(len(held), sum(one.elements for one in held), when)] += times
+    for number, when, times in _used(stage, training, plan, place):
+        found[Fetch(len(stage.units[number].weights), stage.unit_elements[number], when)] += times
     return found
 
 
@@ -83,7 +83,7 @@ def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int,
     if plan.sharding_level < 3:
         return 0
     found = _fetches(stage, plan, rounds_of(plan, training.global_batch), place)
-    sizes = [unit.elements for unit in stage.units]
+    sizes = stage.unit_elements
     most = max(sum(sizes[number] for number in there) for there in found.there)
     if not received:
         return most
@@ -94,25 +94,30 @@ def whole_elements(stage: Stage, training: TrainingSpec, plan: Plan, place: int,
     return max(most, *twice)
 
 
-def _sent(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[Sequence[Held], When, int]]:
-    """What a bucket or unit has, what waits for it, and how often."""
-    if plan.sharding_level in (1, 2) and not plan.served:
-        for bucket in stage.buckets:
-            yield bucket, "update", 1
+def _used(stage: Stage, training: TrainingSpec, plan: Plan, place: int) -> Iterator[tuple[int, When, int]]:
+    """Under ZeRO 3 the number of each unit that is fetched, what waits for it, and how often."""
     if plan.sharding_level == 3:
-        rounds = rounds_of(plan, training.global_batch)
-        for (number, kind), times in _fetches(stage, plan, rounds, place).counts.items():
-            yield stage.units[number].weights, _WHEN.get(kind, "update"), times
+        found = _fetches(stage, plan, rounds_of(plan, training.global_batch), place)
+        for (number, kind), times in found.counts.items():
+            yield number, _WHEN[kind], times
 
 
 def _fetches(stage: Stage, plan: Plan, microbatches: int, place: int) -> Fetches:
-    return _fetched(stage, plan.schedule, plan.pipeline, plan.virtual_stages, microbatches, place)
+    program = (plan.schedule, plan.pipeline, microbatches, plan.virtual_stages)
+    return _fetched(stage.model, stage.blocks, program, place)
 
 
 @lru_cache(maxsize=4096)
-def _fetched(stage: Stage, schedule: str, ranks: int, virtual_stages: int, microbatches: int, place: int) -> Fetches:
-    known = timetable(schedule, ranks, microbatches, virtual_stages).schedule
-    here = [number for number, rank in enumerate(known.stage_rank) if rank == place]
+def _fetched(model: ModelSpec, blocks: Blocks, program: tuple[str, int, int, int], place: int) -> Fetches:
+    """Which weights are used together doesn't depend on how the tensor axis splits them."""
+    schedule = timetable(*program).schedule
+    here = [number for number, rank in enumerate(schedule.stage_rank) if rank == place]
     turn_of = {number: turn for turn, number in enumerate(here)}
-    program = [(turn_of[action.stage], action.kind) for step in known.programs[place] for action in step]
-    return fetches(stage.units, stage.parts, program)
+    actions = [(turn_of[action.stage], action.kind) for step in schedule.programs[place] for action in step]
+    return fetches(_units(model, blocks), layers_of(model, blocks), actions)
+
+
+@lru_cache(maxsize=1024)
+def _units(model: ModelSpec, blocks: Blocks) -> tuple[Unit, ...]:
+    layers = [layer for part in layers_of(model, blocks) for layer in part]
+    return units(layers, held_of(model, blocks, (1,), 0))

@@ -25,7 +25,7 @@ from plait.plans.plan import Plan
 from plait.specs.job import Job
 from plait.specs.training import PRECISIONS
 
-__all__ = ["complete", "with_most_ranks"]
+__all__ = ["complete", "filled", "with_most_ranks"]
 
 
 def complete(job: Job, **choices: Any) -> Plan:
@@ -37,18 +37,23 @@ def complete(job: Job, **choices: Any) -> Plan:
     fixed = replace(job, constraints={**job.constraints, **choices})
     if not is_legal(fixed):
         raise IllegalJob(problems(fixed))
-    mesh = next(arrangements(fixed, job.cluster.ranks))
-    stages = virtual_stages(fixed)
+    return filled(fixed)
+
+
+def filled(job: Job) -> Plan:
+    """The same for the constraints of a job that is known to be legal."""
+    mesh = next(arrangements(job, job.cluster.ranks))
+    stages = virtual_stages(job)
     keys: dict[str, Any] = {
         "schedule": "interleaved" if stages > 1 else "1f1b",
         "virtual_stages": stages,
-        "microbatch": _microbatch(fixed, mesh.data),
-        "stages": even_stages(job.model.layers, stage_count(fixed, mesh.pipeline)),
+        "microbatch": _microbatch(job, mesh.data),
+        "stages": even_stages(job.model.layers, stage_count(job, mesh.pipeline)),
         "tensor_shares": (1,) * mesh.tensor,
         "data_shares": (1,) * mesh.data,
         "gradient_precision": PRECISIONS[job.training.precision].reduce,
     }
-    keys.update(fixed.constraints)
+    keys.update(job.constraints)
     keys.update(vars(mesh))
     return Plan(**keys)
 

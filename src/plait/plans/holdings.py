@@ -7,7 +7,7 @@ slices together again), so that the three can't disagree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
 from math import prod
@@ -52,6 +52,11 @@ class Held:
     def elements(self) -> int:
         """Elements of the local tensor."""
         return prod(self.shape)
+
+    @cached_property
+    def whole(self) -> Piece:
+        """All of it."""
+        return Piece(name=self.weight.name, dim=0, start=0, stop=self.shape[0])
 
     def local_range(self, dim: int, start: int, stop: int) -> Interval:
         """Where the global elements [start, stop) of `dim` lie in the local tensor; one interval must contain them."""
@@ -108,7 +113,8 @@ def stages_weights(stages: Iterable[Sequence[Layer]], plan: Plan, tensor_rank: i
     found: dict[str, Held] = {}
     for turn, stage in enumerate(stages):
         for held in held_weights(stage, plan, tensor_rank):
-            found.setdefault(held.weight.name, replace(held, turn=turn))
+            first = Held(weight=held.weight, intervals=held.intervals, turn=turn)
+            found.setdefault(held.weight.name, first)
     return tuple(found.values())
 
 

@@ -18,15 +18,14 @@ Source of the levels: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Tra
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 
-from plait.layers.layer import Weight
+from plait.layers.layer import Dim
 from plait.plans.holdings import Held, Piece
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval, copies, shares
 
-__all__ = ["displaced", "kept", "kept_piece", "kept_weights", "most_kept"]
+__all__ = ["displaced", "kept", "kept_piece", "kept_weights", "longest_parts", "most_kept"]
 
 
 def displaced(held: Held, plan: Plan) -> bool:
@@ -39,20 +38,26 @@ def kept_piece(held: Held, plan: Plan, data_rank: int) -> Piece:
     name = held.weight.name
     if plan.sharding_level == 0:
         return Piece(name=name, dim=0, start=0, stop=held.shape[0])
-    if data_rank not in plan.keepers:
+    keepers = plan.keepers
+    if data_rank not in keepers:
         return Piece(name=name, dim=0, start=0, stop=0)
-    count = len(plan.keepers)
-    dim = _kept_dim(held.weight, plan.tensor_shares)
-    parts = (1,) * count if dim is not None else (1, *(0,) * (count - 1))
-    start, stop = shares(held.shape[dim or 0], parts)[data_rank - plan.keepers.start]
+    dim = _kept_dim(held.weight.dims, plan.tensor_shares)
+    start, stop = _part(held.shape[dim or 0], len(keepers), dim is not None, data_rank - keepers.start)
     return Piece(name=name, dim=dim or 0, start=start, stop=stop)
 
 
 @lru_cache(maxsize=16384)
-def _kept_dim(weight: Weight, tensor_shares: tuple[float, ...]) -> int | None:
-    """The dim along which it is shared out; None for one that has none."""
-    undivided = (number for number, dim in enumerate(weight.dims) if not copies(dim, tensor_shares))
+def _kept_dim(dims: tuple[Dim, ...], tensor_shares: tuple[float, ...]) -> int | None:
+    """Of a weight of these dims that along which it is shared out; None where there is none."""
+    undivided = (number for number, dim in enumerate(dims) if not copies(dim, tensor_shares))
     return next(undivided, None)
+
+
+@lru_cache(maxsize=16384)
+def _part(size: int, keepers: int, divided: bool, number: int) -> Interval:
+    """What the keeper of that number has of `size` rows; where they are not divided, the first one has all."""
+    parts = (1,) * keepers if divided else (1, *(0,) * (keepers - 1))
+    return shares(size, parts)[number]
 
 
 def kept(held: Held, plan: Plan, data_rank: int) -> Held:
@@ -60,7 +65,7 @@ def kept(held: Held, plan: Plan, data_rank: int) -> Held:
     piece = kept_piece(held, plan, data_rank)
     intervals = list(held.intervals)
     intervals[piece.dim] = tuple(_within(intervals[piece.dim], piece.start, piece.stop)) or ((0, 0),)
-    return replace(held, intervals=tuple(intervals))
+    return Held(weight=held.weight, intervals=tuple(intervals), turn=held.turn)
 
 
 def kept_weights(held: Sequence[Held], plan: Plan, data_rank: int) -> tuple[Held, ...]:
@@ -71,9 +76,14 @@ def kept_weights(held: Sequence[Held], plan: Plan, data_rank: int) -> tuple[Held
 def most_kept(held: Sequence[Held], plan: Plan) -> int:
     """Elements that the data rank with most of these weights keeps of them: so long is every part of a message that
     shares them out, or puts them together. It is the first that keeps any: it has the longest part of each."""
+    return sum(longest_parts(held, plan).values())
+
+
+def longest_parts(held: Sequence[Held], plan: Plan) -> dict[str, int]:
+    """By weight the most elements that a data rank keeps of it."""
     first = plan.keepers.start
     pieces = ((one, kept_piece(one, plan, first)) for one in held if one.elements)
-    return sum((piece.stop - piece.start) * one.elements // one.shape[piece.dim] for one, piece in pieces)
+    return {one.weight.name: (piece.stop - piece.start) * one.elements // one.shape[piece.dim] for one, piece in pieces}
 
 
 def _within(intervals: Sequence[Interval], start: int, stop: int) -> Iterator[Interval]:

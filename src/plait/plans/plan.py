@@ -7,6 +7,7 @@ A plan says how a model is split (degrees, stages, shares), when a stage works (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from plait.schedules.registry import divides_backward, placement
 from plait.sharding.mesh_shape import MeshShape
@@ -45,7 +46,7 @@ class Plan:
     @property
     def mesh(self) -> MeshShape:
         """The arrangement of ranks that this plan needs."""
-        return MeshShape(pipeline=self.pipeline, data=self.data, tensor=self.tensor)
+        return _mesh(self.pipeline, self.data, self.tensor)
 
     @property
     def ranks(self) -> int:
@@ -110,3 +111,8 @@ class Plan:
     def keepers(self) -> range:
         """The data ranks among which is shared out what is not whole on each: all, or those that only serve."""
         return range(self.workers if self.workers < self.data else 0, self.data)
+
+
+@lru_cache(maxsize=4096)  # the planner asks a million times
+def _mesh(pipeline: int, data: int, tensor: int) -> MeshShape:
+    return MeshShape(pipeline=pipeline, data=data, tensor=tensor)

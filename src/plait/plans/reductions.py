@@ -22,7 +22,7 @@ overlapping sets can't wait for each other in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -30,7 +30,7 @@ from typing import Literal
 from plait.layers.layer import Layer
 from plait.plans.compression import Message, Packing, packing
 from plait.plans.holdings import Held, Piece, rank_weights, tied_places
-from plait.plans.keeping import kept_weights, most_kept
+from plait.plans.keeping import kept_weights, longest_parts
 from plait.plans.plan import Plan
 from plait.plans.serving import pushed
 from plait.sharding.boxes import copies
@@ -48,6 +48,9 @@ __all__ = [
     "norm_axes",
     "reduction_sets",
     "reductions",
+    "sums_over_data",
+    "sums_over_stages",
+    "sums_over_tensor",
 ]
 
 MET_EACH_ROUND = 2  # the level of ZeRO from which on data ranks meet at every microbatch, not once a step
@@ -80,16 +83,59 @@ class Reduction:
 
 def reductions(layers: Sequence[Layer], plan: Plan, rank: int, itemsize: int) -> tuple[Reduction, ...]:
     """Every reduction that `rank` takes part in during one step; `itemsize`: bytes of one element of a gradient."""
-    place = plan.mesh.coordinate(rank, "pipeline")
-    tensor_rank = plan.mesh.coordinate(rank, "tensor")
+    place, data_rank, tensor_rank = (plan.mesh.coordinate(rank, axis) for axis in ("pipeline", "data", "tensor"))
     held = rank_weights(layers, plan, place, tensor_rank)
-    own = [one for one in kept_weights(held, plan, plan.mesh.coordinate(rank, "data")) if one.elements]
+    own = [one for one in kept_weights(held, plan, data_rank) if one.elements]
     return (
-        *_over_data(held, plan, plan.mesh.coordinate(rank, "data"), itemsize),
-        *_over_sequence(own, plan),
-        *_over_copies(own, plan, tensor_rank),
-        *_over_stages(own, place, tied_places(layers, plan)),
+        *sums_over_data(held, plan, data_rank, itemsize),
+        *sums_over_tensor(own, plan, tensor_rank),
+        *sums_over_stages(own, place, tied_places(layers, plan)),
     )
+
+
+def sums_over_data(
+    held: Sequence[Held], plan: Plan, data_rank: int, itemsize: int, longest: Mapping[str, int] | None = None
+) -> tuple[Reduction, ...]:
+    """Those over the data axis, of a rank that holds these weights. `longest`: their parts (`longest_parts`), where
+    they are known."""
+    if plan.data == 1 or plan.asynchronous:
+        return ()
+    buckets = gradient_buckets(held, plan, itemsize)
+    summed = [_together("data", range(plan.data), bucket) for bucket in buckets]
+    if plan.compresses:
+        packed = [_packed(bucket, plan, itemsize) for bucket in buckets]
+        return tuple(replace(one, packing=each) for one, each in zip(summed, packed, strict=True))
+    if plan.served:
+        sent = [_sent_whole(bucket, pushed(bucket, plan, data_rank, itemsize)) for bucket in buckets]
+        return tuple(replace(one, packing=each) for one, each in zip(summed, sent, strict=True))
+    if plan.sharding_level == 0:
+        return tuple(summed)
+    parts = longest_parts(held, plan) if longest is None else longest
+    return tuple(
+        replace(
+            one,
+            elements=plan.data * sum(parts.get(piece.name, 0) for piece in one.pieces),
+            kind="reduce_scatter",
+            each_microbatch=plan.sharding_level >= MET_EACH_ROUND,
+        )
+        for one in summed
+    )
+
+
+def sums_over_tensor(kept: Sequence[Held], plan: Plan, tensor_rank: int) -> tuple[Reduction, ...]:
+    """Those over the tensor axis, on what a rank keeps."""
+    if plan.tensor == 1:
+        return ()
+    return (*_over_sequence(kept, plan), *_over_copies(kept, plan, tensor_rank))
+
+
+def sums_over_stages(kept: Sequence[Held], place: int, tied: Mapping[str, tuple[int, ...]]) -> tuple[Reduction, ...]:
+    """Those over the pipeline axis, of weights that are `tied` (`tied_places`)."""
+    shared: dict[tuple[int, ...], list[Held]] = {}
+    for one in kept if tied else ():
+        if place in tied.get(one.weight.name, ()):
+            shared.setdefault(tied[one.weight.name], []).append(one)
+    return tuple(_together("pipeline", members, shared[members]) for members in sorted(shared))
 
 
 def reduction_sets(layers: Sequence[Layer], plan: Plan) -> dict[str, set[tuple[int, ...]]]:
@@ -133,10 +179,6 @@ def norm_axes(plan: Plan) -> tuple[str, ...]:
     return (*data, *(axis for axis in ("tensor", "pipeline") if plan.mesh.size(axis) > 1))
 
 
-def _whole(held: Held) -> Piece:
-    return Piece(name=held.weight.name, dim=0, start=0, stop=held.shape[0])
-
-
 def _travels_whole(held: Held, plan: Plan) -> bool:
     """Whether tensor ranks hold it alike, and no later sum over them would make it so again."""
     if plan.tensor == 1 or not (plan.compresses or plan.averages):
@@ -145,33 +187,8 @@ def _travels_whole(held: Held, plan: Plan) -> bool:
 
 
 def _together(axis: str, members: Sequence[int], held: Sequence[Held]) -> Reduction:
-    pieces = tuple(_whole(one) for one in held)
+    pieces = tuple([one.whole for one in held])
     return Reduction(axis=axis, members=tuple(members), pieces=pieces, elements=sum(one.elements for one in held))
-
-
-def _over_data(held: Sequence[Held], plan: Plan, data_rank: int, itemsize: int) -> list[Reduction]:
-    if plan.data == 1 or plan.asynchronous:
-        return []
-    buckets = gradient_buckets(held, plan, itemsize)
-    summed = [_together("data", range(plan.data), bucket) for bucket in buckets]
-    if plan.compresses:
-        packed = [_packed(bucket, plan, itemsize) for bucket in buckets]
-        return [replace(one, packing=each) for one, each in zip(summed, packed, strict=True)]
-    if plan.served:
-        sent = [_sent_whole(bucket, pushed(bucket, plan, data_rank, itemsize)) for bucket in buckets]
-        return [replace(one, packing=each) for one, each in zip(summed, sent, strict=True)]
-    if plan.sharding_level == 0:
-        return summed
-    by_name = {one.weight.name: one for one in held}
-    return [
-        replace(
-            one,
-            elements=plan.data * most_kept([by_name[piece.name] for piece in one.pieces], plan),
-            kind="reduce_scatter",
-            each_microbatch=plan.sharding_level >= MET_EACH_ROUND,
-        )
-        for one in summed
-    ]
 
 
 def _packed(bucket: Sequence[Held], plan: Plan, itemsize: int) -> Packing:
@@ -183,8 +200,6 @@ def _sent_whole(bucket: Sequence[Held], messages: Sequence[Message]) -> Packing:
 
 
 def _over_sequence(held: Sequence[Held], plan: Plan) -> list[Reduction]:
-    if plan.tensor == 1:
-        return []
     sequence_parallel = plan.sequence_parallel
     partial = [one for one in held if gradient_placement(one.weight, sequence_parallel=sequence_parallel) == Partial()]
     return [_together("tensor", range(plan.tensor), partial)] if partial else []
@@ -209,11 +224,3 @@ def _over_copies(held: Sequence[Held], plan: Plan, tensor_rank: int) -> list[Red
         Reduction(axis="tensor", members=members, pieces=tuple(pieces[members]), elements=elements[members])
         for members in sorted(pieces)
     ]
-
-
-def _over_stages(held: Sequence[Held], place: int, tied: dict[str, tuple[int, ...]]) -> list[Reduction]:
-    shared: dict[tuple[int, ...], list[Held]] = {}
-    for one in held:
-        if place in tied.get(one.weight.name, ()):
-            shared.setdefault(tied[one.weight.name], []).append(one)
-    return [_together("pipeline", members, shared[members]) for members in sorted(shared)]

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from heapq import heapify, heapreplace
+from typing import NamedTuple
 
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval, shares
@@ -31,12 +33,12 @@ __all__ = [
 
 def rows_of(plan: Plan, global_batch: int, data_rank: int) -> Interval:
     """The rows [start, stop) of the global batch that a data rank has; none of those that only serve."""
-    return _dealt(plan, global_batch)[data_rank]
+    return _dealt(plan, global_batch).rows[data_rank]
 
 
 def row_counts(plan: Plan, global_batch: int) -> tuple[int, ...]:
     """How many rows each data rank has."""
-    return tuple(stop - start for start, stop in _dealt(plan, global_batch))
+    return _dealt(plan, global_batch).counts
 
 
 def microbatches_of(plan: Plan, global_batch: int, data_rank: int) -> tuple[int, ...]:
@@ -45,6 +47,7 @@ def microbatches_of(plan: Plan, global_batch: int, data_rank: int) -> tuple[int,
     return cut(stop - start, plan.microbatch)
 
 
+@lru_cache(maxsize=1024)
 def cut(rows: int, microbatch: int) -> tuple[int, ...]:
     """So many rows in microbatches, of which the last may have fewer than the others."""
     return tuple(min(microbatch, rows - first) for first in range(0, rows, microbatch))
@@ -59,12 +62,26 @@ def sizes_of(plan: Plan, global_batch: int, data_rank: int) -> Counter[int]:
 
 def rounds_of(plan: Plan, global_batch: int) -> int:
     """How many microbatches the data rank with the most of them has."""
-    return -(-max(row_counts(plan, global_batch)) // plan.microbatch)
+    return -(-_dealt(plan, global_batch).most // plan.microbatch)
 
 
-def _dealt(plan: Plan, global_batch: int) -> tuple[Interval, ...]:
-    dealt = shares(global_batch, plan.data_shares[: plan.workers])
-    return (*dealt, *((global_batch, global_batch),) * (plan.data - plan.workers))
+class _Dealt(NamedTuple):
+    """The rows of each data rank, how many they are, and the most of them."""
+
+    rows: tuple[Interval, ...]
+    counts: tuple[int, ...]
+    most: int
+
+
+def _dealt(plan: Plan, global_batch: int) -> _Dealt:
+    return _deal(plan.data_shares, plan.workers, plan.data, global_batch)
+
+
+@lru_cache(maxsize=1024)
+def _deal(data_shares: tuple[float, ...], workers: int, data: int, global_batch: int) -> _Dealt:
+    rows = (*shares(global_batch, data_shares[:workers]), *((global_batch, global_batch),) * (data - workers))
+    counts = tuple(stop - start for start, stop in rows)
+    return _Dealt(rows, counts, max(counts))
 
 
 def balanced_shares(speeds: Sequence[float], global_batch: int) -> tuple[int, ...]:

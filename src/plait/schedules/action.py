@@ -31,6 +31,8 @@ class Kind(StrEnum):
     SEND_B = "SEND_B"
     RECV_B = "RECV_B"
 
+    __hash__ = str.__hash__  # not Enum's, which is written in Python: actions are keys by the million
+
 
 COMPUTE = frozenset({Kind.F, Kind.I, Kind.W, Kind.B})
 SENDS = frozenset({Kind.SEND_F, Kind.SEND_B})
@@ -72,7 +74,7 @@ class Action(NamedTuple):
     @property
     def peer(self) -> int:
         """The stage at the other end of the transfer (it may not exist: `validate`); a computation's is its own."""
-        return self.counterpart.stage
+        return self.stage + _OTHER_END[self.kind][0] if self.kind in _OTHER_END else self.stage
 
     @property
     def counterpart(self) -> Action:

@@ -26,11 +26,13 @@ def bucket_boundaries(sizes: Sequence[int], bucket_bytes: int) -> tuple[tuple[in
     """
     buckets: list[tuple[int, ...]] = []
     filling: list[int] = []
+    filled = 0
     for index in reversed(range(len(sizes))):
-        if filling and sum(sizes[i] for i in filling) + sizes[index] > bucket_bytes:
+        if filling and filled + sizes[index] > bucket_bytes:
             buckets.append(tuple(filling))
-            filling = []
+            filling, filled = [], 0
         filling.append(index)
+        filled += sizes[index]
     if filling:
         buckets.append(tuple(filling))
     return tuple(buckets)
