@@ -76,7 +76,7 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "a link inside between": ({"cluster.inter_link": "nvlink3"}, (), "cluster.inter_link", "of one host"),
     "a link inside this machine": ({"cluster.intra_link": "nvlink3"}, (), "cluster.intra_link", "there is no device"),
     "a price of this machine": ({"cluster.price_per_hour": 2.0}, (), "cluster.price_per_hour", "there is no device"),
-    "a link that is none": ({"cluster.inter_link": "ethernet-2gbit"}, (), "cluster.inter_link", "nearest is ethernet-"),
+    "a link that is none": ({"cluster.inter_link": "ethernet-2gb"}, (), "cluster.inter_link", "nearest is ethernet-"),
     "hosts of unequal ranks": ({"cluster.nodes": 3}, (), "cluster.nodes", "can't stand on 3 nodes"),
     "ranks that the hosts don't have": (
         {"cluster.nodes": 2, "cluster.devices_per_node": 3}, ("plan",), "cluster.ranks", "2 × 3 = 6",
