@@ -83,7 +83,8 @@ def start(host: int, place: Path, words: list[str]) -> subprocess.Popen[bytes]:
         "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--rdzv-id", "example",
         "-m", "plait", *words,
     ]  # fmt: skip
-    return subprocess.Popen(command, cwd=place, env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"})
+    settings = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return subprocess.Popen(command, cwd=place, env=os.environ | settings)
 
 
 @contextmanager
