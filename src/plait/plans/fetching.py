@@ -133,9 +133,10 @@ def fetches(known: Sequence[Unit], stages: Sequence[Sequence[Layer]], program: S
     paths = {action: tuple(uses(stages, [action])) for action in set(program)}
     working = [action for action in program if paths[action]]
     following: list[int | None] = [None]  # of each action, the next use of another layer than its own last one
+    pairs = {pair: _first_other(*map(paths.__getitem__, pair)) for pair in set(pairwise(working))}
     for later, earlier in pairwise(reversed(working)):
-        last = paths[earlier][-1]
-        following.append(next((place for place in paths[later] if place != last), following[-1]))
+        other = pairs[earlier, later]
+        following.append(following[-1] if other is None else other)
     alike: dict[tuple[tuple[int, Kind], int | None, _Now], tuple[list[Turn], _Now]] = {}
     times: Counter[tuple[tuple[int, Kind], int | None, _Now]] = Counter()
     now = _NOTHING
@@ -156,6 +157,11 @@ def fetches(known: Sequence[Unit], stages: Sequence[Sequence[Layer]], program: S
         there=frozenset(turn.there for turn in every),
         arriving=frozenset((turn.arriving, turn.meanwhile) for turn in every if turn.arriving),
     )
+
+
+def _first_other(path: Sequence[int], later: Sequence[int]) -> int | None:
+    """The first place of a later path that is not the last of an earlier one."""
+    return next((place for place in later if place != path[-1]), None)
 
 
 def _with_next(order: Sequence[int], after: int | None = None) -> Iterator[tuple[int, int | None]]:

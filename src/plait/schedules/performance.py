@@ -4,7 +4,7 @@
                   └─> transfer: waits until both ends are offered, then occupies both ──┴─> the awaited ended: next turn
 
 A search plays thousands of schedules, so that this is written for speed: actions are numbers here, and times lie in
-lists by these numbers. It knows neither what an action is nor where its seconds come from.
+lists by these numbers. It does not know where its seconds come from.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
 
+from plait.errors import IllegalSchedule, PlaitError
+from plait.schedules.deadlock import explain_deadlock
 from plait.schedules.score import Score
 
 __all__ = ["Performance", "perform"]
@@ -23,20 +25,34 @@ _NOT_YET = -1.0  # the end of what has not ended
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """When each action of a score began and ended, by number; `order`: the numbers of each rank's as they ended;
-    `stuck`: those transfers that wait for their other end for ever."""
+    """When each action of a score began and ended, by number; `order`: the numbers of each rank's as they ended."""
 
     starts: Sequence[float]
     ends: Sequence[float]
     order: Sequence[Sequence[int]]
-    stuck: tuple[int, ...]
 
 
 def perform(score: Score, seconds: Sequence[float], cores: float | None = None, demand: float = 1.0) -> Performance:
     """Play a score whose actions take so many `seconds` alone, by number; of a transfer those of its send count. With
     `cores`, the ranks share that many: each running computation demands `demand` of them, and where the sum exceeds
-    `cores` all slow down in proportion (processor sharing)."""
-    return _Performer(score, seconds, cores, demand).run()
+    `cores` all slow down in proportion (processor sharing). Raises IllegalSchedule (the cycle of waits) if the schedule
+    deadlocks, PlaitError for impossible seconds."""
+    if not all(0 <= one < inf for one in seconds):
+        raise PlaitError(_impossible(score, seconds))
+    performer = _Performer(score, seconds, cores, demand)
+    performer.run()
+    if performer.offered:
+        waiting = [score.actions[number] for number in performer.offered.values()]
+        raise IllegalSchedule(explain_deadlock(score.schedule, waiting))
+    return Performance(starts=performer.starts, ends=performer.ends, order=performer.order)
+
+
+def _impossible(score: Score, seconds: Sequence[float]) -> str:
+    """The first action that can't take what it is said to, in the order of the programs."""
+    taken = dict(zip(score.actions, seconds, strict=True))
+    actions = (action for program in score.schedule.programs for step in program for action in step)
+    first = next(action for action in actions if not 0 <= taken[action] < inf)
+    return f"{first} can't take {taken[first]} seconds"
 
 
 class _Performer:
@@ -58,15 +74,16 @@ class _Performer:
         self._counter: float = 0.0
         self._running: list[tuple[float, int, float]] = []  # computations: (counter at the end, number, start)
         self._moving: list[tuple[float, int, float]] = []  # transfers under way: (end, send, start)
-        self._offered: dict[int, int] = {}  # by the send of its transfer: the end that waits for the other
+        self.offered: dict[int, int] = {}  # by the send of its transfer: the end that waits for the other
         self._turns = [iter(turns) for turns in score.turns]
         self._missing = [0] * len(score.turns)  # by rank: how many have to end before it goes on
         self._awaited = [False] * len(score.actions)
-        self._starts = [0.0] * len(score.actions)
-        self._ends = [_NOT_YET] * len(score.actions)
-        self._order: list[list[int]] = [[] for _ in score.turns]
+        self.starts = [0.0] * len(score.actions)
+        self.ends = [_NOT_YET] * len(score.actions)
+        self.order: list[list[int]] = [[] for _ in score.turns]
 
-    def run(self) -> Performance:
+    def run(self) -> None:
+        """To the end, or until all wait."""
         running, moving, receive = self._running, self._moving, self._score.receive
         for rank in range(len(self._turns)):
             self._go_on(rank)
@@ -83,13 +100,11 @@ class _Performer:
                 if running and self._paces[len(running)] != self._pace:
                     self._change_pace()
                 self._end(number, start)
-        stuck = tuple(self._offered.values())
-        return Performance(starts=self._starts, ends=self._ends, order=self._order, stuck=stuck)
 
     def _end(self, number: int, start: float) -> None:
         rank = self._score.rank[number]
-        self._starts[number], self._ends[number] = start, self._now
-        self._order[rank].append(number)
+        self.starts[number], self.ends[number] = start, self._now
+        self.order[rank].append(number)
         if self._awaited[number]:
             self._missing[rank] -= 1
             if not self._missing[rank]:
@@ -97,7 +112,7 @@ class _Performer:
 
     def _go_on(self, rank: int) -> None:
         """As far as the rank gets without anything ending."""
-        computes, ends, now = self._score.computes, self._ends, self._now
+        computes, ends, now = self._score.computes, self.ends, self._now
         for started, awaited in self._turns[rank]:
             for number in started:
                 if computes[number]:
@@ -118,8 +133,8 @@ class _Performer:
 
     def _offer(self, number: int) -> None:
         send = self._score.send[number]
-        if self._offered.setdefault(send, number) != number:
-            del self._offered[send]
+        if self.offered.setdefault(send, number) != number:
+            del self.offered[send]
             heappush(self._moving, (self._now + self._seconds[send], send, self._now))
 
     def _change_pace(self) -> None:

@@ -44,8 +44,9 @@ def score_of(schedule: Schedule, ahead: Callable[[Action], bool] = lambda _: Fal
     number = {action: place for place, action in enumerate(actions)}
     others = [number.get(action.counterpart, place) for place, action in enumerate(actions)]
 
-    def numbered(step: Step) -> tuple[int, ...]:
-        return tuple([number[action] for action in step])
+    def turn(started: Step, awaited: Step) -> Turn:
+        first = tuple([number[action] for action in started])
+        return first, first if awaited is started else tuple([number[action] for action in awaited])
 
     sends = [action.kind in SENDS for action in actions]
     return Score(
@@ -56,8 +57,7 @@ def score_of(schedule: Schedule, ahead: Callable[[Action], bool] = lambda _: Fal
         send=tuple(n if sends[n] else other for n, other in enumerate(others)),
         receive=tuple(other if sends[n] else n for n, other in enumerate(others)),
         turns=tuple(
-            tuple((numbered(started), numbered(awaited)) for started, awaited in _turns(program, ahead, waits))
-            for program in schedule.programs
+            tuple([turn(*one) for one in _turns(program, ahead, waits) if any(one)]) for program in schedule.programs
         ),
         at_once=sum(max(map(len, program), default=0) for program in schedule.programs),
     )
@@ -74,7 +74,7 @@ def _turns(program: tuple[Step, ...], ahead: Callable[[Action], bool], waits: bo
     started = expected
     for step, moves in flagged:
         if not moves:
-            yield (*started, *step), step
+            yield (*started, *step) if started else step, step
             started = ()
             continue
         yield started, leaving

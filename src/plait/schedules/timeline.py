@@ -18,12 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from typing import NamedTuple
 
-from plait.errors import IllegalSchedule, PlaitError
+from plait.errors import PlaitError
 from plait.schedules.action import COMPUTE, SENDS, Action
-from plait.schedules.deadlock import explain_deadlock
 from plait.schedules.performance import Performance, perform
 from plait.schedules.schedule import Schedule
 from plait.schedules.score import Score, score_of
@@ -83,11 +81,12 @@ def simulate(
     if demand <= 0 or (cores is not None and cores <= 0):
         raise PlaitError(f"cores and demand must be above 0; here cores = {cores}, demand = {demand}")
     score = score_of(schedule, ahead, waits=waits)
-    seconds = _asked(score, compute_seconds, transfer_seconds)
-    performance = perform(score, seconds, cores, demand)
-    if performance.stuck:
-        raise IllegalSchedule(explain_deadlock(schedule, [score.actions[number] for number in performance.stuck]))
-    return timeline_of(score, performance)
+    each = zip(score.actions, score.computes, strict=True)
+    seconds = [
+        compute_seconds(action) if computes else transfer_seconds(action) if action.kind in SENDS else 0.0
+        for action, computes in each
+    ]
+    return timeline_of(score, perform(score, seconds, cores, demand))
 
 
 def timeline_of(score: Score, performance: Performance) -> Timeline:
@@ -96,22 +95,3 @@ def timeline_of(score: Score, performance: Performance) -> Timeline:
     return Timeline(
         ranks=tuple(tuple(Timed(actions[n], starts[n], ends[n]) for n in order) for order in performance.order)
     )
-
-
-def _asked(score: Score, compute_seconds: _SecondsOf, transfer_seconds: _SecondsOf) -> list[float]:
-    """Of every action by number, in the order of the programs; a receive takes as long as its send."""
-    found = [0.0] * len(score.actions)
-    for number in dict.fromkeys(number for turns in score.turns for started, _ in turns for number in started):
-        action = score.actions[number]
-        if action.kind in COMPUTE:
-            found[number] = _checked(compute_seconds, action)
-        elif action.kind in SENDS:
-            found[number] = _checked(transfer_seconds, action)
-    return found
-
-
-def _checked(seconds_of: _SecondsOf, action: Action) -> float:
-    seconds = seconds_of(action)
-    if not 0 <= seconds < inf:
-        raise PlaitError(f"{action} can't take {seconds} seconds")
-    return seconds
