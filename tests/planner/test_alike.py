@@ -15,7 +15,7 @@ from plait.planner.memory import memory_of
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import predict
 from plait.plans.holdings import held_weights
-from plait.plans.keeping import kept_weights, most_kept
+from plait.plans.keeping import kept_weights, longest_parts
 from plait.plans.plan import Plan
 from plait.specs.training import TrainingSpec
 from tests.planner.machines import machine
@@ -59,7 +59,7 @@ def test_keepers_that_are_alike_keep_as_long_pieces(model, plan):
         held = held_weights(describe_gpt(model), plan, tensor_rank)
         kept = [tuple(one.shape for one in kept_weights(held, plan, rank)) for rank in range(plan.data)]
         assert [kept[like] for like in keepers_like(held, plan)] == kept
-        assert most_kept(held, plan) == max(
+        assert sum(longest_parts(held, plan).values()) == max(
             sum(one.elements for one in kept_weights(held, plan, rank)) for rank in range(plan.data)
         )
 

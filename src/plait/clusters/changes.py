@@ -1,4 +1,4 @@
-"""_How machines of the catalogue might differ, for `what_if`: links between hosts, links inside, and memory, each
+"""How machines of the catalogue might differ, for `what_if`: links between hosts, links inside, and memory, each
 doubled and halved.
 
 Of unequal machines all groups differ, and the best is looked for among the plans that were found.

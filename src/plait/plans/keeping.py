@@ -25,7 +25,7 @@ from plait.plans.holdings import Held, Piece
 from plait.plans.plan import Plan
 from plait.sharding.boxes import Interval, copies, shares
 
-__all__ = ["displaced", "kept", "kept_piece", "kept_weights", "longest_parts", "most_kept"]
+__all__ = ["displaced", "kept", "kept_piece", "kept_weights", "longest_parts"]
 
 
 def displaced(held: Held, plan: Plan) -> bool:
@@ -35,9 +35,9 @@ def displaced(held: Held, plan: Plan) -> bool:
 
 def kept_piece(held: Held, plan: Plan, data_rank: int) -> Piece:
     """The elements of a local weight that a data rank keeps; all of them where nothing is shared out."""
-    name = held.weight.name
     if plan.sharding_level == 0:
-        return Piece(name=name, dim=0, start=0, stop=held.shape[0])
+        return held.whole
+    name = held.weight.name
     keepers = plan.keepers
     if data_rank not in keepers:
         return Piece(name=name, dim=0, start=0, stop=0)
@@ -73,14 +73,9 @@ def kept_weights(held: Sequence[Held], plan: Plan, data_rank: int) -> tuple[Held
     return tuple(kept(one, plan, data_rank) for one in held)
 
 
-def most_kept(held: Sequence[Held], plan: Plan) -> int:
-    """Elements that the data rank with most of these weights keeps of them: so long is every part of a message that
-    shares them out, or puts them together. It is the first that keeps any: it has the longest part of each."""
-    return sum(longest_parts(held, plan).values())
-
-
 def longest_parts(held: Sequence[Held], plan: Plan) -> dict[str, int]:
-    """By weight the most elements that a data rank keeps of it."""
+    """By weight the most elements that a data rank keeps of it: so long is each part of a message that shares it out,
+    or puts it together. It is the first rank that keeps any: it has the longest part of each."""
     first = plan.keepers.start
     pieces = ((one, kept_piece(one, plan, first)) for one in held if one.elements)
     return {one.weight.name: (piece.stop - piece.start) * one.elements // one.shape[piece.dim] for one, piece in pieces}
