@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from plait.plans.arrangements import degree, row_span, servers_alone
-from plait.plans.meetings import FEW, WARM_UPS, is_coarse
+from plait.plans.meetings import FEW, WARM_UPS, is_coarse, meetings_between
 from plait.plans.planned import Caution, planned_only
 from plait.specs.inputs import vocabulary
 from plait.specs.job import Job
@@ -161,17 +161,16 @@ def _all_dense(job: Job) -> str:
 def _learns_apart(job: Job) -> str:
     how, _ = _telling(job)
     every = cast("int", job.constraints.get("local_steps", 1))
-    first = WARM_UPS * job.training.warmup_steps
-    left = job.training.steps - first
-    if not is_coarse(how, "none") or degree(job, "data") == 1 or left <= 0:
+    first, steps = WARM_UPS * job.training.warmup_steps, job.training.steps
+    if not is_coarse(how, "none") or degree(job, "data") == 1 or first >= steps or every == 1:
         return ""
     after = f" that follow {first} dense ones ({WARM_UPS} times the warm-up)" if first else " of the run"
-    count = (first + left) // every - first // every + ((first + left) % every > 0)
-    if left < every:
-        more = f"local_steps = {every} is more than the {counted(left, 'step')}{after}"
-        return f"{more}: replicas hardly meet before its end"
-    often = f"replicas meet {counted(count, 'time')} in the {counted(left, 'step')}{after}"
-    return f"{often}: too seldom to learn much from each other" if every > 1 and count < FEW else ""
+    left = f"the {counted(steps - first, 'step')}{after}"
+    if steps - first < every:
+        return f"local_steps = {every} is more than {left}: replicas hardly meet before its end"
+    count = meetings_between(first, steps, every)
+    often = f"replicas meet {counted(count, 'time')} in {left}"
+    return f"{often}: too seldom to learn much from each other" if count < FEW else ""
 
 
 def _learns_never_alone(job: Job) -> str:

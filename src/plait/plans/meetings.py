@@ -33,6 +33,7 @@ __all__ = [
     "dense_steps",
     "is_coarse",
     "meetings",
+    "meetings_between",
     "outer_momentum",
     "pace_of",
 ]
@@ -72,11 +73,13 @@ def dense_steps(plan: Plan, training: TrainingSpec) -> int:
 
 def meetings(plan: Plan, training: TrainingSpec) -> int:
     """In how many steps of a run replicas meet after its dense beginning, the last step among them."""
-    first, steps = dense_steps(plan, training), training.steps
-    if first >= steps:
-        return 0
     every = plan.local_steps if plan.averages else 1
-    return steps // every - first // every + (steps % every > 0)
+    return meetings_between(dense_steps(plan, training), training.steps, every)
+
+
+def meetings_between(first: int, steps: int, every: int) -> int:
+    """The same of a run of so many steps that meets `every` so many, `first` of which are dense."""
+    return steps // every - first // every + (steps % every > 0) if first < steps else 0
 
 
 def pace_of(plan: Plan, training: TrainingSpec, step: int, *, settles: bool = False) -> Pace:
