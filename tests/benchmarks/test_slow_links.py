@@ -40,8 +40,8 @@ def test_what_was_named_is_what_runs_to_the_bucket(found):
     for rate, hiding in found.items():
         chosen = picked(hiding, WANTED[rate], 2)
         assert [one.plan for one in known if one.only == rate] == [one.plan for one in chosen]
-        assert chosen[0].kept >= WANTED[rate]
         for one in chosen:
+            assert one.kept >= WANTED[rate]
             assert plan_problems(job_on("main", rate), one.plan) == []
 
 

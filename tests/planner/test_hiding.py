@@ -23,6 +23,7 @@ from plait.specs.job import Job
 from plait.specs.links import LinkSpeed
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
+from plait.units import Seconds
 from tests.planner.machines import machine
 
 MODEL = ModelSpec(layers=4, hidden=128, heads=4, kv_heads=4, ffn=512, vocab=500, max_positions=64)
@@ -112,6 +113,14 @@ def test_what_the_job_has_taken_is_judged_by_its_run_too():
     assert hiding.dense_seconds == pytest.approx((120 * dense + 80 * steady) / 200)
     assert all(steady < one.run_seconds < hiding.dense_seconds for one in hiding.choices)
     assert plans.best.prediction.step_seconds == steady
+    (caution,) = (one for one in plans.cautions if "dense" in one)
+    assert caution.startswith(f"the first 120 of 200 steps are dense, {Seconds(dense)} each: ")
+    assert caution.endswith(f"mean step takes {Seconds(hiding.dense_seconds)}")
+
+
+def test_a_run_without_a_dense_beginning_is_told_nothing_of_one():
+    plans, _ = found(job(training=replace(TRAINING, warmup_steps=0), data=2, zero=0, synchronisation="diloco"))
+    assert not any("dense" in one for one in plans.cautions)
 
 
 def test_the_first_is_the_fastest_and_none_is_chosen():
@@ -191,6 +200,15 @@ def test_the_gentlest_of_those_that_keep_enough(share):
     assert gentlest(hiding.choices, 1.01) is None
 
 
+def test_the_best_plan_stands_among_the_choices_where_it_is_another():
+    for keys in ({}, {"data": 2, "zero": 0}):
+        plans, hiding = found(job(**keys))
+        rows = [line for line in hiding_lines(hiding) if line.startswith("  the best plan, above")]
+        assert len(rows) == (plans.best.plan != hiding.plan)
+        assert all(str(Seconds(hiding.best_seconds)) in row for row in rows)
+        assert bool(keys) is not bool(rows)
+
+
 @pytest.mark.parametrize("steps", [10_000, 200])
 def test_the_words_advise_the_gentlest_as_it_can_be_written(steps):
     """Of a long run what keeps 95 %; of a short one, much of which is dense, what keeps most."""
@@ -200,6 +218,7 @@ def test_the_words_advise_the_gentlest_as_it_can_be_written(steps):
     lines, advice = words[:place], words[place + 1]
     written = advice.partition("write ")[2].partition(" in [plan]")[0].replace(", ", "\n")
     advised = gentlest(hiding.choices, 0.95) if steps > 200 else hiding.choices[0]
+    assert advised is hiding.advised
     assert tomllib.loads(written) == advised.keys
     assert f"it keeps {advised.kept:.0%}, " in advice
     assert ("none keeps nine tenths" in advice) == (steps == 200)

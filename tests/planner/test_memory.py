@@ -132,3 +132,4 @@ def test_offload_keeps_the_optimizer_in_the_host_s_memory(precision):
     assert beside.total == after.total - after.host == before.total - before.optimizer
     assert beside.dominant != "host"
     assert "apart" not in after.kinds
+    assert all(one.total == sum(one.kinds.values()) for one in (before, after, beside))

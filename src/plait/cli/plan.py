@@ -129,6 +129,7 @@ def _hiding_document(found: Hiding) -> dict[str, Any]:
         "best_seconds": found.best_seconds,
         "unhindered_seconds": found.unhindered_seconds,
         "dense_seconds": found.dense_seconds,
+        "advised": dict(found.advised.keys),
         "choices": [
             {
                 "keys": dict(one.keys),

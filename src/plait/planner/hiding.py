@@ -25,9 +25,10 @@ from plait.plans.plan import Plan
 from plait.specs.job import Job, PlanValue
 from plait.specs.links import LinkSpeed
 
-__all__ = ["TARGETS", "Choice", "Hiding", "gentlest", "hiding"]
+__all__ = ["ENOUGH", "NEARLY", "TARGETS", "Choice", "Hiding", "gentlest", "hiding"]
 
 TARGETS = (0.9, 0.95, 0.97)  # of the speed of a steady step: for each, the fewest steps alone that keep it
+ENOUGH, NEARLY = 0.95, 0.9  # of the speed, of what is advised
 _LOSING_MORE = ("fp16", "int8", "diloco", "local-sgd", "powersgd:4")  # by held-out losses, docs/benchmarks.md
 _INTERVALS = tuple(2**power for power in range(1, 10))  # steps between two meetings
 _FORMS: tuple[Mapping[str, PlanValue], ...] = (
@@ -69,6 +70,12 @@ class Hiding:
     unhindered_seconds: float
     dense_seconds: float
     choices: tuple[Choice, ...]
+
+    @property
+    def advised(self) -> Choice:
+        """The mildest that keeps `ENOUGH`, or at least nearly that; where none does, the one that keeps most."""
+        mild = (gentlest(self.choices, share) for share in (ENOUGH, NEARLY))
+        return next(filter(None, mild), self.choices[0])
 
 
 def gentlest(choices: Sequence[Choice], kept: float) -> Choice | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from plait.planner.hiding import TARGETS, Choice, Hiding, gentlest
+from plait.planner.hiding import NEARLY, Choice, Hiding
 from plait.plans.describe import plan_name
 from plait.units import Seconds
 
@@ -57,14 +57,12 @@ def hiding_lines(found: Hiding) -> Iterator[str]:
 
 
 def _advice(found: Hiding) -> str:
-    """The mildest that keeps nearly all; if none does, that which keeps most."""
-    choices = found.choices
-    mild = next(filter(None, (gentlest(choices, share) for share in sorted(TARGETS[:-1], reverse=True))), None)
-    taken = mild or choices[0]
+    """What is advised, as it can be written, and why; where a dense beginning is what costs, what would shorten it."""
+    taken = found.advised
     keys = ", ".join(_toml(key, value) for key, value in taken.keys.items())
-    why = "and least was seen to be lost by it" if mild else "none keeps nine tenths"
+    why = "and least was seen to be lost by it" if taken.kept >= NEARLY else "none keeps nine tenths"
     advice = f"To take one, write {keys} in [plan]: it keeps {taken.kept:.0%}, {why}."
-    if mild is None and taken.dense_steps and found.unhindered_seconds / taken.step_seconds >= TARGETS[0]:
+    if taken.kept < NEARLY <= found.unhindered_seconds / taken.step_seconds:
         first = f"{taken.dense_steps} of its {found.steps} steps are dense"
         advice += f" A longer run or a shorter training.warmup_steps keeps more: {first}."
     return advice

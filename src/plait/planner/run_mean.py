@@ -20,25 +20,28 @@ _MUCH = 0.01  # of a step: less is not worth a line
 
 def run_seconds(one: Played, prices: JobPrices) -> float:
     """The mean step of the job's run, its dense beginning among them."""
-    steps, first = prices.training.steps, _first(one, prices)
-    return (first * _dense_seconds(one, prices) + (steps - first) * one.step.seconds) / steps
+    return _mean(one, prices, *_beginning(one, prices))
 
 
 def beginning_words(one: Played, prices: JobPrices) -> tuple[str, ...]:
     """What a dense beginning makes of the run; nothing where there is none, or it hardly counts."""
-    mean, first = run_seconds(one, prices), _first(one, prices)
+    first, dense = _beginning(one, prices)
+    mean = _mean(one, prices, first, dense)
     if mean <= (1 + _MUCH) * one.step.seconds:
         return ()
-    dense, steps = Seconds(_dense_seconds(one, prices)), counted(prices.training.steps, "step")
-    return (f"the first {first} of {steps} are dense, {dense} each: the run's mean step takes {Seconds(mean)}",)
+    beginning = f"the first {first} of {counted(prices.training.steps, 'step')} are dense, {Seconds(dense)} each"
+    return (f"{beginning}: the run's mean step takes {Seconds(mean)}",)
 
 
-def _first(one: Played, prices: JobPrices) -> int:
-    return min(dense_steps(one.plan, prices.training), prices.training.steps)
-
-
-def _dense_seconds(one: Played, prices: JobPrices) -> float:
-    if not _first(one, prices):
-        return one.step.seconds
+def _beginning(one: Played, prices: JobPrices) -> tuple[int, float]:
+    """How many steps are dense, and what each takes."""
+    first = min(dense_steps(one.plan, prices.training), prices.training.steps)
+    if not first:
+        return 0, 0.0
     whole = as_dense(one.plan)
-    return play(whole, prices.step(whole), prices).seconds
+    return first, play(whole, prices.step(whole), prices).seconds
+
+
+def _mean(one: Played, prices: JobPrices, first: int, dense: float) -> float:
+    steps = prices.training.steps
+    return (first * dense + (steps - first) * one.step.seconds) / steps if first else one.step.seconds
