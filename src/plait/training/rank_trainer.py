@@ -194,7 +194,7 @@ class _RankTrainer:
             weight_bytes=self._model.weight_bytes,
             gradient_bytes=self._model.gradient_bytes,
             optimizer_bytes=self._optimizer.nbytes,
-            peak_bytes=self._device.peak_memory - self._memory_before,
+            peak_bytes=max(0, self._device.peak_memory - self._memory_before),  # it began with no growth
             timelines=tuple(timeline for _, timeline in steady),
         )
 
