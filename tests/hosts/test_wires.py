@@ -53,10 +53,11 @@ passed = all(tensor.eq(peer).all().item() for peer, tensor in arrived.items())
 addressed = torch.tensor([[10.0 * rank + place] * 3 for place in range(ranks)])
 there = all_to_all(addressed, group).wait()
 dealt = [torch.equal(row, torch.full((3,), 10.0 * peer + rank)) for peer, row in enumerate(there)]
-whole = torch.arange(7.0)
-mine = reduce_scatter(whole * (rank + 1), group, 0).wait()
-together = all_gather(mine, group, 0, 7).wait()
-dealt.append(torch.equal(together, whole * sum(range(ranks + 1))))
+for count in (7, ranks * (1 << 18) + 3):
+    whole = (torch.arange(count) % 1000).float()
+    mine = reduce_scatter(whole * (rank + 1), group, 0).wait()
+    together = all_gather(mine, group, 0, count).wait()
+    dealt.append(torch.equal(together, whole * sum(range(ranks + 1))))
 lost = {}
 for word in ("fp16", "int8", "powersgd:2", "topk:0.1"):
     sums = Compressed(compression_of(word), [(24, 16)], torch.float64, group, key=7)

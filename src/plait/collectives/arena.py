@@ -33,6 +33,7 @@ __all__ = [
     "SLOT_BYTES",
     "Arena",
     "Member",
+    "located",
     "segment_bytes",
     "words",
 ]
@@ -73,7 +74,10 @@ class Arena:
         self._codes = [[one[_LINE * (1 + slot) : _LINE * (1 + slot) + 1] for slot in (0, 1)] for one in counters]
         self._words = counters
         self._phase = 0
-        self._views: dict[tuple[int, torch.dtype, int], list[torch.Tensor]] = {}
+        self._views: dict[tuple[int, torch.dtype, int, int], list[torch.Tensor]] = {}
+        self._addresses = [
+            [one.data_ptr() + _header(self.size) + slot * SLOT_BYTES for one in segments] for slot in (0, 1)
+        ]
         self._own_phase = self._phases[index]
         self._others = [place for place in range(self.size) if place != index]
         self._phases_of_others = [self._phases[place] for place in self._others]
@@ -88,17 +92,22 @@ class Arena:
         """For operations that go in an order of their own."""
         return Queue(self._look, spins=self.size <= len(os.sched_getaffinity(0)))
 
-    def slots(self, dtype: torch.dtype, count: int) -> list[torch.Tensor]:
-        """Of each rank the first `count` elements of the slot of the phase that comes next. Only the own is written."""
-        key = ((self._phase + 1) % 2, dtype, count)
+    def slots(self, dtype: torch.dtype, count: int, start: int = 0) -> list[torch.Tensor]:
+        """Of each rank `count` elements from `start` of the slot of the phase that comes next. Only the own is
+        written."""
+        key = ((self._phase + 1) % 2, dtype, count, start)
         views = self._views.get(key)
         if views is None:
             if len(self._views) >= _MOST_VIEWS:
                 self._views.clear()
-            start = _header(self.size) + key[0] * SLOT_BYTES
-            stop = start + count * dtype.itemsize
-            views = self._views[key] = [segment[start:stop].view(dtype) for segment in self._segments]
+            first = _header(self.size) + key[0] * SLOT_BYTES + start * dtype.itemsize
+            last = first + count * dtype.itemsize
+            views = self._views[key] = [segment[first:last].view(dtype) for segment in self._segments]
         return views
+
+    def addresses(self) -> Sequence[int]:
+        """Where those slots begin: what is only copied costs a small message less by its address than as a view."""
+        return self._addresses[(self._phase + 1) % 2]
 
     def publish(self, code: int) -> Condition:
         """Say that this rank has written its slot of the next phase; returns that all have. `code` is the same on all
@@ -152,6 +161,13 @@ def words(memory: torch.Tensor) -> memoryview:
     """Bytes of a segment as int64, each of which is written and read at once."""
     numbers: Any = memory.view(torch.int64).numpy()  # its type does not say that it is a buffer
     return memoryview(numbers)
+
+
+def located(flat: torch.Tensor) -> tuple[int, int]:
+    """Where the bytes of a tensor begin, and how many they are. Raises ValueError where there are others between."""
+    if not flat.is_contiguous():
+        raise ValueError(f"a tensor of shape {tuple(flat.shape)} and strides {flat.stride()} is not contiguous")
+    return flat.data_ptr(), flat.nbytes
 
 
 def _told(code: int) -> str:

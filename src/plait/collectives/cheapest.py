@@ -63,3 +63,9 @@ class Cheapest(Stepwise):
         """Start it; as `Wire`. What is given is copied: sums are taken in the copy."""
         copies = torch.cat(list(parts)).split([part.numel() for part in parts])
         return Started(self.start(partial(self.reduce_parts, copies)), lambda: [copies[self.index]])
+
+    def all_gather(self, flat: Tensor, counts: Sequence[int]) -> Started:
+        """Start it; as `Wire`."""
+        results = [flat.new_empty(count) for count in counts]
+        results[self.index].copy_(flat)
+        return Started(self.start(partial(self.gather_parts, results)), lambda: results)

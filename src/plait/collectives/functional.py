@@ -79,7 +79,7 @@ def all_gather(tensor: torch.Tensor, group: Group, dim: int, length: int) -> Han
     shapes = [_with(tensor.shape, dim, each) for each in lengths]
     counts = [shape.numel() for shape in shapes]
     note(group.axis, "all_gather", group.size * max(counts) * tensor.itemsize)
-    started = group.wire.all_gather(tensor.reshape(-1), counts)
+    started = group.wire.all_gather(_flat(tensor), counts)
 
     def whole() -> torch.Tensor:
         pieces = zip(started.results(), shapes, strict=True)
@@ -94,7 +94,7 @@ def reduce_scatter(tensor: torch.Tensor, group: Group, dim: int) -> Handle[torch
         return Handle(group.axis, None, lambda: tensor)
     pieces = [tensor.narrow(dim, a, b - a) for a, b in shares(tensor.shape[dim], (1,) * group.size)]
     note(group.axis, "reduce_scatter", group.size * max(piece.numel() for piece in pieces) * tensor.itemsize)
-    started = group.wire.reduce_scatter([piece.reshape(-1) for piece in pieces])
+    started = group.wire.reduce_scatter([_flat(piece) for piece in pieces])
     shape = pieces[group.index].shape
     return Handle(group.axis, started.work, lambda: started.results()[0].view(shape))
 
@@ -136,9 +136,14 @@ def all_to_all(tensor: torch.Tensor, group: Group) -> Handle[torch.Tensor]:
     if group.wire is None:
         return Handle(group.axis, None, lambda: tensor)
     note(group.axis, "all_to_all", tensor.nbytes)
-    rows = [row.reshape(-1) for row in tensor]
+    rows = [_flat(row) for row in tensor]
     started = group.wire.all_to_all(rows, [row.numel() for row in rows])
     return Handle(group.axis, started.work, lambda: torch.stack(tuple(started.results())).view(tensor.shape))
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    """Its elements one after another: a column's are not yet so when they are in one dim."""
+    return tensor.reshape(-1).contiguous()
 
 
 def _with(shape: torch.Size, dim: int, length: int) -> torch.Size:

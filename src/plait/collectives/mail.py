@@ -25,7 +25,7 @@ from ctypes import memmove
 
 from torch import Tensor
 
-from plait.collectives.arena import MAIL_BYTES, Arena, words
+from plait.collectives.arena import MAIL_BYTES, Arena, located, words
 from plait.collectives.progress import Condition, Operation, Steps
 from plait.errors import PeerLost
 
@@ -59,7 +59,7 @@ class Mail:
         return self._incoming.start(self._receive(flat))
 
     def _send(self, flat: Tensor) -> Steps:
-        address, whole = flat.data_ptr(), flat.nbytes
+        address, whole = located(flat)
         for start, size in _parts(whole):
             number = self._sent[0] + 1
             if self._taken_by_peer[0] < number - _SLOTS:
@@ -72,7 +72,7 @@ class Mail:
             self._sent[0] = number
 
     def _receive(self, flat: Tensor) -> Steps:
-        address, whole = flat.data_ptr(), flat.nbytes
+        address, whole = located(flat)
         for start, size in _parts(whole):
             number = self._taken[0] + 1
             if self._sent_by_peer[0] < number:

@@ -5,19 +5,20 @@
                                   write the sum of one's own slice │ read: the others' sums
 
 What is larger than a slot goes through it in pieces, which stay in the processor's cache on their way. Sums are taken
-in rank order, whichever way: results are equal on all ranks to the bit. What lies in memory that all see is the matter
-of `shared_buffers`.
+in rank order, whichever way: results are equal on all ranks to the bit. What is only copied goes by its address. What
+lies in memory that all see is the matter of `shared_buffers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import memmove
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
-from plait.collectives.arena import SLOT_BYTES, Arena
+from plait.collectives.arena import SLOT_BYTES, Arena, located
 from plait.collectives.mail import Mail
 from plait.collectives.phases import (
     ALL_GATHER,
@@ -162,64 +163,70 @@ def _reduce_sliced(arena: Arena, flat: Tensor, combine: Combine) -> Steps:
 
 
 def _reduce_scatter(arena: Arena, parts: Sequence[Tensor], result: Tensor) -> Steps:
-    room = SLOT_BYTES // arena.size // result.itemsize
-    size = sum(part.nbytes for part in parts)
-    for first in range(0, max(part.numel() for part in parts), room):
-        given = [part[first : first + room] for part in parts]
-        slots = arena.slots(result.dtype, arena.size * room)
-        for place, piece in enumerate(given):
+    room = SLOT_BYTES // arena.size // result.itemsize * result.itemsize  # bytes of a slot for each rank
+    sources, own = [located(part) for part in parts], parts[arena.index]
+    code, of_room = REDUCE_SCATTER | sum(size for _, size in sources), room // result.itemsize
+    for first in range(0, max(size for _, size in sources), room):
+        slot = arena.addresses()[arena.index]
+        for place, (address, size) in enumerate(sources):
             if place != arena.index:
-                slots[arena.index][place * room : place * room + piece.numel()].copy_(piece)
-        yield from phase(arena, REDUCE_SCATTER | size)
-        count = given[arena.index].numel()
-        at = arena.index * room
-        pieces = [slot[at : at + count] for slot in slots]
-        pieces[arena.index] = given[arena.index]
-        combined(pieces, torch.add, result[first : first + count])
+                memmove(slot + place * room, address + first, _length(size, first, room))
+        mine, total = (_cut(whole, first // result.itemsize, of_room) for whole in (own, result))
+        pieces = list(arena.slots(result.dtype, total.numel(), arena.index * of_room))
+        pieces[arena.index] = mine
+        yield from phase(arena, code)
+        combined(pieces, torch.add, total)
 
 
 def _all_gather(arena: Arena, tensor: Tensor, results: Sequence[Tensor]) -> Steps:
-    room = SLOT_BYTES // 2 // tensor.itemsize  # both slots, the tensor and its results in one cache
-    size = sum(result.nbytes for result in results)
-    for first in range(0, max(result.numel() for result in results), room):
-        own = tensor[first : first + room]
-        slots = arena.slots(tensor.dtype, room)
-        slots[arena.index][: own.numel()].copy_(own)
-        results[arena.index][first : first + room].copy_(own)
-        yield from phase(arena, ALL_GATHER | size)
-        for place, result in enumerate(results):
-            if place != arena.index:
-                piece = result[first : first + room]
-                piece.copy_(slots[place][: piece.numel()])
+    room = SLOT_BYTES // 2  # both slots, the tensor and its results in one cache
+    address, size = located(tensor)
+    targets = [located(result) for result in results]
+    code = ALL_GATHER | sum(size for _, size in targets)
+    for first in range(0, max(size for _, size in targets), room):
+        slots, own = arena.addresses(), _length(size, first, room)
+        memmove(slots[arena.index], address + first, own)
+        memmove(targets[arena.index][0] + first, address + first, own)
+        yield from phase(arena, code)
+        for place in arena.others:
+            target, size_there = targets[place]
+            memmove(target + first, slots[place], _length(size_there, first, room))
 
 
 def _broadcast(arena: Arena, flat: Tensor, root: int) -> Steps:
-    for piece in flat.split(SLOT_BYTES // flat.itemsize):
-        slots = arena.slots(flat.dtype, piece.numel())
+    address, size = located(flat)
+    for first in range(0, size, SLOT_BYTES):
+        slots, length = arena.addresses(), _length(size, first, SLOT_BYTES)
         if arena.index == root:
-            slots[root].copy_(piece)
-        yield from phase(arena, BROADCAST | flat.nbytes)
+            memmove(slots[root], address + first, length)
+        yield from phase(arena, BROADCAST | size)
         if arena.index != root:
-            piece.copy_(slots[root])
+            memmove(address + first, slots[root], length)
 
 
 def _all_to_all(arena: Arena, parts: Sequence[Tensor], results: Sequence[Tensor]) -> Steps:
     """Ranks may give different amounts: nobody knows how many pieces the longest has, so that those are told first."""
     longest = torch.tensor([max(part.nbytes for part in parts)])
     yield from _reduce_whole(arena, longest, torch.maximum)
-    most = int(longest)  # bytes
-    room = SLOT_BYTES // arena.size // parts[0].itemsize
-    for first in range(0, most // parts[0].itemsize, room):
-        slots = arena.slots(parts[0].dtype, arena.size * room)
-        for place, part in enumerate(parts):
-            piece = part[first : first + room]
-            target = (
-                results[place][first : first + room] if place == arena.index else slots[arena.index][place * room :]
-            )
-            target[: piece.numel()].copy_(piece)
+    most, room = int(longest), SLOT_BYTES // arena.size  # bytes
+    sources = [located(part) for part in parts]
+    targets = [located(result) for result in results]
+    for first in range(0, most, room):
+        slots = arena.addresses()
+        for place, (address, size) in enumerate(sources):
+            target = targets[place][0] + first if place == arena.index else slots[arena.index] + place * room
+            memmove(target, address + first, _length(size, first, room))
         yield from phase(arena, ALL_TO_ALL | most)
-        at = arena.index * room
-        for place, result in enumerate(results):
-            if place != arena.index:
-                piece = result[first : first + room]
-                piece.copy_(slots[place][at : at + piece.numel()])
+        for place in arena.others:
+            target, size = targets[place]
+            memmove(target + first, slots[place] + arena.index * room, _length(size, first, room))
+
+
+def _length(size: int, first: int, room: int) -> int:
+    """How much of `size` stands in the piece of at most `room` that begins at `first`; nothing behind its end."""
+    return max(0, min(room, size - first))
+
+
+def _cut(flat: Tensor, first: int, room: int) -> Tensor:
+    """That piece of a tensor."""
+    return flat if not first and flat.numel() <= room else flat[first : first + room]
