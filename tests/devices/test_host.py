@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,13 @@ def test_a_working_thread_is_seen():
     worker.start()
     try:
         assert (host.busy_cores(0.2) or 0.0) > 0.3
+        load = host.Load()
+        assert load.read() is None, "too short a while"
+        time.sleep(0.5)
+        found = load.read()
+        assert found is not None
+        assert 0.3 < found.own < found.everybody + 0.3
+        assert found.machine
     finally:
         stop.set()
         worker.join()

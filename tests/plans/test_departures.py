@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from plait.plans.departures import departures
+from plait.plans.departures import departures, disturbance
 from plait.plans.prediction import Prediction, Terms
 
 MS = 1e-3
@@ -69,6 +69,12 @@ def test_the_largest_comes_first_and_less_counts_too():
 
 def test_waiting_that_nothing_explains_is_told_as_that():
     assert named(terms(50, bubble=40), STAGES) == ["bubble"]
+
+
+def test_other_programs_are_named_where_they_disturb():
+    assert disturbance(None) is None
+    assert disturbance(0.2) is None
+    assert "kept 1.3 cores busy" in str(disturbance(1.26))
 
 
 def test_where_no_stage_is_known_the_step_s_own_terms_speak():

@@ -101,10 +101,11 @@ def test_whose_doing_a_difference_is_and_what_was_a_guess_stand_there():
     found = replace(
         example(),
         prediction=replace(said, stages=(said.terms, said.terms)),
-        measured=replace(example().measured, stages=(said.terms, slow), terms=slow),
+        measured=replace(example().measured, stages=(said.terms, slow), terms=slow, other_cores=1.0),
     )
     lines = parse(render_report(found)).one("ul", "departures").all("li")
-    assert lines[0].text == "stage 1 computes 1.4 × what was predicted: +100 ms"
+    assert lines[0].text.startswith("other programs kept 1.0 cores busy")
+    assert lines[1].text == "stage 1 computes 1.4 × what was predicted: +100 ms"
     assert lines[-1].text == f"a guess: {example().guesses[0]}"
     assert parse(render_report(replace(found, guesses=(), measured=None))).all("ul", "departures") == []
 

@@ -82,6 +82,7 @@ def recalibrated(run: str | PathLike[str], measurements: Measurements) -> Measur
     """
     from plait.planner.recalibration import Observed
     from plait.planner.recalibration import recalibrated as corrected
+    from plait.plans.departures import disturbance
     from plait.training.observations import observations
 
     found, host = observations(Path(run)), measurements.host
@@ -94,4 +95,6 @@ def recalibrated(run: str | PathLike[str], measurements: Measurements) -> Measur
         Observed(plan=one, step_seconds=m.step_seconds, terms=m.terms, stages=m.stages, transfers=m.transfers)
         for one, m in found.plans
     ]
-    return corrected(found.job, measurements, runs, source=str(run), date=found.date)
+    busy = disturbance(found.other_cores)
+    source = f"{run} ({busy})" if busy else str(run)
+    return corrected(found.job, measurements, runs, source=source, date=found.date)

@@ -81,6 +81,7 @@ def result_document(result: TrainingResult) -> dict[str, Any]:
         "measured": asdict(result.measured),
         "departures": [asdict(departure) for departure in result.measured.departures(predicted)],
         "guesses": list(result.guesses),
+        "other_cores": result.other_cores,
         "run": str(result.run.path),
     }
 
@@ -112,6 +113,8 @@ def result_lines(result: TrainingResult) -> list[Line]:
     if not low <= measured.step_seconds <= high:
         told = f"the measured step lies outside the predicted interval, {Seconds(low)} to {Seconds(high)}"
         lines.append([("yellow", told)])
+    if result.disturbance is not None:
+        lines.append([("yellow", result.disturbance)])
     lines += [[("yellow", departure.words)] for departure in measured.departures(predicted)]
     lines += [[("yellow", f"a guess: {guess}")] for guess in result.guesses]
     if result.periods is not None and result.periods < _ENOUGH:

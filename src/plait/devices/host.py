@@ -15,8 +15,11 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = [
+    "Load",
+    "Work",
     "begin_new_peak",
     "busy_cores",
     "memory_bytes",
@@ -26,7 +29,9 @@ __all__ = [
     "resident_file_bytes",
 ]
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # random(4): the same in all containers of a machine
 _CGROUP = Path("/sys/fs/cgroup")
+_LEAST_SECONDS = 0.2  # twenty ticks of the usual clock
 _RESET_PEAK = "5"  # what /proc/PID/clear_refs takes for it: proc(5)
 
 
@@ -72,6 +77,29 @@ def begin_new_peak() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="utf-8")
+
+
+class Work(NamedTuple):
+    """What was done for a while, in cores' worth: by all programs of the `machine`, and by one process of it."""
+
+    machine: str
+    everybody: float
+    own: float
+
+
+class Load:
+    """Begins to count what this machine and this process do."""
+
+    def __init__(self) -> None:
+        self._busy, self._own, self._began = _busy_ticks(), time.process_time(), time.monotonic()
+
+    def read(self) -> Work | None:
+        """Since it began; None where the system doesn't say, or counts too coarsely for so short a while."""
+        busy, own, elapsed = _busy_ticks(), time.process_time() - self._own, time.monotonic() - self._began
+        if busy is None or self._busy is None or elapsed < _LEAST_SECONDS:
+            return None
+        everybody = max(0.0, busy - self._busy) / os.sysconf("SC_CLK_TCK") / elapsed
+        return Work(machine=_text(_BOOT).strip(), everybody=everybody, own=own / elapsed)
 
 
 def busy_cores(seconds: float = 0.2) -> float | None:

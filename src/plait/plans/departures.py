@@ -4,6 +4,7 @@
     sums and messages            exposed communication along the data axis is 3.2 × what was predicted: +25 ms
     transfers between stages     bytes between stages take 5.0 × what was predicted: +12 ms
     the update                   the optimizer takes 1.4 × what was predicted: +9 ms
+    none of the plan's           other programs kept 1.0 cores busy meanwhile: the step is slower than …
 
 A stage that waits for a slow neighbour is not slow, and the wire is not either: what a stage computes its own clock
 tells, what moves between two both of theirs (`schedules.moving`), and what is left of the bubble follows from these; it
@@ -18,11 +19,12 @@ from dataclasses import dataclass
 from plait.plans.prediction import Prediction, Terms
 from plait.units import Seconds
 
-__all__ = ["Departure", "departures"]
+__all__ = ["Departure", "departures", "disturbance"]
 
 _LEAST_SHARE = 0.05  # of the predicted step: less is not told
 _LEAST_RATIO = 1.1
 _ALIKE = 1.15  # stages no further apart than this depart together
+_DISTURBS = 0.25  # cores, of other programs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,13 @@ def departures(
         waiting = _departure("bubble", "waiting for neighbours takes", prediction.terms.bubble, terms.bubble)
         found = [waiting] if _notable(waiting, prediction.step_seconds) else []
     return tuple(sorted(found, key=lambda one: -abs(one.excess)))
+
+
+def disturbance(other_cores: float | None) -> str | None:
+    """In words, where other programs kept so many cores busy that what was measured is not the plan's doing alone."""
+    if other_cores is None or other_cores <= _DISTURBS:
+        return None
+    return f"other programs kept {other_cores:.1f} cores busy meanwhile: the step is slower than on a quiet machine"
 
 
 def _stages(prediction: Prediction, terms: Terms, stages: Sequence[Terms]) -> Iterator[Departure]:

@@ -81,7 +81,8 @@ class Search:
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What a steady step took, in a prediction's own terms; `memory_bytes` is each rank's peak, `each_step` the seconds
-    of every step, the unsteady ones too; `stages` and `transfers` as a prediction has them."""
+    of every step, the unsteady ones too; `stages` and `transfers` as a prediction has them; `other_cores` those that
+    other programs kept busy meanwhile."""
 
     step_seconds: float
     tokens_per_second: float
@@ -90,6 +91,7 @@ class Measured:
     each_step: tuple[tuple[int, float], ...] = ()
     stages: tuple[Terms, ...] = ()
     transfers: tuple[float, ...] = ()
+    other_cores: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

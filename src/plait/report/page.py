@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from plait.plans.departures import departures
+from plait.plans.departures import departures, disturbance
 from plait.plans.describe import describe
 from plait.report.comparison import comparison, honest_sentence, pairs
 from plait.report.curve import bits_per_byte, curve
@@ -102,7 +102,9 @@ def _why(data: ReportData) -> Markup:
     """Whose doing a difference is, and where the prediction had nothing measured to stand on."""
     said, found = data.prediction, data.measured
     causes = departures(said, found.terms, found.stages, found.transfers) if said and found and found.terms else ()
-    lines = [element("li", cause.words) for cause in causes]
+    busy = disturbance(found.other_cores) if found else None
+    lines = [element("li", busy)] if busy else []
+    lines += [element("li", cause.words) for cause in causes]
     lines += [element("li", f"a guess: {guess}") for guess in data.guesses]
     return element("ul", *lines, class_="departures") if lines else Markup("")
 

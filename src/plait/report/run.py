@@ -9,6 +9,7 @@
               measured.json     {"step_seconds", "tokens_per_second", "terms"?: {"compute", "bubble", "optimizer",
                                 "exposed": {axis: seconds}}, "memory_bytes"?: [one a rank], "timeline"?,
                                 "stages"?: [terms], "transfers"?: [seconds a stage],
+                                "other_cores"?: cores that other programs kept busy,
                                 "validations"?: [[step, held-out loss], before the first step too],
                                 "machine"?: {"processor", "cores", "memory_bytes"?}, "date"?, "bytes_per_token"?,
                                 "baselines"?: {name: held-out loss}, "memory_limit_bytes"?}                optional
@@ -156,6 +157,7 @@ def _measured(table: Mapping[str, Any], metrics: _Metrics) -> Measured:
         each_step=tuple((row["step"], float(row["seconds"])) for row in metrics if row.get("seconds") is not None),
         stages=tuple(map(_terms, table.get("stages", ()))),
         transfers=tuple(map(_number, table.get("transfers", ()))),
+        other_cores=None if table.get("other_cores") is None else _number(table["other_cores"]),
     )
 
 

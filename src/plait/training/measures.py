@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
+from plait.devices.host import Work
 from plait.plans.prediction import Terms
 from plait.schedules.action import Action
 from plait.schedules.timeline import Timed
 
-__all__ = ["RankMeasure", "in_a_table", "measure_from_table", "measure_table", "typical"]
+__all__ = ["RankMeasure", "in_a_table", "measure_from_table", "measure_table", "other_cores", "typical"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class RankMeasure:
 
     `peak_bytes` is the most that memory has grown since before the model was built, until the last step. On the CPU it
     is the process's own memory, without the files that it reads or runs: the tensors, what the allocator keeps of those
-    that are gone, and a few MiB that the libraries take once, in which a small model's bytes are lost.
+    that are gone, and a few MiB that the libraries take once, in which a small model's bytes are lost. `work` is
+    what its machine and its process did from the first step to the last, where the system tells.
     """
 
     step_seconds: float
@@ -30,6 +32,7 @@ class RankMeasure:
     optimizer_bytes: int
     peak_bytes: int
     timelines: tuple[tuple[Timed, ...], ...]
+    work: Work | None = None
 
 
 def typical(values: Sequence[float], period: int) -> float:
@@ -42,7 +45,8 @@ def typical(values: Sequence[float], period: int) -> float:
 def measure_table(measure: RankMeasure) -> dict[str, Any]:
     """Numbers, strings and lists; `measure_from_table` makes the same measure of them."""
     timelines = [[[str(timed.action), timed.start, timed.end] for timed in step] for step in measure.timelines]
-    return {**vars(measure), "terms": asdict(measure.terms), "timelines": timelines}
+    work = None if measure.work is None else measure.work._asdict()
+    return {**vars(measure), "terms": asdict(measure.terms), "timelines": timelines, "work": work}
 
 
 def measure_from_table(table: Mapping[str, Any]) -> RankMeasure:
@@ -50,7 +54,18 @@ def measure_from_table(table: Mapping[str, Any]) -> RankMeasure:
     timelines = tuple(
         tuple(Timed(Action.parse(action), start, end) for action, start, end in step) for step in table["timelines"]
     )
-    return RankMeasure(**{**table, "terms": Terms(**table["terms"]), "timelines": timelines})
+    work = None if table["work"] is None else Work(**table["work"])
+    return RankMeasure(**{**table, "terms": Terms(**table["terms"]), "timelines": timelines, "work": work})
+
+
+def other_cores(measures: Sequence[RankMeasure]) -> float | None:
+    """Cores' worth of work that was not these ranks', on the machine that had most of it. None where a rank doesn't
+    know."""
+    works = [one.work for one in measures if one.work is not None]
+    if len(works) < len(measures):
+        return None
+    machines = {one.machine: [other for other in works if other.machine == one.machine] for one in works}
+    return max(max(0.0, fmean(w.everybody for w in ranks) - sum(w.own for w in ranks)) for ranks in machines.values())
 
 
 def in_a_table(function: Callable[..., RankMeasure], *args: object) -> dict[str, Any]:

@@ -27,13 +27,15 @@ _KEYS = ("step_seconds", "compute", "bubble", "optimizer", "exposed", "memory_by
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """`plans`: what was measured of each; `processor` and `cores` of the machine; `date` as the run wrote it."""
+    """`plans`: what was measured of each; `processor` and `cores` of the machine, of which other programs kept
+    `other_cores` busy, where the run says so; `date` as the run wrote it."""
 
     job: Job
     plans: tuple[tuple[Plan, Measured], ...]
     processor: str
     cores: int
     date: str
+    other_cores: float | None = None
 
 
 def observations(path: Path) -> Observations:
@@ -48,10 +50,10 @@ def observations(path: Path) -> Observations:
             plans = [(Plan(**with_tuples(one["plan"])), _measured(one["measured"])) for one in table["plans"]]
         else:
             plans = [(read_plan(run.plan, job).plan, _measured(table))]
-        machine = table["machine"]
+        machine, others = table["machine"], table.get("other_cores")
         found = Observations(
             job=job, plans=tuple(plans), processor=str(machine["processor"]), cores=int(machine["cores"]),
-            date=str(table.get("date", "")),
+            date=str(table.get("date", "")), other_cores=None if others is None else float(others),
         )  # fmt: skip
     except OSError as error:
         raise UnusableInput(f"{source} can't be read: {error.strerror or error}; has the run ended?") from error

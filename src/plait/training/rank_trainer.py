@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from plait.collectives.process_groups import build_mesh
 from plait.data.dataset import load_tokens
 from plait.data.loader import Batch, Loader, validation_batches
 from plait.devices.device import Device, deterministic, dtype_of, rank_device
+from plait.devices.host import Load
 from plait.launchers import emit
 from plait.layers.gpt import describe_gpt
 from plait.models.gpt import Decoder
@@ -102,11 +103,12 @@ class _RankTrainer:
         )
         steady: deque[_Step] = deque(maxlen=_MEASURED_STEPS)
         self._validate(0)
+        load = Load()
         if self._model.server is not None:
             self._learn_in_portions(self._model.server, loader, steady)
         else:
             self._learn_in_steps(loader, steady)
-        measure = self._measure(steady)
+        measure = replace(self._measure(steady), work=load.read())
         self._save()
         return measure
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean, harmonic_mean, median
 from typing import Any
 
-from plait.plans.departures import Departure, departures
+from plait.plans.departures import Departure, departures, disturbance
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms, prediction_from_table, prediction_table
 from plait.schedules.moving import clock_offsets, moving_seconds, shifted
@@ -59,7 +59,8 @@ class Measured:
 class TrainingResult:
     """How a run ended. `validations`: (step, mean loss in nats per token) before, during and after.
     `periods`: where replicas meet once in several steps, over how many whole such periods the step was measured.
-    `guesses`: where the prediction lies outside what was measured of the machine."""
+    `guesses`: where the prediction lies outside what was measured of the machine. `other_cores`: how many cores other
+    programs kept busy meanwhile, where that is known: what was measured is then theirs, too."""
 
     run: RunDirectory
     steps: int
@@ -69,6 +70,12 @@ class TrainingResult:
     measured: Measured
     periods: int | None = None
     guesses: tuple[str, ...] = ()
+    other_cores: float | None = None
+
+    @property
+    def disturbance(self) -> str | None:
+        """What other programs did, where it was enough to slow the ranks down."""
+        return disturbance(self.other_cores)
 
 
 def summed_up(plan: Plan, measures: Sequence[RankMeasure], *, hosts: int = 1) -> Measured:
@@ -139,6 +146,7 @@ def result_table(result: TrainingResult) -> dict[str, Any]:
         "measured": asdict(result.measured),
         "periods": result.periods,
         "guesses": list(result.guesses),
+        "other_cores": result.other_cores,
     }
 
 
@@ -153,4 +161,5 @@ def result_from_table(run: RunDirectory, table: Mapping[str, Any]) -> TrainingRe
         measured=measured_from_table(table["measured"]),
         periods=table["periods"],
         guesses=tuple(table["guesses"]),
+        other_cores=table["other_cores"],
     )
