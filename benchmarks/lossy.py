@@ -51,6 +51,7 @@ JobName = Literal["small", "demo"]
 JOBS: tuple[JobName, ...] = ("small", "demo")
 PLANS = {
     "dense": {},
+    "fp16": {"compression": "fp16"},
     "int8": {"compression": "int8"},
     "powersgd:4": {"compression": "powersgd:4"},
     "topk:0.01": {"compression": "topk:0.01"},
