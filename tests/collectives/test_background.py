@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import subprocess
+import sys
 import threading
 import time
 
@@ -20,6 +22,23 @@ def test_tasks_go_in_their_order_whichever_is_waited_for():
     for task in (tasks[-1], *tasks):
         task.wait()
     assert done == list(range(20))
+
+
+@pytest.mark.parametrize(("ends", "said"), [("line.start(lambda: (time.sleep(0.3), print('done')))", "done"), ("", "")])
+def test_a_program_that_ends_lets_what_is_under_way_come_to_its_end(ends: str, said: str):
+    program = f"import time\nfrom plait.collectives.background import Line\nline = Line()\n{ends}"
+    began = time.monotonic()
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == said
+    assert time.monotonic() - began < 30
+
+
+def test_a_program_that_ends_does_not_wait_for_ever():
+    program = (
+        "import time\nfrom plait.collectives import background\nbackground._LAST_SECONDS = 0.2\n"
+        "line = background.Line()\nline.start(lambda: time.sleep(3600))"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
 
 
 def test_tasks_go_on_while_nobody_waits_and_know_no_gradients():

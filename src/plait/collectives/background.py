@@ -5,15 +5,20 @@
     wait for b       ──► [ a │ b ]  or the one who waits, if it comes first
 
 What is started in one order on all ranks is so performed in that order on all, in whatever order it is waited for. The
-thread ends when it has had nothing to do for a while. It knows functions; it must not know what they do.
+thread ends when it has had nothing to do for a while. A program that ends waits for them first, but not for ever: a
+thread that is inside gloo when the interpreter goes takes the process with it, by an abort. It knows functions; it must
+not know what they do.
 """
 
 from __future__ import annotations
 
+import atexit
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from weakref import WeakSet
 
 import torch
 
@@ -23,6 +28,7 @@ from plait.collectives.wire import Work
 __all__ = ["Line", "Task", "wait_and_drive"]
 
 _LINGER_SECONDS = 1.0
+_LAST_SECONDS = 5.0  # that a program which ends waits for what is under way
 
 
 class Line:
@@ -35,6 +41,12 @@ class Line:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self.failed: BaseException | None = None
+        _lines.add(self)
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._tasks and not self._turn.locked()
 
     def start(self, function: Callable[[], object]) -> Task:
         """Perform it when its turn has come."""
@@ -69,6 +81,16 @@ class Line:
                         return
             else:
                 self.perform(patiently=True)
+
+
+_lines: WeakSet[Line] = WeakSet()
+
+
+@atexit.register
+def _come_to_an_end() -> None:
+    deadline = time.monotonic() + _LAST_SECONDS
+    while any(not line.rests for line in tuple(_lines)) and time.monotonic() < deadline:
+        time.sleep(NAP_SECONDS)
 
 
 class Task:
