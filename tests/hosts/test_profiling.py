@@ -46,7 +46,11 @@ def test_links_between_hosts_are_told_from_those_inside_one(hosts: Hosts, tmp_pa
         (link.kind, link.ranks, link.hosts): [one.bytes / one.seconds for one in link.transfers[1:]]
         for link in written.collectives
     }
+    bursts = {link.burst for link in written.collectives if link.hosts == 1}
+    assert bursts == {0.0}, "nothing is shaped inside a host"
     cable = 200e6 / 8
+    for link in written.collectives:
+        assert link.hosts == 1 or 0.5 < link.burst / 2**18 < 2, "as the cable is shaped, to a factor of two"
     for kind in ("all_reduce", "send", "exchange"):
         # the cable lets 256 KB pass at once after a pause, as it does in a run; what is larger, at its own rate
         assert rates[kind, 2, 2][-1] < 1.5 * cable < rates[kind, 2, 1][-1], rates

@@ -9,7 +9,7 @@ import pytest
 from plait.errors import UnusableInput
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.spread import Spread, inside
-from plait.sharding.all_reduce import STEP_SECONDS, seconds_of_all_reduce, shared
+from plait.sharding.all_reduce import RING_GATHER_BYTES, STEP_SECONDS, seconds_of_all_reduce, shared
 from plait.specs.catalogue import ASSUMED, speed_between
 from plait.specs.links import Link, Overlap, Transfer
 from tests.planner.machines import machine
@@ -101,8 +101,12 @@ def test_between_hosts_the_declared_link_is_priced_with_what_the_wire_performs_t
     assert known.seconds("all_reduce", ALONE, size) == seconds_of_all_reduce("gloo", size, 2, SLOW)
     assert known.seconds("all_reduce_in_place", ALONE, size) == known.seconds("all_reduce", ALONE, size)
     half = size / 2 / SLOW.bytes_per_second
-    assert known.seconds("all_gather", ALONE, size) == pytest.approx(SLOW.alpha + half)
-    assert known.seconds("reduce_scatter", ALONE, size) == pytest.approx(SLOW.alpha + STEP_SECONDS + half)
+    for kind in ("all_gather", "reduce_scatter"):
+        assert known.seconds(kind, ALONE, size) == pytest.approx(SLOW.alpha + STEP_SECONDS + half)
+        assert known.algorithm(kind, ALONE, size) == "ring"
+    few = RING_GATHER_BYTES
+    assert known.algorithm("all_gather", ALONE, few) == "gloo"
+    assert known.seconds("all_gather", ALONE, few) == pytest.approx(SLOW.alpha + few / 2 / SLOW.bytes_per_second)
     assert known.seconds("send", ALONE, size) == pytest.approx(SLOW.alpha + 2 * half)
 
 
@@ -160,6 +164,19 @@ def test_in_an_all_to_all_each_rank_of_a_host_sends_its_own_out_of_it():
     leaving = 4 * 4 / 8 * size  # of each host; around a ring 7/8 of it would
     assert known.all_to_all_seconds(eight, size) == pytest.approx(leaving / SLOW.bytes_per_second, rel=1e-3)
     assert known.seconds("all_gather", eight, size) == pytest.approx(7 / 8 * size / SLOW.bytes_per_second, rel=1e-3)
+
+
+def test_what_a_shaped_link_lets_pass_after_a_pause_takes_no_time_of_its_bandwidth():
+    pair, second = Spread(hosts=(1, 1)), 1_000_000  # bytes
+    send = replace(LINK, kind="send", hosts=2, alpha0=1e-3, alpha1=0.0, bytes_per_second=1e6, backend="gloo", ranks=2)
+    shaped = cost(replace(send, burst=250_000.0))
+    plain = cost(send)
+    whole = plain.seconds("send", pair, second)
+    assert shaped.seconds("send", pair, second) == whole
+    assert shaped.seconds("send", pair, second, pause=9.0) == pytest.approx(whole - 0.25)
+    assert shaped.seconds("send", pair, second, pause=0.1) == pytest.approx(whole - 0.1)
+    assert shaped.seconds("send", pair, 10_000, pause=9.0) == pytest.approx(1e-3, rel=2e-3), "all of it passes"
+    assert plain.seconds("send", pair, second, pause=9.0) == whole
 
 
 def test_a_measured_link_between_hosts_speaks_for_it():

@@ -18,12 +18,11 @@ from plait.collectives.c10d import C10d
 from plait.collectives.cheapest import Cheapest
 from plait.collectives.peers import Peers
 from plait.collectives.wire import Combination, Started, Work
-from plait.sharding.all_reduce import cheapest_all_reduce
+from plait.sharding.all_reduce import RING_GATHER_BYTES, cheapest_all_reduce
 from plait.specs.links import LinkSpeed
 
 __all__ = ["BetweenHosts"]
 
-_LARGE = 1 << 19  # bytes of a rank's part
 _TAG = 2  # what crosses in two levels has its own
 
 
@@ -43,7 +42,7 @@ class BetweenHosts(C10d):
 
     def all_gather(self, flat: Tensor, counts: Sequence[int]) -> Started:
         """As `Wire`."""
-        if max(counts) * flat.itemsize < _LARGE:
+        if max(counts) * flat.itemsize < RING_GATHER_BYTES:
             return super().all_gather(flat, counts)
         return self._ours.all_gather(flat, counts)
 

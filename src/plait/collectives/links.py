@@ -5,9 +5,10 @@
 
 Ranks compute between two calls, as in training, so that a link is timed as training finds it: caches full of other
 things, gloo's own threads asleep. Ranks of one host read one clock; where there are several hosts, each rank first
-learns what its clock is ahead of the first one's (`_ahead`), and something goes over the cable before each large call:
-a link that is shaped lets a burst pass after a pause that it can't keep up. Operations and links only, never a training
-step.
+learns what its clock is ahead of the first one's (`_ahead`), and something goes over the cable before each call:
+a link that is shaped lets a burst pass after a pause that it can't keep up. How large that is is measured apart
+(`_burst`). A call between hosts wakes threads, and its time scatters by two: a step pays its mean. Operations and links
+only, never a training step.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 from typing import Literal
 
 import torch
@@ -35,7 +37,8 @@ from plait.specs.links import Link, LinkKind, Overlap, Transfer
 __all__ = ["LinkReport", "measure_links"]
 
 _COMPUTE_SECONDS = 5e-4  # before each call
-_FEWEST_ROUNDS, _MOST_ROUNDS = 5, 60
+_FEWEST_ROUNDS, _FEWEST_LIGHT, _MOST_ROUNDS = 5, 15, 60
+_HEAVY = 1 << 19  # bytes of a payload that takes long on any link
 _OVERLAP_ROUNDS = 9
 _HIDING = 2.0  # times a collective's own time: compute that it is to hide behind
 _KINDS: tuple[LinkKind, ...] = (
@@ -43,6 +46,9 @@ _KINDS: tuple[LinkKind, ...] = (
 )  # fmt: skip
 _CLOCK_ROUNDS = 20
 _BURST = 1 << 19  # bytes: as much as links are shaped to let pass at once
+_SHAPED = 0.8  # of a link that has rested a burst takes less than this part of the time, if it is shaped
+_MOST_REST, _BURST_ROUNDS = 0.25, 7
+_FREAK = 3.0  # times the median, beyond which a call between hosts counts as that
 _SIDE = 256  # of the matrices that ranks multiply in between
 
 _Call = Callable[[], object]
@@ -82,10 +88,10 @@ class _Ring:
             self.unit()
 
     def drain(self) -> None:
-        """Use up what a cable between hosts would let pass at once."""
+        """Use up what a cable between hosts would let pass at once, in both directions until the same moment: of an
+        exchange over gloo one is done long before the other."""
         if self.hosts > 1:
-            ours, theirs = (torch.zeros(_BURST // 4, device=self.device.torch) for _ in range(2))
-            _exchange(ours, theirs, self.wire, _partner(self.group, self.hosts))
+            _all_reduce(torch.zeros(_BURST // 4, device=self.device.torch), self.wire)
 
     def last(self, values: Sequence[float]) -> Tensor:
         """The largest over the ranks of each value."""
@@ -146,16 +152,43 @@ def _ahead(group: Group, device: Device) -> float:
 
 
 def _links(grid: Grid, ring: _Ring) -> tuple[Link, ...]:
-    calls = [call for payload in grid.payloads for call in _calls(payload, ring)]
-    small = len(_KINDS) * sum(payload < _BURST // 8 for payload in grid.payloads)
-    seconds = torch.tensor(_timed(calls, ring, grid.link_seconds, small)).view(len(grid.payloads), len(_KINDS))
-    sizes = [4 * _elements(payload, ring.ranks) for payload in grid.payloads]
+    payloads = sorted(grid.payloads)
+    light = [call for payload in payloads if payload < _HEAVY for call in _calls(payload, ring)]
+    heavy = [call for payload in payloads if payload >= _HEAVY for call in _calls(payload, ring)]
+    taken = _timed(light, ring, grid.link_seconds / 2, _FEWEST_LIGHT) + _timed(heavy, ring, grid.link_seconds / 2)
+    seconds = torch.tensor(taken).view(len(payloads), len(_KINDS))
+    sizes = [4 * _elements(payload, ring.ranks) for payload in payloads]
     columns = [
         [Transfer(bytes=size, seconds=taken) for size, taken in zip(sizes, seconds[:, column].tolist(), strict=True)]
         for column in range(len(_KINDS))
     ]
     fitted = [fit_link(ring.wire.name, kind, ring.ranks, one) for kind, one in zip(_KINDS, columns, strict=True)]
-    return tuple(replace(link, hosts=ring.hosts) for link in fitted)
+    burst = _burst(ring, next(one for one in fitted if one.kind == "send").transfers[-1])
+    return tuple(replace(link, hosts=ring.hosts, burst=burst) for link in fitted)
+
+
+def _burst(ring: _Ring, largest: Transfer) -> float:
+    """Bytes that pass at once after a pause, as far as `_BURST` tells: those for which a message then needs no time of
+    the bandwidth's. 0 inside a host, and of a link that is not shaped."""
+    if ring.hosts == 1:
+        return 0.0
+    pairs = ring.ranks // 2  # of ranks, which share the cable
+    bytes_per_second = pairs * largest.bytes / largest.seconds
+    partner = _partner(ring.group, ring.hosts)
+    sends = partner is not None and partner > ring.group.index
+    sent = torch.zeros(_BURST // 4 // pairs, device=ring.device.torch)
+    call = partial(_send, sent, ring.wire, partner, sends=sends)
+
+    def after(rest: float) -> float:
+        stamps: list[tuple[float, float]] = []
+        for _ in range(_BURST_ROUNDS):
+            ring.drain()
+            ring.compute(rest)
+            stamps.append(_stamps(call, ring))
+        return median(_spans(stamps, ring))
+
+    drained, rested = after(0.0), after(min(_BURST / bytes_per_second, _MOST_REST))
+    return (drained - rested) * bytes_per_second if rested < _SHAPED * drained else 0.0
 
 
 def _elements(payload: int, ranks: int) -> int:
@@ -221,24 +254,33 @@ def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> 
         wire.exchange(pair).wait()
 
 
-def _timed(calls: Sequence[_Call], ring: _Ring, budget: float, small: int = 0) -> list[float]:
-    """Median seconds of each call, from the last rank's start to the last rank's end. The first `small` ones send too
-    little for a burst to matter; all others find none."""
-    _round(calls, ring, small)  # connects
-    once = sum(_round(calls, ring, small)) + len(calls) * _COMPUTE_SECONDS
-    rounds = min(max(round(budget / once), _FEWEST_ROUNDS), _MOST_ROUNDS)
-    spans = torch.tensor([_round(calls, ring, small) for _ in range(rounds)])  # (rounds, calls)
-    return spans.median(dim=0).values.tolist()
+def _timed(calls: Sequence[_Call], ring: _Ring, budget: float, fewest: int = _FEWEST_ROUNDS) -> list[float]:
+    """Seconds of each call, from the last rank's start to the last rank's end: inside a host the median, between hosts
+    the mean."""
+    if not calls:
+        return []
+    _round(calls, ring)  # connects
+    began = time.perf_counter()
+    _round(calls, ring)
+    once = float(ring.last([time.perf_counter() - began]))
+    rounds = min(max(round(budget / once), fewest), _MOST_ROUNDS)
+    spans = torch.tensor([_round(calls, ring) for _ in range(rounds)])  # (rounds, calls)
+    middle = spans.median(dim=0).values
+    return (middle if ring.hosts == 1 else spans.clamp(max=_FREAK * middle).mean(dim=0)).tolist()
 
 
-def _round(calls: Sequence[_Call], ring: _Ring, small: int) -> list[float]:
+def _round(calls: Sequence[_Call], ring: _Ring) -> list[float]:
     """Seconds of each call, once: the same numbers on every rank."""
     stamps: list[tuple[float, float]] = []
-    for place, call in enumerate(calls):
+    for call in calls:
         ring.compute(_COMPUTE_SECONDS)
-        if place >= small:
-            ring.drain()
+        ring.drain()
         stamps.append(_stamps(call, ring))
+    return _spans(stamps, ring)
+
+
+def _spans(stamps: Sequence[tuple[float, float]], ring: _Ring) -> list[float]:
+    """From the last rank's start to the last one's end, of each."""
     starts, ends = zip(*((start - ring.ahead, end - ring.ahead) for start, end in stamps), strict=True)
     return (ring.last(ends) - ring.last(starts)).clamp(min=1e-9).tolist()
 

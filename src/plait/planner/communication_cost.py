@@ -8,11 +8,13 @@
 
 A group that was not measured is told by the formula, with its own number of ranks and the nearest group's constants.
 
-Between hosts, what was measured of just such a group; else what the wire performs there, on the link that joins them:
+Between hosts, less what a shaped link lets pass at once after a pause: what was measured of just such a group; else
+what the wire performs there, on the link that joins them:
 
     all-reduce        `sharding.all_reduce`; with several ranks on a host two halves inside it, and slices across
-    reduce-scatter    around a ring of ours         all-gather    around gloo's         send, exchange    one message
+    reduce-scatter    around a ring of ours, and so a large all-gather; a small one around gloo's
                       with several ranks on a host both half inside it, and of slices around a ring of ours across
+    send, exchange    one message
     compressed        of several ranks on a host their sum inside it, of slices what crosses of it, and back
     of accelerators   NCCL's own, taken for rings; but in an all-to-all each rank of a host sends its own out of it
 
@@ -32,7 +34,15 @@ from typing import Literal
 from plait.errors import UnusableInput
 from plait.planner.spread import Spread
 from plait.plans.compression import in_two_levels
-from plait.sharding.all_reduce import PIECE_BYTES, STEP_SECONDS, across_seconds, algorithm_between, pieces, shared
+from plait.sharding.all_reduce import (
+    PIECE_BYTES,
+    RING_GATHER_BYTES,
+    STEP_SECONDS,
+    across_seconds,
+    algorithm_between,
+    pieces,
+    shared,
+)
 from plait.specs.catalogue import ASSUMED, speed_between
 from plait.specs.links import RECEIVES_AHEAD, Link, LinkKind, LinkSpeed, link_steps, wire_bytes
 from plait.specs.measurements import Measurements
@@ -75,14 +85,24 @@ class CommunicationCost:
         found = _speed(self._between)
         self.between = speed_between(declared or ASSUMED) if found is None else found
         self.source: LinkSource = "declared" if declared else "assumed" if found is None else "measured"
+        self._burst = max((link.burst for link in self._between), default=0.0)
         self._within = measurements.correction("links inside a host")
         self._beyond = measurements.correction("links between hosts")
         self._known: dict[tuple[LinkKind, Spread, int], float] = {}
 
-    def seconds(self, kind: LinkKind, spread: Spread, size: int) -> float:
-        """Seconds of one message with a payload of `size` bytes; raises UnusableInput where no link was measured."""
+    def seconds(self, kind: LinkKind, spread: Spread, size: int, pause: float = 0.0) -> float:
+        """Seconds of one message with a payload of `size` bytes, on a link that nothing has gone over for `pause`
+        seconds; raises UnusableInput where no link was measured."""
         if spread.ranks == 1 or size == 0:
             return 0.0
+        whole = self._whole(kind, spread, size)
+        if not (pause and self._burst and spread.crosses):
+            return whole
+        speed, burst = (one / spread.groups for one in (self.between.bytes_per_second, self._burst))
+        saved = min(burst, pause * speed, wire_bytes(kind, spread.ranks, size)) / speed
+        return max(whole - saved, min(whole, self._whole(kind, spread, 1)))
+
+    def _whole(self, kind: LinkKind, spread: Spread, size: int) -> float:
         key = (kind, spread, size)
         if key not in self._known:
             price = self._across if spread.crosses else self._inside
@@ -100,7 +120,7 @@ class CommunicationCost:
         if kind in _HALVES and not alone:
             return "two levels, ring across"
         if kind not in _ALL_REDUCES:
-            return "ring" if kind == "reduce_scatter" else "gloo"
+            return "ring" if self._around_ours(kind, group, size) else "gloo"
         across = algorithm_between(size if alone else min(size, PIECE_BYTES), hosts, self.between)
         return across if alone else f"two levels, {across} across"
 
@@ -164,8 +184,7 @@ class CommunicationCost:
         if kind in _HALVES and self.levels(spread):
             return self._halves((kind,), spread, size) + self._sliced(kind, spread, size)
         if kind not in _ALL_REDUCES or not self._on_cpu:
-            ours = kind == "reduce_scatter" and self._on_cpu
-            alpha = self.between.alpha + (STEP_SECONDS if ours else 0.0)
+            alpha = self.between.alpha + (STEP_SECONDS if self._around_ours(kind, spread, size) else 0.0)
             link = shared(self.between, spread.groups)
             taken = wire_bytes(kind, spread.ranks, size) / link.bytes_per_second
             return self._beyond * (link_steps(kind, spread.ranks) * alpha + taken)
@@ -174,6 +193,11 @@ class CommunicationCost:
             return across
         within = self._halves(_HALVES, spread, size)
         return max(across, within) + min(across, within) / max(1, len(pieces(size)))
+
+    def _around_ours(self, kind: LinkKind, spread: Spread, size: float) -> bool:
+        """Whether CPU ranks each on a host of its own send it around a ring of ours."""
+        large = kind == "all_gather" and size >= RING_GATHER_BYTES * spread.ranks
+        return self._on_cpu and (large or kind == "reduce_scatter")
 
     def _as_told(self, spread: Spread) -> Spread:
         """The group as the wire sees it: of CPUs that share no memory, each as if on a host of its own."""

@@ -9,7 +9,7 @@ them, no stage and no schedule.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import add
@@ -97,16 +97,16 @@ class LayerPrices:
         apart = [[one for one in each.backward if is_weight_gradient(one)] for each in found if layer.kind != "head"]
         weights = max((compute.work(one).crowded(compute, at_work) for one in apart), default=0.0)
         return LayerCost(
-            forward=Phase(compute=max(forward), tensor=self._collectives(plan, (m for m in messages if m.forward))),
-            backward=Phase(
-                compute=max(backward), tensor=self._collectives(plan, (m for m in messages if not m.forward))
-            ),
+            forward=self._phase(plan, max(forward), [m for m in messages if m.forward]),
+            backward=self._phase(plan, max(backward), [m for m in messages if not m.forward]),
             each=tuple(both[rank] for rank in like),
             weights=weights,
         )
 
-    def _collectives(self, plan: Plan, messages: Iterable[Message]) -> float:
-        """Alone: the simulation slows all of a stage's work down where ranks share cores."""
+    def _phase(self, plan: Plan, compute: float, messages: Sequence[Message]) -> Phase:
+        """Computing with messages evenly between. They are alone: the simulation slows all of a stage's work down where
+        ranks share cores."""
         group = self.machine.spread(plan, "tensor")
-        at_once = plan.data * plan.tensor
-        return sum(self.machine.uncrowded(COLLECTIVES[m.kind], group, m.bytes, at_once) for m in messages)
+        at_once, pause = plan.data * plan.tensor, compute / max(1, len(messages))
+        seconds = (self.machine.uncrowded(COLLECTIVES[m.kind], group, m.bytes, at_once, pause) for m in messages)
+        return Phase(compute=compute, tensor=sum(seconds))

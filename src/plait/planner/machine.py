@@ -64,16 +64,17 @@ class Machine:
         """Where two stages that follow each other stand."""
         return neighbours(plan.mesh, self._ranks_a_node)
 
-    def message(self, kind: LinkKind, group: Spread, size: int, at_once: int) -> float:
-        """Seconds of a message in a group while `at_once` ranks are at it."""
+    def message(self, kind: LinkKind, group: Spread, size: int, at_once: int, pause: float = 0.0) -> float:
+        """Seconds of a message in a group while `at_once` ranks are at it, `pause` seconds after the one before it."""
         ranks = max(group.ranks, at_once)
-        return self.uncrowded(kind, group, size, ranks) * self.crowd(ranks)
+        return self.uncrowded(kind, group, size, ranks, pause) * self.crowd(ranks)
 
-    def uncrowded(self, kind: LinkKind, group: Spread, size: int, at_once: int) -> float:
+    def uncrowded(self, kind: LinkKind, group: Spread, size: int, at_once: int, pause: float = 0.0) -> float:
         """What of a message's seconds is left once it is taken out that `at_once` ranks share the cores, for who slows
         all work down by that: a link between more ranks than cores was measured with them sharing the cores, and is not
         slowed down twice; one between hosts does not ask for cores, and is not slowed down at all."""
-        return self.communication.seconds(kind, group, size) / self.crowd(at_once if group.crosses else group.ranks)
+        ranks = at_once if group.crosses else group.ranks
+        return self.communication.seconds(kind, group, size, pause) / self.crowd(ranks)
 
     def exposed_share(self, plan: Plan) -> float:
         """The part of a sum over data behind compute that lengthens it all the same."""

@@ -30,6 +30,7 @@ from plait.planner.weight_volume import WeightMessage, When, fetched_units, weig
 from plait.plans.holdings import rank_layers
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
+from plait.specs.links import LinkKind
 from plait.specs.measurements import Measurements
 from plait.specs.model import ModelSpec
 from plait.specs.training import PRECISIONS, TrainingSpec
@@ -120,11 +121,17 @@ class JobPrices:
         sent = {place: weight_messages(stages[place], self.training, plan, place) for place in dict.fromkeys(like)}
         kinds = self.layers.by_kind(plan)
         parts = {place: tuple(self._parts(plan, place, stages[place], rounds, sent[place], kinds)) for place in sent}
+        in_order = _in_order(plan, [parts[place] for place in like])
+        pause = min(one.forward.total for one in in_order)  # from one microbatch to the next
+
+        def passed(kind: LinkKind) -> float:
+            return self.machine.message(kind, pairs, size, plan.pipeline, pause) if plan.pipeline > 1 else 0.0
+
         return StepCost(
-            stages=_in_order(plan, [parts[place] for place in like]),
+            stages=in_order,
             stage_rank=plan.stage_rank,
-            send=self.machine.message("send", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
-            exchange=self.machine.message("exchange", pairs, size, plan.pipeline) if plan.pipeline > 1 else 0.0,
+            send=passed("send"),
+            exchange=passed("exchange"),
             tensor_sums=self.sums.later(plan, stages, "tensor"),
             pipeline_sums=self.sums.later(plan, stages, "pipeline"),
             optimizer=self.updates.seconds(plan),

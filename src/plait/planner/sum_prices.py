@@ -131,7 +131,7 @@ class SumPrices:
         finished = spent = 0.0
         for bucket, layer in zip(stage.over_data, stage.leaves_after, strict=True):
             if not bucket.each_microbatch:
-                seconds = self._sum_seconds(plan, bucket, group)
+                seconds = self._sum_seconds(plan, bucket, group, sum(backward) if not spent else 0.0)
                 finished = max(finished, 0.0 if layer is None else done[layer]) + seconds
                 spent += seconds
         after = min(spent, max(0.0, finished - sum(backward)))
@@ -154,9 +154,9 @@ class SumPrices:
             seconds -= (1 - share) * hidden
         return seconds / plan.local_steps
 
-    def _sum_seconds(self, plan: Plan, bucket: Reduction, group: Spread) -> float:
-        """A reduce-scatter where gradients lie is the first half of an all-reduce there, an all-gather the second. What
-        is compressed lies elsewhere."""
+    def _sum_seconds(self, plan: Plan, bucket: Reduction, group: Spread, pause: float = 0.0) -> float:
+        """`pause` seconds after the one before it. A reduce-scatter where gradients lie is the first half of an
+        all-reduce there, an all-gather the second. What is compressed lies elsewhere."""
         at_once = plan.data * plan.tensor
         if bucket.packing is not None and bucket.packing.compressed:
             return self._compressed_seconds(bucket, group, at_once)
@@ -164,7 +164,7 @@ class SumPrices:
             return self._passed(plan, bucket.messages(self._reduced), exchanged=True)
         size = bucket.elements * self._reduced
         if group.crosses:
-            return self.machine.message(bucket.kind, group, size, at_once)
+            return self.machine.message(bucket.kind, group, size, at_once, pause)
         half = 1.0 if bucket.kind == "all_reduce" else 0.5
         return half * self.machine.message("all_reduce_in_place", group, size, at_once)
 

@@ -29,6 +29,7 @@ __all__ = [
     "ALGORITHMS",
     "OURS",
     "PIECE_BYTES",
+    "RING_GATHER_BYTES",
     "STEP_SECONDS",
     "Algorithm",
     "across_seconds",
@@ -43,6 +44,7 @@ Algorithm = Literal["gloo", "doubling", "halving-doubling", "ring"]
 ALGORITHMS: tuple[Algorithm, ...] = ("gloo", "doubling", "halving-doubling", "ring")
 OURS: tuple[Algorithm, ...] = ALGORITHMS[1:]
 STEP_SECONDS = 2e-4  # of a step of ours: a ring of 4 KB beside gloo's (benchmarks/wires_between_hosts.py)
+RING_GATHER_BYTES = 1 << 19  # a rank's part in an all-gather, from which a ring of chunks beats gloo's whole parts
 PIECE_BYTES = 1 << 22  # in two levels: while one crosses, the next is summed inside
 
 

@@ -7,6 +7,9 @@
     reduce_scatter, all_gather      n-1        (n-1)/n · S        S: input of the one, output of the other
     send, exchange                  1                    S        exchange: S each way at once, as a pipeline does
 
+A link that is shaped lets a `burst` of bytes pass at once after a pause in which as many could have gone: a message
+then takes so much less of the bandwidth's time.
+
 In place: of a buffer in the wire's own memory, as gradients are; elsewhere the same as any other. Ring algorithms
 (planning.md, "Collectives"). It knows numbers, not the wire (`collectives`), which is timed by `collectives.links`.
 """
@@ -74,7 +77,7 @@ class Link:
     seconds. Between several hosts a send or an exchange is between ranks of different ones.
 
     `error` is the median of |formula / measured - 1| over `transfers`, which keep what was measured. `hosts`: on how
-    many the ranks stood, equally many on each.
+    many the ranks stood, equally many on each. `burst`: bytes that a host's link lets pass at once.
     """
 
     backend: str
@@ -86,6 +89,7 @@ class Link:
     error: NotNegative = 0.0
     transfers: tuple[Transfer, ...] = ()
     hosts: Count = 1
+    burst: NotNegative = 0.0
 
     def seconds(self, payload: float) -> float:
         """The time that the formula gives a payload of that many bytes."""
