@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,17 @@ def test_damaged_tokens_are_named(text: Path, name: str) -> None:
     (damaged,) = (text / "cache").glob(f"*/{name}")
     damaged.write_bytes(damaged.read_bytes()[:-9])
     with pytest.raises(UnusableInput, match=r"are damaged .*: remove that folder"):
+        prepare(text)
+
+
+def test_tokens_that_can_t_be_read_are_not_called_damaged(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(text)
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr(module, "_mapped", refuse)
+    with pytest.raises(UnusableInput, match=r"can't be read: Too many open files$"):
         prepare(text)
 
 

@@ -137,7 +137,7 @@ def _give_name(draft: Path, folder: Path) -> None:
 
 
 def load_tokens(folder: Path) -> TokenDataset:
-    """What `prepare_tokens` keeps in a folder. Raises UnusableInput where that is damaged."""
+    """What `prepare_tokens` keeps in a folder. Raises UnusableInput where that is damaged, or can't be read."""
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     try:
         sizes = json.loads((folder / "sizes.json").read_text())
@@ -145,8 +145,10 @@ def load_tokens(folder: Path) -> TokenDataset:
             TokenPart(tokens=_mapped(folder / f"{part}.npy"), text_bytes=sizes[part])
             for part in ("training", "validation")
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (FileNotFoundError, ValueError, KeyError) as error:
         raise UnusableInput(f"the tokens kept in {folder} are damaged ({error}): remove that folder") from error
+    except OSError as error:  # too many open files, no right to: nothing is wrong with the folder
+        raise UnusableInput(f"the tokens kept in {folder} can't be read: {error.strerror or error}") from error
     return TokenDataset(folder=folder, tokenizer=tokenizer, training=training, validation=validation)
 
 

@@ -18,11 +18,15 @@ __all__ = ["on_started_ranks", "require_hosts", "started_hosts"]
 
 
 def on_started_ranks(job: Job) -> Job:
-    """The job on ranks of ours, where it left open how many: those that torchrun has started, or the most that fit."""
-    if not job.cluster.ranks_open:
-        return job
+    """The job on ranks of ours: where it left open how many, those that torchrun has started, or the most that fit.
+    Where torchrun has started as many as it asks for, and it names no nodes, they stand on torchrun's hosts."""
     started = _started_cluster(job.cluster)
-    return with_most_ranks(job) if started is None else replace(job, cluster=started)
+    if job.cluster.ranks_open:
+        return with_most_ranks(job) if started is None else replace(job, cluster=started)
+    asked = job.cluster
+    if started is None or asked.elsewhere or asked.nodes > 1 or started.ranks != asked.ranks:
+        return job
+    return replace(job, cluster=started)
 
 
 def _started_cluster(asked: ClusterSpec) -> ClusterSpec | None:
