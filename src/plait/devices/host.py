@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import os
 import platform
 import resource
@@ -70,9 +69,8 @@ def peak_resident_bytes() -> int:
 
 
 def begin_new_peak() -> None:
-    """Give back memory that nobody uses, what is held by cycles alone too, and count the peak from here (Linux, glibc);
-    where the system can't, it stays as it is. Whoever allocates next pays for new pages."""
-    gc.collect()  # or what the run before left counts as there already, and as gone when it is collected
+    """Give back what the allocator keeps of memory that is free, and count the peak from here (Linux, glibc); where the
+    system can't, it stays as it is. Whoever allocates next pays for new pages."""
     with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
