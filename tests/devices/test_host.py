@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_a_containers_memory_limit_counts(tmp_path: Path, limit: str, expected: 
 def test_the_peak_is_never_below_what_is_resident_and_grows_with_it():
     before = host.peak_resident_bytes()
     filled = bytearray(os.urandom(1)) * 2**26
-    assert host.resident_bytes() <= host.peak_resident_bytes() * 1.01  # the kernel counts in batches of pages
+    assert host.resident_bytes() <= host.peak_resident_bytes()
     del filled
     assert host.peak_resident_bytes() >= before
 
@@ -65,3 +66,9 @@ def test_a_working_thread_is_seen():
     finally:
         stop.set()
         worker.join()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system doesn't say what is resident now")
+def test_a_peak_is_never_below_what_is_resident(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(host.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=1))
+    assert host.peak_resident_bytes() > 1 << 20

@@ -66,13 +66,10 @@ def test_every_plan_has_a_turn_in_every_round_in_another_order(tmp_path):
     assert [one.plan for one in found.plans] == [entry.plan for entry in asked.entries]
     document = bench_document(found)
     assert document["agreement"]["spearman"] is not None
-    # what a process grew by: a rank that has room left from the turn before may not grow at all
-    sizes = [size for one in document["plans"] for size in one["measured"]["memory_bytes"]]
-    assert all(size >= 0 for size in sizes)
-    assert any(size > 0 for size in sizes)
     for one in document["plans"]:
         assert one["repeats"] == len(one["each_repeat"]) == 3
         assert len(one["measured"]["memory_bytes"]) == 2
+        assert all(size > 0 for size in one["measured"]["memory_bytes"])
         assert set(one["predicted"]["exposed"]) == set(one["measured"]["exposed"]) == {"data", "tensor", "pipeline"}
 
 

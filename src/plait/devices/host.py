@@ -52,7 +52,7 @@ def processor_name() -> str:
 def resident_bytes() -> int:
     """Bytes of this process that are in memory now; the peak where the system doesn't say."""
     pages = _words(Path("/proc/self/statm"))
-    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else peak_resident_bytes()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else _counted_peak()
 
 
 def resident_file_bytes() -> int:
@@ -63,7 +63,12 @@ def resident_file_bytes() -> int:
 
 
 def peak_resident_bytes() -> int:
-    """The most bytes of this process that were ever in memory at once."""
+    """The most bytes of this process that were ever in memory at once. Linux counts its peak a few hundred KiB too low
+    (by counters of each processor that it has not added up), but not what is there now."""
+    return max(_counted_peak(), resident_bytes())
+
+
+def _counted_peak() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): Linux counts KiB
 
@@ -78,9 +83,11 @@ def begin_new_peak() -> None:
 
 
 class Work(NamedTuple):
-    """What was done for a while, in cores' worth: by all programs of the `machine`, and by one process of it."""
+    """What was done for a while, in cores' worth: by all programs of the `machine`, which has `cores`, and by one
+    process of it."""
 
     machine: str
+    cores: int
     everybody: float
     own: float
 
@@ -97,7 +104,9 @@ class Load:
         if busy is None or self._busy is None or elapsed < _LEAST_SECONDS:
             return None
         everybody = max(0.0, busy - self._busy) / os.sysconf("SC_CLK_TCK") / elapsed
-        return Work(machine=_text(_BOOT).strip(), everybody=everybody, own=own / elapsed)
+        return Work(
+            machine=_text(_BOOT).strip(), cores=os.cpu_count() or 1, everybody=everybody, own=own / elapsed
+        )  # fmt: skip
 
 
 def busy_cores(seconds: float = 0.2) -> float | None:
