@@ -147,6 +147,21 @@ def test_a_bench_corrects_the_profile_and_the_profile_stays(place, capsys):
     assert len(json.loads(capsys.readouterr().out)["corrections"]) == len(found.corrections)
 
 
+def test_a_correction_says_that_its_run_was_not_alone(place, capsys):
+    assert bench("--plans", "1") == 0
+    path = place / "runs" / "bench-job" / "bench.json"
+    document = json.loads(path.read_text())
+    machine = document["machine"]
+    here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
+    write_measurements(here, place / "machine.json")
+    path.write_text(json.dumps({**document, "other_cores": 1.3}))
+    capsys.readouterr()
+    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json"]) == 0
+    found = read_measurements(place / "machine.json").corrections
+    assert found
+    assert all("other programs kept 1.3 cores busy" in one.source for one in found)
+
+
 def test_a_run_of_another_machine_corrects_nothing(place, capsys):
     assert bench("--plans", "1") == 0
     before = (place / "machine.json").read_text()

@@ -59,6 +59,22 @@ def test_all_ranks_have_the_same_bits(run_on_ranks, dtype):
     assert all(torch.equal(first, other) for other in others)
 
 
+def gather_columns(ranks):
+    """Of a matrix one column each, whose numbers do not lie one after another."""
+    group = tensor_group(ranks)
+    whole = drawn(0, 50, ranks)
+    column = whole[:, group.index : group.index + 1]
+    summed = reduce_scatter(whole, group, 1).wait()
+    return all_gather(column, group, 1, ranks).wait(), summed, whole
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_numbers_need_not_lie_one_after_another(run_on_ranks, ranks):
+    for rank, (together, summed, whole) in enumerate(run_on_ranks(ranks, gather_columns, ranks)):
+        assert torch.equal(together, whole)
+        assert torch.equal(summed, ranks * whole[:, rank : rank + 1])
+
+
 def gather(ranks, length, dim):
     group = tensor_group(ranks)
     whole = drawn(0, *shape_with(length, dim))

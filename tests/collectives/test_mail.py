@@ -48,6 +48,13 @@ def test_messages_of_any_length_come_in_their_order_whatever_lies_between(ends):
             assert torch.equal(flat, drawn(len(flat), number))
 
 
+def test_a_tensor_with_gaps_is_refused(ends):
+    one, other = ends
+    for transfer in (one.send, other.receive):
+        with pytest.raises(ValueError, match="not contiguous"):
+            transfer(torch.zeros(8)[::2])
+
+
 def test_a_message_longer_than_all_slots_goes_through_them(ends):
     one, other = ends
     message, flat = drawn(3 * SLOTS * KB + 77, 1), torch.zeros(3 * SLOTS * KB + 77, dtype=torch.uint8)

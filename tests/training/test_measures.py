@@ -23,7 +23,7 @@ TIMELINES = ((Timed(Action(0, Kind.F, 1), 0.1, 0.2), Timed(Action(1, Kind.SEND_B
 def test_a_measure_comes_back_equal():
     measure = RankMeasure(
         step_seconds=0.1, terms=TERMS, weight_bytes=1, gradient_bytes=2, optimizer_bytes=3, peak_bytes=4,
-        timelines=TIMELINES, work=Work(machine="m", everybody=1.5, own=0.9),
+        timelines=TIMELINES, work=Work(machine="m", cores=2, everybody=1.5, own=0.9),
     )  # fmt: skip
     assert measure_from_table(json.loads(json.dumps(in_a_table(lambda: measure)))) == measure
 
@@ -31,7 +31,7 @@ def test_a_measure_comes_back_equal():
 def measured(machine: str, everybody: float, own: float) -> RankMeasure:
     return RankMeasure(
         step_seconds=0.1, terms=TERMS, weight_bytes=1, gradient_bytes=2, optimizer_bytes=3, peak_bytes=4,
-        timelines=(), work=Work(machine=machine, everybody=everybody, own=own),
+        timelines=(), work=Work(machine=machine, cores=2, everybody=everybody, own=own),
     )  # fmt: skip
 
 
@@ -40,6 +40,7 @@ def test_what_ranks_did_not_do_others_did():
     assert other_cores(quiet) == 0.0
     assert other_cores(loud) == pytest.approx(0.8)
     assert other_cores(quiet + loud) == pytest.approx(0.8), "of the machine that had most of it"
+    assert other_cores([measured("c", 1.5, 0.6)]) == 0.0, "a core was left"
     assert other_cores([*quiet, replace(loud[0], work=None)]) is None
 
 

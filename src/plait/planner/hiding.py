@@ -31,7 +31,7 @@ TARGETS = (0.9, 0.95, 0.97)  # of the speed of a steady step: for each, the fewe
 ENOUGH, NEARLY = 0.95, 0.9  # of the speed, of what is advised
 _LOSING_MORE = ("fp16", "int8", "diloco", "local-sgd", "powersgd:4")  # by held-out losses, docs/benchmarks.md
 # Steps between two meetings. What is said at one arrives a step late, when of a period of 2 half is over: on the demo's
-# job every 2 ended 1.4 % above dense, every 8 0.7 (docs/benchmarks.md).
+# job every 2 ended 1.4 % above dense, every 8 0.7 with the same seed (docs/benchmarks.md).
 _INTERVALS = tuple(2**power for power in range(3, 10))
 _FORMS: tuple[Mapping[str, PlanValue], ...] = (
     {"compression": "fp16"},

@@ -14,6 +14,8 @@ from plait.schedules.timeline import Timed
 
 __all__ = ["RankMeasure", "in_a_table", "measure_from_table", "measure_table", "other_cores", "typical"]
 
+_FULL = 0.85  # of its cores a machine keeps busy where hardly any is to spare: ranks wait for each other now and then
+
 
 @dataclass(frozen=True, kw_only=True)
 class RankMeasure:
@@ -59,13 +61,23 @@ def measure_from_table(table: Mapping[str, Any]) -> RankMeasure:
 
 
 def other_cores(measures: Sequence[RankMeasure]) -> float | None:
-    """Cores' worth of work that was not these ranks', on the machine that had most of it. None where a rank doesn't
-    know."""
+    """Cores' worth of work that was not these ranks', on the machine that had most of it; 0 on one that had cores to
+    spare, where it was in nobody's way. None where a rank doesn't know."""
     works = [one.work for one in measures if one.work is not None]
     if len(works) < len(measures):
         return None
-    machines = {one.machine: [other for other in works if other.machine == one.machine] for one in works}
-    return max(max(0.0, fmean(w.everybody for w in ranks) - sum(w.own for w in ranks)) for ranks in machines.values())
+    machines: dict[str, list[Work]] = {}
+    for one in works:
+        machines.setdefault(one.machine, []).append(one)
+    return max(map(_others, machines.values()))
+
+
+def _others(ranks: Sequence[Work]) -> float:
+    """On one machine."""
+    everybody = fmean(one.everybody for one in ranks)
+    if everybody < _FULL * ranks[0].cores:
+        return 0.0
+    return max(0.0, everybody - sum(one.own for one in ranks))
 
 
 def in_a_table(function: Callable[..., RankMeasure], *args: object) -> dict[str, Any]:
