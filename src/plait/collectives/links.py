@@ -38,7 +38,8 @@ __all__ = ["LinkReport", "measure_links"]
 
 _COMPUTE_SECONDS = 5e-4  # before each call
 _FEWEST_ROUNDS, _FEWEST_LIGHT, _MOST_ROUNDS = 5, 15, 60
-_HEAVY = 1 << 19  # bytes of a payload that takes long on any link
+_HEAVY = 1 << 19  # bytes of a payload whose time hardly scatters
+_LONG = 0.2  # seconds, of which latency is no part worth naming
 _OVERLAP_ROUNDS = 9
 _HIDING = 2.0  # times a collective's own time: compute that it is to hide behind
 _KINDS: tuple[LinkKind, ...] = (
@@ -107,7 +108,8 @@ def measure_links(grid: Grid, members: tuple[int, ...], hosts: int = 1) -> LinkR
     report = None
     if group is not None:
         ring = _ring(group, hosts)
-        report = LinkReport(links=_links(grid, ring), overlap=_overlap(max(grid.payloads) // 4, ring))
+        links = _links(grid, ring)
+        report = LinkReport(links=links, overlap=_overlap(links[0].transfers[-1].bytes // 4, ring))
     dist.barrier()
     return report
 
@@ -152,17 +154,17 @@ def _ahead(group: Group, device: Device) -> float:
 
 
 def _links(grid: Grid, ring: _Ring) -> tuple[Link, ...]:
-    payloads = sorted(grid.payloads)
-    light = [call for payload in payloads if payload < _HEAVY for call in _calls(payload, ring)]
-    heavy = [call for payload in payloads if payload >= _HEAVY for call in _calls(payload, ring)]
-    taken = _timed(light, ring, grid.link_seconds / 2, _FEWEST_LIGHT) + _timed(heavy, ring, grid.link_seconds / 2)
-    seconds = torch.tensor(taken).view(len(payloads), len(_KINDS))
-    sizes = [4 * _elements(payload, ring.ranks) for payload in payloads]
-    columns = [
-        [Transfer(bytes=size, seconds=taken) for size, taken in zip(sizes, seconds[:, column].tolist(), strict=True)]
-        for column in range(len(_KINDS))
-    ]
-    fitted = [fit_link(ring.wire.name, kind, ring.ranks, one) for kind, one in zip(_KINDS, columns, strict=True)]
+    """Of each kind, payload after payload, until one takes so long that it is its bytes alone which do."""
+    budget = grid.link_seconds / len(grid.payloads)
+    rows: list[list[Transfer]] = []
+    for payload in sorted(grid.payloads):
+        size, fewest = 4 * _elements(payload, ring.ranks), _FEWEST_LIGHT if payload < _HEAVY else _FEWEST_ROUNDS
+        seconds = _timed(_calls(payload, ring), ring, budget, fewest)
+        rows.append([Transfer(bytes=size, seconds=one) for one in seconds])
+        if max(seconds) > _LONG:
+            break
+    columns = zip(_KINDS, zip(*rows, strict=True), strict=True)
+    fitted = [fit_link(ring.wire.name, kind, ring.ranks, column) for kind, column in columns]
     burst = _burst(ring, next(one for one in fitted if one.kind == "send").transfers[-1])
     return tuple(replace(link, hosts=ring.hosts, burst=burst) for link in fitted)
 
@@ -257,8 +259,6 @@ def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> 
 def _timed(calls: Sequence[_Call], ring: _Ring, budget: float, fewest: int = _FEWEST_ROUNDS) -> list[float]:
     """Seconds of each call, from the last rank's start to the last rank's end: inside a host the median, between hosts
     the mean."""
-    if not calls:
-        return []
     _round(calls, ring)  # connects
     began = time.perf_counter()
     _round(calls, ring)
