@@ -53,6 +53,20 @@ def test_a_boundary_is_priced_by_the_hosts_of_its_two_places(schedule, stages, e
     assert {*sends} <= {near, far}
 
 
+def test_uneven_interleaved_stages_hold_each_other_up_little():
+    """A send is not waited for in its place: that would take a fifth of every microbatch's time."""
+    uneven = (1.0, 1.05, 1.0, 0.95)
+    bubbles, busy = [], []
+    for count in (8, 64):
+        found = Pipeline(
+            kind="interleaved", places=(0, 1, 0, 1), microbatches=count, forward=uneven,
+            backward=tuple(2 * one for one in uneven), weights=uneven, sends=(0.01, 0.01, 0.01),
+        )  # fmt: skip
+        busy.append(max(map(found.busy, range(2))))
+        bubbles.append(timeline_of(found).step_seconds - busy[-1])
+    assert bubbles[1] - bubbles[0] < 0.04 * (busy[1] - busy[0])
+
+
 def test_only_what_crosses_takes_longer_when_it_is_played():
     timed = {
         (one.action.kind, one.action.stage): one.end - one.start

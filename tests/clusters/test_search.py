@@ -18,11 +18,11 @@ from plait.clusters.played import played
 from plait.clusters.rules import legal
 from plait.clusters.space import space_of
 from plait.clusters.tasks import tasks_of
-from plait.errors import NothingFits, UnusableInput
+from plait.errors import IllegalJob, NothingFits, UnusableInput
 from plait.estimates.estimate import running_out
 from plait.estimates.memory import memory
 from plait.estimates.step import times
-from plait.plans.arrangements import divisors
+from plait.plans.arrangements import divisors, microbatch_sizes
 from plait.plans.legality import is_legal
 from plait.specs.cluster import ClusterSpec
 from plait.specs.model import Experts, LatentAttention, ModelSpec
@@ -106,7 +106,7 @@ def test_every_plan_that_a_job_leaves_open_is_counted(asked):
         if left or not data or fixed.get("tensor", tensor) != tensor:
             continue
         experts = 1 if asked.model.experts is None else len(divisors(asked.model.experts.count))
-        sizes = 1 if "microbatch" in fixed else len(divisors(-(-rows // data)))
+        sizes = 1 if "microbatch" in fixed else len(microbatch_sizes(-(-rows // data)))
         again = 1 if "recompute" in fixed else 3
         levels = 1 if "zero" in fixed else 4 if data > 1 else 1
         kinds = 3 + 11 + 1 if pipeline > 1 else 1  # with one stage a rank, interleaved with two and more, zb-v with two
@@ -124,6 +124,76 @@ def test_the_best_is_what_its_own_price_says_and_fits():
     total = best.terms.compute + best.terms.bubble + best.terms.optimizer + sum(best.terms.exposed.values())
     assert total == pytest.approx(best.seconds)
     assert [one.found.seconds for one in found.plans] == sorted(one.found.seconds for one in found.plans)
+
+
+RESTRICTED = (
+    {"schedule": "1f1b"}, {"schedule": "interleaved"}, {"pipeline": 1}, {"tensor": 2}, {"context": 1}, {"zero": 1},
+    {"recompute": "full"}, {"microbatch": 2}, {"virtual_stages": 1}, {"sequence_parallel": True},
+)  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(spaces(), st.sampled_from(RESTRICTED))
+def test_what_a_job_forbids_never_makes_its_best_faster(asked, fixed):
+    if asked.cluster.ranks % (asked.cluster.devices_per_node or 1) or {*fixed} & {*asked.constraints}:
+        return
+    try:
+        kept = plan_cluster(replace(asked, constraints={**asked.constraints, **fixed})).best.found
+    except (IllegalJob, NothingFits):
+        return
+    assert plan_cluster(asked).best.found.seconds <= 1.01 * kept.seconds
+
+
+@settings(max_examples=15)
+@given(spaces())
+def test_twice_the_machine_is_never_told_to_be_slower(asked):
+    if asked.cluster.ranks % (asked.cluster.devices_per_node or 1):
+        return
+    found = plan_cluster(asked)
+    for one in found.better:
+        assert one.step_seconds is not None
+        assert one.step_seconds <= found.best.found.seconds * (1 + 1e-9), one.change
+
+
+def test_a_batch_that_nothing_divides_has_a_smaller_last_microbatch():
+    asked = job(1, model=replace(SMALL, layers=24, hidden=2048, ffn=8192), batch=61, each=1)
+    best = plan_cluster(asked).best
+    for size in (1, 2, 4, 8, 16):
+        try:
+            kept = plan_cluster(replace(asked, constraints={"microbatch": size})).best.found.seconds
+        except NothingFits:
+            continue
+        assert best.found.seconds <= 1.001 * kept
+    assert best.plan.microbatch not in (1, 61)
+
+
+@pytest.mark.parametrize("asked", [job(1, batch=100_003, each=1), unequal()])
+def test_however_many_microbatches_a_plan_that_fits_is_found(asked):
+    wide = replace(asked, training=replace(asked.training, global_batch=100_003))
+    assert plan_cluster(wide).best.plan.microbatch < 1000
+
+
+def test_several_stages_of_one_rank_are_priced_if_they_are_asked_for():
+    best = plan_cluster(job(8, schedule="interleaved", pipeline=1)).best.plan
+    assert (best.schedule, best.pipeline, best.virtual_stages > 1) == ("interleaved", 1, True)
+
+
+def test_the_only_format_of_16_bits_is_taken_and_said():
+    found = plan_cluster(job(8, device="v100-32gb"))
+    assert {task.dtype for task in found.tasks} == {"fp16"}
+    assert any("v100-32gb has no units for bf16: priced in fp16" in caution for caution in found.cautions)
+
+
+def test_utilisation_counts_the_model_s_products_once():
+    asked = job(8, recompute="full", tensor=1, pipeline=1)
+    best = plan_cluster(asked).best
+    tokens = asked.training.global_batch * asked.training.sequence_length
+    block = 12 * SMALL.hidden**2 + 13 * SMALL.hidden  # products, biases and norms of one
+    weights = SMALL.layers * block + 2 * SMALL.hidden + SMALL.vocab * SMALL.hidden
+    flops = tokens * (6 * weights + 6 * SMALL.layers * SMALL.hidden * asked.training.sequence_length)
+    assert best.bill.device_flops == pytest.approx(flops / best.found.seconds / 8, rel=1e-3)
+    assert best.bill.utilisation == pytest.approx(best.bill.device_flops / 312e12)
+    assert 0.1 < best.bill.utilisation < 0.7
 
 
 def test_what_the_job_fixes_is_kept():

@@ -15,7 +15,7 @@ from plait.estimates.practice import Practice
 from plait.estimates.step import times
 from plait.estimates.weights import Place, held_by
 from plait.estimates.widths import widths
-from plait.evaluation.work import ideal_seconds
+from plait.evaluation.ideal import ideal_seconds
 from plait.layers.parameters import parameters, prediction_parameters
 from plait.specs.model import ModelSpec
 from plait.specs.presets import PRESETS

@@ -82,6 +82,8 @@ def _bill_document(bill: Bill) -> dict[str, Any]:
         "run_seconds": bill.run_seconds,
         "run_money": bill.run_money,
         "run_joules": bill.run_joules,
+        "device_flops_per_second": bill.device_flops,
+        "model_flops_utilisation": bill.utilisation,
     }
 
 
@@ -124,8 +126,12 @@ def _terms(one: ClusterPlan) -> Iterator[str]:
     told = ", ".join(f"{name} {Seconds(seconds)}" for name, seconds in parts if seconds > 1e-4 * one.found.seconds)
     yield f"A step takes {Seconds(one.found.seconds)}: {told}."
     held = one.found.memory[one.found.fullest]
-    kinds = ", ".join(f"{name} {Bytes(round(size))}" for name, size in held.kinds.items() if size)
-    yield f"The fullest rank needs {Bytes(held.taken)}: {kinds}; it runs out with a probability of {held.risk:.1%}."
+    parts = {**held.kinds, "allocator, drivers and libraries": held.taken - sum(held.kinds.values())}
+    kinds = ", ".join(f"{name} {Bytes(round(size))}" for name, size in parts.items() if size)
+    rank = f"The fullest rank needs {Bytes(held.taken)}"
+    if held.taken < max(one.taken for one in one.found.memory):  # of unequal machines
+        rank = f"The rank that is nearest to its limit needs {Bytes(held.taken)}"
+    yield f"{rank}: {kinds}; it runs out with a probability of {held.risk:.1%}."
 
 
 def _bill(plans: ClusterPlans) -> Iterator[str]:
@@ -134,7 +140,8 @@ def _bill(plans: ClusterPlans) -> Iterator[str]:
     tokens = training.global_batch * training.sequence_length
     yield (
         f"{bill.steps} steps of {tokens:,} tokens take {Seconds(bill.run_seconds)}: "
-        f"{tokens / bill.step_seconds:,.0f} tokens a second."
+        f"{tokens / bill.step_seconds:,.0f} tokens a second, {bill.device_flops / 1e12:,.0f} TFLOP/s a device, "
+        f"MFU {bill.utilisation:.1%}."
     )
     told: list[str] = []
     if bill.step_money is not None and bill.run_money is not None:

@@ -105,7 +105,9 @@ def _words(one: WhatIf, now: float) -> str:
     if one.plan is None or one.step_seconds is None:
         return f"{one.change}: nothing would fit"
     more = one.step_seconds / now - 1
-    how = "no change" if abs(more) < _EQUAL else f"{Seconds(one.step_seconds)} a step ({more:+.0%})"
+    if abs(more) < _EQUAL:
+        return f"{one.change}: no faster" + (f", though by another plan: {plan_name(one.plan)}" if one.changes else "")
+    how = f"{Seconds(one.step_seconds)} a step ({more:+.0%})"
     return f"{one.change}: {how}" + (f", by another plan: {plan_name(one.plan)}" if one.changes else "")
 
 
@@ -162,7 +164,7 @@ def _place(asked: str, job: Job, plans: Plans | ClusterPlans) -> int | None:
 
     if asked in (places := {str(place): place for place in range(1, len(plans.plans) + 1)}):
         return places[asked]
-    if asked.isdecimal():
+    if asked.isascii() and asked.isdecimal():
         raise UnusableInput(f"--explain {cut(asked)}: there are plans 1 to {len(plans.plans)}")
     if not exists(asked):
         raise UnusableInput(f"--explain {cut(asked)} is neither a plan's place in the ranking nor a file; legal: 1 to "

@@ -61,8 +61,8 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
     from plait.report.plan_data import Cost
     from plait.specs.machines import machines_of
 
-    plan, training, groups = one.plan, job.training, machines_of(job.cluster)
-    bill = bill_of(one.seconds, groups, training.steps)
+    plan, training, groups, tasks = one.plan, job.training, machines_of(job.cluster), tasks_of(job)
+    bill = bill_of(one.seconds, tasks, training.steps)
     replicas_differ = len(groups) > 1 and plan.pipeline == 1
     return {
         "name": path.stem,
@@ -70,7 +70,7 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
         "plan": plan,
         "step_seconds": one.seconds,
         "interval": one.interval,
-        "interval_words": _INTERVAL + (_UNSEEN if not_looked_at(tasks_of(job)) else _SEEN),
+        "interval_words": _INTERVAL + (_UNSEEN if not_looked_at(tasks) else _SEEN),
         "terms": one.terms,
         "tokens_per_step": training.global_batch * training.sequence_length,
         "lanes": _lanes(step, one.terms),

@@ -21,7 +21,7 @@ from plait.clusters.pipelines import ends_of, pipeline_on, timeline_of
 from plait.clusters.played import Played, played
 from plait.clusters.search import Found, found_on
 from plait.clusters.shortage import why_nothing_fits
-from plait.clusters.tasks import require_priced, tasks_of
+from plait.clusters.tasks import SIXTEEN_BITS, require_priced, tasks_of
 from plait.clusters.unequal import pipelines_of, played_on_groups
 from plait.errors import NothingFits
 from plait.estimates.coverage import outside_what_was_looked_at
@@ -32,6 +32,7 @@ from plait.planner.what_if import WhatIf
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
 from plait.specs.job import Job
+from plait.specs.training import PRECISIONS
 
 __all__ = ["ClusterPlan", "ClusterPlans", "not_looked_at", "plan_cluster", "prediction_of", "price_plan", "step_on"]
 
@@ -114,7 +115,7 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
         ClusterPlan(
             plan=one.plan,
             found=one,
-            bill=bill_of(one.seconds, groups, job.training.steps),
+            bill=bill_of(one.seconds, tasks, job.training.steps),
             lost_because=None if one is best else why_it_lost(one, best, groups[0]),
         )
         for one in found.plans
@@ -181,6 +182,11 @@ def _cautions(job: Job, tasks: Sequence[Task], best: Played, found: Found) -> li
             f"no plan is safe: the best one runs out of memory with a probability of {best.risk:.0%}, and the others "
             "are no safer"
         )
+    told += [
+        f"{name} has no units for {job.training.precision}: priced in {dtype}, its own format of 16 bits"
+        for name, dtype in dict.fromkeys((task.machines.device.name, task.dtype) for task in tasks)
+        if dtype == SIXTEEN_BITS[1] != PRECISIONS[job.training.precision].compute
+    ]
     if job.model.heads % best.plan.tensor:
         told.append(
             f"tensor = {best.plan.tensor} does not divide the {job.model.heads} heads: priced as if they were dealt "

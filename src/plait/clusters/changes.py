@@ -1,7 +1,8 @@
 """How machines of the catalogue might differ, for `what_if`: links between hosts, links inside, and memory, each
 doubled and halved.
 
-Of unequal machines all groups differ, and the best is looked for among the plans that were found.
+The plan that is best now is among those that are priced then, so that better machines are never told to be slower. Of
+unequal machines all groups differ, and the best is looked for among the plans that were found.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 from plait.clusters.contest import DARING, RISK
+from plait.clusters.played import played
 from plait.clusters.search import Found, found_on
 from plait.clusters.unequal import played_on_groups
 from plait.estimates.task import Task
@@ -33,10 +35,12 @@ def changes(job: Job, tasks: Sequence[Task], found: Found, how: _How) -> tuple[W
 
     def best_on(changed: Sequence[Task]) -> tuple[Plan, float] | None:
         if len(changed) == 1:
-            plans = found_on(job, changed[0], places=_PLACES, shapes=_SHAPES).plans
+            again = [played(found.plans[0].plan, changed[0])]
+            searched = found_on(job, changed[0], places=_PLACES, shapes=_SHAPES).plans
         else:
-            again = (played_on_groups(one.plan, changed) for one in found.plans)
-            plans = [one for one in again if one.risk <= (DARING if found.daring else RISK)]
+            again = [played_on_groups(one.plan, changed) for one in found.plans]
+            searched = ()
+        plans = [*(one for one in again if one.risk <= (DARING if found.daring else RISK)), *searched]
         best = min(plans, key=lambda one: one.seconds, default=None)
         return None if best is None else (best.plan, best.seconds)
 

@@ -29,7 +29,7 @@ from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.step import floors
 from plait.estimates.task import Task
 from plait.planner.balance import dealt_blocks
-from plait.plans.arrangements import divisors, even_stages, fixed_list, scarcest
+from plait.plans.arrangements import divisors, even_stages, fixed_list, microbatch_sizes, scarcest
 from plait.plans.legality import problems
 from plait.plans.plan import Plan
 from plait.specs.job import Job, fixed_degree
@@ -41,7 +41,6 @@ _CORES = 48  # that are looked at in detail
 _CUTS = 2  # by speed, and evenly
 _PLACES = 36
 _KEPT = ("bucket_bytes", "gradient_precision", "tensor_shares")  # as the job fixes them, and never anything else
-_MOST_MICROBATCHES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +127,7 @@ def _sized(job: Job, data: int, tensor: int, spread: tuple[int, ...]) -> Iterato
     if data > batch:
         return
     rows = -(-batch // data)
-    sizes = [
-        size for size in divisors(batch if not spread else rows) if rows <= size * _MOST_MICROBATCHES and size <= rows
-    ]
+    sizes = [size for size in microbatch_sizes(rows if spread else batch) if size <= rows]
     split = (
         [cast("bool", fixed["sequence_parallel"])]
         if "sequence_parallel" in fixed

@@ -155,8 +155,12 @@ def layers_of_stages(stages: Sequence[int], layers: Layers) -> list[list[Layer]]
 
 
 def timeline_of(pipeline: Pipeline) -> Timeline:
-    """When each action happens."""
-    return simulate(_schedule(pipeline), _seconds(pipeline), lambda send: pipeline.sends[min(send.stage, send.peer)])
+    """When each action happens; a send is waited for by the next transfer, as the executor does."""
+
+    def transfer(send: Action) -> float:
+        return pipeline.sends[min(send.stage, send.peer)]
+
+    return simulate(_schedule(pipeline), _seconds(pipeline), transfer, waits=False)
 
 
 def _schedule(pipeline: Pipeline) -> Schedule:

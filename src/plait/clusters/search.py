@@ -7,17 +7,16 @@ It knows a job and the catalogue, no file and no screen; unequal machines are `g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from plait.clusters.contest import Contest, contest
+from plait.clusters.contest import DARING, RISK, Contest, contest
 from plait.clusters.pipelines import balanced
 from plait.clusters.played import Played, played
 from plait.clusters.space import space_of
-from plait.errors import IllegalJob
+from plait.errors import IllegalJob, UnusableInput
 from plait.estimates.arrangements import RECOMPUTE, SCHEDULES, Arrangements
 from plait.estimates.task import Task
 from plait.plans.legality import problems
@@ -28,14 +27,14 @@ from plait.specs.training import PRECISIONS
 __all__ = ["Found", "found_on", "order", "plan_of"]
 
 _PLACES = 256  # of the contest
-_SHAPES = 12  # pipelines that are played
+_SHAPES, _MOST_SHAPES = 12, 48  # pipelines that are played: so many always, and where they come out slow
 _LEVELS = 3  # ways to share out what each of them holds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """`plans` in detail, best first; none where nothing fits, and then the `nearest` to fitting. `considered`, `legal`,
-    `unfit`, `unpriced`, `daring`: as in the contest."""
+    """`plans` in detail, best first, and last what stages of unequal size make too large; none where nothing fits, and
+    then the `nearest` to fitting. `considered`, `legal`, `unfit`, `unpriced`, `daring`: as in the contest."""
 
     plans: tuple[Played, ...]
     considered: int
@@ -48,15 +47,18 @@ class Found:
 
 def found_on(job: Job, task: Task, places: int = _PLACES, shapes: int = _SHAPES) -> Found:
     """The best plans of a legal job on equal machines: of the `places` fastest by closed forms the first `shapes`
-    different pipelines in detail. Raises IllegalJob where no plan is legal."""
+    different pipelines in detail, or more where these come out slower than the next one's closed form. Raises
+    IllegalJob where no plan is legal, UnusableInput where none has a price."""
     space = space_of(job)
     if not space.legal:
-        raise IllegalJob(problems(job))
+        if wrong := problems(job):
+            raise IllegalJob(wrong)
+        raise UnusableInput("no plan that the job leaves open has a price on machines of the catalogue: fix fewer keys")
     best = contest(space, task, places)
-    detailed = [played(plan, task) for plan in _finalists(job, task, best, shapes)]
+    detailed = _detailed(job, task, best, shapes)
     nearest = None if best.smallest is None else played(plan_of(job, task, best.smallest), task)
     return Found(
-        plans=tuple(sorted(detailed, key=order)),
+        plans=tuple(sorted(detailed, key=lambda one: (one.risk > (DARING if best.daring else RISK), *order(one)))),
         considered=space.considered,
         legal=space.legal,
         unfit=best.unfit,
@@ -74,19 +76,24 @@ def order(one: Played) -> tuple[float, ...]:
     return round(one.seconds, digits), *split, RECOMPUTE.index(plan.recompute), one.memory[one.fullest].taken
 
 
-def _finalists(job: Job, task: Task, best: Contest, shapes: int) -> Iterator[Plan]:
-    """The first few shapes of pipelines, each with its first few ZeRO levels."""
+def _detailed(job: Job, task: Task, best: Contest, shapes: int) -> list[Played]:
+    """The first few shapes of pipelines, each with its first few ZeRO levels; and on, until a plan that was played is
+    no slower than the next one's closed form."""
     seen: dict[tuple[int, ...], int] = {}
     columns = ("data", "tensor", "pipeline", "context", "expert", "microbatch", "schedule", "virtual_stages",
                "sequence_parallel", "recompute")  # fmt: skip
-    for place in range(len(best.seconds)):
+    found: list[Played] = []
+    fastest = np.inf
+    for place, seconds in enumerate(best.seconds):
         row = best.plans.rows(np.array([place]))
         shape = tuple(int(getattr(row, name)[0]) for name in columns)
-        if shape not in seen and len(seen) == shapes:
+        if shape not in seen and (len(seen) >= _MOST_SHAPES or (len(seen) >= shapes and fastest <= seconds)):
             continue
         seen[shape] = seen.get(shape, 0) + 1
         if seen[shape] <= _LEVELS:
-            yield plan_of(job, task, row)
+            found.append(played(plan_of(job, task, row), task))
+            fastest = min(fastest, found[-1].seconds)
+    return found
 
 
 def plan_of(job: Job, task: Task, row: Arrangements) -> Plan:

@@ -4,8 +4,8 @@
                sequence_parallel, recompute                                      what decides the busiest rank's work
     variants   a core's schedules × its ZeRO levels                              what only adds to it
 
-What the job fixes is kept, to the letter. Left out is what can't win: pieces of a sequence below 256 tokens, more than
-4096 microbatches; and heads dealt unevenly, which have no price. `rules` says which of the rest are legal.
+What the job fixes is kept, to the letter. Left out is what can't win: pieces of a sequence below 256 tokens; and heads
+dealt unevenly, which have no price. `rules` says which of the rest are legal.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import numpy as np
 
 from plait.clusters.rules import legal
 from plait.estimates.arrangements import RECOMPUTE, SCHEDULES, Arrangements, Flags, Numbers
-from plait.plans.arrangements import divisors, fixed_list
+from plait.plans.arrangements import divisors, fixed_list, microbatch_sizes
 from plait.specs.job import Job, fixed_degree
 
 __all__ = ["Space", "space_of"]
 
-_MOST_MICROBATCHES = 4096
 _LEAST_TOKENS = 256  # of a sequence's piece
 _STAGES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)  # of a rank
 _ONE, _SEVERAL = ("1f1b", "gpipe", "zb-h1"), ("interleaved", "zb-v")
@@ -68,7 +67,8 @@ def _shapes(job: Job) -> Numbers:
     meshes = np.array(list(_meshes(job, job.cluster.ranks)), dtype=np.int64).reshape(-1, 4)
     shapes = _with(meshes, _column(_values(fixed.get("expert"), divisors(experts))))
     shapes = _with(shapes, _column(_values(fixed.get("virtual_stages"), _STAGES)))
-    return shapes[(shapes[:, 2] > 1) | (shapes[:, 5] == 1)]
+    several = fixed.get("schedule") in _SEVERAL or "virtual_stages" in fixed  # of one rank too, if the job says so
+    return shapes[(shapes[:, 2] > 1) | (shapes[:, 5] == 1) | several]
 
 
 def _refined(job: Job, data: int, tensor: int) -> Numbers:
@@ -134,8 +134,7 @@ def _with(rows: Numbers, others: Numbers) -> Numbers:
 
 def _microbatches(job: Job, data: int) -> Numbers:
     rows = -(-job.training.global_batch // data)
-    found = _values(job.constraints.get("microbatch"), divisors(rows))
-    return _column([size for size in found if len(found) == 1 or rows <= size * _MOST_MICROBATCHES])
+    return _column(_values(job.constraints.get("microbatch"), microbatch_sizes(rows)))
 
 
 def _wanted(job: Job, cores: Arrangements) -> Flags:
@@ -155,7 +154,7 @@ def _choices(job: Job, cores: Arrangements) -> Iterator[tuple[int, int, Flags]]:
         if name in _ONE:
             runs = (v == 1) & ((cores.pipeline > 1) | (name == "1f1b") | ("schedule" in fixed))
         else:
-            runs = (v == 2 if name == "zb-v" else v > 1) & (cores.pipeline > 1)
+            runs = (v == 2 if name == "zb-v" else v > 1) & ((cores.pipeline > 1) | ("schedule" in fixed))
         for level in _values(fixed.get("zero"), tuple(range(_LEVELS))):
             yield SCHEDULES.index(name), level, runs & ((cores.data > 1) | (level == 0) | ("zero" in fixed))
 

@@ -13,6 +13,7 @@ import numpy as np
 from plait.estimates.constants import FITTED, Constants
 from plait.estimates.estimate import CONTEXT, FRAGMENTED, Estimates, estimate
 from plait.evaluation.groups import Group, groups_by_job, groups_by_size
+from plait.evaluation.ideal import ideal_seconds
 from plait.evaluation.reading import Run, Unreadable, read_run
 from plait.evaluation.rows import Row, read_rows
 from plait.evaluation.scores import (
@@ -21,7 +22,6 @@ from plait.evaluation.scores import (
     errors_of,
     precision_and_recall,
 )
-from plait.evaluation.work import ideal_seconds
 
 __all__ = ["Evaluation", "Judged", "Source", "evaluate", "judge", "judge_run"]
 
@@ -103,7 +103,10 @@ def judge(row: Row, constants: Constants = FITTED) -> Judged:
         run = read_run(row)
     except Unreadable as reason:
         return Judged(row=row, ran_out=ran_out, skipped=str(reason))
-    found = judge_run(row, replace(run, task=replace(run.task, constants=constants)))
+    try:
+        found = judge_run(row, replace(run, task=replace(run.task, constants=constants)))
+    except OverflowError:
+        return Judged(row=row, ran_out=ran_out, skipped="sizes whose products are too large to be counted")
     return replace(found, ran_out=ran_out)
 
 

@@ -1,6 +1,6 @@
 """The space of plans: every value of what a job leaves open, with every other.
 
-    ranks = data × tensor × pipeline      microbatch divides the most rows of a data rank, or the batch
+    ranks = data × tensor × pipeline      microbatch divides the most rows of a data rank, or the batch, or nearly
     schedule, where there is a pipeline   virtual_stages, where it interleaves
                                           sequence_parallel, where there is a tensor axis
     zero, where there is a data axis      shares and stages, where ranks differ in speed: by it, and equal
@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import product
 from typing import cast
 
-from plait.plans.arrangements import divisors, grid_of, row_span
+from plait.plans.arrangements import divisors, grid_of, microbatch_sizes, row_span
 from plait.schedules.registry import BUILT
 from plait.sharding.mesh_shape import AXES, MeshShape
 from plait.specs.job import Job, PlanValue
@@ -25,7 +25,7 @@ __all__ = ["Choices", "candidates"]
 
 Choices = dict[str, PlanValue]  # keys of [plan]
 
-_MOST_MICROBATCHES = 4096  # of a step; smaller ones never win, and a schedule of 10⁵ actions takes long to play
+_MOST_MICROBATCHES = 4096  # of a step: a schedule of 10⁵ actions takes long to play
 _LEVELS = (0, 1, 2, 3)
 _SCHEDULES = ("1f1b", *(name for name in BUILT if name != "1f1b"))
 _SMALL_BUBBLES = ("interleaved", "zb-h1", "zb-v")
@@ -78,10 +78,10 @@ def _stages(job: Job, mesh: MeshShape, rows: int, chosen: Choices) -> Iterator[C
 
 
 def _microbatches(job: Job, rows: tuple[int, int]) -> tuple[int, ...]:
-    """Sizes that leave no smaller last one, where ranks have equally many rows; others, too, where they can't. A grid
-    has one."""
+    """Sizes that leave no smaller last one, where ranks have equally many rows; others, too, where they can't, or are
+    far apart. A grid has one."""
     (least, largest), grid = rows, grid_of(job)
     if grid is not None:
         return (max(1, -(-largest // grid.microbatches)),)
-    sizes = {*divisors(max(1, largest)), *(divisors(job.training.global_batch) if least < largest else ())}
+    sizes = {*microbatch_sizes(max(1, largest)), *(divisors(job.training.global_batch) if least < largest else ())}
     return tuple(sorted(size for size in sizes if size <= largest <= size * _MOST_MICROBATCHES))

@@ -45,6 +45,7 @@ __all__ = [
     "grid_of",
     "grid_rows",
     "idle_rank",
+    "microbatch_sizes",
     "most",
     "pipeline_fits",
     "row_span",
@@ -278,6 +279,15 @@ def divisors(number: int) -> tuple[int, ...]:
     """The divisors of a number from 1, ascending."""
     small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
     return tuple(dict.fromkeys((*small, *(number // d for d in reversed(small)))))
+
+
+@lru_cache(maxsize=4096)
+def microbatch_sizes(rows: int) -> tuple[int, ...]:
+    """The sizes of microbatches worth a try for so many sequences, ascending: those that divide them, and a power of
+    two wherever none of these lies between it and twice as much, with a smaller last microbatch."""
+    found = set(divisors(rows))
+    powers = (1 << power for power in range(rows.bit_length()))
+    return tuple(sorted(found.union(one for one in powers if not any(one <= size < 2 * one for size in found))))
 
 
 def divisors_near(number: int, to: int) -> list[int]:
