@@ -17,7 +17,7 @@ from plait.sharding.mesh_shape import MeshShape
         (MeshShape(data=2, tensor=2), "data", 2, (1, 1), 2),
         (MeshShape(pipeline=2, data=2), "data", 2, (2,), 1),
         (MeshShape(pipeline=2, data=2), "pipeline", 2, (1, 1), 2),
-        (MeshShape(tensor=3, data=2), "tensor", 2, (2, 1), 2),  # 0 1 | 2 3 | 4 5: two groups meet on the second host
+        (MeshShape(tensor=3, data=2), "tensor", 2, (1, 1, 1), 2),  # 0 1 | 2 3 | 4 5: two groups meet on the second host
         (MeshShape(data=8), "data", 1, (1,) * 8, 1),
     ],
 )

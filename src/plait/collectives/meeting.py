@@ -6,7 +6,8 @@
     all on one host              shared memory                       torch.distributed's
     several hosts, several on    in two levels: shared memory on     as each on its own
                                  each host, pairs of hosts across
-    each one a host of its own   what torch.distributed has, but for what it does badly, and needs no memory
+    each one a host of its own   what torch.distributed has, but for what it does badly, and needs no memory;
+                                 so also groups along one axis that stand on hosts unlike each other
 
 What is told travels once, through torch.distributed. PLAIT_SHARED_MEMORY=0 in the environment of any rank of a group
 keeps the whole group from sharing.
@@ -33,7 +34,7 @@ from plait.launchers.processes import process_began
 from plait.sharding.all_reduce import shared
 from plait.specs.links import LinkSpeed
 
-__all__ = ["VARIABLE", "meet", "shares_memory"]
+__all__ = ["VARIABLE", "meet", "shares_memory", "standing"]
 
 VARIABLE = "PLAIT_SHARED_MEMORY"
 
@@ -52,11 +53,31 @@ def shares_memory() -> bool:
     return can_share() and os.environ.get(VARIABLE) != "0"
 
 
-def meet(handle: dist.ProcessGroup, ranks: Sequence[int], index: int, patience: float, link: LinkSpeed) -> Wire | None:
+def standing(world: dist.ProcessGroup) -> list[int] | None:
+    """The host of each rank of the world, as a number; every rank calls it. None where no wire goes by hosts."""
+    if "gloo" not in str(dist.get_backend(world)):
+        return None
+    received = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size(world))]
+    dist.all_gather(received, torch.tensor([host_identity()]), group=world)
+    return [int(one) for one in received]
+
+
+def meet(
+    handle: dist.ProcessGroup,
+    ranks: Sequence[int],
+    index: int,
+    patience: float,
+    link: LinkSpeed,
+    *,
+    alone: bool = False,
+) -> Wire | None:
     """The wire of a group of CPU ranks, whose hosts are joined by `link`; every member calls it. None for all of one
-    host where one can't share memory: torch.distributed's is left."""
+    host where one can't share memory: torch.distributed's is left. `alone`: each counts as on a host of its own, since
+    groups that have to sum in one order stand on hosts unlike each other (`sharding.standing`)."""
     if "gloo" not in str(dist.get_backend(handle)):
         return None
+    if alone:
+        return BetweenHosts(handle, ranks, index, link)
     size = segment_bytes(len(ranks))
     descriptor = created(size) if shares_memory() else -1
     try:

@@ -6,7 +6,7 @@ world, so that every rank makes every group, also those it is no member of, in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import torch.distributed as dist
 
 from plait.collectives.c10d import C10d
-from plait.collectives.meeting import meet
+from plait.collectives.meeting import meet, standing
 from plait.collectives.wire import Wire
 from plait.errors import PlaitError
 from plait.sharding.mesh_shape import AXES, MeshShape
+from plait.sharding.standing import stand_alike
 from plait.specs.catalogue import ASSUMED_SPEED
 from plait.specs.links import LinkSpeed
 
@@ -63,10 +64,10 @@ class Mesh:
         """
         found: dict[tuple[int, ...], Group] = {}
         for members in sorted(sets):
-            for group in self.shape.groups(name):
-                made = _group(name, tuple(group[member] for member in members), self.rank, self.link)
-                if made is not None:
-                    found[members] = made
+            groups = [tuple(group[member] for member in members) for group in self.shape.groups(name)]
+            made = _groups(name, groups, self.rank, self.link)
+            if made is not None:
+                found[members] = made
         return found
 
 
@@ -85,15 +86,16 @@ def build_mesh(shape: MeshShape, link: LinkSpeed | None = None) -> Mesh:
     between = link or ASSUMED_SPEED
     axes: dict[str, Group] = {}
     for axis in AXES:
-        for ranks in shape.groups(axis):
-            group = _group(axis, ranks, rank, between)
-            if group is not None:
-                axes[axis] = group
+        group = _groups(axis, shape.groups(axis), rank, between)
+        if group is not None:
+            axes[axis] = group
     return Mesh(shape=shape, rank=rank, axes=axes, link=between)
 
 
-# By the world that they were made in (None before it is joined), their ranks, and the link between hosts.
-_made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...], LinkSpeed], Wire | None] = {}
+# By the world that they were made in (None before it is joined), their ranks, the link between hosts, and whether each
+# rank counts as alone on its host.
+_made: dict[tuple[dist.ProcessGroup | None, tuple[int, ...], LinkSpeed, bool], Wire | None] = {}
+_hosts: dict[dist.ProcessGroup, list[int] | None] = {}  # of each rank, by the world
 
 
 def join(axis: str, ranks: tuple[int, ...]) -> Group | None:
@@ -102,24 +104,43 @@ def join(axis: str, ranks: tuple[int, ...]) -> Group | None:
     return _group(axis, ranks, dist.get_rank(), ASSUMED_SPEED) if dist.is_initialized() else None
 
 
-def _group(axis: str, ranks: tuple[int, ...], rank: int, link: LinkSpeed) -> Group | None:
+def _groups(axis: str, groups: Sequence[tuple[int, ...]], rank: int, link: LinkSpeed) -> Group | None:
+    """That of these groups along an axis which this rank is a member of, made with the others if they are not there
+    yet; None for a rank of none. What they sum has to be the same in all to the bit (`sharding.standing`)."""
+    host = _standing() if len(groups[0]) > 1 else None
+    alone = host is not None and not stand_alike(groups, host)
+    made = [_group(axis, ranks, rank, link, alone=alone) for ranks in groups]
+    return next((one for one in made if one is not None), None)
+
+
+def _standing() -> list[int] | None:
+    """The host of each rank of the world, asked once; every rank calls it."""
+    world = dist.group.WORLD
+    if world is None:
+        return None
+    if world not in _hosts:
+        _hosts[world] = standing(world)
+    return _hosts[world]
+
+
+def _group(axis: str, ranks: tuple[int, ...], rank: int, link: LinkSpeed, *, alone: bool = False) -> Group | None:
     """The group of `ranks`, made if it is not there yet; None for a rank that is no member."""
-    key = (dist.group.WORLD, ranks, link)
+    key = (dist.group.WORLD, ranks, link, alone)
     if len(ranks) > 1 and key not in _made:
-        _made[key] = _wire(ranks, rank, link)
+        _made[key] = _wire(ranks, rank, link, alone=alone)
     if rank not in ranks:
         return None
     return Group(axis=axis, ranks=ranks, index=ranks.index(rank), wire=_made.get(key))
 
 
-def _wire(ranks: tuple[int, ...], rank: int, link: LinkSpeed) -> Wire | None:
+def _wire(ranks: tuple[int, ...], rank: int, link: LinkSpeed, *, alone: bool) -> Wire | None:
     """A new process group's wire; None where this rank is no member."""
     limit = patience()
     handle = dist.new_group(list(ranks), timeout=limit)
     if not isinstance(handle, dist.ProcessGroup) or rank not in ranks:
         return None
     index = ranks.index(rank)
-    wire = meet(handle, ranks, index, limit.total_seconds(), link) or C10d(handle, ranks, index)
+    wire = meet(handle, ranks, index, limit.total_seconds(), link, alone=alone) or C10d(handle, ranks, index)
     return wire.driving() if isinstance(wire, C10d) else wire
 
 

@@ -5,17 +5,19 @@
         host 1   2 3
 
 Ranks are numbered host by host, as torchrun does. Of a plan's groups along an axis the one on most hosts stands for
-all. It knows meshes and counts, no link.
+all; where they don't stand alike, each rank counts as alone on a host, as the wire then takes it (`sharding.standing`).
+It knows meshes and counts, no link.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from plait.sharding.mesh_shape import MeshShape
+from plait.sharding.standing import stand_alike
 
 __all__ = ["Spread", "inside", "neighbours", "spread_of"]
 
@@ -49,7 +51,11 @@ def spread_of(mesh: MeshShape, axis: str, ranks_a_node: int, members: tuple[int,
     if mesh.ranks <= ranks_a_node:
         return inside(mesh.size(axis) if members is None else len(members))
     places = range(mesh.size(axis)) if members is None else members
-    return _worst([tuple(group[place] for place in places) for group in mesh.groups(axis)], ranks_a_node)
+    groups = [tuple(group[place] for place in places) for group in mesh.groups(axis)]
+    worst = _worst(groups, ranks_a_node)
+    if stand_alike(groups, [rank // ranks_a_node for rank in range(mesh.ranks)]):
+        return worst
+    return replace(worst, hosts=(1,) * len(places))
 
 
 @lru_cache(maxsize=4096)
