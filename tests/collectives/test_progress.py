@@ -7,8 +7,9 @@ import array
 import pytest
 
 from plait.collectives import progress
-from plait.collectives.progress import Condition, Queue, Steps, Watch, drive_others
+from plait.collectives.progress import Condition, Queue, Steps, drive_others
 from plait.errors import PeerLost
+from plait.launchers.stopwatch import Watch
 
 
 class Others:

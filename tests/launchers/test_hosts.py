@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from plait import api
 from plait.cli.main import main
-from plait.errors import IllegalJob
+from plait.errors import IllegalJob, UnusableInput
 from plait.launchers import ranks_for, together
 from plait.launchers.torchrun import place
 from plait.launchers.world import World
@@ -70,6 +71,40 @@ def test_one_that_raises_ends_all_and_is_named(tmp_path):
     assert done.stderr.count("RankFailure: rank 1 failed first:") == 2, done.stderr
     assert "ValueError: not today" in done.stderr
     assert done.stderr.count("exitcode  : 3") == 2, "both end at once, whatever hangs in their collectives"
+
+
+STOPPED_AT_THE_END = """
+import os, signal
+from plait.launchers import ranks_for, together
+
+def task():
+    return 7
+
+with together() as world:
+    with ranks_for(2) as ranks:
+        ranks.run(task)
+    if world.rank == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_one_that_is_stopped_while_all_leave_is_named_and_ended(tmp_path):
+    (tmp_path / "end.py").write_text(STOPPED_AT_THE_END)
+    done = torchrun(tmp_path, "end.py")
+    assert done.returncode != 0
+    assert re.search(r"RankFailure: rank 1.*nothing has been heard of it for 5 s", done.stderr, re.DOTALL), done.stderr
+
+
+def test_a_start_that_is_no_time_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLAIT_START_SECONDS", "soon")
+    done = torchrun(tmp_path, "script.py", "work")
+    assert "UnusableInput: PLAIT_START_SECONDS is soon, and has to be seconds above 0" in done.stderr, done.stderr
+
+
+def test_an_interface_that_is_not_there_is_refused_without_torchrun_too(monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nosuch0")
+    with pytest.raises(UnusableInput, match="no interface nosuch0"), together():
+        pass
 
 
 def test_without_torchrun_there_is_a_pool(monkeypatch):

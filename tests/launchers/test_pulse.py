@@ -75,6 +75,20 @@ def test_who_stops_beating_falls_quiet():
         assert made[0].beats[2] > made[0].beats[1]
 
 
+def test_time_in_which_it_could_not_look_is_nobodys_silence():
+    with pulses(2) as (pulse, other):
+        other.stop(5)
+        pulse.stop(5)
+        pulse.watch(1)
+        began = time.monotonic()
+        pulse._beat(began)
+        pulse._beat(began + 60)  # asleep for a minute, or no answer for so long
+        assert pulse.quiet(1) < 1.0
+        for beat in range(8):
+            pulse._beat(began + 60.5 + beat / 2)
+        assert pulse.quiet(1) > 4.0, "awake, and the other still silent"
+
+
 def test_a_store_that_is_gone_is_trouble():
     limit = timedelta(seconds=SECONDS)
     served = TCPStore("127.0.0.1", 0, None, True, limit, wait_for_workers=False)

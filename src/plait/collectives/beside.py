@@ -18,9 +18,10 @@ import torch.distributed as dist
 from plait.collectives.background import Line
 from plait.collectives.c10d import C10d
 from plait.collectives.process_groups import Group, Mesh, patience
-from plait.collectives.progress import NAP_SECONDS, Watch, drive_others
+from plait.collectives.progress import NAP_SECONDS, drive_others
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Work
+from plait.launchers.stopwatch import Watch
 
 __all__ = ["VIGIL_SECONDS", "Vigil", "beside"]
 

@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Protocol
 
+from plait.launchers.stopwatch import Watch
+
 __all__ = [
     "LOOK_SECONDS",
     "NAP_SECONDS",
@@ -27,7 +29,6 @@ __all__ = [
     "Operation",
     "Queue",
     "Steps",
-    "Watch",
     "drive_others",
 ]
 
@@ -35,7 +36,6 @@ _SPINS = 100  # some ten microseconds
 _YIELDS_SECONDS = 0.005  # then a sleep's own latency hardly counts
 NAP_SECONDS = 50e-6  # of who waits long, between two looks at what it waits for
 LOOK_SECONDS = 0.1  # between two looks at those that it waits for
-_ASLEEP_SECONDS = 2.0  # between two looks at a watch: this process was not there itself
 
 
 class Awaited(Protocol):
@@ -73,26 +73,6 @@ class Condition(NamedTuple):
 
 
 Steps = Generator[Awaited, None, None]
-
-
-class Watch:
-    """How long somebody has been waited for, by one who asks again and again: time in which this process stood still
-    itself (Ctrl-Z, a debugger, a machine asleep) is nobody's doing, and doesn't count."""
-
-    def __init__(self) -> None:
-        self._began = self._asked = time.monotonic()
-
-    def seconds(self) -> float:
-        """Since it began, or began anew."""
-        now = time.monotonic()
-        if now - self._asked > _ASLEEP_SECONDS:
-            self._began += now - self._asked
-        self._asked = now
-        return now - self._began
-
-    def anew(self) -> None:
-        """What was waited for has come: now the next is."""
-        self._began = self._asked
 
 
 _resting: dict[Queue, None] = {}  # the queues of this process that have unfinished operations, in order

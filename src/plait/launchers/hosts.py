@@ -24,6 +24,7 @@ from typing import Any, Self
 from plait.errors import IllegalJob, RankFailure, UnusableInput
 from plait.launchers.carried import carried, within
 from plait.launchers.gathering import OnEvent
+from plait.launchers.interfaces import require_interface
 from plait.launchers.local import RankPool
 from plait.launchers.rank import emit_to, settle
 from plait.launchers.starters import Starter
@@ -41,10 +42,12 @@ _hanging = False
 @contextmanager
 def together() -> Iterator[World | None]:
     """Within, the processes that torchrun has started know of each other, and none goes on alone: what one raises ends
-    all, in words. Without torchrun nothing happens. May be nested; raises as `World` does."""
+    all, in words. Without torchrun nothing happens. May be nested; raises as `World` does, and UnusableInput for a
+    network interface that does not exist."""
     global _world, _hanging
     where = place()
     if where is None or _world is not None:
+        require_interface()
         yield _world
         return
     with _ended_at_once_after_failure():
@@ -69,6 +72,7 @@ def _part(world: World) -> None:
     if distributed is not None and distributed.is_initialized() and not world.hanging:
         distributed.destroy_process_group()
     world.leave()
+    world.require_whole()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from plait.launchers.parts import drop, put, take
+from plait.launchers.stopwatch import ASLEEP_SECONDS
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store  # torch.distributed has it too, but does not type it
@@ -45,7 +46,7 @@ class Pulse:
 
     def __init__(self, store: Store, rank: int) -> None:
         self.inbox: SimpleQueue[Message] = SimpleQueue()
-        self.answered = time.monotonic()  # when the store last answered all that it was asked
+        self.answered = time.monotonic()  # when the store last answered anything
         self.trouble: str | None = None  # why the thread has ended, if it has
         self.beats: dict[int, int] = {}  # how often each watched rank has been heard of
         self._store, self._rank = store, rank
@@ -53,8 +54,8 @@ class Pulse:
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._logs = [_Log(store, _ALL, forget=False)] + ([_Log(store, _FIRST, forget=True)] if rank == 0 else [])
         self._wake, self._ending = threading.Event(), threading.Event()
-        self._beaten, self._count = 0.0, 0
-        self._beat(time.monotonic())
+        self._beaten, self._count = time.monotonic(), 0
+        self._beat(self._beaten)
         self._thread = threading.Thread(target=self._live, name="pulse", daemon=True)
 
     def start(self) -> None:
@@ -73,7 +74,8 @@ class Pulse:
         self.beats.setdefault(rank, 0)
 
     def quiet(self, rank: int) -> float:
-        """For how long a watched rank had not been heard of when this one last looked: its own sleep counts as none."""
+        """For how long a watched rank had not been heard of when this one last looked; time in which this one could not
+        look, asleep itself or without an answer, counts as none."""
         return self._beaten - self._changed[rank]
 
     def stop(self, seconds: float) -> None:
@@ -97,19 +99,24 @@ class Pulse:
         self._send()
         if began - self._beaten >= _BEAT_SECONDS:
             self._beat(began)
+            self.answered = time.monotonic()
         for log in self._logs:
             for text in log.unread():
                 sender, kind, body = json.loads(text)
                 self.inbox.put(Message(sender=sender, kind=kind, body=body))
-        self.answered = time.monotonic()
+                self.answered = time.monotonic()
+            self.answered = time.monotonic()
 
     def _send(self) -> None:
         while self._outbox:
             log, text = self._outbox[0]
             _append(self._store, log, text)
             self._outbox.popleft()
+            self.answered = time.monotonic()
 
     def _beat(self, now: float) -> None:
+        if (missed := now - self._beaten - _BEAT_SECONDS) > ASLEEP_SECONDS:  # I slept, or the store did
+            self._changed = {rank: before + missed for rank, before in self._changed.items()}
         self._count += 1
         self._store.set(_beat_of(self._rank), str(self._count))
         watched = sorted(self._changed)

@@ -171,7 +171,8 @@ def join(rank: int, ranks: int, port: int, threads: int, backend: str, timeout: 
 
     settle(threads)
     loopback = "lo" if sys.platform == "linux" else "lo0"
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)  # the name of the host may resolve to anything
+    if not os.environ.get("GLOO_SOCKET_IFNAME"):
+        os.environ["GLOO_SOCKET_IFNAME"] = loopback  # the name of the host may resolve to anything
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), OMP_NUM_THREADS=str(threads))
     if backend != "gloo":
         torch.accelerator.set_device_index(rank)

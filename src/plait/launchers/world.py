@@ -18,15 +18,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from math import nan
 from queue import Empty
 from types import FrameType
 from typing import Any
 
-from plait.errors import IllegalJob, PlaitError, Problem, RankFailure
+from plait.errors import IllegalJob, PlaitError, Problem, RankFailure, UnusableInput
 from plait.launchers.interfaces import choose_interface
 from plait.launchers.pulse import Message, Pulse
 from plait.launchers.roster import Roster, raised_by
 from plait.launchers.siblings import Siblings
+from plait.launchers.stopwatch import Watch
 from plait.launchers.torchrun import Place
 
 __all__ = ["START_VARIABLE", "World"]
@@ -36,6 +38,8 @@ START_VARIABLE = "PLAIT_START_SECONDS"
 _START_SECONDS = 120.0  # until all ranks have imported torch
 _SILENCE_SECONDS = 5.0
 _PARTING_SECONDS = 3.0
+_FAINT_SECONDS = 1.5  # without a beat: a rank that has not left by then may not be able to
+_LONGEST_START = 1e6
 _LISTEN_SECONDS = 0.1
 
 
@@ -54,7 +58,8 @@ class World:
         self._siblings = Siblings()
         self._stop_asked = self._attentive = self._over = False
         self.hanging = False  # whether ranks have been left in a collective that doesn't end
-        self._patience = float(os.environ.get(START_VARIABLE, _START_SECONDS))
+        self._patience = _start_seconds()
+        self._unanswered, self._answer = Watch(), 0.0
         self._pulse = Pulse(self._connected("plait", holds=place.rank == 0 and not place.agent_store), self.rank)
         self._pulse.start()
         self._previous = _on_sigterm(self._asked_to_stop)
@@ -132,6 +137,11 @@ class World:
             self._miss()
         return self._verdict()
 
+    def require_whole(self) -> None:
+        """After all have left: raises RankFailure naming a rank that was lost meanwhile."""
+        if self._roster.lost:
+            raise self._roster.first_cause()
+
     def end_by_itself(self) -> None:
         """Once all have parted, let this process end by its own exit code: as soon as one rank of a host has ended by
         another code than 0, torchrun tells the others to stop, and they would end by that signal."""
@@ -139,14 +149,20 @@ class World:
 
     def leave(self, error: BaseException | None = None) -> None:
         """The end: of all, or of this rank by `error`, which the others hear of. Returns once all have left, or after
-        some seconds; the ranks of this host that were lost are killed."""
+        some seconds; the ranks of this host that were lost, now too, are killed. Again, it does nothing."""
+        if self._over:
+            return
         self._over = True
         if error is not None and not self._roster.broken:
             self.say("raised", raised_by(self.rank, error))
         self.say("left")
         end = time.monotonic() + _PARTING_SECONDS
-        while time.monotonic() < end and self._without_store() is None and self._roster.staying:
+        while self._without_store() is None and self._roster.staying:
+            beats = all(self._pulse.quiet(rank) < _FAINT_SECONDS for rank in self._roster.staying)
+            if time.monotonic() > end and (beats or time.monotonic() > end + 2 * _SILENCE_SECONDS):
+                break
             self._take_in(_LISTEN_SECONDS)
+            self._miss_ranks()
         self._pulse.stop(_PARTING_SECONDS if self._without_store() is None else 0.0)
         for rank in self._roster.lost:
             self._siblings.end(rank)
@@ -201,6 +217,9 @@ class World:
         if (why := self._without_store()) is not None:
             where = f"{self.place.address}:{self.place.port}"
             raise RankFailure(0, f"the ranks' store at {where} is gone, with torchrun there or the link to it: {why}")
+        self._miss_ranks()
+
+    def _miss_ranks(self) -> None:
         gone = self._siblings.gone()
         for rank in self._roster.staying:
             if rank in gone:
@@ -209,8 +228,11 @@ class World:
                 self._lose(rank, f"nothing has been heard of it for {_SILENCE_SECONDS:g} s: killed, stopped or cut off")
 
     def _without_store(self) -> str | None:
-        """Why the store can't be reached, if it can't."""
-        stalled = time.monotonic() - self._pulse.answered > _SILENCE_SECONDS
+        """Why the store can't be reached, if it can't. Time in which this process was stopped itself is not counted."""
+        stalled = self._unanswered.seconds() > _SILENCE_SECONDS
+        if self._answer != (answer := self._pulse.answered):
+            self._answer, stalled = answer, False
+            self._unanswered.anew()
         return self._pulse.trouble or (f"it has not answered for {_SILENCE_SECONDS:g} s" if stalled else None)
 
     def _lose(self, rank: int, words: str) -> None:
@@ -234,6 +256,18 @@ class World:
         self._stop_asked = True
         if not self._attentive and not self._over:
             raise self._verdict()
+
+
+def _start_seconds() -> float:
+    """How long to wait for all to come. Raises UnusableInput where the environment says something else than seconds."""
+    told = os.environ.get(START_VARIABLE)
+    try:
+        seconds = _START_SECONDS if told is None else float(told)
+    except ValueError:
+        seconds = nan
+    if not 0 < seconds <= _LONGEST_START:
+        raise UnusableInput(f"{START_VARIABLE} is {told}, and has to be seconds above 0, at most {_LONGEST_START:,.0f}")
+    return seconds
 
 
 def _on_sigterm(handler: Callable[[int, FrameType | None], None]) -> Any:
