@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plait.cli.main import main
 from plait.evaluation.evaluate import Evaluation, evaluate
@@ -120,6 +124,38 @@ def test_a_file_without_rows_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 # ---- scores ---------------------------------------------------------------------------------------------------------
+
+
+_TIMES = st.floats(0.1, 10).map(lambda value: round(value, 1))
+
+
+@given(st.lists(st.tuples(_TIMES, _TIMES), max_size=30))
+def test_kendalls_tau_is_that_of_all_pairs(pairs: list[tuple[float, float]]) -> None:
+    told = [
+        ((one - other) * (first - second) > 0) - ((one - other) * (first - second) < 0)
+        for (one, first), (other, second) in combinations(pairs, 2)
+        if max(first, second) > 1.05 * min(first, second)
+    ]
+    assert kendall_tau(pairs) == (pytest.approx(fmean(told)) if told else None)
+
+
+def test_sizes_beyond_all_counting_take_their_own_row_alone(tmp_path: Path) -> None:
+    head = "model,layers,hidden,heads,ffn,vocab,gpu,n_gpus,gbs,seq,iter_s,params_b\n"
+    rows = "GPT,24,2048,16,8192,51200,A100,8,64,2048,1,\nGPT,65536,1e12,16,1e12,1e12,A100,8,1e12,1e12,1,\n"
+    (path := tmp_path / "runs.csv").write_text(head + rows + "GPT,,2048,16,8192,51200,A100,8,64,2048,1,1e12\n")
+    good, huge, deep = evaluate(path).judged
+    assert good.seconds
+    assert huge.skipped == "sizes whose products are too large to be counted"
+    assert deep.skipped == "so many parameters would be more than 65,536 layers"
+
+
+def test_each_row_of_a_short_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = "case_id,model,layers,hidden,heads,gpu,n_gpus,gbs,seq,iter_s\n"
+    (path := tmp_path / "runs.csv").write_text(head + "mine,GPT,24,2048,16,A100,8,64,2048,1\n")
+    assert main(["evaluate", str(path)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mine")]
+    assert "(its link between and inside assumed)" in line
+    assert line.split()[-1] == "GiB"
 
 
 def test_kendalls_tau_leaves_out_what_is_as_good_as_equal() -> None:

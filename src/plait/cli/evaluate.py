@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plait.cli.output import Answer, JsonFlag, Line
-from plait.cli.tables import columns
+from plait.cli.tables import columns, difference
+from plait.units import Seconds
 
 if TYPE_CHECKING:
     from plait.evaluation.evaluate import Evaluation, Judged
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "evaluation_document", "evaluation_lines"]
 
 _SHOWN = 8  # groups, and reasons to skip a row
+_FEW_ROWS = 20  # of which each is told
 _COMPARED = 5  # runs of a group whose order means something; of one job: that predictions tell apart
 
 
@@ -104,7 +106,9 @@ def _errors_document(found: Errors | None) -> dict[str, Any]:
 
 
 def evaluation_lines(found: Evaluation) -> Iterator[Line]:
-    """By source, by group, and what could not be predicted."""
+    """By source, by group, and what could not be predicted; of a short file each row's, first."""
+    if len(found.judged) <= _FEW_ROWS:
+        yield from _row_lines([one for one in found.judged if one.skipped is None])
     yield [
         ("bold", "step time"),
         ("dim", "   |predicted / measured - 1|, beside one efficiency a source fitted to the rows"),
@@ -121,6 +125,31 @@ def evaluation_lines(found: Evaluation) -> Iterator[Line]:
     if found.within is not None:
         yield [("", f"{found.within:.0%} of the measured times lie within their interval")]
     yield from _skipped_lines(found)
+
+
+def _row_lines(judged: Sequence[Judged]) -> Iterator[Line]:
+    if not judged:
+        return
+    head = ("run", "measured", "predicted", "80% within", "error", "memory: measured", "predicted")
+    yield from _table([head, *map(_row_cells, judged)])
+    yield []
+
+
+def _row_cells(one: Judged) -> tuple[str, ...]:
+    measured, memory = one.row.number("iter_s"), one.memory_pair
+    assert one.seconds is not None
+    assert one.interval is not None
+    assert one.gibibytes is not None
+    low, high = map(Seconds, one.interval)
+    return (
+        one.row.case[:44] + (f" (its link {' and '.join(sorted(one.assumed))} assumed)" if one.assumed else ""),
+        "" if measured is None else str(Seconds(measured)),
+        str(Seconds(one.seconds)),
+        f"{low} to {high}",
+        "" if one.pair is None else difference(*one.pair),
+        "" if memory is None else f"{memory[1]:.3g} GiB",
+        f"{one.gibibytes:.3g} GiB",
+    )
 
 
 def _cells(errors: Errors | None, *, short: bool = False) -> tuple[str, ...]:

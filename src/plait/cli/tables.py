@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["columns"]
+__all__ = ["columns", "difference"]
+
+
+def difference(said: float, found: float) -> str:
+    """How far what was said lies from what was found, +4%; where that is beyond ten times, × 556; empty of nothing."""
+    if not found:
+        return ""
+    return f"{said / found - 1:+.0%}" if said < 10 * found else f"× {said / found:,.0f}"
 
 
 def columns(rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)) -> list[str]:

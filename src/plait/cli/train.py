@@ -13,6 +13,7 @@ import typer
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line
 from plait.cli.plan import known_machine
+from plait.cli.tables import difference
 from plait.specs.wording import counted
 from plait.units import Bytes, Seconds
 
@@ -81,7 +82,7 @@ def result_document(result: TrainingResult) -> dict[str, Any]:
         "measured": asdict(result.measured),
         "departures": [asdict(departure) for departure in result.measured.departures(predicted)],
         "guesses": list(result.guesses),
-        "other_cores": result.other_cores,
+        "other_cores": result.measured.other_cores,
         "run": str(result.run.path),
     }
 
@@ -105,8 +106,7 @@ def result_lines(result: TrainingResult) -> list[Line]:
     ]
     for name, plan, real in rows:
         if plan or real:
-            error = f"{(plan - real) / real:+.0%}" if real else ""
-            lines.append([("", f"{name:18}{Seconds(plan)!s:>12}{Seconds(real)!s:>12}{error:>9}")])
+            lines.append([("", f"{name:18}{Seconds(plan)!s:>12}{Seconds(real)!s:>12}{difference(plan, real):>9}")])
     most = Bytes(max(predicted.memory_bytes)), Bytes(max(measured.memory_bytes))
     lines.append([("", f"{'memory, largest':18}{most[0]!s:>12}{most[1]!s:>12}")])
     low, high = predicted.interval

@@ -22,6 +22,7 @@ from plait.specs.hardware_words import device_in, wiring_in
 from plait.specs.machines import Machines
 from plait.specs.model import ModelSpec
 from plait.specs.presets import PRESETS
+from plait.specs.values import DEEPEST
 
 __all__ = ["Run", "Unreadable", "read_run"]
 
@@ -122,7 +123,10 @@ def _layers(row: Row, hidden: int, ffn: int, vocab: int, gated: bool) -> int:
     if billions is None:
         raise Unreadable("neither layers nor parameters are stated")
     block = 4 * hidden**2 + (3 if gated else 2) * hidden * ffn
-    return max(1, round((billions * 1e9 - vocab * hidden) / block))
+    found = max(1, round((billions * 1e9 - vocab * hidden) / block))
+    if found > DEEPEST:
+        raise Unreadable(f"so many parameters would be more than {DEEPEST:,} layers")
+    return found
 
 
 def _named(row: Row, sequence: int) -> ModelSpec:
@@ -149,7 +153,7 @@ def _plans(row: Row, model: ModelSpec, ranks: int, batch: int) -> Arrangements:
     inner = tensor * pipeline * context
     data = row.whole("dp") or max(1, ranks // inner)
     if data * inner != ranks:
-        raise Unreadable("tp × pp × cp × dp is not the number of devices")
+        raise Unreadable("tp × pp × cp × dp is not n_gpus")
     if data * (row.whole("mbs") or 1) > batch:
         raise Unreadable("fewer sequences in a batch than microbatch × data ranks")
     if pipeline > model.layers + _ENDS:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
@@ -34,6 +35,7 @@ _WORDS = {
     "mem_gib": re.compile(r"oom|out[ -]of[ -]memory", re.IGNORECASE),
 }
 _MOST = 1e12
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
 _DEPTHS, _DEGREES = ("layers", "heads", "kv_heads"), ("n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp", "ep", "vpp")
 _LARGEST = dict.fromkeys(_DEPTHS, DEEPEST) | dict.fromkeys(_DEGREES, MOST_RANKS)  # as in a job
 _LONGEST = 50  # lines of one row, whose quoted cells may have some
@@ -71,10 +73,13 @@ class Row:
 def read_rows(path: Path) -> list[Row]:
     """All rows of a file. Raises UnusableInput where it can't be read, or isn't such a table."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        raw = path.read_bytes()
     except OSError as error:
         raise UnusableInput(f"{path}: {error.strerror or error}") from error
-    if "\0" in text:
+    if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise UnusableInput(f"{path} is UTF-16 text: save it as UTF-8")
+    text = raw.decode("utf-8-sig", errors="replace")
+    if "\0" in text.partition("\n")[0]:
         raise UnusableInput(f"{path} is no table of text: it has zero bytes")
     lines = StringIO(text, newline="").readlines()
     if not lines:
@@ -92,7 +97,8 @@ def _require(path: Path, names: list[str]) -> None:
     missing = [name for name in _NEEDED if name not in names]
     if missing:
         raise UnusableInput(
-            f"{path} lacks the columns {', '.join(missing)}; its first line has {', '.join(names[:40])}"
+            f"{path} lacks the columns {', '.join(missing)}; its first line has "
+            f"{', '.join(filter(None, names[:40])) or 'none'} (docs/evaluate.md has all columns)"
         )
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
@@ -133,6 +139,8 @@ def _row(line: int, names: list[str], cells: list[str]) -> Row:
     problems: list[str] = []
     if len(cells) != len(names):
         problems.append(f"line {line} has {len(cells)} cells, and the first line names {len(names)} columns")
+    if any("\0" in cell for cell in cells):
+        problems.append(f"line {line} has a zero byte")
     stated = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()}
     texts = {name: stated[name] for name in _TEXTS if name in stated}
     numbers: dict[str, float] = {}
@@ -152,10 +160,9 @@ def _row(line: int, names: list[str], cells: list[str]) -> Row:
 
 
 def _number(text: str, *, whole: bool, most: float) -> float | None:
-    try:
-        found = float(text)
-    except ValueError:
+    if not _NUMBER.fullmatch(text):
         return None
+    found = float(text)
     if not isfinite(found) or not 0 < found <= most or (whole and (found != int(found))):
         return None
     return found

@@ -9,9 +9,9 @@ single fitted constant would do.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import fmean, median
 
 __all__ = ["Errors", "constant_errors", "errors_of", "kendall_tau", "precision_and_recall", "regret"]
@@ -41,13 +41,19 @@ def errors_of(pairs: Sequence[tuple[float, float]]) -> Errors | None:
 
 
 def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Of (predicted, measured); None where no two measured times differ by more than their noise."""
-    agreeing: list[int] = []
-    for (one, first), (other, second) in combinations(pairs, 2):
-        if max(first, second) > _APART * min(first, second):
-            order = (one - other) * (first - second)
-            agreeing.append((order > 0) - (order < 0))
-    return fmean(agreeing) if agreeing else None
+    """Of (predicted, measured); None where no two measured times differ by more than their noise.
+
+    By measured time, each is compared with all that are apart from it below: how many of these are predicted less, and
+    how many more, a sorted list of them tells (n log n searches, n moves)."""
+    in_order = sorted(pairs, key=lambda pair: pair[1])
+    below: list[float] = []  # predictions of those that are apart from the one at hand
+    agreeing = compared = 0
+    for predicted, measured in in_order:
+        while len(below) < len(in_order) and measured > _APART * in_order[len(below)][1]:
+            insort(below, in_order[len(below)][0])
+        agreeing += bisect_left(below, predicted) - (len(below) - bisect_right(below, predicted))
+        compared += len(below)
+    return agreeing / compared if compared else None
 
 
 def regret(pairs: Sequence[tuple[float, float]]) -> float:

@@ -33,7 +33,7 @@ __all__ = [
 
 ASSUMED = "ethernet-1gbit"  # between hosts, where nobody has said or measured what is there
 ASSUMED_SPEED = BETWEEN[ASSUMED].speed
-_CARDS = re.compile(r"(.+)-x([0-9]{1,4})")
+_CARDS = re.compile(r"(.+)-x([0-9]{1,7})")
 _NEAR = 3
 
 
