@@ -98,7 +98,7 @@ def test_what_is_refused_is_refused_before_anything_starts(place, capsys, monkey
     (place / "taken").mkdir()
     (place / "taken" / "x").write_text("")
     assert bench("--out", "taken", "--json") == 2
-    assert "already holds a run" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "taken: is not empty; name another" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,46 @@ def test_a_correction_says_that_its_run_was_not_alone(place, capsys):
     machine = document["machine"]
     here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
     write_measurements(here, place / "machine.json")
-    path.write_text(json.dumps({**document, "other_cores": 1.3}))
+    for one in document["plans"]:
+        one["measured"]["other_cores"] = 1.3
+    path.write_text(json.dumps(document))
     capsys.readouterr()
     assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json"]) == 0
     found = read_measurements(place / "machine.json").corrections
     assert found
     assert all("other programs kept 1.3 cores busy" in one.source for one in found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("step_seconds", -1, "above 0"),
+        ("step_seconds", None, "step_seconds"),
+        ("optimizer", "x", "optimizer"),
+        ("exposed", [], "exposed"),
+        ("transfers", "x", "transfers"),
+    ],
+)
+def test_a_bench_that_measured_nothing_of_the_kind_corrects_nothing(place, capsys, key, value, words):
+    assert bench("--plans", "1") == 0
+    path = place / "runs" / "bench-job" / "bench.json"
+    document = json.loads(path.read_text())
+    document["plans"][0]["measured"][key] = value
+    path.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json", "--json"]) == 2
+    assert words in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_nor_does_one_whose_plan_is_none_of_its_job(place, capsys):
+    assert bench("--plans", "1") == 0
+    path = place / "runs" / "bench-job" / "bench.json"
+    document = json.loads(path.read_text())
+    document["plans"][0]["plan"]["zero"] = 9
+    path.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json", "--json"]) == 2
+    assert "plan.zero" in capsys.readouterr().out
 
 
 def test_a_run_of_another_machine_corrects_nothing(place, capsys):

@@ -24,7 +24,7 @@ from plait.planner.simulator import predict
 from plait.plans.completion import complete
 from plait.plans.plan import Plan
 from plait.training import rehearsal
-from plait.training.bench import Contest, Entry, bench
+from plait.training.bench import Contest, Entry, bench, taken
 from plait.training.bench_result import BenchResult, bench_document
 from plait.training.rehearsal import rehearsal_of
 from tests.training.runs import MACHINE, tiny
@@ -115,6 +115,14 @@ def test_turns_that_were_taken_are_not_taken_again(tmp_path):
     with carry(partial(failing, "data")):
         other, _ = held(replace(asked, steps=asked.steps + 1))
     assert [one.plan.data for one in other.failed] == [2], "other steps are other turns"
+
+
+def test_a_turn_that_was_cut_off_is_taken_again(tmp_path):
+    record = tmp_path / "turns.jsonl"
+    terms = {"step_seconds": 1.0, "compute": 1.0, "bubble": 0.0, "optimizer": 0.0, "exposed": {}}
+    whole = json.dumps({"key": "k", "round": 1, "measured": {**terms, "memory_bytes": [1]}}) + "\n"
+    record.write_text(whole + whole[:40])
+    assert list(taken(record)) == ["k"]
 
 
 def test_a_record_that_is_none_is_named(tmp_path, warm):

@@ -23,7 +23,7 @@ def test_a_new_run_may_lie_deep(tmp_path: Path) -> None:
 
 def test_where_there_is_something_no_run_begins(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(UnusableInput, match="already holds a run; name another directory, or remove this one"):
+    with pytest.raises(UnusableInput, match="is not empty; name another directory, or remove this one"):
         RunDirectory.create(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["note.txt"]
 

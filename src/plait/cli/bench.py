@@ -99,6 +99,8 @@ def result_lines(result: BenchResult, run: Path) -> Iterator[Line]:
         yield [("bold red", f"{plan_name(one.plan)}: not measured: {one.error}")]
     yield []
     yield from _together(result)
+    if result.disturbance is not None:
+        yield [("yellow", result.disturbance)]
     for one in ranked:
         for departure in one.departures[:2]:
             yield [("", f"{plan_name(one.plan)}: {departure.words}")]
@@ -118,6 +120,11 @@ def _together(result: BenchResult) -> Iterator[Line]:
     told = f"{alike}the pick is {agreed.regret:.1%} slower than the best; "
     told += f"a step is {agreed.median_error:.1%} off (median), its repeats ±{result.spread:.1%}"
     yield [("bold", told)]
+    predicted = [one.prediction.step_seconds for one in result.plans]
+    apart = max(predicted) / min(predicted) - 1
+    if len(predicted) > 1 and apart < result.spread:
+        yield [("yellow", f"the plans are predicted to lie within {apart:.1%}, closer than repeats of one: their order "
+                          "says nothing")]  # fmt: skip
 
 
 def _table(ranked: Sequence[Benched]) -> Iterator[Line]:

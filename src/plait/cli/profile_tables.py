@@ -32,6 +32,10 @@ def profile_lines(measured: Measurements) -> Iterator[Line]:
     if measured.collectives:
         yield from _section("links", _links(measured.collectives))
         yield from _section("behind compute", _overlap(measured))
+    if measured.host and measured.host.busy_cores > _BUSY:  # last, where it is read
+        busy = f"other programs kept {measured.host.busy_cores:.1f} cores busy: repeat this when the machine is quiet"
+        yield []
+        yield [("yellow", busy)]
 
 
 def _section(title: str, rows: Sequence[Sequence[str]]) -> Iterator[Line]:
@@ -43,9 +47,6 @@ def _section(title: str, rows: Sequence[Sequence[str]]) -> Iterator[Line]:
 def _host(host: Host, seconds: float) -> Iterator[Line]:
     yield [("bold", f"{host.processor}, {host.cores} cores, {Bytes(host.memory_bytes)}")]
     yield [("dim", f"device {host.device}, torch {host.torch}, {host.date}, in {Seconds(seconds)}")]
-    if host.busy_cores > _BUSY:
-        busy = f"other programs kept {host.busy_cores:.1f} cores busy: repeat this when the machine is quiet"
-        yield [("yellow", busy)]
 
 
 def _gemm(gemm: Sequence[Gemm]) -> list[list[str]]:

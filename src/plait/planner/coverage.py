@@ -16,7 +16,7 @@ from plait.planner.sum_prices import COLLECTIVES
 from plait.planner.update_prices import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
-from plait.specs.measurements import Measurements
+from plait.specs.measurements import LEAST_RATIO, MOST_RATIO, Measurements
 from plait.units import Bytes
 
 __all__ = ["corrected_by_runs", "outside_what_was_measured"]
@@ -32,8 +32,10 @@ def corrected_by_runs(measurements: Measurements) -> tuple[str, ...]:
     return tuple(
         f"{one.what}: {one.ratio:.2f} times what was profiled, as {one.source} took"
         + (f" ({one.date})" if one.date else "")
+        + ("" if LEAST_RATIO < one.ratio < MOST_RATIO else "; cut there: so wrong is no profile, but a crowded machine "
+           "or another one: profile it again")
         for one in measurements.corrections
-    )
+    )  # fmt: skip
 
 
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -39,6 +40,7 @@ from plait.training.run_directory import written
 __all__ = ["Contest", "Entry", "OnTurn", "bench", "bench_on", "taken"]
 
 _PATIENCE = 120.0  # seconds of a turn without a word from any rank, beside ten times what is predicted
+_BEGINNING = b'{"key"'  # of a turn's line
 _LONGEST = 1800.0  # the same under torchrun, whose ranks are asked for all turns before any is known
 
 
@@ -200,6 +202,8 @@ class _Record:
         key = self._key(turn, entry)
         if key in self._known:
             return
+        if self._path.exists() and (whole := _whole(self._path)) < self._path.stat().st_size:
+            os.truncate(self._path, whole)
         line = {"key": key, "round": turn, "plan": plan_table(entry.plan), "measured": asdict(measured)}
         with written(self._path) as path, path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite(line), allow_nan=False) + "\n")
@@ -211,10 +215,12 @@ class _Record:
 
 
 def taken(record: Path) -> dict[str, Measured]:
-    """The turns in a file, none where there is no such file yet, by what was asked. Raises UnusableInput for a file
-    that can't be read, or holds anything else."""
+    """The turns in a file, none where there is no such file yet, by what was asked; a last line that was cut off in the
+    middle is none. Raises UnusableInput for a file that can't be read, or holds anything else."""
     try:
-        lines = record.read_text(encoding="utf-8").splitlines()
+        text = record.read_bytes()
+        torn = text[_whole(record) :].startswith(_BEGINNING)
+        lines = (text[: _whole(record)] if torn else text).decode().splitlines()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -223,9 +229,16 @@ def taken(record: Path) -> dict[str, Measured]:
     return dict(_turn(line, f"line {number} of {record}") for number, line in enumerate(lines, 1))
 
 
+def _whole(record: Path) -> int:
+    """Bytes of its whole lines."""
+    return record.read_bytes().rfind(b"\n") + 1
+
+
 def _turn(line: str, where: str) -> tuple[str, Measured]:
     try:
         row: Mapping[str, Any] = json.loads(line)
         return row["key"], measured_from_table(row["measured"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except KeyError as error:
+        raise UnusableInput(f"{where} is no turn of a bench: it has no {error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
         raise UnusableInput(f"{where} is no turn of a bench: {error}") from error

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from plait.plans.agreement import Agreement, agreement, spread_of
-from plait.plans.departures import Departure
+from plait.plans.departures import Departure, disturbance
 from plait.plans.describe import plan_name
 from plait.plans.files import plan_table
 from plait.plans.plan import Plan
@@ -76,6 +76,11 @@ class BenchResult:
             return None
         predicted = [one.prediction.step_seconds for one in self.plans]
         return agreement(predicted, [one.measured.step_seconds for one in self.plans])
+
+    @property
+    def disturbance(self) -> str | None:
+        """What other programs did meanwhile, where it was enough to slow the ranks down."""
+        return disturbance(_known_median([one.measured.other_cores for one in self.plans]))
 
     @property
     def spread(self) -> float:
@@ -141,7 +146,13 @@ def _median(runs: Sequence[Measured]) -> Measured:
         ),
         stages=tuple(terms[1:]),
         transfers=tuple(of(lambda one, at=stage: one.transfers[at]) for stage in range(len(first.transfers))),
+        other_cores=_known_median([one.other_cores for one in runs]),
     )
+
+
+def _known_median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _median_terms(terms: Sequence[Terms]) -> Terms:

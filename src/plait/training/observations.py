@@ -9,11 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from plait.errors import UnusableInput
+from plait.errors import IllegalJob, UnusableInput
 from plait.plans.files import read_plan
+from plait.plans.legality import plan_problems
 from plait.plans.plan import Plan
+from plait.plans.planned import require_this_machine
 from plait.specs.files import read_job
 from plait.specs.job import Job
 from plait.specs.tables import with_tuples
@@ -22,13 +25,23 @@ from plait.training.run_directory import RunDirectory
 
 __all__ = ["Observations", "observations"]
 
-_KEYS = ("step_seconds", "compute", "bubble", "optimizer", "exposed", "memory_bytes", "stages", "transfers")
+_KEYS = (
+    "step_seconds",
+    "compute",
+    "bubble",
+    "optimizer",
+    "exposed",
+    "memory_bytes",
+    "stages",
+    "transfers",
+    "other_cores",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
     """`plans`: what was measured of each; `processor` and `cores` of the machine, of which other programs kept
-    `other_cores` busy, where the run says so; `date` as the run wrote it."""
+    `other_cores` busy, where that is known; `date` as the run wrote it."""
 
     job: Job
     plans: tuple[tuple[Plan, Measured], ...]
@@ -40,9 +53,10 @@ class Observations:
 
 def observations(path: Path) -> Observations:
     """What the run or the bench in a directory measured. Raises UnusableInput naming the file that can't be used, or
-    where nothing was measured; IllegalJob for a job or a plan that is none."""
+    where nothing was measured, or what can't have been; IllegalJob for a job or a plan that is none."""
     run = RunDirectory(path)
     job = read_job(run.job)
+    require_this_machine(job)
     source = run.bench if run.bench.exists() else run.measured
     try:
         table: Mapping[str, Any] = json.loads(source.read_text(encoding="utf-8"))
@@ -50,17 +64,21 @@ def observations(path: Path) -> Observations:
             plans = [(Plan(**with_tuples(one["plan"])), _measured(one["measured"])) for one in table["plans"]]
         else:
             plans = [(read_plan(run.plan, job).plan, _measured(table))]
-        machine, others = table["machine"], table.get("other_cores")
+        machine, others = table["machine"], [one.other_cores for _, one in plans if one.other_cores is not None]
         found = Observations(
             job=job, plans=tuple(plans), processor=str(machine["processor"]), cores=int(machine["cores"]),
-            date=str(table.get("date", "")), other_cores=None if others is None else float(others),
+            date=str(table.get("date", "")), other_cores=median(others) if others else None,
         )  # fmt: skip
     except OSError as error:
         raise UnusableInput(f"{source} can't be read: {error.strerror or error}; has the run ended?") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise UnusableInput(f"{source} is not what a run leaves: it has no {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise UnusableInput(f"{source} is not what a run leaves: {error}") from error
     if not plans:
         raise UnusableInput(f"{source}: no plan was measured")
+    if wrong := [problem for plan, _ in plans for problem in plan_problems(job, plan)]:
+        raise IllegalJob(wrong)
     return found
 
 

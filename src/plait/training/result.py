@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
+from math import isfinite
 from statistics import fmean, harmonic_mean, median
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from plait.plans.departures import Departure, departures, disturbance
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms, prediction_from_table, prediction_table
 from plait.schedules.moving import clock_offsets, moving_seconds, shifted
 from plait.schedules.timeline import Timed
-from plait.training.measures import RankMeasure
+from plait.training.measures import RankMeasure, other_cores
 from plait.training.run_directory import RunDirectory
 
 __all__ = [
@@ -34,6 +38,8 @@ class Measured:
     steps, so that the terms add up to the step nearly, not exactly. `stages`: of each stage those of its own rank that
     computes longest, so that who is slow is told from who waits for it. `transfers`: how long each stage of a pipeline
     did not compute while something was on its way to it: a part of the bubble, and the wire's and not a neighbour's.
+    `other_cores`: how many cores other programs kept busy meanwhile, where that is known: what was measured is then
+    theirs, too.
     """
 
     step_seconds: float
@@ -44,6 +50,7 @@ class Measured:
     memory_bytes: tuple[int, ...]
     stages: tuple[Terms, ...] = ()
     transfers: tuple[float, ...] = ()
+    other_cores: float | None = None
 
     @property
     def terms(self) -> Terms:
@@ -59,8 +66,7 @@ class Measured:
 class TrainingResult:
     """How a run ended. `validations`: (step, mean loss in nats per token) before, during and after.
     `periods`: where replicas meet once in several steps, over how many whole such periods the step was measured.
-    `guesses`: where the prediction lies outside what was measured of the machine. `other_cores`: how many cores other
-    programs kept busy meanwhile, where that is known: what was measured is then theirs, too."""
+    `guesses`: where the prediction lies outside what was measured of the machine."""
 
     run: RunDirectory
     steps: int
@@ -70,12 +76,11 @@ class TrainingResult:
     measured: Measured
     periods: int | None = None
     guesses: tuple[str, ...] = ()
-    other_cores: float | None = None
 
     @property
     def disturbance(self) -> str | None:
         """What other programs did, where it was enough to slow the ranks down."""
-        return disturbance(self.other_cores)
+        return disturbance(self.measured.other_cores)
 
 
 def summed_up(plan: Plan, measures: Sequence[RankMeasure], *, hosts: int = 1) -> Measured:
@@ -96,6 +101,7 @@ def summed_up(plan: Plan, measures: Sequence[RankMeasure], *, hosts: int = 1) ->
         memory_bytes=tuple(measure.peak_bytes for measure in measures),
         stages=tuple(_settled(plan, measures, rank, hosts) for rank in stages),
         transfers=tuple(median(stage) for stage in zip(*moved, strict=True)) if plan.pipeline > 1 else (),
+        other_cores=other_cores(measures),
     )
 
 
@@ -129,11 +135,26 @@ def steps_of_pipeline(
     return steps
 
 
+@cache
+def _measured() -> TypeAdapter[Measured]:
+    return TypeAdapter(Measured)
+
+
 def measured_from_table(table: Mapping[str, Any]) -> Measured:
-    """The measured terms that `asdict` wrote."""
-    stages = tuple(Terms(**one) for one in table.get("stages", ()))
-    lists = {"memory_bytes": tuple(table["memory_bytes"]), "transfers": tuple(table.get("transfers", ()))}
-    return Measured(**{**table, **lists, "stages": stages})
+    """The measured terms that `asdict` wrote, which a stranger may have changed. Raises ValueError, in a line, for what
+    is no number, or none that was measured."""
+    try:
+        found = _measured().validate_python(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "measured"
+        raise ValueError(f"{where}: {first['msg']}") from error
+    told = [found.step_seconds, *found.transfers]
+    for one in (found.terms, *found.stages):
+        told += [one.compute, one.bubble, one.optimizer, *one.exposed.values()]
+    if not all(map(isfinite, told)) or found.step_seconds <= 0:
+        raise ValueError("measured: seconds have to be finite, and those of a step above 0")
+    return found
 
 
 def result_table(result: TrainingResult) -> dict[str, Any]:
@@ -146,7 +167,6 @@ def result_table(result: TrainingResult) -> dict[str, Any]:
         "measured": asdict(result.measured),
         "periods": result.periods,
         "guesses": list(result.guesses),
-        "other_cores": result.other_cores,
     }
 
 
@@ -161,5 +181,4 @@ def result_from_table(run: RunDirectory, table: Mapping[str, Any]) -> TrainingRe
         measured=measured_from_table(table["measured"]),
         periods=table["periods"],
         guesses=tuple(table["guesses"]),
-        other_cores=table["other_cores"],
     )

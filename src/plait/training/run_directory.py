@@ -61,7 +61,8 @@ class RunDirectory:
         except OSError as error:
             raise _no_place(path, error) from error
         if occupied:
-            raise UnusableInput(f"{path}: already holds a run; name another directory, or remove this one")
+            what = "already holds a run" if any(path.glob("*.toml")) or any(path.glob("*.jsonl")) else "is not empty"
+            raise UnusableInput(f"{path}: {what}; name another directory, or remove this one")
 
     @property
     def job(self) -> Path:

@@ -27,7 +27,7 @@ from plait.specs.cluster import usable_cores
 from plait.specs.job import Job
 from plait.specs.links import LinkSpeed
 from plait.training.hosts import lead, prepared_tokens
-from plait.training.measures import RankMeasure, in_a_table, measure_from_table, other_cores
+from plait.training.measures import RankMeasure, in_a_table, measure_from_table
 from plait.training.metrics import Metrics
 from plait.training.portion_events import StepsOfPortions
 from plait.training.rank_trainer import VALIDATION_TOKENS, Assignment, train_on_rank
@@ -118,7 +118,6 @@ def _result(
         prediction=prediction,
         measured=measured,
         periods=_periods(job, plan, measures),
-        other_cores=other_cores(measures),
     )
 
 
@@ -184,7 +183,6 @@ def _measured_document(
         "optimizer_bytes": [measure.optimizer_bytes for measure in measures],
         "timeline": _timeline_table(_typical_step(steps)),
         "date": date.today().isoformat(),
-        "other_cores": result.other_cores,
         "memory_limit_bytes": memory_bytes() // ranks_here,
         "machine": {"cores": usable_cores(), "memory_bytes": memory_bytes(), "processor": processor_name()},
     }
