@@ -93,6 +93,13 @@ def test_what_is_wrong_is_told_with_its_place(text, said):
     assert said in refusal(text)
 
 
+def test_a_place_is_the_file_s():
+    """Empty lines and tabs before it count, and no sign but a line's end ends a line."""
+    text = "\n\n# a\x0cgrid\nF0\tB0 F1 B1\nF0 B0 XX B1\n"
+    with pytest.raises(IllegalSchedule, match="line 5, column 7: 'XX'"):
+        read_grid(tidy(text))
+
+
 def test_ranks_that_wait_for_each_other_are_drawn():
     assert refusal("F0 B0 F1 B1\n.. F1 F0 B0 B1").splitlines() == [
         "deadlock: each waits for what another performs later",

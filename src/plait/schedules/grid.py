@@ -70,7 +70,7 @@ class Grid:
 def read_grid(text: str) -> Grid:
     """The grid that a text draws. Raises IllegalSchedule: with line and column for a cell that can't be, with the cycle
     of waits where its ranks would wait for each other for ever."""
-    rows = [row for number, line in enumerate(text.splitlines(), 1) if (row := _row(line, number)) is not None]
+    rows = [row for number, line in enumerate(text.split("\n"), 1) if (row := _row(line, number)) is not None]
     rows = [_named(row, rank) for rank, row in enumerate(rows)]
     cells = [cell for row in rows for cell in row]
     if not cells:

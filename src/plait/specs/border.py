@@ -21,6 +21,7 @@ from plait.errors import Problem
 from plait.specs.choices import CHOICES, COMING_KEYS, judge
 from plait.specs.keys import unknown_key
 from plait.specs.tables import TABLES, JobTable, description
+from plait.specs.values import LARGEST
 from plait.specs.wording import kind_of, shown
 
 __all__ = ["Sifted", "sift"]
@@ -111,6 +112,8 @@ def _complaint(detail: ErrorDetails) -> str:
         return "is not finite"
     if detail["type"].endswith(("too_short", "too_long")):
         return "has the wrong length" if detail["input"] else "is empty"
+    if detail.get("ctx", {}).get("le") == LARGEST:
+        return f"is out of range, above {LARGEST}, the largest number of TOML"
     return f"is {kind_of(detail['input'])}" if detail["type"].endswith("_type") else "is out of range"
 
 

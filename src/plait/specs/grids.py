@@ -28,14 +28,20 @@ def is_grid(schedule: str) -> bool:
 
 
 def tidy(text: str) -> str:
-    """A grid's text as plans carry it: no blanks at the ends of lines, no empty lines around it, every line ended."""
-    lines = [line.rstrip() for line in text.expandtabs().splitlines()]
-    return "\n".join(lines).strip("\n") + "\n"
+    """A grid's text as plans carry it: no blanks at the ends of lines, no empty lines after it, every line ended. Lines
+    and columns stay what they are in the file, so that mistakes are found there."""
+    lines = [line.rstrip() for line in _lines(text)]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def rows_of(grid: str) -> int:
     """How many rows a grid has; a rank each."""
-    return sum(bool(line.partition("#")[0].strip()) for line in grid.splitlines())
+    return sum(bool(line.partition("#")[0].strip()) for line in _lines(grid))
+
+
+def _lines(text: str) -> list[str]:
+    """As editors count them: what else Unicode takes for the end of a line is none."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def schedule_problem(value: object) -> Problem | None:

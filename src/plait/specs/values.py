@@ -11,6 +11,7 @@ from pydantic import Field
 
 __all__ = [
     "DEEPEST",
+    "LARGEST",
     "MOST_RANKS",
     "BelowOne",
     "Betas",
@@ -35,20 +36,20 @@ __all__ = [
     "ZeroLevel",
 ]
 
-_LARGEST = 2**63 - 1  # of TOML's integers
+LARGEST = 2**63 - 1  # of TOML's integers
 _LARGEST_SIZE = 2**50  # shares of it are exact in a float
 DEEPEST = 2**16  # layers and heads: each of them is looked at by itself
 MOST_RANKS = 2**20
 
-Count = Annotated[int, Field(ge=1, le=_LARGEST, description="a whole number from 1")]
+Count = Annotated[int, Field(ge=1, le=LARGEST, description="a whole number from 1")]
 Size = Annotated[int, Field(ge=1, le=_LARGEST_SIZE, description=f"a whole number from 1 to {_LARGEST_SIZE}")]
 Depth = Annotated[int, Field(ge=1, le=DEEPEST, description=f"a whole number from 1 to {DEEPEST}")]
-Whole = Annotated[int, Field(ge=0, le=_LARGEST, description="a whole number from 0")]
+Whole = Annotated[int, Field(ge=0, le=LARGEST, description="a whole number from 0")]
 SomeSize = Annotated[int, Field(ge=0, le=_LARGEST_SIZE, description=f"a whole number from 0 to {_LARGEST_SIZE}")]
 SomeDepth = Annotated[int, Field(ge=0, le=DEEPEST, description=f"a whole number from 0 to {DEEPEST}")]
 Degree = Annotated[int, Field(ge=1, le=MOST_RANKS, description=f"a whole number from 1 to {MOST_RANKS}")]
 ZeroLevel = Annotated[int, Field(ge=0, le=3, description="0, 1, 2 or 3")]
-Staleness = Annotated[int, Field(ge=-1, le=_LARGEST, description="a whole number from -1")]
+Staleness = Annotated[int, Field(ge=-1, le=LARGEST, description="a whole number from -1")]
 Positive = Annotated[float, Field(gt=0, description="a number above 0")]
 NotNegative = Annotated[float, Field(ge=0, description="a number from 0")]
 BelowOne = Annotated[float, Field(ge=0, lt=1, description="a number from 0 up to, not including, 1")]
