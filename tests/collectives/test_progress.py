@@ -9,7 +9,7 @@ import pytest
 from plait.collectives import progress
 from plait.collectives.progress import Condition, Queue, Steps, drive_others
 from plait.errors import PeerLost
-from plait.launchers.stopwatch import Watch
+from plait.launchers.stopwatch import Stopwatch
 
 
 class Others:
@@ -151,7 +151,7 @@ def test_what_has_failed_is_told_once_to_who_drives_it_and_others_are_driven_on(
 def test_a_watch_counts_the_time_in_which_this_process_was_there(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    watch = Watch()
+    watch = Stopwatch()
     for _ in range(4):
         now[0] += 1.0
         told = watch.seconds()

@@ -95,6 +95,14 @@ def test_one_that_is_stopped_while_all_leave_is_named_and_ended(tmp_path):
     assert re.search(r"RankFailure: rank 1.*nothing has been heard of it for 5 s", done.stderr, re.DOTALL), done.stderr
 
 
+def test_one_that_ends_as_soon_as_it_has_left_is_not_missed(tmp_path):
+    """Its process is seen gone before its farewell is read."""
+    begun = STOPPED_AT_THE_END.partition("    if world.rank")[0]
+    (tmp_path / "end.py").write_text(f"{begun}os._exit(0)\n")
+    done = torchrun(tmp_path, "end.py")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_start_that_is_no_time_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PLAIT_START_SECONDS", "soon")
     done = torchrun(tmp_path, "script.py", "work")

@@ -21,7 +21,7 @@ from plait.collectives.process_groups import Group, Mesh, patience
 from plait.collectives.progress import NAP_SECONDS, drive_others
 from plait.collectives.shared_memory import SharedMemory
 from plait.collectives.wire import Work
-from plait.launchers.stopwatch import Watch
+from plait.launchers.stopwatch import Stopwatch
 
 __all__ = ["VIGIL_SECONDS", "Vigil", "beside"]
 
@@ -55,7 +55,7 @@ class Vigil:
     def wait(self, work: Work, place: int) -> None:
         """Return when it is done; what rests of other groups is driven meanwhile. Raises PeerLost where the rank at
         `place` is gone, or stopped, and what the work raises."""
-        task, watch, looked = self._line.start(work.wait), Watch(), 0.0
+        task, watch, looked = self._line.start(work.wait), Stopwatch(), 0.0
         while not task.ended(NAP_SECONDS if drive_others() else VIGIL_SECONDS):
             seconds = watch.seconds()
             if seconds - looked >= VIGIL_SECONDS:

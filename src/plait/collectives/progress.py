@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Protocol
 
-from plait.launchers.stopwatch import Watch
+from plait.launchers.stopwatch import Stopwatch
 
 __all__ = [
     "LOOK_SECONDS",
@@ -154,7 +154,7 @@ class Operation:
             self._wait_long()
 
     def _wait_long(self) -> None:
-        watch, looked = Watch(), 0.0
+        watch, looked = Stopwatch(), 0.0
         needed = self._queue.needed  # of an operation before this one, it may be
         while True:
             self._queue.progress()

@@ -48,6 +48,7 @@ class Pulse:
         self.inbox: SimpleQueue[Message] = SimpleQueue()
         self.answered = time.monotonic()  # when the store last answered anything
         self.trouble: str | None = None  # why the thread has ended, if it has
+        self.rounds = 0  # how often all that was said has been read
         self.beats: dict[int, int] = {}  # how often each watched rank has been heard of
         self._store, self._rank = store, rank
         self._changed: dict[int, float] = {}
@@ -106,6 +107,7 @@ class Pulse:
                 self.inbox.put(Message(sender=sender, kind=kind, body=body))
                 self.answered = time.monotonic()
             self.answered = time.monotonic()
+        self.rounds += 1
 
     def _send(self) -> None:
         while self._outbox:
@@ -116,7 +118,8 @@ class Pulse:
 
     def _beat(self, now: float) -> None:
         if (missed := now - self._beaten - _BEAT_SECONDS) > ASLEEP_SECONDS:  # I slept, or the store did
-            self._changed = {rank: before + missed for rank, before in self._changed.items()}
+            for rank in tuple(self._changed):  # in place: `watch` adds to it from another thread
+                self._changed[rank] += missed
         self._count += 1
         self._store.set(_beat_of(self._rank), str(self._count))
         watched = sorted(self._changed)

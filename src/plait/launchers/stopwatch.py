@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["ASLEEP_SECONDS", "Watch"]
+__all__ = ["ASLEEP_SECONDS", "Stopwatch"]
 
 ASLEEP_SECONDS = 2.0  # between two looks that follow each other closely: this process was not there itself
 
 
-class Watch:
+class Stopwatch:
     """How long somebody has been waited for, by one who asks again and again: time in which this process stood still
     itself (Ctrl-Z, a debugger, a machine asleep) is nobody's doing, and doesn't count."""
 

@@ -28,7 +28,7 @@ from plait.launchers.interfaces import choose_interface
 from plait.launchers.pulse import Message, Pulse
 from plait.launchers.roster import Roster, raised_by
 from plait.launchers.siblings import Siblings
-from plait.launchers.stopwatch import Watch
+from plait.launchers.stopwatch import Stopwatch
 from plait.launchers.torchrun import Place
 
 __all__ = ["START_VARIABLE", "World"]
@@ -59,7 +59,8 @@ class World:
         self._stop_asked = self._attentive = self._over = False
         self.hanging = False  # whether ranks have been left in a collective that doesn't end
         self._patience = _start_seconds()
-        self._unanswered, self._answer = Watch(), 0.0
+        self._unanswered, self._answer = Stopwatch(), 0.0
+        self._ended: dict[int, int] = {}  # by rank of this host, the pulse's round in which its process was seen gone
         self._pulse = Pulse(self._connected("plait", holds=place.rank == 0 and not place.agent_store), self.rank)
         self._pulse.start()
         self._previous = _on_sigterm(self._asked_to_stop)
@@ -220,9 +221,14 @@ class World:
         self._miss_ranks()
 
     def _miss_ranks(self) -> None:
-        gone = self._siblings.gone()
+        """Who has ended has said all that it said before: it is lost if a whole round of reading, begun after its end
+        was seen, has brought no farewell."""
+        for rank in self._siblings.gone():
+            self._ended.setdefault(rank, self._pulse.rounds)
+        read = self._pulse.rounds
+        self._take_in(0.0)
         for rank in self._roster.staying:
-            if rank in gone:
+            if read >= self._ended.get(rank, read) + 2:  # one may have been under way
                 self._lose(rank, "its process is gone: it was killed, or ended without a word")
             elif self._pulse.quiet(rank) > _SILENCE_SECONDS:
                 self._lose(rank, f"nothing has been heard of it for {_SILENCE_SECONDS:g} s: killed, stopped or cut off")
