@@ -121,8 +121,25 @@ def test_a_turn_that_was_cut_off_is_taken_again(tmp_path):
     record = tmp_path / "turns.jsonl"
     terms = {"step_seconds": 1.0, "compute": 1.0, "bubble": 0.0, "optimizer": 0.0, "exposed": {}}
     whole = json.dumps({"key": "k", "round": 1, "measured": {**terms, "memory_bytes": [1]}}) + "\n"
-    record.write_text(whole + whole[:40])
-    assert list(taken(record)) == ["k"]
+    for tail in (whole[:40], whole[:-1]):
+        record.write_text(whole + tail)
+        assert list(taken(record)) == ["k"]
+    for text in ("{}", "[1, 2]", whole[:-3].replace("key", "kez")):
+        record.write_text(text)
+        with pytest.raises(UnusableInput):
+            taken(record)
+        assert record.read_text() == text, "it is somebody else's"
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_record_goes_on_after_a_torn_turn(tmp_path):
+    asked = contest(tmp_path, DP2)
+    held(asked)
+    lines = asked.record.read_text().splitlines(keepends=True)
+    for end in (lines[-1][:40], lines[-1][:-1]):
+        asked.record.write_text("".join(lines[:-1]) + end)
+        held(asked)
+        assert len(taken(asked.record)) == len(lines) == len(asked.record.read_text().splitlines())
 
 
 def test_a_record_that_is_none_is_named(tmp_path, warm):

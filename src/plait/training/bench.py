@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from plait.devices.device import current_device
 from plait.errors import PlaitError, RankFailure, UnusableInput
@@ -40,7 +39,7 @@ from plait.training.run_directory import written
 __all__ = ["Contest", "Entry", "OnTurn", "bench", "bench_on", "taken"]
 
 _PATIENCE = 120.0  # seconds of a turn without a word from any rank, beside ten times what is predicted
-_BEGINNING = b'{"key"'  # of a turn's line
+_BEGINNING = b'{"key": "'  # of a turn's line
 _LONGEST = 1800.0  # the same under torchrun, whose ranks are asked for all turns before any is known
 
 
@@ -191,7 +190,7 @@ class _Record:
 
     def __init__(self, contest: Contest) -> None:
         self._contest, self._path = contest, contest.record
-        self._known = taken(contest.record)
+        self._known, self._end = _read(contest.record)
 
     def known(self, turn: int, entry: Entry) -> Measured | None:
         """What was measured in this turn before, if it was."""
@@ -202,11 +201,13 @@ class _Record:
         key = self._key(turn, entry)
         if key in self._known:
             return
-        if self._path.exists() and (whole := _whole(self._path)) < self._path.stat().st_size:
-            os.truncate(self._path, whole)
         line = {"key": key, "round": turn, "plan": plan_table(entry.plan), "measured": asdict(measured)}
-        with written(self._path) as path, path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite(line), allow_nan=False) + "\n")
+        with written(self._path) as path, path.open("ab") as file:
+            if (end := self._end) is not None:
+                file.truncate(end.whole)
+                file.write(b"\n" if end.open else b"")
+                self._end = None
+            file.write(json.dumps(finite(line), allow_nan=False).encode() + b"\n")
 
     def _key(self, turn: int, entry: Entry) -> str:
         tables = job_table(self._contest.job)
@@ -217,21 +218,30 @@ class _Record:
 def taken(record: Path) -> dict[str, Measured]:
     """The turns in a file, none where there is no such file yet, by what was asked; a last line that was cut off in the
     middle is none. Raises UnusableInput for a file that can't be read, or holds anything else."""
+    return _read(record)[0]
+
+
+class _End(NamedTuple):
+    """How a record ends: after so many bytes, and whether its last line is still `open`, without a line's end."""
+
+    whole: int
+    open: bool
+
+
+def _read(record: Path) -> tuple[dict[str, Measured], _End | None]:
     try:
         text = record.read_bytes()
-        torn = text[_whole(record) :].startswith(_BEGINNING)
-        lines = (text[: _whole(record)] if torn else text).decode().splitlines()
+        last = text[text.rfind(b"\n") + 1 :]
+        torn = last.startswith(_BEGINNING) and not last.endswith(b"}}")
+        whole = text[: len(text) - len(last)] if torn else text
+        lines = whole.decode().splitlines()
     except FileNotFoundError:
-        return {}
+        return {}, None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UnusableInput(f"turns can't be read from {record}: {reason}") from error
-    return dict(_turn(line, f"line {number} of {record}") for number, line in enumerate(lines, 1))
-
-
-def _whole(record: Path) -> int:
-    """Bytes of its whole lines."""
-    return record.read_bytes().rfind(b"\n") + 1
+    found = dict(_turn(line, f"line {number} of {record}") for number, line in enumerate(lines, 1))
+    return found, _End(whole=len(whole), open=bool(last) and not torn)
 
 
 def _turn(line: str, where: str) -> tuple[str, Measured]:
