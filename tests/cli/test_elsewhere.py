@@ -216,6 +216,17 @@ def test_simulate_plays_the_plan_that_plan_wrote(write, capsys, tmp_path, monkey
     assert main(["simulate", path]) == 0
 
 
+def test_a_bill_says_how_well_devices_are_used(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "gpt2"})
+    _, document = ask(capsys, "plan", path, "--top", "1")
+    bill = document["plans"][0]["bill"]
+    assert 0.01 < bill["model_flops_utilisation"] < 1
+    assert main(["plan", path]) == 0
+    told = f"{bill['device_flops_per_second'] / 1e12:,.0f} TFLOP/s a device, MFU {bill['model_flops_utilisation']:.1%}"
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_least_money_needs_a_price(write, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(model={"name": "gpt2"})

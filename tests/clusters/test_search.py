@@ -8,7 +8,7 @@ from time import process_time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from plait.clusters.answer import plan_cluster, price_plan
@@ -48,16 +48,13 @@ def spaces(draw):
         )
     )
     model = draw(st.sampled_from([SMALL, EXPERTS, LATENT, replace(SMALL, layers=6, hidden=4096, ffn=16384)]))
-    return job(
-        ranks, model=model, batch=draw(st.sampled_from([16, 24, 32])), each=draw(st.sampled_from([2, 4])), **fixed
-    )
+    each = draw(st.sampled_from([size for size in (2, 4) if ranks % size == 0] or [1]))
+    return job(ranks, model=model, batch=draw(st.sampled_from([16, 24, 32])), each=each, **fixed)
 
 
 @settings(max_examples=50)
 @given(spaces())
 def test_the_bounded_search_returns_what_pricing_everything_returns(asked):
-    if asked.cluster.ranks % (asked.cluster.devices_per_node or 1):
-        return
     (task,) = tasks_of(asked)
     space = space_of(asked)
     every = space.plans(space.cores)
@@ -132,11 +129,10 @@ RESTRICTED = (
 )  # fmt: skip
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(spaces(), st.sampled_from(RESTRICTED))
 def test_what_a_job_forbids_never_makes_its_best_faster(asked, fixed):
-    if asked.cluster.ranks % (asked.cluster.devices_per_node or 1) or {*fixed} & {*asked.constraints}:
-        return
+    assume(not {*fixed} & {*asked.constraints})
     try:
         kept = plan_cluster(replace(asked, constraints={**asked.constraints, **fixed})).best.found
     except (IllegalJob, NothingFits):
@@ -144,11 +140,9 @@ def test_what_a_job_forbids_never_makes_its_best_faster(asked, fixed):
     assert plan_cluster(asked).best.found.seconds <= 1.01 * kept.seconds
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(spaces())
 def test_twice_the_machine_is_never_told_to_be_slower(asked):
-    if asked.cluster.ranks % (asked.cluster.devices_per_node or 1):
-        return
     found = plan_cluster(asked)
     for one in found.better:
         assert one.step_seconds is not None
@@ -182,6 +176,19 @@ def test_the_only_format_of_16_bits_is_taken_and_said():
     found = plan_cluster(job(8, device="v100-32gb"))
     assert {task.dtype for task in found.tasks} == {"fp16"}
     assert any("v100-32gb has no units for bf16: priced in fp16" in caution for caution in found.cautions)
+
+
+def test_nobody_proposes_what_does_not_fit():
+    """Stages of unequal size hold more than their mean: what the contest let pass may be too large in detail."""
+    deep = replace(SMALL, layers=22, hidden=8192, ffn=32768, heads=64, kv_heads=64)
+    found = plan_cluster(job(16, model=deep, zero=1, tensor=1, recompute="full", device="a100-80gb"))
+    assert all(one.found.risk <= RISK for one in found.plans)
+    for one in found.changes:
+        if one.plan is not None and one.change == "half the memory":
+            (task,) = tasks_of(found.job)
+            small = replace(task.machines.device, memory_bytes=task.machines.device.memory_bytes // 2)
+            there = replace(task, machines=replace(task.machines, device=small))
+            assert played(one.plan, there).risk <= RISK
 
 
 def test_utilisation_counts_the_model_s_products_once():

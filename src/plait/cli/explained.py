@@ -105,9 +105,9 @@ def _words(one: WhatIf, now: float) -> str:
     if one.plan is None or one.step_seconds is None:
         return f"{one.change}: nothing would fit"
     more = one.step_seconds / now - 1
-    if abs(more) < _EQUAL:
-        return f"{one.change}: no faster" + (f", though by another plan: {plan_name(one.plan)}" if one.changes else "")
-    how = f"{Seconds(one.step_seconds)} a step ({more:+.0%})"
+    how = "no change of the step"
+    if abs(more) >= _EQUAL:
+        how = f"{Seconds(one.step_seconds)} a step ({more:+.0%})"
     return f"{one.change}: {how}" + (f", by another plan: {plan_name(one.plan)}" if one.changes else "")
 
 

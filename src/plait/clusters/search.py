@@ -33,8 +33,8 @@ _LEVELS = 3  # ways to share out what each of them holds
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """`plans` in detail, best first, and last what stages of unequal size make too large; none where nothing fits, and
-    then the `nearest` to fitting. `considered`, `legal`, `unfit`, `unpriced`, `daring`: as in the contest."""
+    """`plans` in detail, best first; none where nothing fits, and then the `nearest` to fitting. `considered`, `legal`,
+    `unfit`, `unpriced`, `daring`: as in the contest."""
 
     plans: tuple[Played, ...]
     considered: int
@@ -55,15 +55,20 @@ def found_on(job: Job, task: Task, places: int = _PLACES, shapes: int = _SHAPES)
             raise IllegalJob(wrong)
         raise UnusableInput("no plan that the job leaves open has a price on machines of the catalogue: fix fewer keys")
     best = contest(space, task, places)
-    detailed = _detailed(job, task, best, shapes)
+    limit = DARING if best.daring else RISK
+    detailed = _detailed(job, task, best, shapes, limit)
+    fits = [one for one in detailed if one.risk <= limit]
+    chosen = fits or [one for one in detailed if one.risk <= DARING]  # stages of unequal size hold more than their mean
     nearest = None if best.smallest is None else played(plan_of(job, task, best.smallest), task)
+    if nearest is None and not chosen:
+        nearest = min(detailed, key=lambda one: one.memory[one.fullest].taken)
     return Found(
-        plans=tuple(sorted(detailed, key=lambda one: (one.risk > (DARING if best.daring else RISK), *order(one)))),
+        plans=tuple(sorted(chosen, key=order)),
         considered=space.considered,
         legal=space.legal,
-        unfit=best.unfit,
+        unfit=best.unfit + len(detailed) - len(chosen),
         unpriced=best.unpriced,
-        daring=best.daring,
+        daring=best.daring or (not fits and bool(chosen)),
         nearest=nearest,
     )
 
@@ -76,9 +81,9 @@ def order(one: Played) -> tuple[float, ...]:
     return round(one.seconds, digits), *split, RECOMPUTE.index(plan.recompute), one.memory[one.fullest].taken
 
 
-def _detailed(job: Job, task: Task, best: Contest, shapes: int) -> list[Played]:
-    """The first few shapes of pipelines, each with its first few ZeRO levels; and on, until a plan that was played is
-    no slower than the next one's closed form."""
+def _detailed(job: Job, task: Task, best: Contest, shapes: int, limit: float) -> list[Played]:
+    """The first few shapes of pipelines, each with its first few ZeRO levels; and on, until one that was played and
+    fits is no slower than the next one's closed form."""
     seen: dict[tuple[int, ...], int] = {}
     columns = ("data", "tensor", "pipeline", "context", "expert", "microbatch", "schedule", "virtual_stages",
                "sequence_parallel", "recompute")  # fmt: skip
@@ -91,8 +96,9 @@ def _detailed(job: Job, task: Task, best: Contest, shapes: int) -> list[Played]:
             continue
         seen[shape] = seen.get(shape, 0) + 1
         if seen[shape] <= _LEVELS:
-            found.append(played(plan_of(job, task, row), task))
-            fastest = min(fastest, found[-1].seconds)
+            one = played(plan_of(job, task, row), task)
+            found.append(one)
+            fastest = min(fastest, one.seconds if one.risk <= limit else np.inf)
     return found
 
 
