@@ -42,6 +42,14 @@ def test_stages_expect_ahead_what_no_shared_memory_carries(measured, cluster, ah
     assert Machine(measured, "fp32", cluster).receives_ahead(FOUR) == ahead
 
 
+def test_an_axis_that_stands_unlike_on_its_hosts_has_one_wire():
+    """Replica 0 has three of its five stages on the first host, replica 1 two: all go over gloo, inside too."""
+    plan = Plan(data=2, pipeline=5, stages=(1,) * 5, schedule="gpipe", data_shares=(1, 1))
+    there = Machine(MEMORY, "fp32", ClusterSpec(ranks=10, nodes=2))
+    assert there.spread(plan, "pipeline").hosts == (1,) * 5
+    assert there.receives_ahead(plan) == (True,) * 4
+
+
 def test_the_simulation_plays_each_pair_as_its_wire_is(monkeypatch):
     """Both ends of a transfer are told alike; only what crosses is expected."""
     told = {}

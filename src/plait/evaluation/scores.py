@@ -44,7 +44,7 @@ def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Of (predicted, measured); None where no two measured times differ by more than their noise.
 
     By measured time, each is compared with all that are apart from it below: how many of these are predicted less, and
-    how many more, a sorted list of them tells (n log n searches, n moves)."""
+    how many more, a sorted list of them tells."""
     in_order = sorted(pairs, key=lambda pair: pair[1])
     below: list[float] = []  # predictions of those that are apart from the one at hand
     agreeing = compared = 0

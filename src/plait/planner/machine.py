@@ -93,7 +93,10 @@ class Machine:
 
     def _expects(self, plan: Plan, pair: tuple[int, int]) -> bool:
         low, high = sorted(pair)
-        return low != high and self.communication.receives_ahead(self.spread(plan, "pipeline", (low, high)))
+        axis = self.spread(plan, "pipeline")
+        apart = axis.crosses and max(axis.hosts) == 1  # then the whole axis has one wire (`sharding.standing`)
+        between = axis if apart else self.spread(plan, "pipeline", (low, high))
+        return low != high and self.communication.receives_ahead(between)
 
     @property
     def between_hosts(self) -> LinkSpeed | None:
