@@ -62,8 +62,9 @@ TP2_PP2 = replace(TP2, pipeline=2, stages=(2, 1), microbatch=2)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A defect in a job, and what is to be found. `blocks`: those of which one is drawn to plant it in, none: it is
-    planted in all layers; `steps`: the steps of which one is drawn (None: in all)."""
+    """A defect in a job, and what is to be found: `tensor`, or one of the `others` where a processor's rounding decides
+    which departs first. `blocks`: those of which one is drawn to plant it in, none: it is planted in all layers;
+    `steps`: the steps of which one is drawn (None: in all)."""
 
     defect: str
     model: ModelSpec
@@ -75,6 +76,7 @@ class Case:
     blocks: tuple[int, ...] = ()
     steps: tuple[int | None, ...] = (None, 1, 2)
     first_step: int = 1
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         more = [self.along] if self.along else []
@@ -94,9 +96,9 @@ class Placement:
     step: int | None
 
     @property
-    def tensor(self) -> str:
-        """The tensor that is to be named."""
-        return self.case.tensor.format(n=self.block)
+    def tensors(self) -> tuple[str, ...]:
+        """The tensors of which one is to be named."""
+        return tuple(one.format(n=self.block) for one in (self.case.tensor, *self.case.others))
 
     @property
     def first_step(self) -> int:
@@ -186,7 +188,8 @@ CASES = (
     Case(defect="evaluation-moves-weights", model=LLAMA, plan=DP2, tensor="model.embed_tokens.weight", axis=None),
     Case(defect="displaced-copies-fused", model=DISPLACED, plan=TP4, training=LARGE_STEPS, blocks=ALL,
          steps=ALWAYS, first_step=2,
-         tensor="model.layers.{n}.self_attn.k_proj.bias/exp_avg_sq", axis="tensor"),
+         tensor="model.layers.{n}.self_attn.k_proj.bias/exp_avg_sq", axis="tensor",
+         others=("model.layers.{n}.self_attn.v_proj.bias/exp_avg_sq",)),
     Case(defect="last-slice-not-updated", model=LLAMA, plan=ZERO1, axis="data",
          tensor="model.embed_tokens.weight"),
     Case(defect="last-slice-not-updated", model=LLAMA, plan=ZERO3_TP2, axis="data",
@@ -253,7 +256,7 @@ def main() -> None:
 
 def _right(placement: Placement, found: Verification) -> bool:
     culprit = found.culprit
-    named = culprit is not None and (culprit.tensor, culprit.axis) == (placement.tensor, placement.case.axis)
+    named = culprit is not None and culprit.tensor in placement.tensors and culprit.axis == placement.case.axis
     return found.verdict == "BUG" and named
 
 

@@ -27,7 +27,8 @@ def test_it_is_caught_with_its_tensor_and_axis(run_on_ranks, placement: Placemen
     apart = ", then ".join(f"{abs(many - one) / one:.0e}" for one, many in found.losses)
     print(f"{case}: losses are apart by {apart}; verify: {culprit}")
     assert found.verdict == "BUG"
-    assert (culprit.tensor, culprit.axis) == (placement.tensor, case.axis)
+    assert culprit.tensor in placement.tensors
+    assert culprit.axis == case.axis
     if placement.block is not None and "{n}" in case.tensor:
         assert culprit.layer == f"block {placement.block}"
     wrong = [row.step for row in found.tensors if row.verdict == "BUG"]
