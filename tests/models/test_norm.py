@@ -79,3 +79,24 @@ def test_which_norm_a_model_has() -> None:
     assert set(norm_of(GPT2).state_dict()) == {"weight", "bias"}
     assert set(norm_of(replace(GPT2, bias=False)).state_dict()) == {"weight"}
     assert norm_of(replace(GPT2, norm_eps=0.5)).eps == norm_of(replace(LLAMA, norm_eps=0.5)).eps == 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_its_bits_don_t_depend_on_where_memory_begins(dtype: torch.dtype) -> None:
+    """Weights lie in flat buffers, on each tensor rank elsewhere: copies would part."""
+    torch.manual_seed(0)
+    x, gradient = torch.randn(27, 24, dtype=dtype), torch.randn(27, 24, dtype=dtype)
+    values = (x, gradient, torch.linspace(0.5, 1.5, 24, dtype=dtype))
+
+    def gradients(first: int) -> tuple[Tensor | None, Tensor | None]:
+        flat, made = torch.zeros(3 * x.numel(), dtype=dtype), norm(dtype)
+        places = [flat[first + part * 700 :][: one.numel()].view(one.shape) for part, one in enumerate(values)]
+        given, told, weight = (place.copy_(one) for place, one in zip(places, values, strict=True))
+        made.weight = nn.Parameter(weight)
+        given.requires_grad_()
+        made(given).backward(told)
+        return given.grad, made.weight.grad
+
+    there = gradients(0)
+    for first in range(1, 9):
+        assert all(torch.equal(*pair) for pair in zip(gradients(first), there, strict=True)), first

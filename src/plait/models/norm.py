@@ -17,6 +17,8 @@ from plait.specs.model import ModelSpec
 
 __all__ = ["RMSNorm", "norm_of"]
 
+_LINE = 64  # bytes, of which torch's own allocations begin at multiples
+
 
 def norm_of(spec: ModelSpec) -> nn.Module:
     """A norm over the hidden features, as `spec` wants it."""
@@ -66,5 +68,11 @@ class _RootMeanSquare(torch.autograd.Function):
         centred, of_weight, _ = torch.ops.aten.native_layer_norm_backward(
             gradient, values, weight.shape, torch.zeros_like(scale), scale, factors, None, [True, True, False]
         )
-        mean = (gradient @ factors)[..., None].div_(weight.numel())  # (…, 1)
+        mean = (_aligned(gradient) @ _aligned(factors))[..., None].div_(weight.numel())  # (…, 1)
         return centred.addcmul_(mean, scale).to(x.dtype), of_weight.to(weight.dtype), None
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The same where a product of it has the same bits in every process: on some processors a library sums in another
+    order where memory begins elsewhere, as weights do that lie in a flat buffer."""
+    return tensor.clone() if tensor.data_ptr() % _LINE else tensor
