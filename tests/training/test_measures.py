@@ -56,11 +56,12 @@ def test_a_result_comes_back_equal():
         gradient_bytes=(1, 2), optimizer_bytes=(1, 2), activation_bytes=(1, 2), flops=(1, 2), collectives=((), ()),
     )  # fmt: skip
     measured = Measured(
-        step_seconds=1.0, compute=0.5, bubble=0.0, optimizer=0.1, exposed={"data": 0.4}, memory_bytes=(5, 6)
-    )
+        step_seconds=1.0, compute=0.5, bubble=0.0, optimizer=0.1, exposed={"data": 0.4}, memory_bytes=(5, 6),
+        other_cores=0.5,
+    )  # fmt: skip
     run = RunDirectory(Path("runs/x"))
     result = TrainingResult(
         run=run, steps=7, validations=((0, 5.0), (7, 4.0)), tokens_per_second=9.0, prediction=prediction,
-        measured=measured, periods=2, other_cores=0.5,
+        measured=measured, periods=2,
     )  # fmt: skip
     assert result_from_table(run, json.loads(json.dumps(result_table(result)))) == result

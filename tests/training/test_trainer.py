@@ -214,7 +214,7 @@ def test_text_that_can_t_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_can_t_be_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "measured", no_ranks)
     job, plan = tiny(tmp_path)
-    with pytest.raises(UnusableInput, match="already holds a run"):
+    with pytest.raises(UnusableInput, match="is not empty"):
         api.train(job, plan, run=tmp_path)
     with pytest.raises(IllegalJob, match=r"plan\.stages"):
         api.train(job, Plan(stages=(3,)), run=tmp_path / "run")

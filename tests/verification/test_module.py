@@ -101,8 +101,9 @@ def noisy() -> Decoder:
 
 
 def branching() -> Decoder:
-    """Flips its sign by a number that is rounding alone: ranks that sum otherwise go the other way."""
-    return changed(lambda x: x if (x.sum() - x.flip(-1).sum()) > 0 else -x)
+    """Flips its sign by last bits, which are rounding alone: ranks that sum otherwise go the other way."""
+    whole = {4: torch.int32, 8: torch.int64}
+    return changed(lambda x: x if x.detach().contiguous().view(whole[x.element_size()]).sum() % 2 > 0 else -x)
 
 
 def guarded() -> Decoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -80,14 +81,16 @@ def test_noise_inside_a_tensor_is_no_mistake(verify):
 
 
 def test_queries_and_keys_of_single_tokens_are_zero_in_mathematics(verify):
-    """With one token a sequence there is nothing to choose from, and no gradient but rounding."""
+    """With one token a sequence there is nothing to choose from, and no gradient but rounding; where a processor's
+    kernels leave none of that either, it is exact."""
     model = replace(LLAMA, heads=3, kv_heads=3, bias=True, max_positions=1)
     found = verify(model, TP2, replace(TRAINING, sequence_length=1))
-    zero = {row.name.partition("/")[0].rpartition(".self_attn.")[2] for row in found.tensors if row.verdict == "ZERO"}
-    assert found.verdict == "ZERO"
-    assert zero <= {"q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias"}
-    assert "k_proj.bias" in zero
-    assert max(row.error_eps for row in found.tensors if row.verdict == "ZERO") < 100
+    chosen = [row for row in found.tensors if re.search(r"self_attn\.[qk]_proj\.", row.name)]
+    zero = [row for row in found.tensors if row.verdict == "ZERO"]
+    assert {row.verdict for row in chosen if row.kind == "gradient"} <= {"ZERO", "EXACT"}
+    assert {row.name for row in zero} <= {row.name for row in chosen}
+    assert found.verdict == ("ZERO" if zero else "REASSOCIATION")
+    assert max((row.error_eps for row in zero), default=0) < 100
 
 
 def test_a_learning_rate_that_blows_rounding_up_is_no_mistake(verify):
