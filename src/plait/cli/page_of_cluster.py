@@ -59,9 +59,9 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
     from plait.clusters.bill import bill_of
     from plait.clusters.tasks import tasks_of
     from plait.report.plan_data import Cost
-    from plait.specs.machines import machines_of
 
-    plan, training, groups, tasks = one.plan, job.training, machines_of(job.cluster), tasks_of(job)
+    plan, training, tasks = one.plan, job.training, tasks_of(job)
+    groups = [task.machines for task in tasks]
     bill = bill_of(one.seconds, tasks, training.steps)
     replicas_differ = len(groups) > 1 and plan.pipeline == 1
     return {

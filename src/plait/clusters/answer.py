@@ -21,7 +21,7 @@ from plait.clusters.pipelines import ends_of, pipeline_on, timeline_of
 from plait.clusters.played import Played, played
 from plait.clusters.search import Found, found_on
 from plait.clusters.shortage import why_nothing_fits
-from plait.clusters.tasks import SIXTEEN_BITS, require_priced, tasks_of
+from plait.clusters.tasks import require_priced, tasks_of
 from plait.clusters.unequal import pipelines_of, played_on_groups
 from plait.errors import NothingFits
 from plait.estimates.coverage import outside_what_was_looked_at
@@ -185,7 +185,7 @@ def _cautions(job: Job, tasks: Sequence[Task], best: Played, found: Found) -> li
     told += [
         f"{name} has no units for {job.training.precision}: priced in {dtype}, its own format of 16 bits"
         for name, dtype in dict.fromkeys((task.machines.device.name, task.dtype) for task in tasks)
-        if dtype == SIXTEEN_BITS[1] != PRECISIONS[job.training.precision].compute
+        if dtype != PRECISIONS[job.training.precision].compute
     ]
     if job.model.heads % best.plan.tensor:
         told.append(

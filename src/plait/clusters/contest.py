@@ -41,6 +41,11 @@ class Contest:
     daring: bool
     smallest: Arrangements | None
 
+    @property
+    def limit(self) -> float:
+        """The probability of running out of memory beyond which a plan does not fit."""
+        return DARING if self.daring else RISK
+
 
 class _Places:
     """The fastest rows so far."""

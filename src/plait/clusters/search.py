@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.clusters.contest import DARING, RISK, Contest, contest
+from plait.clusters.contest import DARING, Contest, contest
 from plait.clusters.pipelines import balanced
 from plait.clusters.played import Played, played
 from plait.clusters.space import space_of
@@ -55,9 +55,8 @@ def found_on(job: Job, task: Task, places: int = _PLACES, shapes: int = _SHAPES)
             raise IllegalJob(wrong)
         raise UnusableInput("no plan that the job leaves open has a price on machines of the catalogue: fix fewer keys")
     best = contest(space, task, places)
-    limit = DARING if best.daring else RISK
-    detailed = _detailed(job, task, best, shapes, limit)
-    fits = [one for one in detailed if one.risk <= limit]
+    detailed = _detailed(job, task, best, shapes)
+    fits = [one for one in detailed if one.risk <= best.limit]
     chosen = fits or [one for one in detailed if one.risk <= DARING]  # stages of unequal size hold more than their mean
     nearest = None if best.smallest is None else played(plan_of(job, task, best.smallest), task)
     if nearest is None and not chosen:
@@ -81,7 +80,7 @@ def order(one: Played) -> tuple[float, ...]:
     return round(one.seconds, digits), *split, RECOMPUTE.index(plan.recompute), one.memory[one.fullest].taken
 
 
-def _detailed(job: Job, task: Task, best: Contest, shapes: int, limit: float) -> list[Played]:
+def _detailed(job: Job, task: Task, best: Contest, shapes: int) -> list[Played]:
     """The first few shapes of pipelines, each with its first few ZeRO levels; and on, until one that was played and
     fits is no slower than the next one's closed form."""
     seen: dict[tuple[int, ...], int] = {}
@@ -98,7 +97,7 @@ def _detailed(job: Job, task: Task, best: Contest, shapes: int, limit: float) ->
         if seen[shape] <= _LEVELS:
             one = played(plan_of(job, task, row), task)
             found.append(one)
-            fastest = min(fastest, one.seconds if one.risk <= limit else np.inf)
+            fastest = min(fastest, one.seconds if one.risk <= best.limit else np.inf)
     return found
 
 

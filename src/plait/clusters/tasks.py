@@ -18,7 +18,7 @@ from plait.specs.machines import Machines, machines_of
 from plait.specs.training import PRECISIONS
 from plait.specs.wording import shown
 
-__all__ = ["GROUP_SCHEDULES", "SIXTEEN_BITS", "require_priced", "task_on", "tasks_of"]
+__all__ = ["GROUP_SCHEDULES", "require_priced", "task_on", "tasks_of"]
 
 _MOMENTS = {"adamw": 2, "sgd": 1}
 _ONLY = {  # keys of [plan], and the values with which they are priced here
@@ -31,7 +31,7 @@ _ONLY = {  # keys of [plan], and the values with which they are priced here
     "schedule": SCHEDULES,
     "recompute": RECOMPUTE,
 }
-SIXTEEN_BITS = ("bf16", "fp16")  # in the order in which they are taken
+_SIXTEEN_BITS = ("bf16", "fp16")  # in the order in which they are taken
 GROUP_SCHEDULES = ("1f1b", "gpipe")
 _ON_GROUPS = {**_ONLY, "schedule": GROUP_SCHEDULES, "context": (1,), "expert": (1,), "virtual_stages": (1,)}
 
@@ -68,8 +68,8 @@ def task_on(job: Job, machines: Machines) -> Task:
     their device does not multiply its precision."""
     dtype: str = PRECISIONS[job.training.precision].compute
     device = machines.device
-    if dtype in SIXTEEN_BITS:
-        dtype = next((one for one in SIXTEEN_BITS if device.peak(one) is not None), dtype)
+    if dtype in _SIXTEEN_BITS:
+        dtype = next((one for one in _SIXTEEN_BITS if device.peak(one) is not None), dtype)
     if device.peak(dtype) is None:
         known = [name for name in PRECISIONS if device.peak(PRECISIONS[name].compute) is not None]
         raise UnusableInput(

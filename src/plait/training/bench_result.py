@@ -18,6 +18,7 @@ from plait.plans.describe import plan_name
 from plait.plans.files import plan_table
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
+from plait.training.measures import known_median
 from plait.training.result import Measured
 
 __all__ = ["BenchResult", "Benched", "Failed", "bench_document"]
@@ -80,7 +81,7 @@ class BenchResult:
     @property
     def disturbance(self) -> str | None:
         """What other programs did meanwhile, where it was enough to slow the ranks down."""
-        return disturbance(_known_median([one.measured.other_cores for one in self.plans]))
+        return disturbance(known_median([one.measured.other_cores for one in self.plans]))
 
     @property
     def spread(self) -> float:
@@ -146,13 +147,8 @@ def _median(runs: Sequence[Measured]) -> Measured:
         ),
         stages=tuple(terms[1:]),
         transfers=tuple(of(lambda one, at=stage: one.transfers[at]) for stage in range(len(first.transfers))),
-        other_cores=_known_median([one.other_cores for one in runs]),
+        other_cores=known_median([one.other_cores for one in runs]),
     )
-
-
-def _known_median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
 
 
 def _median_terms(terms: Sequence[Terms]) -> Terms:

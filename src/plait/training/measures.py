@@ -12,7 +12,7 @@ from plait.plans.prediction import Terms
 from plait.schedules.action import Action
 from plait.schedules.timeline import Timed
 
-__all__ = ["RankMeasure", "in_a_table", "measure_from_table", "measure_table", "other_cores", "typical"]
+__all__ = ["RankMeasure", "in_a_table", "known_median", "measure_from_table", "measure_table", "other_cores", "typical"]
 
 _FULL = 0.85  # of its cores a machine keeps busy where hardly any is to spare: ranks wait for each other now and then
 
@@ -42,6 +42,12 @@ def typical(values: Sequence[float], period: int) -> float:
     as a part of every step; the mean of all where they are fewer."""
     whole = [values[start : start + period] for start in range(0, len(values) - period + 1, period)]
     return median(fmean(one) for one in whole or [values])
+
+
+def known_median(values: Sequence[float | None]) -> float | None:
+    """Of those that are known; None of none."""
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def measure_table(measure: RankMeasure) -> dict[str, Any]:

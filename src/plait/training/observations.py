@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from plait.errors import IllegalJob, UnusableInput
@@ -20,6 +19,7 @@ from plait.plans.planned import require_this_machine
 from plait.specs.files import read_job
 from plait.specs.job import Job
 from plait.specs.tables import with_tuples
+from plait.training.measures import known_median
 from plait.training.result import Measured, measured_from_table
 from plait.training.run_directory import RunDirectory
 
@@ -64,10 +64,10 @@ def observations(path: Path) -> Observations:
             plans = [(Plan(**with_tuples(one["plan"])), _measured(one["measured"])) for one in table["plans"]]
         else:
             plans = [(read_plan(run.plan, job).plan, _measured(table))]
-        machine, others = table["machine"], [one.other_cores for _, one in plans if one.other_cores is not None]
+        machine = table["machine"]
         found = Observations(
             job=job, plans=tuple(plans), processor=str(machine["processor"]), cores=int(machine["cores"]),
-            date=str(table.get("date", "")), other_cores=median(others) if others else None,
+            date=str(table.get("date", "")), other_cores=known_median([one.other_cores for _, one in plans]),
         )  # fmt: skip
     except OSError as error:
         raise UnusableInput(f"{source} can't be read: {error.strerror or error}; has the run ended?") from error
