@@ -162,3 +162,47 @@ def test_a_watch_counts_the_time_in_which_this_process_was_there(monkeypatch):
     assert watch.seconds() == 5.0
     watch.anew()
     assert watch.seconds() == 0.0
+
+
+def test_who_shares_a_core_sleeps_longer_the_longer_it_has_waited():
+    alone, shared = (Queue(never, spins=False, crowded=crowded) for crowded in (False, True))
+    assert [alone.nap(seconds) for seconds in (0.006, 0.1, 10.0)] == [progress.NAP_SECONDS] * 3
+    assert [shared.nap(seconds) for seconds in (0.001, 0.1, 10.0)] == [progress.NAP_SECONDS, 0.003, 0.005]
+
+
+def test_a_long_wait_among_many_looks_seldom_and_notices_its_end(monkeypatch: pytest.MonkeyPatch):
+    others, slept = Others(), list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.now += seconds
+        if clock.now > 0.2:
+            others.counter[0] = 1
+
+    class Clock:
+        now = 0.0
+
+    clock = Clock()
+    monkeypatch.setattr(progress, "_resting", {})
+    monkeypatch.setattr(progress.time, "sleep", sleep)
+    monkeypatch.setattr(progress.os, "sched_yield", lambda: sleep(1e-3))
+    monkeypatch.setattr(progress, "Stopwatch", lambda: StandingStill(clock))
+    for crowded, most in ((False, 5000), (True, 140)):
+        clock.now, others.counter[0] = 0.0, 0
+        slept.clear()
+        Queue(lambda *_: None, spins=False, crowded=crowded).start(others.operation("a", 1)).wait()
+        assert 0.2 <= clock.now <= 0.2 * 1.03 + 1e-3
+        assert len(slept) < most
+
+
+class StandingStill:
+    """A stopwatch on a clock that only sleeping moves."""
+
+    def __init__(self, clock) -> None:
+        self._clock, self._from = clock, clock.now
+
+    def seconds(self) -> float:
+        return self._clock.now - self._from
+
+    def anew(self) -> None:
+        self._from = self._clock.now

@@ -16,15 +16,17 @@ Flags are plain 8-byte stores: processors of the x86 family show them to others 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 
 from plait.collectives.progress import Awaited, Condition, Queue
 from plait.errors import PeerLost
+from plait.launchers import torchrun
 from plait.launchers.processes import process_state
+from plait.specs.cluster import usable_cores
 
 __all__ = [
     "KINDS",
@@ -33,6 +35,7 @@ __all__ = [
     "SLOT_BYTES",
     "Arena",
     "Member",
+    "crowded",
     "located",
     "segment_bytes",
     "words",
@@ -53,6 +56,13 @@ class Member(NamedTuple):
     rank: int
     process: int
     began: int
+
+
+def crowded() -> bool:
+    """Whether this host has fewer cores than ranks of this world."""
+    there = torchrun.place()
+    ranks = there.local_size if there else dist.get_world_size() if dist.is_initialized() else 1
+    return ranks > usable_cores()
 
 
 def segment_bytes(ranks: int) -> int:
@@ -90,7 +100,7 @@ class Arena:
 
     def new_queue(self) -> Queue:
         """For operations that go in an order of their own."""
-        return Queue(self._look, spins=self.size <= len(os.sched_getaffinity(0)))
+        return Queue(self._look, spins=self.size <= usable_cores(), crowded=crowded())
 
     def slots(self, dtype: torch.dtype, count: int, start: int = 0) -> list[torch.Tensor]:
         """Of each rank `count` elements from `start` of the slot of the phase that comes next. Only the own is

@@ -24,6 +24,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from plait.collectives.arena import crowded
 from plait.collectives.background import Task
 from plait.collectives.c10d import C10d
 from plait.collectives.cheapest import Cheapest
@@ -54,7 +55,7 @@ class Hierarchical(Packed):
         self._whole, self.index = whole.driving(), whole.index
         self.levels = Levels(Columns(hosts, whole.index), inside, across)
         self._local = {place: number for number, place in enumerate(self.levels.columns.here)}
-        self._queue = Queue(self.levels.look, spins=False)
+        self._queue = Queue(self.levels.look, spins=False, crowded=crowded())
 
     @property
     def name(self) -> str:

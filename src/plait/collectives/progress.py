@@ -3,6 +3,9 @@
     start ──► the operation runs until it needs the others, and rests
     wait  ──► it is driven to its end                        spin ─► yield the core ─► sleep, look who is alive
 
+Looking takes a core as well: where ranks share cores, who has waited long sleeps longer (`Queue.crowded`), or pipelines
+would take a third more time, since those of a stage that waits hold up those of the stage that works.
+
 An operation is a generator: it yields what it waits for, and is resumed once that is so. Those of one queue go in their
 order; while one is waited for, all others that rest are driven too, so that ranks which wait in another order than
 their neighbours don't block each other.
@@ -35,6 +38,7 @@ __all__ = [
 _SPINS = 100  # some ten microseconds
 _YIELDS_SECONDS = 0.005  # then a sleep's own latency hardly counts
 NAP_SECONDS = 50e-6  # of who waits long, between two looks at what it waits for
+_LATE, _LONGEST_NAP = 0.03, 5e-3  # of a wait, by which who shares a core may notice its end too late; seconds
 LOOK_SECONDS = 0.1  # between two looks at those that it waits for
 
 
@@ -87,11 +91,13 @@ def drive_others() -> bool:
 
 class Queue:
     """Operations in their order. `look` is called now and then in a long wait, with the seconds that it has lasted and
-    what is waited for: it raises if that can't come any more."""
+    what is waited for: it raises if that can't come any more. `spins`: there is a core for each who waits; `crowded`:
+    this host has fewer cores than ranks."""
 
-    def __init__(self, look: Callable[[float, Awaited], None], *, spins: bool) -> None:
+    def __init__(self, look: Callable[[float, Awaited], None], *, spins: bool, crowded: bool = False) -> None:
         self.look = look
         self.spins = _SPINS if spins else 0
+        self._late = _LATE if crowded else 0.0
         self._operations: deque[Operation] = deque()
         self._failed: BaseException | None = None
 
@@ -107,6 +113,10 @@ class Queue:
     def needed(self) -> Awaited | None:
         """What the operation whose turn it is waits for."""
         return self._operations[0].needed if self._operations else None
+
+    def nap(self, seconds: float) -> float:
+        """How long to sleep after so long a wait, until the next look."""
+        return max(NAP_SECONDS, min(self._late * seconds, _LONGEST_NAP))
 
     def progress(self) -> bool:
         """Advance the operations as far as they get; whether all have ended. Raises what one of them has raised, also
@@ -165,7 +175,7 @@ class Operation:
                 watch.anew()
                 needed, seconds, looked = self._queue.needed, 0.0, 0.0
             if seconds > _YIELDS_SECONDS:
-                time.sleep(NAP_SECONDS)
+                time.sleep(self._queue.nap(seconds) if len(_resting) == 1 else NAP_SECONDS)
             else:
                 os.sched_yield()
             drive_others()
