@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from plait.collectives.links import measure_links
-from plait.devices.benchmark import default_ranks, link_groups, measure_machine, rank_counts
+from plait.devices.benchmark import default_ranks, link_groups, measure_machine, middle, rank_counts
 from plait.devices.device import current_device
 from plait.specs.measurement_files import document_of, read_measurements, write_measurements
+from plait.specs.measurements import Dispatch, Gemm, Measurements
 from tests.devices.grids import TINY
 
 RunOnRanks = Callable[..., list[Any]]
@@ -53,6 +55,21 @@ def test_a_whole_profile(run_on_ranks: RunOnRanks, tmp_path: Path):
     write_measurements(measured, path)
     assert read_measurements(path) == measured
     assert json.loads(path.read_text()) == json.loads(json.dumps(document_of(measured)))
+
+
+def test_of_what_is_measured_several_times_each_number_is_the_median():
+    rows = [
+        Measurements(
+            gemm=(Gemm(m=1, n=2, k=3, dtype="fp32", flops_per_second=rate),),
+            memory_bandwidth=rate + 0.5,
+            dispatch=Dispatch(plain=1 / rate),
+        )
+        for rate in (4.0, 1.0, 2.0)
+    ]
+    (gemm,) = middle(rows).gemm
+    assert gemm == replace(rows[0].gemm[0], flops_per_second=2.0)
+    assert middle(rows).memory_bandwidth == 2.5
+    assert middle(rows).dispatch.plain == 0.5
 
 
 def test_one_rank_has_no_links(run_on_ranks: RunOnRanks):

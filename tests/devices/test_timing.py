@@ -94,3 +94,10 @@ def test_what_the_case_before_left_cold_is_outvoted(clock: Clock):
         next(turns)  # let the trials beforehand end where a turn begins
     found = timing.median_seconds({"long": long, "short": short}, budget=0.0, device=Device())
     assert found["short"] == pytest.approx(1e-4)
+
+
+def test_something_else_comes_before_each_reading_and_is_not_timed(clock: Clock):
+    case, other = clock.work("a", cycle([1e-5])), clock.work("-", cycle([7.0]))
+    found = timing.median_seconds({"a": case}, budget=0.0, device=Device(), between=other)
+    assert found == pytest.approx({"a": 1e-5})
+    assert "".join(clock.log) == "-a" * (len(clock.log) // 2), "a reading is of one call"

@@ -76,8 +76,8 @@ def test_memory_bound_work_by_its_own_rate_or_by_bandwidth():
 
 def test_views_cost_about_a_dispatch():
     found = ComputeCost(machine(dispatch=6e-6), "fp32")
-    assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(10 * 6.6e-6))
-    assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(10 * 4.5e-6))
+    assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(10 * 6.6e-6), 0.0)
+    assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(10 * 4.5e-6), 0.0)
 
 
 def test_measured_blocks_say_what_a_view_costs():
@@ -91,10 +91,14 @@ def test_measured_blocks_say_what_a_view_costs():
             taken[f"{way}_seconds"] = sum(cost().work(others)) + each * views
         blocks.append(SmallBlock(norm=norm, **taken))
     found = cost(blocks=tuple(blocks))
-    assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(7e-5))
-    assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(3e-5))
+    assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(7e-5), 0.0)
+    assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(3e-5), 0.0)
     quick = cost(blocks=(SmallBlock(norm="rms", forward_seconds=1e-9, backward_seconds=1e-9),))
-    assert quick.work([Views(10, "forward")]) == (0.0, 0.0)  # less than its operations alone: none is left for views
+    assert quick.work([Views(10, "forward")]) == (
+        0.0,
+        0.0,
+        0.0,
+    )  # less than its operations: no view
 
 
 def test_the_optimizer_by_its_own_parts_or_by_bandwidth():
@@ -110,12 +114,21 @@ def test_the_optimizer_by_its_own_parts_or_by_bandwidth():
 
 
 def test_ranks_at_work_slow_each_other_down():
-    found = cost(contention=Contention(ranks=3, gemm=1.2, memory=2.0))
-    assert found.crowding(1) == (1.0, 1.0)
-    assert found.crowding(2) == pytest.approx((1.1, 1.5))
-    assert found.crowding(3) == pytest.approx((1.2, 2.0))
+    found = cost(contention=Contention(ranks=3, gemm=1.2, memory=2.0, cached=1.1))
+    assert found.crowding(1) == (1.0, 1.0, 1.0)
+    assert found.crowding(2) == pytest.approx((1.1, 1.05, 1.5))
+    assert found.crowding(3) == pytest.approx((1.2, 1.1, 2.0))
     work = found.work([Multiply(10, 10, 10, "forward"), Move("add", 1000, 10, "forward")])
-    assert work.crowded(found, 3) == pytest.approx(1.2 * work.multiplying + 2.0 * work.moving)
+    assert work.streaming == 0.0
+    assert work.crowded(found, 3) == pytest.approx(1.2 * work.multiplying + 1.1 * work.moving)
+
+
+def test_what_no_cache_holds_streams():
+    shares = {}
+    for megabytes in (1, 2, 4, 8, 16, 64):
+        work = cost().work([Move("add", megabytes * 2**18, 256, "forward")])
+        shares[megabytes] = work.streaming / (work.moving + work.streaming)
+    assert shares == pytest.approx({1: 0.0, 2: 0.25, 4: 0.5, 8: 0.75, 16: 1.0, 64: 1.0})
 
 
 def test_the_error_is_told_by_the_points():

@@ -101,7 +101,8 @@ def _one_rank(measured: Measurements) -> list[list[str]]:
         each = 1e9 * one.seconds / one.parameters
         rows.append([f"{one.name}, {one.parameters} in {one.tensors} tensors", f"{each:.2f} ns a parameter"])
     if contention.ranks > 1:
-        slower = f"products ×{contention.gemm:.2f}, copies ×{contention.memory:.2f} as long"
+        copies = f"×{contention.cached:.2f} in caches, ×{contention.memory:.2f} beyond"
+        slower = f"products take ×{contention.gemm:.2f} as long, copies {copies}"
         rows.append([f"{contention.ranks} ranks at once", slower])
         rows.append(["their copies together", f"{measured.memory_bandwidth_all / 1e9:.1f} GB/s"])
     if measured.speeds:
@@ -124,7 +125,13 @@ def _links(links: Sequence[Link]) -> list[list[str]]:
 
 
 def _overlap(measured: Measurements) -> list[list[str]]:
-    return [
+    shares = [
         [f"all_reduce between {one.ranks} ranks ({one.backend})", f"{one.exposed:.0%} of its time stays exposed"]
         for one in measured.overlap
     ]
+    messages = [
+        [f"each {one.kind} between {one.ranks} ranks{_of(one)}", f"and {Seconds(one.overhead)} more of computing"]
+        for one in measured.collectives
+        if one.overhead and one.kind in ("all_reduce", "send")
+    ]
+    return shares + messages

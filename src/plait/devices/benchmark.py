@@ -15,8 +15,9 @@ import datetime
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Protocol, TypeVar
+from dataclasses import fields, is_dataclass, replace
+from statistics import median
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -42,6 +43,7 @@ __all__ = [
     "link_groups",
     "measure_machine",
     "measure_operations",
+    "middle",
     "on_first_rank",
     "rank_counts",
 ]
@@ -52,6 +54,8 @@ _FEWEST_DEFAULT_RANKS = 4  # on two cores, too, jobs are tried out with four
 # Shares of Grid.operation_seconds; every family is timed at least three times over, whatever its share.
 _DISPATCH, _BLOCKS, _COPY, _GEMM, _ATTENTION, _MEMORY_BOUND, _OPTIMIZER = 0.02, 0.05, 0.03, 0.5, 0.1, 0.2, 0.1
 
+
+_PASSES = 3
 
 T = TypeVar("T")
 
@@ -160,15 +164,35 @@ def describe_host(device: Device) -> Host:
 
 
 def measure_operations(grid: Grid, dtypes: Sequence[Dtype], device: Device) -> Measurements:
-    """Everything that one rank does alone. The first dtype gets the whole grid, the others a coarse part of it."""
+    """Everything that one rank does alone. The first dtype gets the whole grid, the others a coarse part of it. All of
+    it is gone through several times, and of each number the median counts: a slow moment of the machine, which may last
+    for seconds, would else make one family of operations slow and leave the others as they are."""
     began = time.perf_counter()
-    budget = grid.operation_seconds
     described = describe_host(device)
+    found: Measurements = middle([_operations(grid, dtypes, device) for _ in range(_PASSES)])
+    return replace(found, host=described, seconds=time.perf_counter() - began)
+
+
+def middle(found: Sequence[Any]) -> Any:
+    """Of the same, measured several times: of every float in it the median."""
+    first = found[0]
+    if isinstance(first, float):
+        return median(found)
+    if isinstance(first, tuple):
+        return tuple(middle(each) for each in zip(*found, strict=True))
+    if is_dataclass(first) and not isinstance(first, type):
+        changes = {one.name: middle([getattr(each, one.name) for each in found]) for one in fields(first)}
+        return replace(first, **changes)
+    return first
+
+
+def _operations(grid: Grid, dtypes: Sequence[Dtype], device: Device) -> Measurements:
+    """Once."""
+    budget = grid.operation_seconds / _PASSES
     dispatch, start = measure_dispatch(budget=_DISPATCH * budget, device=device)
     first = dtypes[0]
     heads = tuple(itertools.product(grid.sequences, grid.head_dims))
     return Measurements(
-        host=described,
         dispatch=dispatch,
         blocks=measure_blocks(budget=_BLOCKS * budget, device=device, start=start),
         memory_bandwidth=measure_copy(grid.copied_bytes, budget=_COPY * budget, device=device),
@@ -178,7 +202,6 @@ def measure_operations(grid: Grid, dtypes: Sequence[Dtype], device: Device) -> M
             grid.elements, first, budget=_MEMORY_BOUND * budget, device=device, start=start
         ),
         optimizer=measure_optimizers(grid.parameters, budget=_OPTIMIZER * budget, device=device),
-        seconds=time.perf_counter() - began,
     )
 
 

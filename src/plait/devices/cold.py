@@ -8,7 +8,7 @@
 
 In a loop over one set of operands small operations take half to four fifths of what they take inside a model (64 to
 256 tokens of 128 features on a CPU). It knows callables and bytes, not what is timed. An accelerator's cache may still
-hold all sets.
+hold all sets. What is done once a step finds nothing of its own in any cache: `Others` have been there meanwhile.
 """
 
 from __future__ import annotations
@@ -21,15 +21,26 @@ from functools import partial
 import torch
 from torch import Tensor
 
-__all__ = ["COLD_BYTES", "Pool", "Results", "backward_in_turn", "forward_in_turn", "sets_of"]
+__all__ = ["COLD_BYTES", "Others", "Pool", "Results", "backward_in_turn", "forward_in_turn", "sets_of"]
 
 COLD_BYTES = 2**22  # twice what a core of today has for itself: operands taken in turn are gone before their next
 _MOST_SETS = 64
+_ALL_BYTES = 2**25  # a machine's shared cache, or one core's part of it
 
 
 def sets_of(nbytes: int) -> int:
     """How many sets of operands of `nbytes` each an operation needs, at least one."""
     return max(1, min(_MOST_SETS, COLD_BYTES // max(nbytes, 1)))
+
+
+class Others:
+    """What a whole forward and backward leaves of the caches for what comes after it: nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._all = torch.zeros(_ALL_BYTES // 4, device=device)
+
+    def __call__(self) -> None:
+        self._all.add_(1.0)
 
 
 class Pool:

@@ -5,6 +5,7 @@
     ...                               a slow moment of the machine hits one round of all, not all rounds of one
 
 Work on one thread of a CPU is timed by that thread's own clock, which stands still while another program has the core.
+What a program does once in a long while is timed a call at a time, after something else (`between`).
 It knows callables and clocks, not what they do.
 """
 
@@ -36,9 +37,12 @@ _Clock = Callable[[], float]
 class _Stopwatch:
     device: Device
     clock: _Clock
+    between: Callable[[], object] | None
 
     def seconds(self, case: Callable[[], object], repeats: int) -> float:
         """All `repeats` calls together, until the device is done with them."""
+        if self.between is not None:
+            self.between()
         self.device.synchronize()
         began = self.clock()
         for _ in range(repeats):
@@ -48,17 +52,23 @@ class _Stopwatch:
 
 
 def median_seconds(
-    cases: Mapping[Key, Callable[[], object]], *, budget: float, device: Device, clock: _Clock | None = None
+    cases: Mapping[Key, Callable[[], object]],
+    *,
+    budget: float,
+    device: Device,
+    clock: _Clock | None = None,
+    between: Callable[[], object] | None = None,
 ) -> dict[Key, float]:
     """The median time of one call of each case, in seconds, taking about `budget` seconds for all of them together.
 
     Each is called a few times beforehand and timed at least three times, whatever the budget. `clock` is for what
-    waits for others, whose waiting counts.
+    waits for others, whose waiting counts. `between` is called before each reading, which then is of one call.
     """
-    stopwatch = _Stopwatch(device=device, clock=clock or _clock_of(device))
+    stopwatch = _Stopwatch(device=device, clock=clock or _clock_of(device), between=between)
     shortest = {key: _shortest(case, stopwatch) for key, case in cases.items()}
-    repeats = {key: math.ceil(_CHUNK_SECONDS / seconds) for key, seconds in shortest.items()}
-    turns = {key: math.ceil(_TURN_SECONDS / (seconds * repeats[key])) for key, seconds in shortest.items()}
+    chunk, turn = (_CHUNK_SECONDS, _TURN_SECONDS) if between is None else (0.0, 0.0)
+    repeats = {key: max(1, math.ceil(chunk / seconds)) for key, seconds in shortest.items()}
+    turns = {key: max(1, math.ceil(turn / (seconds * repeats[key]))) for key, seconds in shortest.items()}
     times: dict[Key, list[float]] = {key: [] for key in cases}
     end = time.perf_counter() + budget
     for done in range(_MOST_ROUNDS):

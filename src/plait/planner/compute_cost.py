@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from math import log
 from statistics import mean
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from plait.plans.plan import Plan
 from plait.specs.measurements import Gemm, Layout, Measurements, MemoryBoundKind, Optimizer
 from plait.specs.training import ITEMSIZE, Dtype
 
-__all__ = ["ComputeCost", "Work"]
+__all__ = ["ComputeCost", "Crowding", "Work"]
 
 # Of an operator's dispatch, for each view or call: what blocks of 2 tokens and 8 features, where little else costs,
 # take beyond their measured operations (torch 2.13 on a CPU; GPT-2 and Llama shapes: 1.2 and 1.1, 0.76 and 0.74)
@@ -53,19 +54,29 @@ _TOUCHED: dict[MemoryBoundKind, tuple[int, int]] = {
     "cross_entropy": (4, 3),
     "square_sum": (1, 0),
 }
+_CACHED_BYTES, _STREAMED_BYTES = 2**20, 2**24  # of an operation: all of it in some cache, none
 _OPTIMIZER_TOUCHED = {"adamw": 7, "sgd": 5}  # weight, gradient, moments: read, and written back
 
 
 class Work(NamedTuple):
-    """Seconds of one rank working alone: `multiplying` in matrix products and attention, `moving` in all else."""
+    """Seconds of one rank working alone: `multiplying` in matrix products and attention, `streaming` through what no
+    cache holds, `moving` in all else."""
 
     multiplying: float = 0.0
     moving: float = 0.0
+    streaming: float = 0.0
 
     def crowded(self, cost: ComputeCost, ranks: int) -> float:
         """The seconds that this takes while `ranks` ranks do the same, each on a core of its own."""
-        gemm, memory = cost.crowding(ranks)
-        return self.multiplying * gemm + self.moving * memory
+        return sum(seconds * longer for seconds, longer in zip(self, cost.crowding(ranks), strict=True))
+
+
+class Crowding(NamedTuple):
+    """How many times longer each kind of work takes among others."""
+
+    multiplying: float = 1.0
+    moving: float = 1.0
+    streaming: float = 1.0
 
 
 class ComputeCost:
@@ -87,11 +98,10 @@ class ComputeCost:
 
     def work(self, operations: Iterable[Operation]) -> Work:
         """What these operations take, one after another, as runs have corrected it."""
-        multiplying, moving = self._uncorrected(operations)
-        return Work(self._corrected * multiplying, self._corrected * moving)
+        return Work(*(self._corrected * seconds for seconds in self._uncorrected(operations)))
 
     def _uncorrected(self, operations: Iterable[Operation]) -> Work:
-        multiplying = moving = 0.0
+        multiplying = moving = streaming = 0.0
         for operation in operations:
             match operation:
                 case Multiply():
@@ -99,10 +109,12 @@ class ComputeCost:
                 case Attend():
                     multiplying += self.attend_seconds(operation)
                 case Move():
-                    moving += self.move_seconds(operation)
+                    seconds, share = self.move_seconds(operation), self._streamed(operation.elements)
+                    moving += (1 - share) * seconds
+                    streaming += share * seconds
                 case Views(number, way):
-                    moving += number * self._view_seconds[way]
-        return Work(multiplying, moving)
+                    moving += self.views_seconds(number, way)
+        return Work(multiplying, moving, streaming)
 
     def multiply_seconds(self, operation: Multiply) -> float:
         """Seconds of a matrix product, or of `times` small ones in one operator."""
@@ -145,6 +157,15 @@ class ComputeCost:
         touched = _TOUCHED[kind][way == "backward"] * elements * ITEMSIZE[self._dtype]
         return touched / self._measured.memory_bandwidth + self._dispatch(way)
 
+    def views_seconds(self, number: int, way: Way) -> float:
+        """Seconds of so many views, or calls of modules."""
+        return number * self._view_seconds[way]
+
+    def _streamed(self, elements: int) -> float:
+        """The part of an operation on so many elements that no cache holds, by their logarithm."""
+        low, high = _CACHED_BYTES, _STREAMED_BYTES
+        return min(1.0, max(0.0, log(max(1, elements) * ITEMSIZE[self._dtype] / low) / log(high / low)))
+
     def optimizer_seconds(self, name: str, tensors: int, parameters: int, itemsize: int) -> float:
         """Seconds of one optimizer step over state of `itemsize` bytes an element."""
         measured = [one for one in self._measured.optimizer if one.name == name]
@@ -155,13 +176,13 @@ class ComputeCost:
         each_tensor, each_parameter = self._optimizers[name]
         return each_tensor * tensors + each_parameter * parameters * itemsize / ITEMSIZE["fp32"]  # measured in fp32
 
-    def crowding(self, ranks: int) -> tuple[float, float]:
-        """How many times longer products and memory-bound work take while `ranks` ranks are at work, each on a core."""
+    def crowding(self, ranks: int) -> Crowding:
+        """How many times longer work takes while `ranks` ranks are at it, each on a core."""
         contention = self._measured.contention
         if ranks <= 1 or contention.ranks <= 1:
-            return 1.0, 1.0
+            return Crowding()
         share = (ranks - 1) / (contention.ranks - 1)
-        return 1 + (contention.gemm - 1) * share, 1 + (contention.memory - 1) * share
+        return Crowding(*(1 + (one - 1) * share for one in (contention.gemm, contention.cached, contention.memory)))
 
     @cached_property
     def error(self) -> float:

@@ -30,7 +30,7 @@ from plait.specs.training import TrainingSpec
 
 __all__ = ["LayerCost", "LayerPrices"]
 
-_CROSSING_VIEWS = 9  # around one message of the tensor axis; set by hand, from what steps of two ranks took longer
+_CROSSING_VIEWS = 16  # around one message of the tensor axis; set by hand, from what steps of two ranks took longer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,11 +157,14 @@ class SmallBlock:
 
 @dataclass(frozen=True, kw_only=True)
 class Contention:
-    """How many times longer one rank's work takes while `ranks` of them do the same: 1 is "lose nothing"."""
+    """How many times longer one rank's work takes while `ranks` of them do the same: 1 is "lose nothing". `gemm`: of
+    products; `cached`: of element-wise work that finds its operands in some cache; `memory`: of what finds them in
+    none."""
 
     ranks: Count = 1
     gemm: Positive = 1.0
     memory: Positive = 1.0
+    cached: Positive = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
