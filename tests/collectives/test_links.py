@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,39 @@ def span_of_a_slow_rank(seconds: float) -> float:
             pass
 
     return links._timed([call], links._ring(world()), 0.0)[0]
+
+
+def test_the_last_of_an_odd_number_of_hosts_has_nobody_to_exchange_with(run_on_ranks: RunOnRanks):
+    assert all(found >= 0 for found in run_on_ranks(3, overhead_of_an_exchange))
+
+
+def overhead_of_an_exchange() -> float:
+    """On a rank of three, each as if on a host of its own."""
+    with patch("plait.collectives.links._OVERHEAD_ROUNDS", 3):
+        return links._overhead("exchange", replace(links._ring(world(), 3), ahead=0.0))
+
+
+@pytest.mark.parametrize(("hosts", "least", "most"), [(1, 0.0, 0.0), (2, 0.02, 0.2)])
+def test_what_a_message_takes_from_who_computes(run_on_ranks: RunOnRanks, hosts: int, least: float, most: float):
+    slow = 0.03  # seconds that starting one takes, in place of sleeping threads that wake for it
+    assert all(least <= found <= most for found in run_on_ranks(2, overhead_where_starting_takes, slow, hosts))
+
+
+def overhead_where_starting_takes(seconds: float, hosts: int) -> float:
+    """On a rank."""
+
+    def starts(*_: object) -> Callable[[], Any]:
+        def start() -> Any:
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                pass
+            return SimpleNamespace(wait=lambda: None)
+
+        return start
+
+    ring = replace(links._ring(world(), hosts), ahead=0.0)  # as the ranks of one host they read one clock
+    with patch("plait.collectives.links._starts", starts), patch("plait.collectives.links._OVERHEAD_ROUNDS", 5):
+        return links._overhead("exchange", ring)
 
 
 def test_the_kinds_are_those_of_the_specs():

@@ -204,3 +204,21 @@ def test_what_was_measured_behind_a_network_is_taken():
     known = CommunicationCost(replace(machine(cores=2), collectives=(LINK,), overlap=overlap))
     assert known.exposed_share(ALONE, cores=2, at_work=2) == 0.1
     assert known.exposed_share(inside(2), cores=2, at_work=2) == 1.0, "nothing was measured inside of a host"
+
+
+def test_a_message_between_hosts_takes_something_from_who_computes():
+    links = tuple(
+        replace(LINK, kind=kind, ranks=ranks, hosts=2, overhead=seconds)
+        for kind, ranks, seconds in (("all_reduce", 2, 1e-3), ("send", 2, 2e-4), ("send", 4, 7e-4))
+    )
+    plain = tuple(replace(one, backend="gloo") for one in links if one.ranks == 2)
+    known = CommunicationCost(replace(machine(cores=2), collectives=(LINK, *plain)))
+    assert known.overhead("all_reduce", ALONE) == 1e-3
+    assert known.overhead("send", ALONE) == 2e-4
+    assert known.overhead("all_gather", ALONE) == 0.0, "not measured"
+    assert known.overhead("send", inside(2)) == 0.0, "nothing crosses"
+    shared = tuple(replace(one, backend="hierarchical") for one in links if one.ranks == 4)
+    four = CommunicationCost(replace(machine(cores=2), collectives=(LINK, *plain, *shared)))
+    assert four.overhead("send", Spread(hosts=(2, 2))) == 7e-4
+    assert four.overhead("send", ALONE) == 2e-4
+    assert declared(LINK).overhead("send", ALONE) == 0.0

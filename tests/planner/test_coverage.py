@@ -50,6 +50,9 @@ def test_a_link_that_was_not_measured():
     assert told(Plan(pipeline=2, stages=(1, 1)), alone) == (
         "sends were not measured: another collective's formula speaks for them",
     )
+    # between hosts it is another link, and of a host's own nothing is asked
+    apart = ClusterSpec(ranks=2, nodes=2, inter_link="ethernet-1gbit")
+    assert told(Plan(pipeline=2, stages=(1, 1)), alone, cluster=apart) == ()
 
 
 def test_a_product_beyond_the_measured_shapes():

@@ -10,10 +10,12 @@ from plait.planner.memory import memory_of
 from plait.planner.prices import JobPrices
 from plait.planner.simulator import played
 from plait.planner.stage import stage_of
-from plait.planner.step_cost import Phase
+from plait.planner.step_cost import Phase, StepCost
 from plait.planner.update_prices import HOST_RATE
 from plait.plans.plan import Plan
+from plait.specs.cluster import ClusterSpec
 from plait.specs.links import Overlap
+from plait.specs.measurements import Measurements
 from tests.planner.machines import machine
 from tests.planner.shapes import GPT2, LLAMA, TRAINING
 
@@ -197,7 +199,7 @@ def test_each_message_of_the_tensor_axis_costs_its_calls():
     quiet, called = (cost(TP2, **QUICK, dispatch=seconds).stages[0] for seconds in (0.0, 1e-6))
     alone, called_alone = (cost(ONE, **QUICK, dispatch=seconds).stages[0] for seconds in (0.0, 1e-6))
     more = (called.forward.compute - quiet.forward.compute) - (called_alone.forward.compute - alone.forward.compute)
-    assert more == pytest.approx(7 * 9 * 1.1e-6, rel=0.1)  # 7 messages (see above), 9 calls each; and adds of the split
+    assert more == pytest.approx(7 * 16 * 1.1e-6, rel=0.1)  # 7 messages (see above), 16 calls each; adds of the split
 
 
 def test_weights_that_are_put_together_are_copied_and_gradients_laid_apart():
@@ -244,3 +246,90 @@ def test_each_tensor_is_copied_by_itself():
         for seconds in (0.0, 1e-3)
     )
     assert dispatched - alone == pytest.approx(3 * tensors * 1e-3)
+
+
+def between_hosts(**overheads: float) -> Measurements:
+    """Two of a core each, whose links take no time; of some kinds a message takes these seconds from who computes."""
+    quick = machine(flops=1e9, latency=1e-9, link=1e18, cores=1)
+    across = tuple(replace(one, hosts=2, overhead=overheads.get(one.kind, 0.0)) for one in quick.collectives)
+    return replace(quick, collectives=(*quick.collectives, *across))
+
+
+def apart(plan: Plan, measured: Measurements) -> StepCost:
+    return JobPrices(GPT2, TRAINING, measured, ClusterSpec(ranks=plan.ranks, nodes=2)).step(plan)
+
+
+def test_messages_to_a_stage_on_another_host_take_time_from_both_stages():
+    one, seconds = Plan(pipeline=2, stages=(1, 1)), 3e-3
+    for plan in (one, replace(one, data=2, stages=(1, 1), data_shares=(1, 1))):
+        quiet, called = (apart(plan, between_hosts(**one)) for one in ({}, {"send": seconds}))
+        for before, after in zip(quiet.stages, called.stages, strict=True):
+            assert after.forward.compute - before.forward.compute == pytest.approx(seconds)
+            assert after.backward.compute - before.backward.compute == pytest.approx(seconds)
+    assert apart(DP2, between_hosts(send=seconds)) == apart(DP2, between_hosts())
+
+
+def test_a_stage_in_the_middle_has_two_neighbours_and_its_own_rank_is_none():
+    deep = replace(GPT2, layers=4)
+    plan = Plan(
+        pipeline=2, stages=(1, 1, 1, 1), schedule="zb-v", virtual_stages=2
+    )  # stages 0 and 3 on one rank, 1 and 2 on the other
+    cluster = ClusterSpec(ranks=2, nodes=2)
+    quiet, called = (
+        JobPrices(deep, TRAINING, between_hosts(**one), cluster).step(plan) for one in ({}, {"send": 3e-3})
+    )
+    more = [b.forward.compute - a.forward.compute for a, b in zip(quiet.stages, called.stages, strict=True)]
+    assert more == pytest.approx([3e-3, 3e-3, 3e-3, 3e-3]), "from 1 to 2 nothing is sent"
+    looped = replace(plan, schedule="interleaved")
+    quiet, called = (
+        JobPrices(deep, TRAINING, between_hosts(**one), cluster).step(looped) for one in ({}, {"send": 3e-3})
+    )
+    more = [b.forward.compute - a.forward.compute for a, b in zip(quiet.stages, called.stages, strict=True)]
+    assert more == pytest.approx([3e-3, 6e-3, 6e-3, 3e-3])
+
+
+def test_each_sum_between_hosts_takes_time_from_backward():
+    called, quiet = between_hosts(all_reduce=2e-3), between_hosts()
+    for plan, sums in ((DP2, 0), (THREE_BUCKETS, 2)):  # the last leaves after backward
+        more = apart(plan, called).stages[0].slowed - apart(plan, quiet).stages[0].slowed
+        assert more == pytest.approx(sums * 2e-3)
+    gathered = between_hosts(all_gather=2e-3)
+    whole = replace(DP2, zero=3, microbatch=2)
+    forward, backward = (
+        getattr(apart(whole, gathered).stages[0], way).data - getattr(apart(whole, quiet).stages[0], way).data
+        for way in ("forward", "backward")
+    )
+    assert forward > 0
+    assert backward > 0
+    far = replace(DP2, local_steps=4, synchronisation="local-sgd")
+    each = apart(far, called).stages[0].data - apart(far, quiet).stages[0].data
+    assert each == pytest.approx(2e-3 / 4)
+
+
+def test_dear_messages_make_fewer_buckets():
+    large = replace(GPT2, hidden=256, heads=4, kv_heads=4, ffn=1024, vocab=1000, layers=8)
+    plan, cluster = Plan(data=2, stages=(8,), data_shares=(1, 1)), ClusterSpec(ranks=2, nodes=2)
+    slow = replace(machine(flops=1e10, link=1e8, latency=1e-5, cores=1))
+    sizes = []
+    for seconds in (0.0, 1e-2):
+        across = tuple(replace(one, hosts=2, overhead=seconds) for one in slow.collectives)
+        prices = JobPrices(large, TRAINING, replace(slow, collectives=(*slow.collectives, *across)), cluster)
+        sizes.append(prices.bucket_bytes(plan))
+    assert sizes[0] < sizes[1]
+
+
+def test_an_action_takes_something_whatever_it_holds():
+    quick = {"flops": 1e15, "bandwidth": 1e15, "latency": 0.0, "link": 1e18}
+    deep = replace(GPT2, layers=4)
+    stages = {name: Plan(pipeline=2, stages=(2, 2), schedule=name) for name in ("1f1b", "zb-h1")}
+    found = {
+        name: [cost(plan, deep, dispatch=seconds, **quick).stages[0] for seconds in (0.0, 1e-6)]
+        for name, plan in stages.items()
+    }
+    whole, parts = (after.backward.compute - before.backward.compute for before, after in found.values())
+    assert parts - whole == pytest.approx(40 * 1.1e-6), "W is an action of its own"
+    four = Plan(pipeline=2, stages=(1, 1, 1, 1), schedule="interleaved", virtual_stages=2)
+    quiet, called = (cost(four, deep, dispatch=seconds, **quick).stages for seconds in (0.0, 1e-6))
+    both = sum(called[place].forward.compute - quiet[place].forward.compute for place in (0, 2))
+    one = found["1f1b"][1].forward.compute - found["1f1b"][0].forward.compute
+    assert both - one == pytest.approx(20 * 1.1e-6)

@@ -5,10 +5,12 @@
 
 Ranks compute between two calls, as in training, so that a link is timed as training finds it: caches full of other
 things, gloo's own threads asleep. Ranks of one host read one clock; where there are several hosts, each rank first
-learns what its clock is ahead of the first one's (`_ahead`), and something goes over the cable before each call:
-a link that is shaped lets a burst pass after a pause that it can't keep up. How large that is is measured apart
-(`_burst`). A call between hosts wakes threads, and its time scatters by two: a step pays its mean. Operations and links
-only, never a training step.
+learns what its clock is ahead of the first one's (`_ahead`), and before each call with a payload something goes over
+the cable: a link that is shaped lets a burst pass after a pause that it can't keep up. How large that is is measured
+apart (`_burst`). Calls that say hardly anything follow each other as closely as in a step, and find threads as awake;
+waking them makes times scatter by two, and a step pays the mean. What a message takes from who computes meanwhile is
+measured of a light one, behind more compute than it needs (`_overhead`). Operations and links only, never a training
+step.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from torch import Tensor
 
 from plait.collectives.functional import buffer
 from plait.collectives.process_groups import Group, join
-from plait.collectives.wire import Buffer, Wire
+from plait.collectives.wire import Buffer, Wire, Work
 from plait.collectives.wire import Transfer as Passed
 from plait.devices.device import Device, rank_device
 from plait.devices.grid import Grid
@@ -41,6 +43,8 @@ _FEWEST_ROUNDS, _FEWEST_LIGHT, _MOST_ROUNDS = 5, 15, 60
 _HEAVY = 1 << 19  # bytes of a payload whose time hardly scatters
 _LONG = 0.2  # seconds, of which latency is no part worth naming
 _OVERLAP_ROUNDS = 9
+_EMPTY, _LIGHT = 1 << 10, 1 << 14  # bytes of a payload that takes no time of a cable, and hardly any
+_BESIDE_SECONDS, _OVERHEAD_ROUNDS = 4e-3, 30  # of compute beside a light message
 _HIDING = 2.0  # times a collective's own time: compute that it is to hide behind
 _KINDS: tuple[LinkKind, ...] = (
     "all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange",
@@ -109,7 +113,7 @@ def measure_links(grid: Grid, members: tuple[int, ...], hosts: int = 1) -> LinkR
     if group is not None:
         ring = _ring(group, hosts)
         links = _links(grid, ring)
-        report = LinkReport(links=links, overlap=_overlap(links[0].transfers[-1].bytes // 4, ring))
+        report = LinkReport(links=links, overlap=_overlap(links, ring))
     dist.barrier()
     return report
 
@@ -159,14 +163,57 @@ def _links(grid: Grid, ring: _Ring) -> tuple[Link, ...]:
     rows: list[list[Transfer]] = []
     for payload in sorted(grid.payloads):
         size, fewest = 4 * _elements(payload, ring.ranks), _FEWEST_LIGHT if payload < _HEAVY else _FEWEST_ROUNDS
-        seconds = _timed(_calls(payload, ring), ring, budget, fewest)
+        calls, empty, light = _calls(payload, ring), payload <= _EMPTY, payload <= _LIGHT
+        seconds = _timed(calls, ring, budget, fewest, close=empty, scatters=light)
         rows.append([Transfer(bytes=size, seconds=one) for one in seconds])
         if max(seconds) > _LONG:
             break
     columns = zip(_KINDS, zip(*rows, strict=True), strict=True)
     fitted = [fit_link(ring.wire.name, kind, ring.ranks, column) for kind, column in columns]
     burst = _burst(ring, next(one for one in fitted if one.kind == "send").transfers[-1])
-    return tuple(replace(link, hosts=ring.hosts, burst=burst) for link in fitted)
+    passed, summed = (_overhead(kind, ring) for kind in ("exchange", "all_reduce_in_place"))
+    spent = {"send": passed / 2, "exchange": passed}  # of an exchange's two messages, each rank sends and receives one
+    return tuple(replace(one, hosts=ring.hosts, burst=burst, overhead=spent.get(one.kind, summed)) for one in fitted)
+
+
+def _overhead(kind: LinkKind, ring: _Ring) -> float:
+    """Seconds that a rank computes longer beside a message that takes next to no time of the cable. 0 inside a host,
+    where who waits moves the bytes (`_overlap`)."""
+    if ring.hosts == 1:
+        return 0.0
+    start = _starts(kind, _elements(_LIGHT, ring.ranks), ring)
+    (once,) = _timed([partial(_both, start, _nothing)], ring, 0.0, close=True)
+    compute = partial(ring.compute, max(_BESIDE_SECONDS, _HIDING * once))
+    calls = [compute, partial(_both, start, compute)]
+    alone, together = _timed(calls, ring, 0.0, _OVERHEAD_ROUNDS, close=True, scatters=True)
+    return max(together - alone, 0.0)
+
+
+def _starts(kind: LinkKind, count: int, ring: _Ring) -> Callable[[], Work]:
+    """Starts one message of `count` fp32 numbers."""
+    if kind == "exchange":
+        sent, received = (torch.zeros(count, device=ring.device.torch) for _ in range(2))
+        pair = _pair(sent, received, _partner(ring.group, ring.hosts))
+        return partial(ring.wire.exchange, pair) if pair else _Nobody
+    held = buffer(count, torch.float32, ring.device.torch, ring.group)
+    return partial(ring.wire.all_reduce, held.own, "sum")
+
+
+class _Nobody:
+    """The message of a rank that has nobody to exchange with."""
+
+    def wait(self) -> None:
+        """It was none."""
+
+
+def _nothing() -> None:
+    """Between a message's start and its end."""
+
+
+def _both(start: Callable[[], Work], compute: _Call) -> None:
+    work = start()
+    compute()
+    work.wait()
 
 
 def _burst(ring: _Ring, largest: Transfer) -> float:
@@ -249,32 +296,46 @@ def _send(tensor: Tensor, wire: Wire, partner: int | None, *, sends: bool) -> No
 
 def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> None:
     if partner is not None:
-        pair = [
-            Passed(direction="send", tensor=ours, peer=partner),
-            Passed(direction="receive", tensor=theirs, peer=partner),
-        ]
-        wire.exchange(pair).wait()
+        wire.exchange(_pair(ours, theirs, partner)).wait()
 
 
-def _timed(calls: Sequence[_Call], ring: _Ring, budget: float, fewest: int = _FEWEST_ROUNDS) -> list[float]:
-    """Seconds of each call, from the last rank's start to the last rank's end: inside a host the median, between hosts
-    the mean."""
-    _round(calls, ring)  # connects
+def _pair(ours: Tensor, theirs: Tensor, partner: int | None) -> list[Passed]:
+    if partner is None:
+        return []
+    return [
+        Passed(direction="send", tensor=ours, peer=partner),
+        Passed(direction="receive", tensor=theirs, peer=partner),
+    ]
+
+
+def _timed(
+    calls: Sequence[_Call],
+    ring: _Ring,
+    budget: float,
+    fewest: int = _FEWEST_ROUNDS,
+    *,
+    close: bool = False,
+    scatters: bool = False,
+) -> list[float]:
+    """Seconds of each call, from the last rank's start to the last rank's end: the median, or the mean between hosts of
+    what `scatters`. `close`: calls follow each other as closely as they can."""
+    _round(calls, ring, close=close)  # connects
     began = time.perf_counter()
-    _round(calls, ring)
+    _round(calls, ring, close=close)
     once = float(ring.last([time.perf_counter() - began]))
     rounds = min(max(round(budget / once), fewest), _MOST_ROUNDS)
-    spans = torch.tensor([_round(calls, ring) for _ in range(rounds)])  # (rounds, calls)
+    spans = torch.tensor([_round(calls, ring, close=close) for _ in range(rounds)])  # (rounds, calls)
     middle = spans.median(dim=0).values
-    return (middle if ring.hosts == 1 else spans.clamp(max=_FREAK * middle).mean(dim=0)).tolist()
+    return (spans.clamp(max=_FREAK * middle).mean(dim=0) if scatters and ring.hosts > 1 else middle).tolist()
 
 
-def _round(calls: Sequence[_Call], ring: _Ring) -> list[float]:
+def _round(calls: Sequence[_Call], ring: _Ring, *, close: bool) -> list[float]:
     """Seconds of each call, once: the same numbers on every rank."""
     stamps: list[tuple[float, float]] = []
     for call in calls:
         ring.compute(_COMPUTE_SECONDS)
-        ring.drain()
+        if not close:
+            ring.drain()
         stamps.append(_stamps(call, ring))
     return _spans(stamps, ring)
 
@@ -293,18 +354,17 @@ def _stamps(call: _Call, ring: _Ring) -> tuple[float, float]:
     return started, time.perf_counter()
 
 
-def _overlap(payload: int, ring: _Ring) -> Overlap:
-    """An all-reduce in place, as of gradients, compute, and both at once, in turn."""
-    held = buffer(_elements(payload, ring.ranks), torch.float32, ring.device.torch, ring.group)
-    reduce = partial(_all_reduce_in_place, held, ring.wire)
+def _overlap(links: Sequence[Link], ring: _Ring) -> Overlap:
+    """A large all-reduce in place, as of gradients, compute, and both at once, in turn."""
+    link = next(one for one in links if one.kind == "all_reduce_in_place")
+    start = _starts(link.kind, link.transfers[-1].bytes // 4, ring)
+
+    def reduce() -> None:
+        start().wait()
+
     once = _timed([reduce], ring, 0.0)[0]
     compute = partial(ring.compute, _HIDING * once)
-
-    def both() -> None:
-        work = ring.wire.all_reduce(held.own, "sum")
-        compute()
-        work.wait()
-
-    communication, alone, together = _timed([reduce, compute, both], ring, _OVERLAP_ROUNDS * 6 * once)
-    exposed = max(together - alone, 0.0) / communication
+    calls = [reduce, compute, partial(_both, start, compute)]
+    communication, alone, together = _timed(calls, ring, _OVERLAP_ROUNDS * 6 * once)
+    exposed = max(together - alone - link.overhead, 0.0) / communication
     return Overlap(backend=ring.wire.name, ranks=ring.ranks, hosts=ring.hosts, exposed=exposed)

@@ -165,14 +165,28 @@ class CommunicationCost:
         return max((one.bytes for link in links for one in link.transfers), default=None)
 
     def exposed_share(self, spread: Spread, *, cores: float | None, at_work: int) -> float:
-        """The part of an all-reduce behind compute that lengthens it all the same. Unmeasured: none between hosts,
-        where the network moves the bytes, and where a core is left for it; all where ranks at work fill the cores."""
+        """The part of an all-reduce behind compute that lengthens it all the same, beyond its `overhead`. Unmeasured:
+        none between hosts, where the network moves the bytes, and where a core is left for it; all where ranks at work
+        fill the cores."""
         found = self._overlap_between if spread.crosses else self._overlap
         if found:
             return min(found, key=lambda one: abs(log(one.ranks / spread.ranks))).exposed
         if spread.crosses:
             return 0.0
         return 0.0 if cores is None or at_work < cores else 1.0
+
+    def overhead(self, kind: LinkKind, spread: Spread) -> float:
+        """Seconds that a rank computes longer for each message between hosts, however well it hides (`Link.overhead`);
+        0 where it was not measured."""
+        if spread.ranks == 1 or not spread.crosses:
+            return 0.0
+        found = [link for link in self._between if link.kind == kind]
+        levels = in_two_levels(spread.hosts)
+
+        def unlike(link: Link) -> tuple[bool, float]:
+            return levels != (link.ranks > link.hosts), abs(log(link.ranks / spread.ranks))
+
+        return min(found, key=unlike).overhead if found else 0.0
 
     def _inside(self, kind: LinkKind, spread: Spread, size: float) -> float:
         return self._within * _seconds(self._nearest(kind, spread.ranks), kind, spread.ranks, size)

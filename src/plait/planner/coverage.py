@@ -46,7 +46,8 @@ def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
         ranks = spread.hosts[0]
         if ranks > 1 and not prices.machine.communication.measured("all_reduce", ranks):
             yield f"links between {ranks} {axis} ranks were not measured: the nearest group's formula speaks for them"
-    if plan.pipeline > 1 and not prices.machine.communication.measured("send", 2):
+    here = any(pair.ranks > 1 and not pair.crosses for pair in prices.machine.boundaries(plan))
+    if here and not prices.machine.communication.measured("send", 2):
         yield "sends were not measured: another collective's formula speaks for them"
     if plan.asynchronous:
         yield "what servers are asked travels over gloo, beside the program: this wire's own sends speak for it"

@@ -14,7 +14,7 @@ from itertools import pairwise
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.compute_cost import ComputeCost
 from plait.planner.speeds import Speeds
-from plait.planner.spread import Spread, neighbours, spread_of
+from plait.planner.spread import Spread, inside, neighbours, spread_of
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.links import LinkKind, LinkSpeed
@@ -76,6 +76,11 @@ class Machine:
         ranks = at_once if group.crosses else group.ranks
         return self.communication.seconds(kind, group, size, pause) / self.crowd(ranks)
 
+    def overhead(self, kind: LinkKind, group: Spread, at_once: int) -> float:
+        """Seconds that who computes loses by one message in a group, for who slows all work down where `at_once` ranks
+        share the cores: it was measured with them sharing."""
+        return self.communication.overhead(kind, group) / self.crowd(at_once)
+
     def exposed_share(self, plan: Plan) -> float:
         """The part of a sum over data behind compute that lengthens it all the same."""
         group = self.spread(plan, "data")
@@ -87,16 +92,21 @@ class Machine:
 
     def receives_ahead(self, plan: Plan) -> tuple[bool, ...]:
         """By stage, whether it and the next expect what passes between them before they need it."""
+        return tuple(pair.ranks > 1 and self.communication.receives_ahead(pair) for pair in self.boundaries(plan))
+
+    def boundaries(self, plan: Plan) -> tuple[Spread, ...]:
+        """By stage, where it and the next stand: one rank's own, or as their wire sees them."""
         pairs = list(pairwise(plan.stage_rank))
-        found = {pair: self._expects(plan, pair) for pair in set(pairs)}
+        found = {pair: self._boundary(plan, pair) for pair in set(pairs)}
         return tuple(found[pair] for pair in pairs)
 
-    def _expects(self, plan: Plan, pair: tuple[int, int]) -> bool:
+    def _boundary(self, plan: Plan, pair: tuple[int, int]) -> Spread:
         low, high = sorted(pair)
+        if low == high:
+            return inside(1)
         axis = self.spread(plan, "pipeline")
         apart = axis.crosses and max(axis.hosts) == 1  # then the whole axis has one wire (`sharding.standing`)
-        between = axis if apart else self.spread(plan, "pipeline", (low, high))
-        return low != high and self.communication.receives_ahead(between)
+        return axis if apart else self.spread(plan, "pipeline", (low, high))
 
     @property
     def between_hosts(self) -> LinkSpeed | None:

@@ -20,6 +20,7 @@ from plait.planner.balance import balanced_stages
 from plait.planner.communication_volume import stage_message_bytes
 from plait.planner.layer_prices import LayerCost, LayerPrices
 from plait.planner.machine import Machine
+from plait.planner.operations import Views
 from plait.planner.rounds import rounds_waited_for
 from plait.planner.serving_volume import busiest
 from plait.planner.stage import Stage, placing, stages_of
@@ -39,6 +40,10 @@ __all__ = ["JobPrices"]
 
 _NO_LIMIT = 2**60  # of a bucket's bytes
 _WAYS: tuple[When, When] = ("forward", "backward")
+# What an action of the schedule takes beside its layers: handing over, the engine's start, code and hooks that are
+# cold. Set by hand, from what actions of one to four layers of 64 tokens took longer, whatever they held.
+_ACTION_VIEWS: dict[When, int] = {"forward": 20, "backward": 40}
+_APART_VIEWS = 40  # gradients of weights that are made in an action of their own
 
 
 class JobPrices:
@@ -121,8 +126,9 @@ class JobPrices:
         sent = {place: weight_messages(stages[place], self.training, plan, place) for place in dict.fromkeys(like)}
         kinds = self.layers.by_kind(plan)
         parts = {place: tuple(self._parts(plan, place, stages[place], rounds, sent[place], kinds)) for place in sent}
-        in_order = _in_order(plan, [parts[place] for place in like])
-        pause = min(one.forward.total for one in in_order)  # from one microbatch to the next
+        in_order = self._interrupted(plan, _in_order(plan, [parts[place] for place in like]))
+        # from one message of a rank to its next: of few microbatches a rank has one in its turn alone
+        pause = min(one.forward.total for one in in_order) * plan.pipeline / min(len(rounds), plan.pipeline)
 
         def passed(kind: LinkKind) -> float:
             return self.machine.message(kind, pairs, size, plan.pipeline, pause) if plan.pipeline > 1 else 0.0
@@ -133,13 +139,22 @@ class JobPrices:
             send=passed("send"),
             exchange=passed("exchange"),
             tensor_sums=self.sums.later(plan, stages, "tensor"),
-            pipeline_sums=self.sums.later(plan, stages, "pipeline"),
+            pipeline_sums=self.sums.later(plan, stages, "pipeline", min(one.backward.total for one in in_order)),
             optimizer=self.updates.seconds(plan),
             renewal=self.sums.norm(plan, "data")
             + max(self.sums.gathers(plan, messages, "update") for messages in sent.values())
             + max(self.sums.served(plan, place, stages[place]) for place in sent),
             rounds=rounds,
         )
+
+    def _interrupted(self, plan: Plan, stages: tuple[StageCost, ...]) -> tuple[StageCost, ...]:
+        """The stages with what computing loses by the messages to their neighbours, of which each microbatch sends one
+        there and one back; those within a rank are none."""
+        each = [self.machine.overhead("send", one, plan.data * plan.tensor) for one in self.machine.boundaries(plan)]
+        if not any(each):
+            return stages
+        around = zip([0.0, *each], [*each, 0.0], strict=True)
+        return tuple(one.computing_longer(sum(both)) for one, both in zip(stages, around, strict=True))
 
     def bucket_bytes(self, plan: Plan) -> int:
         """How large this plan's buckets should be, for the stage with most gradients."""
@@ -181,18 +196,25 @@ class JobPrices:
         extra = [self.sums.fetching(plan, fetched, way) / len(parts) for way in _WAYS]
         works = [whole.seconds(_sum([both[n] for both in phases]), place) for n in range(len(_WAYS))]
         sending = [self.sums.meanwhile(plan, stage, sent, *one) / len(parts) for one in zip(_WAYS, works, strict=True)]
+        apart = self._views(plan, _APART_VIEWS) if plan.divides_backward else 0.0
+        around = [self._views(plan, _ACTION_VIEWS[way]) for way in _WAYS]
+        around[-1] += apart
         for turn, (part, both) in enumerate(zip(parts, phases, strict=True)):
             forward, backward = (
-                Phase(compute=one.compute + more, tensor=one.tensor, data=data_seconds)
-                for one, more, data_seconds in zip(both, extra, sending, strict=True)
+                Phase(compute=one.compute + more + action, tensor=one.tensor, data=data_seconds)
+                for one, more, action, data_seconds in zip(both, extra, around, sending, strict=True)
             )
             yield StageCost(
                 forward=forward,
                 backward=backward,
                 data=0.0 if turn else data,
                 slowed=0.0 if turn else slowed,
-                weights=sum(cost.weights for cost in part),
+                weights=sum(cost.weights for cost in part) + apart,
             )
+
+    def _views(self, plan: Plan, number: int) -> float:
+        compute, at_work = self.machine.compute, self.machine.at_work(plan)
+        return compute.work([Views(number, "forward")]).crowded(compute, at_work)
 
     def _rounds(self, plan: Plan) -> tuple[Round, ...]:
         def part(rows: int) -> float:  # of all layers' time

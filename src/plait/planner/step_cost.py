@@ -60,6 +60,11 @@ class StageCost:
     slowed: float = 0.0
     weights: float = 0.0
 
+    def computing_longer(self, seconds: float) -> StageCost:
+        """The same with so much more of computing in forward, and as much in backward."""
+        forward, backward = (replace(one, compute=one.compute + seconds) for one in (self.forward, self.backward))
+        return replace(self, forward=forward, backward=backward)
+
     @property
     def inputs(self) -> Phase:
         """What is left of backward once the gradients of weights are made apart."""

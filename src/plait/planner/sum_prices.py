@@ -79,13 +79,14 @@ class SumPrices:
         """How large this plan's buckets should be for a stage whose gradients are one bucket each kind, and whose
         `backward` takes so many seconds (`best_bucket_bytes`)."""
         at_once = plan.data * plan.tensor
-        alpha = self._sums_seconds(plan, map(_least, stage.over_data))
+        least = [_least(one) for one in stage.over_data]
+        alpha = self._sums_seconds(plan, least) + self._overheads(plan, least) * self.machine.crowd(at_once)
         seconds = self.sum_seconds(plan, stage)
         size = float(stage.elements * self._reduced)
         return best_bucket_bytes(
             size,
             alpha=alpha,
-            bytes_per_second=size / max(seconds - alpha, 1e-12),
+            bytes_per_second=size / max(seconds - self._sums_seconds(plan, least), 1e-12),
             backward_seconds=backward * self.machine.crowd(at_once),
             exposed=self.machine.exposed_share(plan),
             most=_MOST_STAGED if plan.sharding_level >= MET_EACH_ROUND else MOST_BUCKET_BYTES,
@@ -137,7 +138,22 @@ class SumPrices:
         after = min(spent, max(0.0, finished - sum(backward)))
         share = self.machine.exposed_share(plan)
         packing = self.packing_seconds(plan, stage)
-        return after + packing.end, share * (spent - after) + packing.start
+        hidden = (  # what leaves after backward takes nothing from it
+            bucket
+            for bucket, layer in zip(stage.over_data, stage.leaves_after, strict=True)
+            if not bucket.each_microbatch and (layer is None or done[layer] < sum(backward))
+        )
+        lost = self._overheads(plan, hidden) * crowd
+        return after + packing.end, share * (spent - after) + packing.start + lost
+
+    def _overheads(self, plan: Plan, sums: Iterable[Reduction]) -> float:
+        """What computing loses by the messages of such sums, for who slows all work down where ranks share cores."""
+        group = self.machine.spread(plan, "data")
+        if not group.crosses or plan.served:  # what servers are told, their own exchanges' seconds contain
+            return 0.0
+        hosts, at_once = self.machine.communication.levels(group), plan.data * plan.tensor
+        messages = (one for bucket in sums for one in bucket.messages(self._reduced, hosts))
+        return sum(self.machine.overhead(COLLECTIVES[one.kind], group, at_once) for one in messages)
 
     def averages(self, plan: Plan, stage: Stage, work: float) -> float:
         """Seconds a step of meetings in every `local_steps`; a step keeps the stage at `work` so long. What arrives
@@ -151,7 +167,8 @@ class SumPrices:
             step = work * self.machine.crowd(at_once)
             hidden = min(DELAY * step, self._sums_seconds(plan, map(_first_message, stage.over_data)))
             share = self.machine.exposed_share(plan)
-            seconds -= (1 - share) * hidden
+            first = map(_first_message, stage.over_data)
+            seconds += self._overheads(plan, first) * self.machine.crowd(at_once) - (1 - share) * hidden
         return seconds / plan.local_steps
 
     def _sum_seconds(self, plan: Plan, bucket: Reduction, group: Spread, pause: float = 0.0) -> float:
@@ -225,12 +242,17 @@ class SumPrices:
         if plan.sharding_level < 2:
             return 0.0
         at_once = plan.data * plan.tensor
-        spent = self.gathers(plan, sent, when) / rounds_of(plan, self.training.global_batch)
+        rounds, group = rounds_of(plan, self.training.global_batch), self.machine.spread(plan, "data")
+        spent = self.gathers(plan, sent, when) / rounds
+        gathered = sum(times for one, times in sent.items() if one.when == when) / rounds
+        lost = gathered * self.machine.overhead("all_gather", group, at_once)
         if when == "backward":
-            spent += self._sums_seconds(plan, (one for one in stage.over_data if one.each_microbatch))
+            each = [one for one in stage.over_data if one.each_microbatch]
+            spent += self._sums_seconds(plan, each)
+            lost += self._overheads(plan, each)
         spent /= self.machine.crowd(at_once)  # the simulation slows all of a stage's work down
         share = self.machine.exposed_share(plan)
-        return max(share * spent, spent - work)
+        return max(share * spent, spent - work) + lost
 
     def served(self, plan: Plan, place: int, stage: Stage) -> float:
         """Seconds of what travels under a parameter server beside sums of gradients."""
@@ -239,14 +261,15 @@ class SumPrices:
         messages = tuple(served_messages(stage, self.training, plan, busiest(plan), place))
         return self._passed(plan, messages, exchanged=not plan.asynchronous)
 
-    def later(self, plan: Plan, stages: Sequence[Stage], axis: str) -> float:
-        """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's."""
+    def later(self, plan: Plan, stages: Sequence[Stage], axis: str, pause: float = 0.0) -> float:
+        """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's; nothing
+        has gone along the axis for `pause` seconds."""
         slowest = 0.0
         for stage in dict.fromkeys(stages):
             sums = [one for one in stage.later if one.axis == axis]
             groups = [self.machine.spread(plan, axis, one.members) for one in sums]
             found = [
-                self.machine.message("all_reduce", group, one.elements * self._reduced, plan.ranks)
+                self.machine.message("all_reduce", group, one.elements * self._reduced, plan.ranks, pause)
                 for one, group in zip(sums, groups, strict=True)
             ]
             slowest = max(slowest, sum(found))

@@ -77,7 +77,9 @@ class Link:
     seconds. Between several hosts a send or an exchange is between ranks of different ones.
 
     `error` is the median of |formula / measured - 1| over `transfers`, which keep what was measured. `hosts`: on how
-    many the ranks stood, equally many on each. `burst`: bytes that a host's link lets pass at once.
+    many the ranks stood, equally many on each. `burst`: bytes that a host's link lets pass at once. `overhead`: seconds
+    that a rank computes longer for each message between hosts, however small it is and however well it hides: starting
+    it, threads that wake for it, caches that they leave cold (o of LogP, Culler et al. 1993).
     """
 
     backend: str
@@ -90,6 +92,7 @@ class Link:
     transfers: tuple[Transfer, ...] = ()
     hosts: Count = 1
     burst: NotNegative = 0.0
+    overhead: NotNegative = 0.0
 
     def seconds(self, payload: float) -> float:
         """The time that the formula gives a payload of that many bytes."""
@@ -108,7 +111,8 @@ class LinkSpeed:
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """All-reduces behind compute that is long enough: `exposed` is the part of their time that still lengthens it.
+    """All-reduces behind compute that is long enough: `exposed` is the part of their time that still lengthens it,
+    beyond what each message's `overhead` does.
 
     0: compute hides them wholly. 1: nothing is gained, for who moves the bytes takes the core from who computes.
     """
