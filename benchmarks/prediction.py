@@ -6,9 +6,13 @@
     models   tiny, 5m          ranks    2, 4          rates   none: one host; 1gbit, 200mbit: two, in network namespaces
                                                               (root, and `ip` and `tc` of iproute2)
 
-It goes on where it stopped: profiles, plans and turns (`plait bench`) lie in --out, a folder a setting, a turn a line
-of turns.jsonl. What it prints: Spearman (0.9 wanted), regret of the pick (3 %), the median error of a step (at 2 ranks
-the larger of 5 % and the repeat spread), plans that could not be launched, refused ones that could (none of either).
+It goes on where it stopped: a setting's profile, plans and turns (`plait bench`) lie in its folder of --out, a turn a
+line of turns.jsonl. A machine of which others have a share may be twice as slow in one minute as in the next, and a
+prediction is of the profile's minute: before plans are chosen the profile's small blocks are timed once more, and where
+they differ by more than 10 % it is profiled again, three times at most, before any step is measured. `blocks` in a
+verdict says how long they took at the end, the profile's 1. What it prints: Spearman (0.9 wanted), regret of the pick
+(3 %), the median error of a step (at 2 ranks the larger of 5 % and the repeat spread), plans that could not be
+launched, refused ones that could (none of either).
 """
 
 from __future__ import annotations
@@ -26,15 +30,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
 from wires_between_hosts import hosts_apart
 
 from plait.api import load
+from plait.devices.device import current_device
+from plait.devices.overheads import measure_blocks, measure_dispatch
 from plait.errors import PlaitError
 from plait.launchers import RankPools
 from plait.plans.completion import complete
 from plait.plans.files import plan_table, read_plan
 from plait.plans.legality import is_legal
 from plait.specs.job import Job
+from plait.specs.measurement_files import read_measurements
 from plait.training.hosts import prepared_tokens
 from plait.training.rehearsal import rehearsal_of, rehearse
 
@@ -62,6 +70,7 @@ _PORT = 29_733
 _SECONDS = 6 * 3600.0  # of one command
 _REFUSED_SECONDS = 30.0
 _LEAST_ERROR = 0.05
+_MOST_PROFILES, _DRIFT, _BLOCKS_SECONDS = 3, 0.1, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +94,8 @@ class Setting:
 
     @property
     def measurements(self) -> Path:
-        """The profile of just these ranks and links: models share it."""
-        return self.out / f"measurements-{self.ranks}-{self.rate}.json"
+        """The profile of just these ranks and links."""
+        return self.folder / "measurements.json"
 
     def write_job(self) -> Path:
         """The job's file."""
@@ -146,10 +155,24 @@ def _torchrun(setting: Setting, spaces: Sequence[tuple[str, str, str]], host: in
 
 
 def profiled(setting: Setting) -> None:
-    """Measure the setting's machine and links, unless they are."""
-    if not setting.measurements.exists():
+    """Measure the setting's machine and links, unless they are: again while the machine is not as it was then."""
+    if (setting.folder / "plans").exists():
+        return
+    for _ in range(_MOST_PROFILES):
+        if setting.measurements.exists() and abs(now_beside(setting) - 1) <= _DRIFT:
+            return
         ranks = ["--ranks", str(setting.ranks)] if setting.hosts == 1 else []
         plait(setting, "profile", *ranks, "--out", str(setting.measurements), "--json")
+
+
+def now_beside(setting: Setting) -> float:
+    """How many times as long as in the setting's profile small blocks take now."""
+    torch.set_num_threads(1)
+    device = current_device()
+    now = measure_blocks(budget=_BLOCKS_SECONDS, device=device, start=measure_dispatch(budget=0.05, device=device)[1])
+    then = read_measurements(setting.measurements).blocks
+    took, taken = (sum(one.forward_seconds + one.backward_seconds for one in blocks) for blocks in (now, then))
+    return took / taken
 
 
 def planned(setting: Setting, job: Path, most: int) -> list[Path]:
@@ -232,6 +255,7 @@ def verdict(setting: Setting, found: dict[str, Any], refused: tuple[int, list[st
         "regret": agreed.get("regret"),
         "median_error": agreed.get("median_error"),
         "allowed_error": allowed,
+        "blocks": now_beside(setting),
         "refused tried": refused[0],
         "refused that ran": refused[1],
     }
