@@ -11,7 +11,7 @@ from plait.planner.communication_cost import CommunicationCost
 from plait.planner.spread import Spread, inside
 from plait.sharding.all_reduce import RING_GATHER_BYTES, STEP_SECONDS, seconds_of_all_reduce, shared
 from plait.specs.catalogue import ASSUMED, speed_between
-from plait.specs.links import Link, Overlap, Transfer
+from plait.specs.links import Link, LinkKind, Overlap, Transfer
 from tests.planner.machines import machine
 
 LINK = Link(backend="gloo", kind="all_reduce", ranks=2, alpha0=1e-3, alpha1=1e-4, bytes_per_second=1e9)
@@ -213,12 +213,19 @@ def test_a_message_between_hosts_takes_something_from_who_computes():
     )
     plain = tuple(replace(one, backend="gloo") for one in links if one.ranks == 2)
     known = CommunicationCost(replace(machine(cores=2), collectives=(LINK, *plain)))
-    assert known.overhead("all_reduce", ALONE) == 1e-3
-    assert known.overhead("send", ALONE) == 2e-4
-    assert known.overhead("all_gather", ALONE) == 0.0, "not measured"
-    assert known.overhead("send", inside(2)) == 0.0, "nothing crosses"
+
+    def overhead(cost: CommunicationCost, kind: LinkKind, spread: Spread) -> float | None:
+        link = cost.nearest_between(kind, spread)
+        return link and link.overhead
+
+    assert overhead(known, "all_reduce", ALONE) == 1e-3
+    assert overhead(known, "send", ALONE) == 2e-4
+    assert overhead(known, "all_gather", ALONE) is None, "not measured"
+    assert overhead(known, "send", inside(2)) is None, "nothing crosses"
     shared = tuple(replace(one, backend="hierarchical") for one in links if one.ranks == 4)
     four = CommunicationCost(replace(machine(cores=2), collectives=(LINK, *plain, *shared)))
-    assert four.overhead("send", Spread(hosts=(2, 2))) == 7e-4
-    assert four.overhead("send", ALONE) == 2e-4
-    assert declared(LINK).overhead("send", ALONE) == 0.0
+    assert overhead(four, "send", Spread(hosts=(2, 2))) == 7e-4
+    assert overhead(four, "send", ALONE) == 2e-4
+    # four on hosts of their own are more like two such than like two on each host
+    assert overhead(four, "send", Spread(hosts=(1,) * 4)) == 2e-4
+    assert overhead(declared(LINK), "send", ALONE) is None

@@ -9,7 +9,7 @@ import pytest
 from plait.errors import UnusableInput
 from plait.layers.gpt import describe_gpt
 from plait.layers.small_blocks import SMALL_BLOCKS, SMALL_TOKENS
-from plait.planner.compute_cost import ComputeCost
+from plait.planner.compute_cost import ComputeCost, Work
 from plait.planner.operations import Attend, Move, Multiply, Views, operations_of
 from plait.plans.plan import Plan
 from plait.specs.measurements import Attention, Contention, Gemm, MemoryBound, Optimizer, SmallBlock
@@ -94,11 +94,7 @@ def test_measured_blocks_say_what_a_view_costs():
     assert found.work([Views(10, "forward")]) == (0.0, pytest.approx(7e-5), 0.0)
     assert found.work([Views(10, "backward")]) == (0.0, pytest.approx(3e-5), 0.0)
     quick = cost(blocks=(SmallBlock(norm="rms", forward_seconds=1e-9, backward_seconds=1e-9),))
-    assert quick.work([Views(10, "forward")]) == (
-        0.0,
-        0.0,
-        0.0,
-    )  # less than its operations: no view
+    assert quick.work([Views(10, "forward")]) == Work()  # less than its operations alone: none is left for views
 
 
 def test_the_optimizer_by_its_own_parts_or_by_bandwidth():
@@ -119,8 +115,9 @@ def test_ranks_at_work_slow_each_other_down():
     assert found.crowding(2) == pytest.approx((1.1, 1.05, 1.5))
     assert found.crowding(3) == pytest.approx((1.2, 1.1, 2.0))
     work = found.work([Multiply(10, 10, 10, "forward"), Move("add", 1000, 10, "forward")])
-    assert work.streaming == 0.0
     assert work.crowded(found, 3) == pytest.approx(1.2 * work.multiplying + 1.1 * work.moving)
+    large = found.work([Move("add", 2**22, 256, "forward")])
+    assert large.crowded(found, 3) == pytest.approx(2.0 * sum(large))
 
 
 def test_what_no_cache_holds_streams():

@@ -98,6 +98,15 @@ def test_links_between_hosts_are_told_from_those_inside_one():
     )
 
 
+def test_what_messages_take_from_computing_is_not_put_down_to_it():
+    across = tuple(replace(one, hosts=2, overhead=2e-3) for one in TRUE.collectives)
+    true = replace(TRUE, collectives=(*TRUE.collectives, *across))
+    asked, wrong = job(nodes=2, **PP2), with_products(true, 1.5)
+    corrected = recalibrated(asked, wrong, [ran(true, asked)], source="runs/x")
+    stages = [one.compute for one in predicted(true, asked).stages]
+    assert [one.compute for one in predicted(corrected, asked).stages] == pytest.approx(stages, rel=0.02)
+
+
 def test_a_run_that_went_as_predicted_corrects_nothing():
     asked = job(**DP2)
     assert recalibrated(asked, TRUE, [ran(TRUE, asked)], source="runs/x") == TRUE

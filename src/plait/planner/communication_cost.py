@@ -175,18 +175,17 @@ class CommunicationCost:
             return 0.0
         return 0.0 if cores is None or at_work < cores else 1.0
 
-    def overhead(self, kind: LinkKind, spread: Spread) -> float:
-        """Seconds that a rank computes longer for each message between hosts, however well it hides (`Link.overhead`);
-        0 where it was not measured."""
-        if spread.ranks == 1 or not spread.crosses:
-            return 0.0
-        found = [link for link in self._between if link.kind == kind]
+    def nearest_between(self, kind: LinkKind, spread: Spread) -> Link | None:
+        """Of the links between hosts the one that was measured most as this group stands; None for a group on one host,
+        and where there is none."""
+        if not spread.crosses:
+            return None
         levels = in_two_levels(spread.hosts)
 
         def unlike(link: Link) -> tuple[bool, float]:
             return levels != (link.ranks > link.hosts), abs(log(link.ranks / spread.ranks))
 
-        return min(found, key=unlike).overhead if found else 0.0
+        return min((link for link in self._between if link.kind == kind), key=unlike, default=None)
 
     def _inside(self, kind: LinkKind, spread: Spread, size: float) -> float:
         return self._within * _seconds(self._nearest(kind, spread.ranks), kind, spread.ranks, size)

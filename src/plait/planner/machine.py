@@ -76,10 +76,11 @@ class Machine:
         ranks = at_once if group.crosses else group.ranks
         return self.communication.seconds(kind, group, size, pause) / self.crowd(ranks)
 
-    def overhead(self, kind: LinkKind, group: Spread, at_once: int) -> float:
-        """Seconds that who computes loses by one message in a group, for who slows all work down where `at_once` ranks
-        share the cores: it was measured with them sharing."""
-        return self.communication.overhead(kind, group) / self.crowd(at_once)
+    def overhead(self, kind: LinkKind, group: Spread) -> float:
+        """Seconds that who computes loses by one message in a group, for who slows all work down where ranks share
+        cores: it was measured with some sharing them already."""
+        link = self.communication.nearest_between(kind, group)
+        return link.overhead / self.crowd(link.ranks) if link else 0.0
 
     def exposed_share(self, plan: Plan) -> float:
         """The part of a sum over data behind compute that lengthens it all the same."""

@@ -150,11 +150,11 @@ class JobPrices:
     def _interrupted(self, plan: Plan, stages: tuple[StageCost, ...]) -> tuple[StageCost, ...]:
         """The stages with what computing loses by the messages to their neighbours, of which each microbatch sends one
         there and one back; those within a rank are none."""
-        each = [self.machine.overhead("send", one, plan.data * plan.tensor) for one in self.machine.boundaries(plan)]
+        each = [self.machine.overhead("send", one) for one in self.machine.boundaries(plan)]
         if not any(each):
             return stages
         around = zip([0.0, *each], [*each, 0.0], strict=True)
-        return tuple(one.computing_longer(sum(both)) for one, both in zip(stages, around, strict=True))
+        return tuple(one.interrupted(sum(both)) for one, both in zip(stages, around, strict=True))
 
     def bucket_bytes(self, plan: Plan) -> int:
         """How large this plan's buckets should be, for the stage with most gradients."""

@@ -61,14 +61,25 @@ def _ratio(what: Corrected, job: Job, known: Measurements, run: Observed) -> flo
     """What one run says, priced with the corrections found so far; None where it says nothing."""
     match what:
         case "computing":
-            predicted = _predicted(job, known, run.plan)
-            stages = run.stages or (run.terms,)
-            said = predicted.stages if run.stages else (predicted.terms,)
-            return _over(sum(one.compute for one in stages), sum(one.compute for one in said))
+            return _computing_ratio(job, known, run)
         case "optimizer":
             return _over(run.terms.optimizer, _predicted(job, known, run.plan).terms.optimizer)
         case _:
             return _link_ratio(what, job, known, run)
+
+
+def _computing_ratio(job: Job, known: Measurements, run: Observed) -> float | None:
+    """The ratio at which the plan computes as long as measured: what it is predicted to grows along a line, of which
+    messages between hosts have a part that no ratio lengthens."""
+    measured = sum(one.compute for one in run.stages or (run.terms,))
+
+    def computing(ratio: float) -> float:
+        one = Correction(what="computing", ratio=ratio, source="")
+        predicted = _predicted(job, replace(known, corrections=(*known.corrections, one)), run.plan)
+        return sum(one.compute for one in (predicted.stages if run.stages else (predicted.terms,)))
+
+    once, twice = computing(1.0), computing(2.0)
+    return 1 + (measured - once) / (twice - once) if measured > 0 and twice > once else None
 
 
 def _over(measured: float, predicted: float) -> float | None:

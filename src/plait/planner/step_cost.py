@@ -21,16 +21,18 @@ __all__ = ["Phase", "Round", "StageCost", "StepCost"]
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """Seconds of forward or of backward for one microbatch: `compute`, and between it collectives of the `tensor` axis,
-    and of the `data` axis under ZeRO."""
+    and of the `data` axis under ZeRO; `pipeline`: what computing loses to messages to and from neighbours on other
+    hosts, whatever is computed."""
 
     compute: float = 0.0
     tensor: float = 0.0
     data: float = 0.0
+    pipeline: float = 0.0
 
     @property
     def total(self) -> float:
         """All of them, one after the other."""
-        return self.compute + self.tensor + self.data
+        return self.compute + self.tensor + self.data + self.pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Round:
     def seconds(self, phase: Phase, place: int) -> float:
         """Of a phase of that rank in this round."""
         slower = self.slower[place] if self.slower else 1.0
-        return self.part * (slower * phase.compute + phase.tensor + phase.data)
+        return self.part * (slower * phase.compute + phase.tensor + phase.data) + phase.pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +62,17 @@ class StageCost:
     slowed: float = 0.0
     weights: float = 0.0
 
-    def computing_longer(self, seconds: float) -> StageCost:
-        """The same with so much more of computing in forward, and as much in backward."""
-        forward, backward = (replace(one, compute=one.compute + seconds) for one in (self.forward, self.backward))
+    def interrupted(self, seconds: float) -> StageCost:
+        """The same where forward loses so much to messages, and backward as much."""
+        forward, backward = (replace(one, pipeline=seconds) for one in (self.forward, self.backward))
         return replace(self, forward=forward, backward=backward)
 
     @property
     def inputs(self) -> Phase:
         """What is left of backward once the gradients of weights are made apart."""
-        backward = self.backward
-        return Phase(compute=backward.compute - self.weights, tensor=backward.tensor, data=backward.data)
+        whole = self.backward
+        compute = whole.compute - self.weights
+        return Phase(compute=compute, tensor=whole.tensor, data=whole.data, pipeline=whole.pipeline)
 
     @property
     def weights_alone(self) -> Phase:
@@ -121,7 +124,8 @@ class StepCost:
             case "tensor":
                 return replace(self._with(lambda stage: _scaled(stage, tensor=0.0)), tensor_sums=0.0)
             case _:
-                return replace(self, send=0.0, exchange=0.0, pipeline_sums=0.0)
+                silent = self._with(lambda stage: _scaled(stage, pipeline=0.0))
+                return replace(silent, send=0.0, exchange=0.0, pipeline_sums=0.0)
 
     def working(self, place: int) -> float:
         """Seconds in which a rank of the pipeline works through all microbatches of its stages."""
@@ -158,7 +162,7 @@ class StepCost:
         work = [self.working(place) for place in range(len(self.ranks))]
         factors = [sum(work) / len(work) / one for one in work]
         each = zip(self.stages, self.places, strict=True)
-        return replace(self, stages=tuple(_scaled(stage, *(factors[place],) * 3) for stage, place in each))
+        return replace(self, stages=tuple(_scaled(stage, *(factors[place],) * 4) for stage, place in each))
 
     def with_compute(self, factor: float) -> StepCost:
         """The same with all computing `factor` times as long."""
@@ -168,12 +172,18 @@ class StepCost:
         return replace(self, stages=tuple(change(stage) for stage in self.stages))
 
 
-def _scaled(stage: StageCost, compute: float = 1.0, tensor: float = 1.0, data: float = 1.0) -> StageCost:
-    phases = (
-        Phase(compute=phase.compute * compute, tensor=phase.tensor * tensor, data=phase.data * data)
+def _scaled(
+    stage: StageCost, compute: float = 1.0, tensor: float = 1.0, data: float = 1.0, pipeline: float = 1.0
+) -> StageCost:
+    forward, backward = (
+        Phase(
+            compute=phase.compute * compute,
+            tensor=phase.tensor * tensor,
+            data=phase.data * data,
+            pipeline=phase.pipeline * pipeline,
+        )
         for phase in (stage.forward, stage.backward)
     )
-    forward, backward = phases
     return replace(stage, forward=forward, backward=backward, weights=stage.weights * compute)
 
 
@@ -188,4 +198,9 @@ def _together(one: StageCost, other: StageCost) -> StageCost:
 
 
 def _sum(one: Phase, other: Phase) -> Phase:
-    return Phase(compute=one.compute + other.compute, tensor=one.tensor + other.tensor, data=one.data + other.data)
+    return Phase(
+        compute=one.compute + other.compute,
+        tensor=one.tensor + other.tensor,
+        data=one.data + other.data,
+        pipeline=one.pipeline + other.pipeline,
+    )

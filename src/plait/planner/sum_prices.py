@@ -80,13 +80,13 @@ class SumPrices:
         `backward` takes so many seconds (`best_bucket_bytes`)."""
         at_once = plan.data * plan.tensor
         least = [_least(one) for one in stage.over_data]
-        alpha = self._sums_seconds(plan, least) + self._overheads(plan, least) * self.machine.crowd(at_once)
+        latency = self._sums_seconds(plan, least)
         seconds = self.sum_seconds(plan, stage)
         size = float(stage.elements * self._reduced)
         return best_bucket_bytes(
             size,
-            alpha=alpha,
-            bytes_per_second=size / max(seconds - self._sums_seconds(plan, least), 1e-12),
+            alpha=latency + self._overheads(plan, least) * self.machine.crowd(at_once),
+            bytes_per_second=size / max(seconds - latency, 1e-12),
             backward_seconds=backward * self.machine.crowd(at_once),
             exposed=self.machine.exposed_share(plan),
             most=_MOST_STAGED if plan.sharding_level >= MET_EACH_ROUND else MOST_BUCKET_BYTES,
@@ -151,9 +151,9 @@ class SumPrices:
         group = self.machine.spread(plan, "data")
         if not group.crosses or plan.served:  # what servers are told, their own exchanges' seconds contain
             return 0.0
-        hosts, at_once = self.machine.communication.levels(group), plan.data * plan.tensor
+        hosts = self.machine.communication.levels(group)
         messages = (one for bucket in sums for one in bucket.messages(self._reduced, hosts))
-        return sum(self.machine.overhead(COLLECTIVES[one.kind], group, at_once) for one in messages)
+        return sum(self.machine.overhead(COLLECTIVES[one.kind], group) for one in messages)
 
     def averages(self, plan: Plan, stage: Stage, work: float) -> float:
         """Seconds a step of meetings in every `local_steps`; a step keeps the stage at `work` so long. What arrives
@@ -165,9 +165,9 @@ class SumPrices:
         seconds += self.sum_seconds(plan, stage)
         if arrives_late(plan, in_background=self.machine.in_background(plan)):
             step = work * self.machine.crowd(at_once)
-            hidden = min(DELAY * step, self._sums_seconds(plan, map(_first_message, stage.over_data)))
+            first = [_first_message(one) for one in stage.over_data]
+            hidden = min(DELAY * step, self._sums_seconds(plan, first))
             share = self.machine.exposed_share(plan)
-            first = map(_first_message, stage.over_data)
             seconds += self._overheads(plan, first) * self.machine.crowd(at_once) - (1 - share) * hidden
         return seconds / plan.local_steps
 
@@ -245,7 +245,7 @@ class SumPrices:
         rounds, group = rounds_of(plan, self.training.global_batch), self.machine.spread(plan, "data")
         spent = self.gathers(plan, sent, when) / rounds
         gathered = sum(times for one, times in sent.items() if one.when == when) / rounds
-        lost = gathered * self.machine.overhead("all_gather", group, at_once)
+        lost = gathered * self.machine.overhead("all_gather", group)
         if when == "backward":
             each = [one for one in stage.over_data if one.each_microbatch]
             spent += self._sums_seconds(plan, each)
@@ -262,8 +262,8 @@ class SumPrices:
         return self._passed(plan, messages, exchanged=not plan.asynchronous)
 
     def later(self, plan: Plan, stages: Sequence[Stage], axis: str, pause: float = 0.0) -> float:
-        """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's; nothing
-        has gone along the axis for `pause` seconds."""
+        """Sums over `axis` after those over the data axis, on the stage that has most of them, and the norm's; before
+        each of the sums nothing has gone along the axis for `pause` seconds."""
         slowest = 0.0
         for stage in dict.fromkeys(stages):
             sums = [one for one in stage.later if one.axis == axis]
