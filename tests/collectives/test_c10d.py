@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from plait.collectives import arena
 from plait.collectives.arena import SLOT_BYTES
 from plait.collectives.c10d import C10d
 from plait.collectives.process_groups import build_mesh
@@ -53,3 +55,27 @@ def one_waits_for_gloo_and_the_other_for_shared_memory(kind: str) -> bool:
 @pytest.mark.parametrize("kind", ["collective", "gathered", "transfer", "transfers"])
 def test_a_wait_for_gloo_drives_what_rests_in_shared_memory(run_on_ranks, kind):
     assert run_on_ranks(2, one_waits_for_gloo_and_the_other_for_shared_memory, kind, timeout=10.0) == [True, True]
+
+
+def an_exchange_of_nothing_is_done() -> int:
+    _, gloo = wires()
+    done = gloo.exchange([])
+    done.wait()
+    return len(done.sends) + len(done.receives)
+
+
+def test_who_has_nobody_to_exchange_with_is_done_at_once(run_on_ranks):
+    assert run_on_ranks(2, an_exchange_of_nothing_is_done, timeout=10.0) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("local", "world", "cores", "many"), [(None, 4, 2, True), (None, 2, 2, False), (2, 8, 2, False), (4, 8, 2, True)]
+)
+def test_a_host_is_crowded_by_its_own_ranks(monkeypatch, local, world, cores, many):
+    """`local`: as torchrun says it; None where it has not started them."""
+    monkeypatch.setattr(arena, "usable_cores", lambda: cores)
+    monkeypatch.setattr(arena.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(arena.dist, "get_world_size", lambda: world)
+    there = None if local is None else SimpleNamespace(local_size=local)
+    monkeypatch.setattr(arena.torchrun, "place", lambda: there)
+    assert arena.crowded() is many

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import cycle
 from math import inf
 from types import SimpleNamespace
 from typing import Any
@@ -108,6 +109,24 @@ def overhead_of_an_exchange() -> float:
     """On a rank of three, each as if on a host of its own."""
     with patch("plait.collectives.links._OVERHEAD_ROUNDS", 3):
         return links._overhead("exchange", replace(links._ring(world(), 3), ahead=0.0))
+
+
+def test_of_what_scatters_between_hosts_the_mean_counts(run_on_ranks: RunOnRanks):
+    found = run_on_ranks(2, seconds_of_a_call_that_scatters)
+    assert found == [pytest.approx([0.01, 0.01, 0.05 / 3], rel=0.3)] * 2
+
+
+def seconds_of_a_call_that_scatters() -> list[float]:
+    """On a rank: of a call that takes 10 ms, and 30 each third time; on one host, between hosts, as what scatters."""
+    found: list[float] = []
+    for hosts, scatters in ((1, True), (2, False), (2, True)):
+        ring, durations = replace(links._ring(world(), hosts), ahead=0.0), cycle((0.01, 0.01, 0.03))
+
+        def call(durations: Iterator[float] = durations) -> None:
+            time.sleep(next(durations))
+
+        found += links._timed([call], ring, 0.0, 9, close=True, scatters=scatters)
+    return found
 
 
 @pytest.mark.parametrize(("hosts", "least", "most"), [(1, 0.0, 0.0), (2, 0.02, 0.2)])

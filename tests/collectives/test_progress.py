@@ -206,3 +206,33 @@ class StandingStill:
 
     def anew(self) -> None:
         self._from = self._clock.now
+
+
+def test_who_has_something_else_to_drive_naps_shortly(monkeypatch: pytest.MonkeyPatch):
+    others, slept = Others(), list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        others.counter[0] = int(len(slept) > 20)
+
+    class Ages:
+        """A wait that has lasted for long."""
+
+        def seconds(self) -> float:
+            return 0.1
+
+        def anew(self) -> None:
+            pass
+
+    monkeypatch.setattr(progress, "_resting", {})
+    monkeypatch.setattr(progress.time, "sleep", sleep)
+    monkeypatch.setattr(progress, "Stopwatch", Ages)
+    alone, other = (Queue(lambda *_: None, spins=False, crowded=True) for _ in range(2))
+    alone.start(others.operation("a", 1)).wait()
+    assert slept == pytest.approx([0.003] * len(slept))
+    resting = Others()
+    other.start(resting.operation("b", 1))
+    slept.clear()
+    others.counter[0] = 0
+    alone.start(others.operation("c", 1)).wait()
+    assert set(slept) == {progress.NAP_SECONDS}

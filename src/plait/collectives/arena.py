@@ -100,7 +100,8 @@ class Arena:
 
     def new_queue(self) -> Queue:
         """For operations that go in an order of their own."""
-        return Queue(self._look, spins=self.size <= usable_cores(), crowded=crowded())
+        many = crowded()
+        return Queue(self._look, spins=not many, crowded=many)
 
     def slots(self, dtype: torch.dtype, count: int, start: int = 0) -> list[torch.Tensor]:
         """Of each rank `count` elements from `start` of the slot of the phase that comes next. Only the own is

@@ -97,6 +97,8 @@ class C10d(Packed):
                 if transfers[0].direction == "send"
                 else Exchange(receives=work, sends=())
             )
+        if not transfers:  # a batch of none is an error there
+            return Exchange(receives=(), sends=())
         begun = dist.batch_isend_irecv([self._operation(transfer) for transfer in transfers])
         works = [self._waited(work) for work in begun]
         if len(works) < len(transfers):  # NCCL fuses them, and gives one work for all

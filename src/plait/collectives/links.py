@@ -178,15 +178,17 @@ def _links(grid: Grid, ring: _Ring) -> tuple[Link, ...]:
 
 def _overhead(kind: LinkKind, ring: _Ring) -> float:
     """Seconds that a rank computes longer beside a message that takes next to no time of the cable. 0 inside a host,
-    where who waits moves the bytes (`_overlap`)."""
+    where who waits moves the bytes (`_overlap`); nor does what sums of several ranks a host leave to who waits count,
+    which their own time contains."""
     if ring.hosts == 1:
         return 0.0
     start = _starts(kind, _elements(_LIGHT, ring.ranks), ring)
-    (once,) = _timed([partial(_both, start, _nothing)], ring, 0.0, close=True)
+    (once,) = _timed([partial(_waited, start)], ring, 0.0, close=True)
     compute = partial(ring.compute, max(_BESIDE_SECONDS, _HIDING * once))
     calls = [compute, partial(_both, start, compute)]
     alone, together = _timed(calls, ring, 0.0, _OVERHEAD_ROUNDS, close=True, scatters=True)
-    return max(together - alone, 0.0)
+    left = once if kind != "exchange" and ring.ranks > ring.hosts else 0.0
+    return max(together - alone - left, 0.0)
 
 
 def _starts(kind: LinkKind, count: int, ring: _Ring) -> Callable[[], Work]:
@@ -194,20 +196,13 @@ def _starts(kind: LinkKind, count: int, ring: _Ring) -> Callable[[], Work]:
     if kind == "exchange":
         sent, received = (torch.zeros(count, device=ring.device.torch) for _ in range(2))
         pair = _pair(sent, received, _partner(ring.group, ring.hosts))
-        return partial(ring.wire.exchange, pair) if pair else _Nobody
+        return partial(ring.wire.exchange, pair)
     held = buffer(count, torch.float32, ring.device.torch, ring.group)
     return partial(ring.wire.all_reduce, held.own, "sum")
 
 
-class _Nobody:
-    """The message of a rank that has nobody to exchange with."""
-
-    def wait(self) -> None:
-        """It was none."""
-
-
-def _nothing() -> None:
-    """Between a message's start and its end."""
+def _waited(start: Callable[[], Work]) -> None:
+    start().wait()
 
 
 def _both(start: Callable[[], Work], compute: _Call) -> None:
@@ -295,8 +290,7 @@ def _send(tensor: Tensor, wire: Wire, partner: int | None, *, sends: bool) -> No
 
 
 def _exchange(ours: Tensor, theirs: Tensor, wire: Wire, partner: int | None) -> None:
-    if partner is not None:
-        wire.exchange(_pair(ours, theirs, partner)).wait()
+    wire.exchange(_pair(ours, theirs, partner)).wait()
 
 
 def _pair(ours: Tensor, theirs: Tensor, partner: int | None) -> list[Passed]:
@@ -358,10 +352,7 @@ def _overlap(links: Sequence[Link], ring: _Ring) -> Overlap:
     """A large all-reduce in place, as of gradients, compute, and both at once, in turn."""
     link = next(one for one in links if one.kind == "all_reduce_in_place")
     start = _starts(link.kind, link.transfers[-1].bytes // 4, ring)
-
-    def reduce() -> None:
-        start().wait()
-
+    reduce = partial(_waited, start)
     once = _timed([reduce], ring, 0.0)[0]
     compute = partial(ring.compute, _HIDING * once)
     calls = [reduce, compute, partial(_both, start, compute)]
