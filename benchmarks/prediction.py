@@ -146,8 +146,11 @@ def plait(setting: Setting, *words: str, alone: bool = False) -> dict[str, Any]:
 
 def _torchrun(setting: Setting, spaces: Sequence[tuple[str, str, str]], host: int, words: Sequence[str]) -> list[str]:
     name, _, address = spaces[host]
+    cores, here = sorted(os.sched_getaffinity(0)), setting.ranks // 2
+    part = cores[host::2] if 2 * here > len(cores) else cores  # else each host would count the other's as its own
     return [
-        "ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run", "--nnodes", "2",
+        "taskset", "-c", ",".join(map(str, part)), "ip", "netns", "exec", name,
+        sys.executable, "-m", "torch.distributed.run", "--nnodes", "2",
         "--nproc-per-node", str(setting.ranks // 2), "--rdzv-backend", "c10d", "--rdzv-id", "prediction",
         "--rdzv-endpoint", f"{spaces[0][2]}:{_PORT}", "--rdzv-conf", f"is_host={1 - host}", "--local-addr", address,
         "-m", "plait", *words,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -114,13 +115,13 @@ def test_links_and_memory_are_told_in_units():
     moved = MemoryBound(
         kind="gelu", elements=1024, width=256, dtype="fp32", forward_seconds=2.048e-6, backward_seconds=1.024e-6
     )
-    page = text(
-        dataclasses.replace(
-            BARE, collectives=(link,), memory_bound=(moved,), contention=Contention(ranks=2, gemm=1.5, memory=2.0)
-        )
-    )
-    for words in ("300 µs", "1.00 GB/s", "±7%", "1 KiB", "2.00  1.00", "×1.50", "×2.00"):
+    apart = dataclasses.replace(link, kind="send", hosts=2, overhead=4e-4)
+    contention = Contention(ranks=2, gemm=1.5, memory=2.0, cached=1.1)
+    page = text(dataclasses.replace(BARE, collectives=(link, apart), memory_bound=(moved,), contention=contention))
+    for words in ("300 µs", "1.00 GB/s", "±7%", "1 KiB", "2.00  1.00", "×1.50", "×1.10 in caches, ×2.00 beyond"):
         assert words in page
+    assert re.search("each send between 2 ranks, 2 hosts +and 400 µs more of computing", page)
+    assert "each all_reduce" not in page, "within a host none was looked for"
 
 
 def test_the_document_is_the_files():

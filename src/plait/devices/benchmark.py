@@ -51,10 +51,8 @@ __all__ = [
 _MOST_RANKS = 8
 _FEWEST_DEFAULT_RANKS = 4  # on two cores, too, jobs are tried out with four
 
-# Shares of Grid.operation_seconds; every family is timed at least three times over, whatever its share.
+# Shares of Grid.operation_seconds; in each pass every family is timed at least three times over, whatever its share.
 _DISPATCH, _BLOCKS, _COPY, _GEMM, _ATTENTION, _MEMORY_BOUND, _OPTIMIZER = 0.02, 0.05, 0.03, 0.5, 0.1, 0.2, 0.1
-
-
 _PASSES = 3
 
 T = TypeVar("T")
@@ -187,7 +185,7 @@ def middle(found: Sequence[Any]) -> Any:
 
 
 def _operations(grid: Grid, dtypes: Sequence[Dtype], device: Device) -> Measurements:
-    """Once."""
+    """One pass through all of them."""
     budget = grid.operation_seconds / _PASSES
     dispatch, start = measure_dispatch(budget=_DISPATCH * budget, device=device)
     first = dtypes[0]

@@ -32,5 +32,5 @@ class Grid:
     parameters: tuple[tuple[int, int], ...] = ((16, 2**16), (64, 2**20), (64, 2**23))  # (tensors, elements in all)
     payloads: tuple[int, ...] = (2**10, 2**14, 2**18, 2**20, 2**22, 2**24)
     operation_seconds: float = 7.0
-    contention_seconds: float = 0.8  # alone, and as long together
+    contention_seconds: float = 0.8  # of who works alone, as long of all together, and of their speeds
     link_seconds: float = 3.0
