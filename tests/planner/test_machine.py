@@ -1,4 +1,5 @@
-"""Who of a pipeline is expected ahead, as the wire between two stages says; and what sharing cores does to messages."""
+"""Who of a pipeline is expected ahead, as the wire between two stages says; what sharing cores does to messages, and
+who shares them with whom."""
 
 from __future__ import annotations
 
@@ -80,3 +81,43 @@ def test_a_message_is_slowed_down_once_and_a_network_not_at_all():
     assert known.message("send", across, 1, 8) == alone[across]
     assert known.uncrowded("send", here, 1, 4) == alone[here] / 2
     assert known.uncrowded("send", across, 1, 8) == alone[across] / 4
+
+
+@pytest.mark.parametrize(
+    ("cores", "nodes", "degrees", "shared"),
+    [
+        (2, 1, (2, 2, 1), (2, (0, 0))),  # four ranks on a host of two cores
+        (2, 2, (2, 2, 1), (None, (0, 0))),
+        (1, 2, (2, 2, 1), (1, (0, 1))),  # a stage's replicas share a core
+        (1, 2, (4, 1, 1), (1, (0, 0, 1, 1))),  # two stages do
+        (1, 2, (1, 2, 2), (2, (0,))),  # a replica a host
+        (1, 4, (2, 2, 2), (2, (0, 1))),  # each stage on two hosts
+        (1, 2, (3, 2, 1), (2, (0, 0, 0))),  # the stage in the middle stands on both
+        (1, 4, (6, 2, 1), (2, (0, 0, 0, 1, 1, 1))),
+    ],
+)
+def test_cores_are_those_of_a_host(cores, nodes, degrees, shared):
+    pipeline, data, tensor = degrees
+    plan = Plan(
+        pipeline=pipeline, stages=(1,) * pipeline, data=data, data_shares=(1,) * data, tensor=tensor,
+        tensor_shares=(1,) * tensor,
+    )  # fmt: skip
+    cluster = ClusterSpec(ranks=plan.ranks, nodes=nodes)
+    assert Machine(machine(cores=cores), "fp32", cluster).shared_cores(plan) == shared
+
+
+def test_replicas_of_a_stage_that_share_a_core_take_twice_as_long_whatever_the_other_host_does():
+    """Two hosts of a core each: of two stages only one is at work at a time, and its replicas share a core."""
+    measured = machine(flops=1e9, latency=1e-9, link=1e18, cores=1)
+    training = replace(TRAINING, global_batch=2)  # of a microbatch each: stages never compute at once
+    plan = Plan(data=2, pipeline=2, stages=(1, 1), data_shares=(1, 1), microbatch=1)
+
+    def taken(cores, nodes):
+        place = replace(measured, host=replace(measured.host, cores=cores))
+        return played(plan, JobPrices(GPT2, training, place, ClusterSpec(ranks=4, nodes=nodes))).step
+
+    each, pooled, own = taken(1, 2), taken(2, 1), taken(2, 2)
+    assert pooled.terms.compute == pytest.approx(own.terms.compute), "one stage at a time has both"
+    assert each.terms.compute == pytest.approx(2 * own.terms.compute)
+    longer = each.seconds - own.seconds - (each.terms.optimizer - own.terms.optimizer)
+    assert longer > 1.9 * own.terms.compute, "one stage after the other"

@@ -184,6 +184,36 @@ def test_demand_is_counted_in_cores():
     assert simulate(gpipe(3, 4), unit, free, cores=8, demand=4) == simulate(gpipe(3, 4), unit, free, cores=2)
 
 
+def test_hosts_share_no_cores():
+    """
+    rank 0   F0───── F1─────  ..          two cores' worth of work on a core: what the other host does changes nothing
+    rank 1   ..      F0      F1           a core's worth, alone or not
+    """
+    forward = forward_only(range(2), 2)
+    alone = simulate(forward, unit, free, cores=1, demand=2, hosts=(0, 1))
+    assert ends(alone) == ends(simulate(forward, lambda _: 2.0, free))
+    assert alone.step_seconds == 6.0 < simulate(forward, unit, free, cores=1, demand=2).step_seconds == 8.0
+
+
+@settings(deadline=None)
+@given(shapes, st.data())
+def test_hosts_are_numbered_in_any_order_and_one_alone_is_no_host(schedule, data):
+    hosts = data.draw(st.lists(st.integers(0, 3), min_size=schedule.ranks, max_size=schedule.ranks))
+    work = {a: data.draw(st.floats(0.01, 10)) for p in schedule.programs for (a, *_) in p if a.kind in COMPUTE}
+
+    def on(hosts):
+        return simulate(schedule, work.__getitem__, free, cores=1.5, hosts=hosts)
+
+    assert on([3 - host for host in hosts]).step_seconds == pytest.approx(on(hosts).step_seconds)
+    assert on([7] * schedule.ranks) == simulate(schedule, work.__getitem__, free, cores=1.5)
+    busiest = max(
+        sum(seconds for action, seconds in work.items() if hosts[schedule.stage_rank[action.stage]] == host)
+        for host in hosts
+    )
+    own = simulate(schedule, work.__getitem__, free).step_seconds
+    assert on(hosts).step_seconds >= max(own, busiest / 1.5) * (1 - 1e-9)
+
+
 def test_a_transfer_needs_no_core():
     """From second 4 on, 0SEND_F1 moves for 3 seconds; beside it 2F0 has the only core for itself."""
     times = ends(

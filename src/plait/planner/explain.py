@@ -133,9 +133,10 @@ def _idle(one: Played, prices: JobPrices) -> float:
         return 0.0
     work = [one.cost.working(place) for place in range(plan.pipeline)]
     least = max(work) * prices.machine.crowd(plan.data * plan.tensor)
-    if prices.machine.cores is not None:
+    cores = prices.machine.all_cores(plan)
+    if cores is not None:
         all_stages = sum(stage.seconds for stage in one.cost.stages)
-        least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / prices.machine.cores)
+        least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / cores)
     return max(0.0, max(ended(plan, one.cost, prices.machine).ends) - least)
 
 

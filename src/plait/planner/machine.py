@@ -10,6 +10,7 @@ It knows plans as far as where their ranks stand; nothing of what a step is made
 from __future__ import annotations
 
 from itertools import pairwise
+from math import lcm
 
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.compute_cost import ComputeCost
@@ -26,8 +27,8 @@ __all__ = ["Machine"]
 
 
 class Machine:
-    """One that was measured, or as many like it as `cluster` has nodes. `cores` and `memory_bytes`: of all of them,
-    None where each rank has its own. Raises UnusableInput where it was not measured in `dtype`."""
+    """One that was measured, or as many like it as `cluster` has nodes. `cores`: of each of them, None where each rank
+    has its own; `memory_bytes`: of all. Raises UnusableInput where it was not measured in `dtype`."""
 
     def __init__(self, measurements: Measurements, dtype: Dtype, cluster: ClusterSpec | None = None) -> None:
         place = cluster or ClusterSpec()
@@ -39,18 +40,33 @@ class Machine:
         self.communication = CommunicationCost(measurements, place.inter_link)
         host = measurements.host
         on_cpu = host is not None and host.device == "cpu"
-        self.cores = float(host.cores * self.nodes) if host is not None and on_cpu else None
+        self.cores = float(host.cores) if host is not None and on_cpu else None
         self.memory_bytes = host.memory_bytes * (self.nodes if on_cpu else 1) if host is not None else None
         self.shares_memory = on_cpu
 
     def crowd(self, ranks: int) -> float:
-        """How many times longer anything takes where `ranks` ranks share the cores."""
-        return max(1.0, ranks / self.cores) if self.cores else 1.0
+        """How many times longer anything takes where `ranks` ranks, numbered on end, share the cores of their hosts."""
+        return max(1.0, min(ranks, self._ranks_a_node) / self.cores) if self.cores else 1.0
+
+    def shared_cores(self, plan: Plan) -> tuple[float | None, tuple[int, ...]]:
+        """Cores that ranks of a pipeline share with each other, and on which of the hosts each of these stands; None
+        where none has to wait for one. A rank of the pipeline, which is all replicas and tensor ranks of its stages,
+        may stand on several hosts: these count as one, with the cores of all."""
+        size = plan.data * plan.tensor
+        here = min(self._ranks_a_node, plan.ranks)
+        if self.cores is None or here <= self.cores:
+            return None, (0,) * plan.pipeline
+        together = lcm(here, size)  # ranks of as few hosts as such ranks of the pipeline fill
+        return self.cores * (together // here), tuple(place * size // together for place in range(plan.pipeline))
+
+    def all_cores(self, plan: Plan) -> float | None:
+        """Of all hosts that the plan's ranks stand on; None where each rank has its own."""
+        return self.cores * -(-plan.ranks // self._ranks_a_node) if self.cores else None
 
     def at_work(self, plan: Plan) -> int:
         """Ranks of one host that compute at the same time, each on a core of its own."""
-        ranks = min(plan.ranks, int(self.cores)) if self.cores else plan.ranks
-        return -(-ranks // self.nodes)
+        ranks = min(plan.ranks, self._ranks_a_node)
+        return min(ranks, int(self.cores)) if self.cores else ranks
 
     def spread(self, plan: Plan, axis: str, members: tuple[int, ...] | None = None) -> Spread:
         """Where the ranks along an axis stand, or those at some places of it."""
@@ -80,12 +96,13 @@ class Machine:
         """Seconds that who computes loses by one message in a group, for who slows all work down where ranks share
         cores: it was measured with some sharing them already."""
         link = self.communication.nearest_between(kind, group)
-        return link.overhead / self.crowd(link.ranks) if link else 0.0
+        return link.overhead / self.crowd(link.ranks // link.hosts) if link else 0.0
 
     def exposed_share(self, plan: Plan) -> float:
         """The part of a sum over data behind compute that lengthens it all the same."""
         group = self.spread(plan, "data")
-        return self.communication.exposed_share(group, cores=self.cores, at_work=plan.ranks)
+        ranks = min(plan.ranks, self._ranks_a_node)
+        return self.communication.exposed_share(group, cores=self.cores, at_work=ranks)
 
     def in_background(self, plan: Plan) -> bool:
         """Whether replicas compute while what they send each other goes on."""

@@ -33,7 +33,8 @@ class Ended(NamedTuple):
 
 class _Asked(NamedTuple):
     """All that the times of a step's actions depend on. `computing`: of each part of the schedule that computes, its
-    seconds in each kind of round; `rounds`: the kind of each microbatch; `demand`: cores that a stage keeps busy."""
+    seconds in each kind of round; `rounds`: the kind of each microbatch; `demand`: cores that the replicas and tensor
+    ranks of a stage keep busy, of the `cores` where they stand; `hosts` says where, by rank of the pipeline."""
 
     schedule: str
     ranks: int
@@ -45,6 +46,7 @@ class _Asked(NamedTuple):
     exchange: float
     cores: float | None
     demand: int
+    hosts: tuple[int, ...]
 
     @property
     def scored(self) -> Scored:
@@ -79,7 +81,7 @@ def _performed(asked: _Asked) -> Performance:
     parts = (
         _computing(part, next(computing), asked) if part.computes else _moving(part, asked) for part in known.parts
     )
-    return perform(known.score, list(chain.from_iterable(parts)), asked.cores, asked.demand)
+    return perform(known.score, list(chain.from_iterable(parts)), asked.cores, asked.demand, asked.hosts)
 
 
 def _computing(part: Part, seconds: tuple[float, ...], asked: _Asked) -> list[float]:
@@ -97,6 +99,7 @@ def _asked(plan: Plan, cost: StepCost, machine: Machine) -> _Asked:
     place = {key: number for number, key in enumerate(kinds)}
     ahead = machine.receives_ahead(plan)
     known = scored(plan.schedule, plan.pipeline, len(cost.rounds), plan.virtual_stages, ahead)
+    cores, hosts = machine.shared_cores(plan)
     return _Asked(
         schedule=plan.schedule,
         ranks=plan.pipeline,
@@ -106,8 +109,9 @@ def _asked(plan: Plan, cost: StepCost, machine: Machine) -> _Asked:
         rounds=tuple(place[id(one)] for one in cost.rounds),
         send=cost.send,
         exchange=cost.exchange,
-        cores=machine.cores,
-        demand=plan.data * plan.tensor,  # ranks that compute a stage, each on a core
+        cores=cores,
+        demand=plan.data * plan.tensor,
+        hosts=hosts,
     )
 
 

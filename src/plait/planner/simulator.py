@@ -120,7 +120,7 @@ def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """The shortest step that any order of these actions could have, without playing one (`soonest`)."""
     crowd = prices.machine.crowd(plan.data * plan.tensor)
     busy = [cost.working(place) * crowd for place in range(plan.pipeline)]
-    cores = prices.machine.cores
+    cores = prices.machine.all_cores(plan)
     all_full = 0.0 if cores is None else sum(busy) / crowd * plan.data * plan.tensor / cores
     ends = soonest(cost, busy, crowd, all_full, mirrored=plan.schedule in MIRRORED)
     return _step(cost, busy, ends)

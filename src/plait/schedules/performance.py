@@ -1,6 +1,6 @@
 """An event simulation of a score: when each of its actions begins and ends.
 
-    start a turn ─┬─> computation: runs on the rank's cores ────────────────────────────┐
+    start a turn ─┬─> computation: runs on the cores of its host ───────────────────────┐
                   └─> transfer: waits until both ends are offered, then occupies both ──┴─> the awaited ended: next turn
 
 A search plays thousands of schedules, so that this is written for speed: actions are numbers here, and times lie in
@@ -32,14 +32,21 @@ class Performance:
     order: Sequence[Sequence[int]]
 
 
-def perform(score: Score, seconds: Sequence[float], cores: float | None = None, demand: float = 1.0) -> Performance:
+def perform(
+    score: Score,
+    seconds: Sequence[float],
+    cores: float | None = None,
+    demand: float = 1.0,
+    hosts: Sequence[int] | None = None,
+) -> Performance:
     """Play a score whose actions take so many `seconds` alone, by number; of a transfer those of its send count. With
-    `cores`, the ranks share that many: each running computation demands `demand` of them, and where the sum exceeds
-    `cores` all slow down in proportion (processor sharing). Raises IllegalSchedule (the cycle of waits) if the schedule
-    deadlocks, PlaitError for impossible seconds."""
+    `cores`, the ranks of a host share that many: each running computation demands `demand` of them, and where the sum
+    exceeds `cores` all of that host slow down in proportion (processor sharing). `hosts`: where each rank stands, by
+    numbers from 0; all on one where not said. Raises IllegalSchedule (the cycle of waits) if the schedule deadlocks,
+    PlaitError for impossible seconds."""
     if not all(0 <= one < inf for one in seconds):
         raise PlaitError(_impossible(score, seconds))
-    performer = _Performer(score, seconds, cores, demand)
+    performer = _Performer(score, seconds, cores, demand, hosts or [0] * len(score.turns))
     performer.run()
     if performer.offered:
         waiting = [score.actions[number] for number in performer.offered.values()]
@@ -55,24 +62,54 @@ def _impossible(score: Score, seconds: Sequence[float]) -> str:
     return f"{first} can't take {taken[first]} seconds"
 
 
-class _Performer:
-    """The ranks, each at a turn of its program, with what they compute and what is between them.
+class _Host:
+    """Cores, and the computations that share them.
 
-    Computations advance at one pace: min(1, cores / (running · demand)). A common counter reads how much work each has
-    done since the beginning, had it run throughout. A computation of s seconds that starts when the counter reads w
-    ends when it reads w + s, whatever else starts or ends in between; so one heap serves. At pace 1 from the start, the
+    They advance at one pace: min(1, cores / (running · demand)). A common counter reads how much work each has done
+    since the beginning, had it run throughout. A computation of s seconds that starts when the counter reads w ends
+    when it reads w + s, whatever else starts or ends in between; so one heap serves. At pace 1 from the start, the
     counter is the clock itself, to the last bit.
     """
 
-    def __init__(self, score: Score, seconds: Sequence[float], cores: float | None, demand: float) -> None:
+    __slots__ = ("counter", "pace", "paces", "running", "since")
+
+    def __init__(self, paces: Sequence[float]) -> None:
+        self.paces = paces  # by how many run
+        self.pace = 1.0
+        self.since = 0.0  # seconds at the last change of pace, when the counter read
+        self.counter = 0.0
+        self.running: list[tuple[float, int, float]] = []  # (counter at the end, number, start)
+
+    def start(self, number: int, seconds: float, now: float) -> None:
+        """Another computation begins."""
+        heappush(self.running, (self.counter + (now - self.since) * self.pace + seconds, number, now))
+        if self.paces[len(self.running)] != self.pace:
+            self._change_pace(now)
+
+    def end(self, now: float) -> tuple[int, float]:
+        """The next one is over: its number and start. Once none runs, the pace stays until another starts."""
+        _, number, start = heappop(self.running)
+        if self.running and self.paces[len(self.running)] != self.pace:
+            self._change_pace(now)
+        return number, start
+
+    def _change_pace(self, now: float) -> None:
+        self.counter += (now - self.since) * self.pace
+        self.since, self.pace = now, self.paces[len(self.running)]
+
+
+class _Performer:
+    """The ranks, each at a turn of its program, with what they compute and what is between them."""
+
+    def __init__(
+        self, score: Score, seconds: Sequence[float], cores: float | None, demand: float, hosts: Sequence[int]
+    ) -> None:
         self._score, self._seconds = score, seconds
         shared = inf if cores is None else cores
-        self._paces = [1.0, *(min(1.0, shared / (running * demand)) for running in range(1, score.at_once + 1))]
+        paces = [1.0, *(min(1.0, shared / (running * demand)) for running in range(1, score.at_once + 1))]
+        self._hosts = [_Host(paces) for _ in range(max(hosts) + 1)]
+        self._host_of = [self._hosts[host] for host in hosts]  # by rank
         self._now = 0.0
-        self._pace: float = 1.0
-        self._since: float = 0.0  # seconds at the last change of pace, when the counter read
-        self._counter: float = 0.0
-        self._running: list[tuple[float, int, float]] = []  # computations: (counter at the end, number, start)
         self._moving: list[tuple[float, int, float]] = []  # transfers under way: (end, send, start)
         self.offered: dict[int, int] = {}  # by the send of its transfer: the end that waits for the other
         self._turns = [iter(turns) for turns in score.turns]
@@ -84,22 +121,26 @@ class _Performer:
 
     def run(self) -> None:
         """To the end, or until all wait."""
-        running, moving, receive = self._running, self._moving, self._score.receive
+        hosts, moving, receive = self._hosts, self._moving, self._score.receive
         for rank in range(len(self._turns)):
             self._go_on(rank)
-        while running or moving:
-            computed = self._since + (running[0][0] - self._counter) / self._pace if running else inf
+        while True:
+            computed, first = inf, hosts[0]
+            for host in hosts:
+                if host.running:
+                    end = host.since + (host.running[0][0] - host.counter) / host.pace
+                    if end < computed:
+                        computed, first = end, host
             if moving and moving[0][0] <= computed:
                 self._now, send, start = heappop(moving)
                 self._end(send, start)
                 self._end(receive[send], start)
-            else:
+            elif computed < inf:
                 if computed > self._now:  # a change of pace may round the end to just before now
                     self._now = computed
-                _, number, start = heappop(running)
-                if running and self._paces[len(running)] != self._pace:
-                    self._change_pace()
-                self._end(number, start)
+                self._end(*first.end(self._now))
+            else:
+                return
 
     def _end(self, number: int, start: float) -> None:
         rank = self._score.rank[number]
@@ -112,14 +153,11 @@ class _Performer:
 
     def _go_on(self, rank: int) -> None:
         """As far as the rank gets without anything ending."""
-        computes, ends, now = self._score.computes, self.ends, self._now
+        computes, ends, now, host = self._score.computes, self.ends, self._now, self._host_of[rank]
         for started, awaited in self._turns[rank]:
             for number in started:
                 if computes[number]:
-                    counter = self._counter + (now - self._since) * self._pace
-                    heappush(self._running, (counter + self._seconds[number], number, now))
-                    if self._paces[len(self._running)] != self._pace:
-                        self._change_pace()
+                    host.start(number, self._seconds[number], now)
                 else:
                     self._offer(number)
             missing = 0
@@ -136,8 +174,3 @@ class _Performer:
         if self.offered.setdefault(send, number) != number:
             del self.offered[send]
             heappush(self._moving, (self._now + self._seconds[send], send, self._now))
-
-    def _change_pace(self) -> None:
-        """After a computation started or ended; once none runs, the pace stays until the next one starts."""
-        self._counter += (self._now - self._since) * self._pace
-        self._since, self._pace = self._now, self._paces[len(self._running)]

@@ -1,6 +1,6 @@
 """When each action of a schedule happens: an event simulation of the very list that the executor performs.
 
-    start a step ─┬─> computation: runs on the rank's cores ────────────────────────────┐
+    start a step ─┬─> computation: runs on the cores of its host ───────────────────────┐
                   └─> transfer: waits until both ends are offered, then occupies both ──┴─> all have ended: next step
 
 A rank starts all actions of a step together and goes on when all have ended. Transfers that go on by themselves
@@ -16,7 +16,7 @@ The seconds come from the caller; nothing here knows a model, a device or a netw
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,14 +65,16 @@ def simulate(
     cores: float | None = None,
     demand: float = 1.0,
     *,
+    hosts: Sequence[int] | None = None,
     ahead: Callable[[Action], bool] = lambda _: False,
     waits: bool = True,
 ) -> Timeline:
     """When each action of a legal schedule happens, given the seconds that a computation and a transfer take alone.
 
     `transfer_seconds` is asked once a transfer, of its send; the transfers of one step run side by side.
-    With `cores`, the ranks share that many: each running computation demands `demand` of them, and where the sum
-    exceeds `cores` all slow down in proportion (processor sharing). None gives each rank its own.
+    With `cores`, the ranks of a host share that many: each running computation demands `demand` of them, and where the
+    sum exceeds `cores` all of that host slow down in proportion (processor sharing). None gives each rank its own.
+    `hosts`: where each rank stands, by numbers from 0; all on one where not said.
     `ahead`, asked of either end of a transfer: such receives are offered one transfer early, and such sends waited for
     by the next (`Wire.receives_ahead`). `waits=False`: so are all sends, as the executor's; a rank that waits for each
     in its place is the stricter assumption that a schedule is checked with.
@@ -86,7 +88,7 @@ def simulate(
         compute_seconds(action) if computes else transfer_seconds(action) if action.kind in SENDS else 0.0
         for action, computes in each
     ]
-    return timeline_of(score, perform(score, seconds, cores, demand))
+    return timeline_of(score, perform(score, seconds, cores, demand, hosts))
 
 
 def timeline_of(score: Score, performance: Performance) -> Timeline:
