@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from plait.planner.search import search
 from plait.planner.simulator import played
 from plait.plans.plan import Plan
 from plait.report.spans import end_of
+from plait.specs.cluster import ClusterSpec
 from plait.specs.measurement_files import write_measurements
 from tests.contract.golden import contract_table
 from tests.planner.machines import machine
@@ -75,12 +77,23 @@ def test_ranks_that_share_their_hosts_memory_are_drawn_together_too():
     plans = search(job, KNOWN)
     page = page_of_search(Path("here.toml"), job, KNOWN, plans, changes(job, KNOWN, plans), ())
     each, together = page.rooms
-    assert tuple(bar.total for bar in each.bars) == plans.best.prediction.memory_bytes
+    held = tuple(bar.total - bar.parts["reserved"] for bar in each.bars)
+    assert held == plans.best.prediction.memory_bytes
+    assert all(bar.parts["reserved"] == pytest.approx(0.05 * bytes) for bar, bytes in zip(each.bars, held, strict=True))
     assert together.bars[0].total == sum(bar.total for bar in each.bars)
     assert (each.limit, together.limit) == (None, 2**40)
     assert {one.what for one in page.changes} == {
         "links twice as fast", "links half as fast", "twice the memory", "half the memory",
     }  # fmt: skip
+
+
+def test_hosts_are_drawn_each_beside_its_own_memory():
+    job = replace(here(pipeline=2, data=2), cluster=ClusterSpec(ranks=4, nodes=2))
+    plans = search(job, KNOWN)
+    each, together = page_of_search(Path("here.toml"), job, KNOWN, plans, changes(job, KNOWN, plans), ()).rooms
+    assert [bar.name for bar in together.bars] == ["host 0", "host 1"]
+    assert [bar.total for bar in together.bars] == [sum(bar.total for bar in each.bars[at : at + 2]) for at in (0, 2)]
+    assert together.limit == 2**40
 
 
 def test_devices_have_a_limit_of_their_own():

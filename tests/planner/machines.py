@@ -32,3 +32,8 @@ def machine(
         contention=Contention(ranks=cores or 1),
         dispatch=Dispatch(plain=dispatch, forward=dispatch, backward=dispatch),
     )
+
+
+def room_for(held: int) -> int:
+    """Bytes of memory in which a rank that holds so many surely fits, with what its allocator can't use."""
+    return int(1.15 * held)

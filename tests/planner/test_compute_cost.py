@@ -132,4 +132,4 @@ def test_the_error_is_told_by_the_points():
     assert cost().error == 0.05
     rates = ((64, 1e9), (128, 2e9), (256, 1e9))
     points = tuple(Gemm(m=m, n=64, k=64, dtype="fp32", flops_per_second=rate) for m, rate in rates)
-    assert cost(gemm=points).error > 0.4
+    assert cost(gemm=points).error > 0.2, "a quarter of what each is off as told by the others"

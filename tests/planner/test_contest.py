@@ -51,7 +51,10 @@ def spaces(draw):
     model = replace(MODEL, layers=draw(st.integers(2, 6)), vocab=draw(st.sampled_from([8, 300, 4000])))
     training = TrainingSpec(global_batch=draw(st.integers(3, 16)), sequence_length=draw(st.sampled_from([8, 32])))
     speeds = draw(st.sampled_from([(), tuple(draw(st.lists(st.floats(0.3, 1.5), min_size=ranks, max_size=ranks)))]))
-    job = Job(model=model, training=training, cluster=ClusterSpec(ranks=ranks), constraints=draw(CONSTRAINTS))
+    nodes = draw(st.sampled_from([n for n in (1, 2, 3) if ranks % n == 0]))
+    job = Job(
+        model=model, training=training, cluster=ClusterSpec(ranks=ranks, nodes=nodes), constraints=draw(CONSTRAINTS)
+    )
     return job, replace(draw(MACHINES), speeds=speeds)
 
 

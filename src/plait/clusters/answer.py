@@ -27,6 +27,7 @@ from plait.errors import NothingFits
 from plait.estimates.coverage import outside_what_was_looked_at
 from plait.estimates.task import Task
 from plait.planner.reasons import Obvious
+from plait.planner.remedies import unsafe
 from plait.planner.simulator import Step
 from plait.planner.what_if import WhatIf
 from plait.plans.plan import Plan
@@ -52,6 +53,11 @@ class ClusterPlan:
     def prediction(self) -> Prediction:
         """All that is said of it before it runs."""
         return prediction_of(self.found)
+
+    @property
+    def risk(self) -> float:
+        """The probability that its fullest rank runs out of memory."""
+        return self.found.risk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,10 +184,7 @@ def not_looked_at(tasks: Sequence[Task]) -> tuple[str, ...]:
 def _cautions(job: Job, tasks: Sequence[Task], best: Played, found: Found) -> list[str]:
     told = list(not_looked_at(tasks))
     if found.daring:
-        told.append(
-            f"no plan is safe: the best one runs out of memory with a probability of {best.risk:.0%}, and the others "
-            "are no safer"
-        )
+        told.append(unsafe(best.risk))
     told += [
         f"{name} has no units for {job.training.precision}: priced in {dtype}, its own format of 16 bits"
         for name, dtype in dict.fromkeys((task.machines.device.name, task.dtype) for task in tasks)

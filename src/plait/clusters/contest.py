@@ -15,15 +15,13 @@ import numpy as np
 
 from plait.clusters.space import Space
 from plait.estimates.arrangements import Arrangements, Column, Numbers
-from plait.estimates.estimate import running_out
+from plait.estimates.estimate import DARING, RISK, running_out
 from plait.estimates.memory import memory
 from plait.estimates.step import floors, times
 from plait.estimates.task import Task
 
-__all__ = ["DARING", "RISK", "Contest", "contest", "joined"]
+__all__ = ["Contest", "contest", "joined"]
 
-RISK = 0.1  # the greatest probability of running out of memory with which a plan is proposed
-DARING = 0.5  # with which it is, where no other is left
 _CHUNK = 8192  # rows: columns of that size stay in a processor's cache
 _CORES = 512
 

@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from plait.clusters.contest import DARING, RISK
 from plait.clusters.played import held_at
 from plait.clusters.rules import legal
 from plait.clusters.search import Found, order
@@ -26,6 +25,7 @@ from plait.clusters.tasks import GROUP_SCHEDULES
 from plait.clusters.unequal import Bench, groups_of_stages, seconds_of_replica
 from plait.errors import IllegalJob, PlaitError, UnusableInput
 from plait.estimates.arrangements import Arrangements, Column
+from plait.estimates.estimate import DARING, RISK
 from plait.estimates.step import floors
 from plait.estimates.task import Task
 from plait.planner.balance import dealt_blocks

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from plait.clusters.contest import RISK
 from plait.clusters.explain import too_large, why_it_lost
 from plait.clusters.played import Played, played
 from plait.clusters.rules import legal
 from plait.clusters.search import plan_of
 from plait.estimates.arrangements import Arrangements
+from plait.estimates.estimate import RISK
 from plait.estimates.task import Task
 from plait.planner.reasons import Obvious
 from plait.plans.plan import Plan

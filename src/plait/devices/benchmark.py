@@ -158,6 +158,7 @@ def describe_host(device: Device) -> Host:
         torch=str(torch.__version__),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         busy_cores=host.busy_cores() or 0.0,
+        rank_bytes=device.process_memory,
     )
 
 

@@ -76,6 +76,16 @@ class Device:
         return host.resident_bytes() - host.resident_file_bytes()
 
     @property
+    def process_memory(self) -> int:
+        """Bytes of it that are gone before this process holds a tensor: an accelerator's context, and whatever others
+        hold there; on the CPU what is this process's own now."""
+        if not self.is_accelerator:
+            return self.allocated_memory
+        self.synchronize()  # makes the context
+        free, total = torch.accelerator.get_memory_info(self.torch)
+        return total - free
+
+    @property
     def peak_memory(self) -> int:
         """The most that was allocated since `reset_peak_memory`; on a CPU that can't, since the process began. Files
         count as if all had been in memory at that moment: they come, and hardly ever go."""

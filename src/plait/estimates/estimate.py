@@ -16,10 +16,23 @@ from plait.estimates.memory import Bytes, memory
 from plait.estimates.step import Times, times
 from plait.estimates.task import Task
 
-__all__ = ["CONTEXT", "FRAGMENTED", "Estimates", "estimate", "interval", "reserved", "running_out"]
+__all__ = [
+    "CONTEXT",
+    "DARING",
+    "FRAGMENTED",
+    "RISK",
+    "Estimates",
+    "beyond",
+    "estimate",
+    "interval",
+    "reserved",
+    "running_out",
+]
 
 CONTEXT = 2 * 2.0**30  # bytes: a CUDA context, NCCL's buffers, libraries' workspaces; planning.md: 1 to 3 GiB
 FRAGMENTED = 0.05  # of what is allocated: PyTorch's allocator keeps that much that nobody can use; 3 to 10 %
+RISK = 0.1  # the greatest probability of running out of memory with which a plan is proposed
+DARING = 0.5  # with which it is, where no other is left
 _MEMORY_SPREAD = 0.07  # standard deviation of predicted memory
 
 
@@ -49,7 +62,7 @@ def estimate(task: Task, plans: Arrangements) -> Estimates:
 
 def running_out(task: Task, allocated: Column) -> Column:
     """The probability that a device runs out of memory where a program allocates so many bytes on it."""
-    return _beyond(reserved(allocated), float(task.machines.device.memory_bytes))
+    return beyond(reserved(allocated), float(task.machines.device.memory_bytes))
 
 
 def interval(seconds: float, spread: float) -> tuple[float, float]:
@@ -62,7 +75,7 @@ def reserved(allocated: Column) -> Column:
     return allocated * (1 + FRAGMENTED) + CONTEXT
 
 
-def _beyond(needed: Column, there: float) -> Column:
+def beyond(needed: Column | float, there: float) -> Column:
     """The probability that a need, normally distributed around the predicted one, is beyond what is there; by the
     logistic curve that stays within 0.01 of the normal one (Bowling et al. 2009)."""
     z = np.clip((needed - there) / (needed * _MEMORY_SPREAD), -8.0, 8.0)

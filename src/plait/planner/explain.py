@@ -131,13 +131,10 @@ def _idle(one: Played, prices: JobPrices) -> float:
     plan = one.plan
     if plan.pipeline == 1:
         return 0.0
+    cores = prices.machine.shared_cores(plan)
     work = [one.cost.working(place) for place in range(plan.pipeline)]
-    least = max(work) * prices.machine.crowd(plan.data * plan.tensor)
-    cores = prices.machine.all_cores(plan)
-    if cores is not None:
-        all_stages = sum(stage.seconds for stage in one.cost.stages)
-        least = max(least, all_stages * _microbatches(one, prices) * plan.tensor / cores)
-    return max(0.0, max(ended(plan, one.cost, prices.machine).ends) - least)
+    busiest = max(seconds * cores.crowd(place) for place, seconds in enumerate(work))
+    return max(0.0, max(ended(plan, one.cost, prices.machine).ends) - max(busiest, cores.full(work)))
 
 
 def _work(one: Played, prices: JobPrices) -> float:

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from plait.estimates.estimate import RISK
 from plait.planner.prices import JobPrices
 from plait.planner.run_mean import run_seconds
-from plait.planner.simulator import Played, fits, least, performed, play, played
+from plait.planner.simulator import Played, least, performed, play, played, risk
 from plait.plans.legality import plan_problems
 from plait.plans.meetings import FEW, dense_steps, meetings
 from plait.plans.plan import Plan
@@ -163,7 +164,7 @@ def _choice(job: Job, base: Plan, keys: Mapping[str, PlanValue], shortest: float
     if plan_problems(job, plan) or meetings(plan, job.training) < FEW:
         return None
     one = played(plan, prices)
-    if not fits(one.memory, prices):
+    if risk(one.memory, prices) > RISK:
         return None
     mean = run_seconds(one, prices)
     first = dense_steps(plan, job.training)

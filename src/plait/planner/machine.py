@@ -9,11 +9,14 @@ It knows plans as far as where their ranks stand; nothing of what a step is made
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from math import lcm
+from typing import TypeVar
 
+from plait.estimates.estimate import FRAGMENTED
 from plait.planner.communication_cost import CommunicationCost
 from plait.planner.compute_cost import ComputeCost
+from plait.planner.cores import SharedCores, shared_cores
 from plait.planner.speeds import Speeds
 from plait.planner.spread import Spread, inside, neighbours, spread_of
 from plait.plans.plan import Plan
@@ -25,10 +28,13 @@ from plait.specs.values import MOST_RANKS
 
 __all__ = ["Machine"]
 
+_Each = TypeVar("_Each")
+
 
 class Machine:
     """One that was measured, or as many like it as `cluster` has nodes. `cores`: of each of them, None where each rank
-    has its own; `memory_bytes`: of all. Raises UnusableInput where it was not measured in `dtype`."""
+    has its own; `memory_bytes` likewise, of the host or of each rank's device, None where that is not known;
+    `rank_bytes` of it a rank takes before it holds a tensor. Raises UnusableInput where `dtype` was not measured."""
 
     def __init__(self, measurements: Measurements, dtype: Dtype, cluster: ClusterSpec | None = None) -> None:
         place = cluster or ClusterSpec()
@@ -41,32 +47,32 @@ class Machine:
         host = measurements.host
         on_cpu = host is not None and host.device == "cpu"
         self.cores = float(host.cores) if host is not None and on_cpu else None
-        self.memory_bytes = host.memory_bytes * (self.nodes if on_cpu else 1) if host is not None else None
+        self.memory_bytes = host.memory_bytes if host is not None else None
+        self.rank_bytes = host.rank_bytes if host is not None else 0
         self.shares_memory = on_cpu
 
     def crowd(self, ranks: int) -> float:
         """How many times longer anything takes where `ranks` ranks, numbered on end, share the cores of their hosts."""
         return max(1.0, min(ranks, self._ranks_a_node) / self.cores) if self.cores else 1.0
 
-    def shared_cores(self, plan: Plan) -> tuple[float | None, tuple[int, ...]]:
-        """Cores that ranks of a pipeline share with each other, and on which of the hosts each of these stands; None
-        where none has to wait for one. A rank of the pipeline, which is all replicas and tensor ranks of its stages,
-        may stand on several hosts: these count as one, with the cores of all."""
-        size = plan.data * plan.tensor
-        here = min(self._ranks_a_node, plan.ranks)
-        if self.cores is None or here <= self.cores:
-            return None, (0,) * plan.pipeline
-        together = lcm(here, size)  # ranks of as few hosts as such ranks of the pipeline fill
-        return self.cores * (together // here), tuple(place * size // together for place in range(plan.pipeline))
-
-    def all_cores(self, plan: Plan) -> float | None:
-        """Of all hosts that the plan's ranks stand on; None where each rank has its own."""
-        return self.cores * -(-plan.ranks // self._ranks_a_node) if self.cores else None
+    def shared_cores(self, plan: Plan) -> SharedCores:
+        """Who of its pipeline shares cores with whom."""
+        return shared_cores(plan.pipeline, plan.data * plan.tensor, ranks_a_host=self._ranks_a_node, cores=self.cores)
 
     def at_work(self, plan: Plan) -> int:
         """Ranks of one host that compute at the same time, each on a core of its own."""
         ranks = min(plan.ranks, self._ranks_a_node)
         return min(ranks, int(self.cores)) if self.cores else ranks
+
+    def taken(self, held: int) -> int:
+        """Bytes that are gone where a rank holds so many: with what its allocator can't use, and its process's own."""
+        return round(held * (1 + FRAGMENTED)) + self.rank_bytes
+
+    def hosts(self, of_ranks: Sequence[_Each]) -> Iterator[Sequence[_Each]]:
+        """What is said of ranks, host by host."""
+        yield from (
+            of_ranks[first : first + self._ranks_a_node] for first in range(0, len(of_ranks), self._ranks_a_node)
+        )
 
     def spread(self, plan: Plan, axis: str, members: tuple[int, ...] | None = None) -> Spread:
         """Where the ranks along an axis stand, or those at some places of it."""

@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
+from plait.planner.cores import SharedCores
 from plait.planner.machine import Machine
 from plait.planner.step_cost import Phase, Round, StageCost, StepCost
 from plait.planner.timetable import Part, Scored, scored
@@ -33,8 +34,7 @@ class Ended(NamedTuple):
 
 class _Asked(NamedTuple):
     """All that the times of a step's actions depend on. `computing`: of each part of the schedule that computes, its
-    seconds in each kind of round; `rounds`: the kind of each microbatch; `demand`: cores that the replicas and tensor
-    ranks of a stage keep busy, of the `cores` where they stand; `hosts` says where, by rank of the pipeline."""
+    seconds in each kind of round; `rounds`: the kind of each microbatch; `cores`: who shares them with whom."""
 
     schedule: str
     ranks: int
@@ -44,9 +44,7 @@ class _Asked(NamedTuple):
     rounds: tuple[int, ...]
     send: float
     exchange: float
-    cores: float | None
-    demand: int
-    hosts: tuple[int, ...]
+    cores: SharedCores
 
     @property
     def scored(self) -> Scored:
@@ -81,7 +79,8 @@ def _performed(asked: _Asked) -> Performance:
     parts = (
         _computing(part, next(computing), asked) if part.computes else _moving(part, asked) for part in known.parts
     )
-    return perform(known.score, list(chain.from_iterable(parts)), asked.cores, asked.demand, asked.hosts)
+    cores = asked.cores
+    return perform(known.score, list(chain.from_iterable(parts)), cores.each, demands=cores.demands, hosts=cores.hosts)
 
 
 def _computing(part: Part, seconds: tuple[float, ...], asked: _Asked) -> list[float]:
@@ -99,7 +98,6 @@ def _asked(plan: Plan, cost: StepCost, machine: Machine) -> _Asked:
     place = {key: number for number, key in enumerate(kinds)}
     ahead = machine.receives_ahead(plan)
     known = scored(plan.schedule, plan.pipeline, len(cost.rounds), plan.virtual_stages, ahead)
-    cores, hosts = machine.shared_cores(plan)
     return _Asked(
         schedule=plan.schedule,
         ranks=plan.pipeline,
@@ -109,9 +107,7 @@ def _asked(plan: Plan, cost: StepCost, machine: Machine) -> _Asked:
         rounds=tuple(place[id(one)] for one in cost.rounds),
         send=cost.send,
         exchange=cost.exchange,
-        cores=cores,
-        demand=plan.data * plan.tensor,
-        hosts=hosts,
+        cores=machine.shared_cores(plan),
     )
 
 

@@ -55,11 +55,13 @@ class RateTable:
         return all(sides[0] <= log(size) <= sides[-1] for size, sides in zip(sizes, self._sides, strict=True))
 
     def error(self) -> float | None:
-        """The median relative error of each point as told by the others; None where there are no others."""
+        """The relative error to expect between points: a quarter of the median one of each point as told by the others,
+        for what lies between two of them is half as far from either, and an interpolation errs with the square of that.
+        None where there is one point alone."""
         if len(self._values) < 2:
             return None
         told = [self._near(point, leave_out=place) for place, point in enumerate(self._points)]
-        return float(np.median(np.abs(np.expm1(np.array(told) - self._values))))
+        return float(np.median(np.abs(np.expm1(np.array(told) - self._values)))) / 4
 
     def _inside(self, sizes: Point) -> Point:
         sides = zip(sizes, self._sides, strict=True)

@@ -21,7 +21,7 @@ from plait.specs.job import Job
 from plait.specs.wording import shown
 from plait.units import Bytes
 
-__all__ = ["Change", "Smallest", "dies_first", "freed", "shorter", "why_nothing_fits"]
+__all__ = ["Change", "Smallest", "dies_first", "freed", "shorter", "unsafe", "why_nothing_fits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,11 @@ def dies_first(one: Smallest) -> str:
     if one.together is None:
         return f"rank {one.rank} dies first: {needs}{room}, {most}"
     return f"all ranks together need {Bytes(one.together)}{room}; rank {one.rank} dies first: {needs}, {most}"
+
+
+def unsafe(risk: float) -> str:
+    """What to know of a plan that is proposed since none is safer."""
+    return f"no plan is safe: the best one runs out of memory with a probability of {risk:.0%}, the others are no safer"
 
 
 def freed(job: Job, keys: Iterable[str]) -> Iterator[Change]:

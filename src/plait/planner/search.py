@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from time import perf_counter
 
 from plait.errors import IllegalJob, NothingFits
+from plait.estimates.estimate import DARING, RISK
 from plait.planner.break_even import compression_words
 from plait.planner.candidates import Choices, candidates
 from plait.planner.contest import SURE, contested
@@ -21,9 +22,10 @@ from plait.planner.explain import Rival, why_it_lost
 from plait.planner.hiding import Hiding, hiding
 from plait.planner.paces import Pace, paces_of
 from plait.planner.prices import JobPrices
+from plait.planner.remedies import unsafe
 from plait.planner.run_mean import beginning_words
 from plait.planner.shortage import why_nothing_fits
-from plait.planner.simulator import Played, bounded, fits, state
+from plait.planner.simulator import Played, bounded, risk, state
 from plait.planner.sum_choice import SumChoice, sums_over_data
 from plait.plans.completion import filled
 from plait.plans.legality import is_legal, problems
@@ -55,6 +57,11 @@ class RankedPlan:
         """All that is said of it before it runs."""
         return state(self.found, self.prices)
 
+    @property
+    def risk(self) -> float:
+        """The probability that it runs out of memory."""
+        return risk(self.found.memory, self.prices)
+
     @cached_property
     def lost_because(self) -> str | None:
         """The reason that it is behind the best; None for the best."""
@@ -67,8 +74,9 @@ class Plans:
     the memory. `played`: how many had their schedules played; the others can't be among the first (`contest`).
     `too_close_to_call`: the second is within the first one's interval. `guesses`: where the first one's
     prediction lies outside what was measured; `corrections`: what runs have corrected in it. `cautions`: what to know
-    of its compression, and of a dense beginning, before it runs. `sums`: what performs its sums over data. `paces`: its
-    replicas, where ranks differ in speed. `would_hide`: what would hide a link between hosts that costs it speed."""
+    of its memory, where none is safe, of its compression, and of a dense beginning, before it runs. `sums`: what
+    performs its sums over data. `paces`: its replicas, where ranks differ in speed. `would_hide`: what would hide a
+    link between hosts that costs it speed."""
 
     search_seconds: float
     considered: int
@@ -107,7 +115,9 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
     if not legal:
         raise IllegalJob(problems(job))
     priced = [bounded(prices.settled(filled(fixed), fixed.constraints), prices) for fixed in legal]
-    fitting = [one for one in priced if fits(one.memory, prices)]
+    risks = [risk(one.memory, prices) for one in priced]
+    daring = all(one > RISK for one in risks)
+    fitting = [one for one, out in zip(priced, risks, strict=True) if out <= (DARING if daring else RISK)]
     if not fitting:
         raise NothingFits(why_nothing_fits(job, priced, measurements, prices))
     ranked = contested(fitting, prices, sure)
@@ -121,7 +131,11 @@ def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
         too_close_to_call=len(ranked) > 1 and ranked[1].step.seconds <= plans[0].prediction.interval[1],
         guesses=outside_what_was_measured(best.plan, prices),
         corrections=corrected_by_runs(measurements),
-        cautions=(*compression_words(best, prices), *beginning_words(best, prices)),
+        cautions=(
+            *([unsafe(plans[0].risk)] if daring else []),
+            *compression_words(best, prices),
+            *beginning_words(best, prices),
+        ),
         sums=sums_over_data(best.plan, prices),
         paces=paces_of(best.plan, prices.machine.speeds, job.model, job.training.global_batch),
         would_hide=hiding(job, ranked, prices),

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from plait.estimates.estimate import RISK
 from plait.planner.by_rank import ByRank
 from plait.planner.candidates import candidates
 from plait.planner.memory import Memory
 from plait.planner.prices import JobPrices
 from plait.planner.remedies import Change, Smallest, freed, shorter
 from plait.planner.remedies import why_nothing_fits as in_words
-from plait.planner.simulator import Played, fits, memories, needed
+from plait.planner.simulator import Played, memories, needed, risk
 from plait.plans.completion import filled
 from plait.plans.legality import is_legal
 from plait.plans.plan import Plan
@@ -65,7 +66,7 @@ def _smallest(plans: Iterator[tuple[Plan, ByRank[Memory]]], prices: JobPrices) -
     kind = memory[rank].dominant
     return Smallest(
         plan=plan,
-        fits=fits(by_rank, prices),
+        fits=risk(by_rank, prices) <= RISK,
         rank=rank,
         held=memory[rank].total,
         kind=kind,

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TypeVar
 
+from plait.estimates.estimate import beyond
 from plait.planner.by_rank import ByRank, by_rank
 from plait.planner.communication_volume import traffic_of_step
 from plait.planner.flops import flops_of_step
+from plait.planner.machine import Machine
 from plait.planner.memory import Memory, memory_at
 from plait.planner.playing import ended, timeline
 from plait.planner.prices import JobPrices
@@ -27,12 +29,12 @@ from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
 from plait.schedules.moving import moving_seconds
 from plait.schedules.timeline import Timeline
+from plait.sharding.mesh_shape import AXES
 
 __all__ = [
     "Played",
     "Step",
     "bounded",
-    "fits",
     "least",
     "memories",
     "needed",
@@ -40,9 +42,14 @@ __all__ = [
     "play",
     "played",
     "predict",
+    "risk",
     "state",
 ]
 
+
+# Where ranks share cores, and where hosts tell each other things, four of five measured steps lay within such a part of
+# the predicted one, more than the errors of operations and links explain (docs/benchmarks.md)
+_CROWDED, _ACROSS = 0.12, 0.2
 
 _Found = TypeVar("_Found")
 
@@ -118,11 +125,11 @@ def play(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
 
 def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """The shortest step that any order of these actions could have, without playing one (`soonest`)."""
-    crowd = prices.machine.crowd(plan.data * plan.tensor)
-    busy = [cost.working(place) * crowd for place in range(plan.pipeline)]
-    cores = prices.machine.all_cores(plan)
-    all_full = 0.0 if cores is None else sum(busy) / crowd * plan.data * plan.tensor / cores
-    ends = soonest(cost, busy, crowd, all_full, mirrored=plan.schedule in MIRRORED)
+    cores = prices.machine.shared_cores(plan)
+    work = [cost.working(place) for place in range(plan.pipeline)]
+    crowds = [cores.crowd(place) for place in range(plan.pipeline)]
+    busy = [seconds * crowd for seconds, crowd in zip(work, crowds, strict=True)]
+    ends = soonest(cost, busy, crowds, cores.full(work), mirrored=plan.schedule in MIRRORED)
     return _step(cost, busy, ends)
 
 
@@ -159,13 +166,25 @@ def _terms(cost: StepCost, place: int, busy: float, end: float) -> Terms:
 
 
 def needed(memory: ByRank[Memory], prices: JobPrices) -> int:
-    """The bytes that a plan needs: of the device of its fullest rank, or of all together in the hosts' memory."""
-    return (memory.total if prices.machine.shares_memory else memory.most)(lambda one: one.total)
+    """The bytes that a plan needs, of the device of its fullest rank, or of the host whose ranks together hold most:
+    with what an allocator can't use, and what each rank takes before it holds a tensor."""
+    machine = prices.machine
+
+    def taken(one: Memory) -> int:
+        return machine.taken(one.total)
+
+    if not machine.shares_memory:
+        return memory.most(taken)
+    if machine.nodes == 1:
+        return memory.total(taken)
+    return max(map(sum, machine.hosts([taken(one) for one in memory])))
 
 
-def fits(memory: ByRank[Memory], prices: JobPrices) -> bool:
-    """Whether every rank has room. Unknown memory is enough."""
-    return prices.machine.memory_bytes is None or needed(memory, prices) <= prices.machine.memory_bytes
+def risk(memory: ByRank[Memory], prices: JobPrices) -> float:
+    """The probability that a rank runs out of memory, by the spread of predictions for devices that were not measured
+    (`estimates`). Unknown memory is enough."""
+    there = prices.machine.memory_bytes
+    return 0.0 if there is None else float(beyond(needed(memory, prices), float(there)))
 
 
 def predict(plan: Plan, prices: JobPrices) -> Prediction:
@@ -177,11 +196,10 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     """The same, of a plan that was priced already.
 
     The interval allows compute, bubble and optimizer the error of the measured operations, and what is exposed that of
-    the measured links (`ComputeCost.error`, `CommunicationCost.error`).
+    the measured links (`ComputeCost.error`, `CommunicationCost.error`); more where less is understood.
     """
     plan, step, memory = one.plan, one.step, one.memory
-    exposed = sum(step.terms.exposed.values())
-    doubt = prices.machine.compute.error * (step.seconds - exposed) + prices.machine.communication.error * exposed
+    doubt = _doubt(plan, step, prices.machine)
     flops = _of_ranks(lambda rank: flops_of_step(prices.model, prices.training, plan, rank).total, plan, prices)
     hosts = prices.machine.levels(plan)
     traffic = _of_ranks(lambda rank: traffic_of_step(prices.model, prices.training, plan, rank, hosts), plan, prices)
@@ -199,6 +217,15 @@ def state(one: Played, prices: JobPrices) -> Prediction:
         stages=step.stages,
         transfers=moving_seconds(step.timeline.ranks) if plan.pipeline > 1 else (),
     )
+
+
+def _doubt(plan: Plan, step: Step, machine: Machine) -> float:
+    """Seconds that four of five steps lie within, on either side."""
+    exposed = sum(step.terms.exposed.values())
+    told = machine.compute.error * (step.seconds - exposed) + machine.communication.error * exposed
+    crosses = any(machine.spread(plan, axis).crosses for axis in AXES)
+    least = _ACROSS if crosses else _CROWDED if machine.crowd(plan.ranks) > 1 else 0.0
+    return max(told, least * step.seconds)
 
 
 def memories(plan: Plan, prices: JobPrices) -> ByRank[Memory]:

@@ -24,8 +24,7 @@ Turn = tuple[tuple[int, ...], tuple[int, ...]]  # the actions that a rank starts
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """`actions` in ascending order, and by their numbers: the rank of each, whether it `computes`, and of a transfer
-    the `send` and the `receive`, itself where there is no other end. `turns`: by rank. `at_once`: no more computations
-    than that go on at a time."""
+    the `send` and the `receive`, itself where there is no other end. `turns`: by rank."""
 
     schedule: Schedule
     actions: tuple[Action, ...]
@@ -34,7 +33,6 @@ class Score:
     send: tuple[int, ...]
     receive: tuple[int, ...]
     turns: tuple[tuple[Turn, ...], ...]
-    at_once: int
 
 
 def score_of(schedule: Schedule, ahead: Callable[[Action], bool] = lambda _: False, *, waits: bool = True) -> Score:
@@ -59,7 +57,6 @@ def score_of(schedule: Schedule, ahead: Callable[[Action], bool] = lambda _: Fal
         turns=tuple(
             tuple([turn(*one) for one in _turns(program, ahead, waits) if any(one)]) for program in schedule.programs
         ),
-        at_once=sum(max(map(len, program), default=0) for program in schedule.programs),
     )
 
 

@@ -70,7 +70,8 @@ LEAST_RATIO, MOST_RATIO = 1 / 3, 3.0  # what differs by more is no error of a me
 class Host:
     """The machine and when it was measured: `cores` that this process may use, `device` as torch names it (cpu, cuda).
 
-    `busy_cores`: cores that other programs kept busy just before; a profile of a busy machine is noise.
+    `busy_cores`: cores that other programs kept busy just before; a profile of a busy machine is noise. `rank_bytes`:
+    of the memory, what a rank takes before it holds any tensor: interpreter and libraries, or a device's context.
     """
 
     processor: str
@@ -80,6 +81,7 @@ class Host:
     torch: str = ""
     date: str = ""
     busy_cores: NotNegative = 0.0
+    rank_bytes: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
