@@ -23,7 +23,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import product
@@ -38,11 +38,14 @@ from plait.devices.device import current_device
 from plait.devices.overheads import measure_blocks, measure_dispatch
 from plait.errors import PlaitError
 from plait.launchers import RankPools
-from plait.plans.completion import complete
+from plait.plans.arrangements import even_stages
 from plait.plans.files import plan_table, read_plan
 from plait.plans.legality import is_legal
+from plait.plans.plan import Plan
+from plait.plans.rows import microbatches_of
 from plait.specs.job import Job
 from plait.specs.measurement_files import read_measurements
+from plait.specs.training import PRECISIONS
 from plait.training.hosts import prepared_tokens
 from plait.training.rehearsal import rehearsal_of, rehearse
 
@@ -228,25 +231,60 @@ def refused(job: Job) -> Iterator[dict[str, Any]]:
                 yield choices
 
 
-def refused_that_run(job: Job, most: int) -> tuple[int, list[str]]:
-    """Of combinations that are refused a sample: how many were tried, and which of them trained all the same."""
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Of a sample of refused combinations: how many can't even be written down as a plan; how many the ranks failed at;
+    how many ran as a legal plan of another name, their microbatches smaller than they say; and which of them trained
+    as they are."""
+
+    unwritten: int = 0
+    failed: int = 0
+    renamed: int = 0
+    ran: tuple[str, ...] = ()
+
+    @property
+    def tried(self) -> int:
+        """All of them."""
+        return self.unwritten + self.failed + self.renamed + len(self.ran)
+
+
+def refused_that_run(job: Job, most: int) -> Refused:
+    """Hand a sample of what is refused to the ranks all the same, past every check of a plan's keys together."""
     found = list(refused(job))
     sample = random.Random(0).sample(found, min(most, len(found)))
     folder = str(prepared_tokens(job).folder)
-    ran: list[str] = []
+    found_out = Refused()
     with RankPools(timeout=_REFUSED_SECONDS) as pools:
         for choices in sample:
             try:
-                plan = complete(job, **choices)
+                plan = unchecked(job, choices)
+            except (PlaitError, ValueError):
+                found_out = replace(found_out, unwritten=found_out.unwritten + 1)
+                continue
+            try:
                 given = rehearsal_of(job, plan, 1, [folder] * plan.ranks, None)
                 pools.run(plan.ranks, rehearse, given, timeout=_REFUSED_SECONDS)
-                ran.append(json.dumps(choices))
-            except (PlaitError, ValueError, AssertionError):  # it can't be written down, or it can't be run
+            except (PlaitError, ValueError, AssertionError):  # some before they start, others on a rank
+                found_out = replace(found_out, failed=found_out.failed + 1)
                 continue
-    return len(sample), ran
+            largest = max(max(microbatches_of(plan, job.training.global_batch, data)) for data in range(plan.data))
+            if largest < plan.microbatch:
+                found_out = replace(found_out, renamed=found_out.renamed + 1)
+            else:
+                found_out = replace(found_out, ran=(*found_out.ran, json.dumps(choices)))
+    return found_out
 
 
-def verdict(setting: Setting, found: dict[str, Any], refused: tuple[int, list[str]]) -> dict[str, Any]:
+def unchecked(job: Job, choices: Mapping[str, Any]) -> Plan:
+    """The plan of these choices, legal or not: even stages, equal shares."""
+    data, tensor, pipeline = (choices[axis] for axis in ("data", "tensor", "pipeline"))
+    return Plan(
+        **choices, stages=even_stages(job.model.layers, pipeline), schedule="1f1b", tensor_shares=(1,) * tensor,
+        data_shares=(1,) * data, gradient_precision=PRECISIONS[job.training.precision].reduce,
+    )  # fmt: skip
+
+
+def verdict(setting: Setting, found: dict[str, Any], refused: Refused) -> dict[str, Any]:
     """The setting's line."""
     agreed = found["agreement"] or {}
     allowed = max(_LEAST_ERROR, agreed.get("repeat_spread", 0.0))
@@ -259,8 +297,10 @@ def verdict(setting: Setting, found: dict[str, Any], refused: tuple[int, list[st
         "median_error": agreed.get("median_error"),
         "allowed_error": allowed,
         "blocks": now_beside(setting),
-        "refused tried": refused[0],
-        "refused that ran": refused[1],
+        "refused tried": refused.tried,
+        "refused unwritten": refused.unwritten,
+        "refused that ran as a legal one": refused.renamed,
+        "refused that ran": list(refused.ran),
     }
 
 
