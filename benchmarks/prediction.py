@@ -30,12 +30,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from wires_between_hosts import hosts_apart
 
 from plait.api import load
-from plait.devices.device import current_device
-from plait.devices.overheads import measure_blocks, measure_dispatch
+from plait.devices.drift import times_as_long
 from plait.errors import PlaitError
 from plait.launchers import RankPools
 from plait.plans.arrangements import even_stages
@@ -173,12 +171,9 @@ def profiled(setting: Setting) -> None:
 
 def now_beside(setting: Setting) -> float:
     """How many times as long as in the setting's profile small blocks take now."""
-    torch.set_num_threads(1)
-    device = current_device()
-    now = measure_blocks(budget=_BLOCKS_SECONDS, device=device, start=measure_dispatch(budget=0.05, device=device)[1])
-    then = read_measurements(setting.measurements).blocks
-    took, taken = (sum(one.forward_seconds + one.backward_seconds for one in blocks) for blocks in (now, then))
-    return took / taken
+    found = times_as_long(read_measurements(setting.measurements), budget=_BLOCKS_SECONDS)
+    assert found is not None, "it was profiled here"
+    return found
 
 
 def planned(setting: Setting, job: Path, most: int) -> list[Path]:

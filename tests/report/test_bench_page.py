@@ -37,6 +37,7 @@ def plan(name: str, predicted: float, measured: float) -> dict[str, Any]:
 def run(tmp_path):
     """A bench of three plans, the slowest predicted worst, and one that failed."""
     document = {
+        "times_as_long": 1.24,
         "plans": [
             plan("data 2, <b>microbatch 4</b>", 0.1, 0.11), plan("tensor 2", 0.12, 0.2), plan("one rank", 0.15, 0.1),
         ],
@@ -52,9 +53,9 @@ def run(tmp_path):
 def test_it_says_what_the_pick_cost_and_marks_the_worst(run):
     tree = parse(render_bench(bench_data(run)))
     assert [section.attributes["id"] for section in tree.all("section")] == SECTIONS
-    assert (
-        tree.one("p", "promise").text
-        == "The pick, data 2, <b>microbatch 4</b>, took 110 ms a step: 10.0 % longer than the fastest."
+    assert tree.one("p", "promise").text == (
+        "The pick, data 2, <b>microbatch 4</b>, took 110 ms a step: 10.0 % longer than the fastest. This machine takes "
+        "1.24 × as long as when it was profiled: predictions are of a faster one."
     )
     rows = tree.one("table", "bench").one("tbody").all("tr")
     assert [row.one("th").text.split(" ")[0] for row in rows] == ["one", "data", "tensor"], "by measured step"

@@ -101,6 +101,8 @@ def result_lines(result: BenchResult, run: Path) -> Iterator[Line]:
     yield from _together(result)
     if result.disturbance is not None:
         yield [("yellow", result.disturbance)]
+    if result.drift is not None:
+        yield [("yellow", result.drift)]
     for one in ranked:
         for departure in one.departures[:2]:
             yield [("", f"{plan_name(one.plan)}: {departure.words}")]

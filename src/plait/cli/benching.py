@@ -6,6 +6,7 @@ Here planner and runtime meet, as in `api`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ def bench(
     result. Raises IllegalJob for a plan that is not legal for the job, UnusableInput for data or a directory that can't
     be used; a plan that fails while it runs is told in the result.
     """
+    from plait.devices.drift import times_as_long
     from plait.launchers import together
     from plait.training.bench import bench as bench_here
     from plait.training.bench import bench_on
@@ -66,6 +68,7 @@ def bench(
 
         found = bench_here(contest(), on_turn) if world is None else bench_on(world, contest, on_turn)
         if found is not None:
+            found = replace(found, times_as_long=times_as_long(measurements or measured()))
             ended(Path(run), found)
             report(run)
         return found

@@ -5,6 +5,7 @@
     transfers between stages     bytes between stages take 5.0 × what was predicted: +12 ms
     the update                   the optimizer takes 1.4 × what was predicted: +9 ms
     none of the plan's           other programs kept 1.0 cores busy meanwhile: the step is slower than …
+                                 this machine is 1.24 × as slow as when it was profiled: …
 
 A stage that waits for a slow neighbour is not slow, and the wire is not either: what a stage computes its own clock
 tells, what moves between two both of theirs (`schedules.moving`), and what is left of the bubble follows from these; it
@@ -19,12 +20,13 @@ from dataclasses import dataclass
 from plait.plans.prediction import Prediction, Terms
 from plait.units import Seconds
 
-__all__ = ["Departure", "departures", "disturbance"]
+__all__ = ["Departure", "departures", "disturbance", "drifted"]
 
 _LEAST_SHARE = 0.05  # of the predicted step: less is not told
 _LEAST_RATIO = 1.1
 _ALIKE = 1.15  # stages no further apart than this depart together
 _DISTURBS = 0.25  # cores, of other programs
+_DRIFTS = 0.1  # of what small blocks took in the profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,16 @@ def disturbance(other_cores: float | None) -> str | None:
     if other_cores is None or other_cores <= _DISTURBS:
         return None
     return f"other programs kept {other_cores:.1f} cores busy meanwhile: the step is slower than on a quiet machine"
+
+
+def drifted(times: float | None) -> str | None:
+    """In words, where the machine takes so many times as long as when it was profiled that predictions are of another
+    one; None where that is not known."""
+    if times is None or abs(times - 1) <= _DRIFTS:
+        return None
+    return f"this machine takes {times:.2f} × as long as when it was profiled: predictions are of a " + (
+        "faster one" if times > 1 else "slower one"
+    )
 
 
 def _stages(prediction: Prediction, terms: Terms, stages: Sequence[Terms]) -> Iterator[Departure]:

@@ -36,8 +36,11 @@ def _promise(data: BenchData) -> str:
     pick = min(data.plans, key=lambda one: one.predicted.step_seconds)
     took = f"The pick, {pick.name}, took {seconds(pick.measured.step_seconds)} a step"
     if data.agreement.regret == 0:
-        return f"{took}: nothing that was measured is faster."
-    return f"{took}: {percent(data.agreement.regret)} longer than the fastest."
+        words = "nothing that was measured is faster."
+    else:
+        words = f"{percent(data.agreement.regret)} longer than the fastest."
+    drift = f" {data.drift[0].upper()}{data.drift[1:]}." if data.drift else ""
+    return f"{took}: {words}{drift}"
 
 
 def _tiles(data: BenchData) -> Iterator[Markup]:

@@ -1,7 +1,8 @@
 """What a bench left on disk, read into what its page is drawn from.
 
     runs/bench/bench.json    {"plans": [{"name", "predicted": M, "measured": M, "each_repeat", "interval", "spread",
-                             "departures", "guesses"}], "failed": [{"plan", "error"}], "agreement", "machine", "date"}
+                             "departures", "guesses"}], "failed": [{"plan", "error"}], "agreement", "machine", "date",
+                             "times_as_long"}
 
 M as the contract has it. It knows the file, and no picture.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.plans.agreement import Agreement
+from plait.plans.departures import drifted
 from plait.plans.describe import plan_name
 from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
@@ -54,7 +56,8 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchData:
-    """A whole bench: `plans` by measured step, the fastest first; `failed`: names and why."""
+    """A whole bench: `plans` by measured step, the fastest first; `failed`: names and why; `drift`: how the machine was
+    beside its profile, in words, where that explains something."""
 
     name: str
     date: str
@@ -63,6 +66,7 @@ class BenchData:
     failed: tuple[tuple[str, str], ...]
     agreement: Agreement | None
     repeat_spread: float
+    drift: str | None = None
 
 
 def bench_data(run_directory: Path) -> BenchData:
@@ -82,6 +86,7 @@ def bench_data(run_directory: Path) -> BenchData:
             failed=tuple((plan_name(Plan(**with_tuples(one["plan"]))), str(one["error"])) for one in table["failed"]),
             agreement=Agreement(**agreed) if agreed else None,
             repeat_spread=spread,
+            drift=drifted(table.get("times_as_long")),
         )
 
 

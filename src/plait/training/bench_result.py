@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from plait.plans.agreement import Agreement, agreement, spread_of
-from plait.plans.departures import Departure, disturbance
+from plait.plans.departures import Departure, disturbance, drifted
 from plait.plans.describe import plan_name
 from plait.plans.files import plan_table
 from plait.plans.plan import Plan
@@ -65,10 +65,12 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchResult:
-    """All plans, in the order in which they were given."""
+    """All plans, in the order in which they were given. `times_as_long`: what the machine takes at the end, beside the
+    profile that predicted; None where that was not looked at."""
 
     plans: tuple[Benched, ...]
     failed: tuple[Failed, ...]
+    times_as_long: float | None = None
 
     @property
     def agreement(self) -> Agreement | None:
@@ -82,6 +84,11 @@ class BenchResult:
     def disturbance(self) -> str | None:
         """What other programs did meanwhile, where it was enough to slow the ranks down."""
         return disturbance(known_median([one.measured.other_cores for one in self.plans]))
+
+    @property
+    def drift(self) -> str | None:
+        """How the machine is beside its profile, where that explains something."""
+        return drifted(self.times_as_long)
 
     @property
     def spread(self) -> float:
@@ -99,6 +106,7 @@ def bench_document(result: BenchResult) -> dict[str, Any]:
             for one in result.failed
         ],
         "agreement": None if agreed is None else asdict(agreed) | {"repeat_spread": result.spread},
+        "times_as_long": result.times_as_long,
     }
 
 
