@@ -99,6 +99,20 @@ def test_memory_that_ran_out_is_counted(found: Evaluation) -> None:
     assert ran_out.memory_pair is None
 
 
+def test_words_that_are_not_known_are_told_and_priced_as_if_the_cell_were_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = RUNS.read_text().splitlines()
+    known = text[1].replace("ZeRO-1 (distributed optimizer)", "")
+    other = text[1].replace("ZeRO-1 (distributed optimizer)", "frobnicated")
+    (path := tmp_path / "runs.csv").write_text("\n".join([text[0], known, other]))
+    first, second = evaluate(path).judged
+    assert (first.unread, second.unread) == ((), ("zero_fsdp 'frobnicated'",))
+    assert second.seconds == first.seconds
+    assert main(["evaluate", str(path)]) == 0
+    assert "   1 zero_fsdp 'frobnicated'" in capsys.readouterr().out
+
+
 def test_the_command_tells_it_as_the_contract_has_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(RUNS), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -86,6 +86,7 @@ def _row_document(one: Judged) -> dict[str, Any]:
         "memory_error": None if memory is None else memory[0] / memory[1] - 1,
         "out_of_memory_probability": one.runs_out,
         "assumed_links": sorted(one.assumed),
+        "unread": list(one.unread),
         "skipped": one.skipped,
     }
 
@@ -124,6 +125,7 @@ def evaluation_lines(found: Evaluation) -> Iterator[Line]:
     yield from _group_lines("order of plans of one job", [one for one in found.same_job if one.told_apart >= _COMPARED])
     if found.within is not None:
         yield [("", f"{found.within:.0%} of the measured times lie within their interval")]
+    yield from _unread_lines(found)
     yield from _skipped_lines(found)
 
 
@@ -199,6 +201,18 @@ def _skipped_lines(found: Evaluation) -> Iterator[Line]:
         yield [("yellow", f"  {count:4} {reason}")]
     if len(reasons) > _SHOWN:
         yield [("dim", f"  and {len(reasons) - _SHOWN} reasons more (--json has them all)")]
+
+
+def _unread_lines(found: Evaluation) -> Iterator[Line]:
+    """What rows state in words that nobody knows."""
+    words = Counter(one for judged in found.judged for one in judged.unread)
+    if not words:
+        return
+    yield []
+    yield [("yellow", "in words that are not known, and priced as if the cells were empty:")]
+    yield from ([("yellow", f"  {count:4} {cell}")] for cell, count in words.most_common(_SHOWN))
+    if len(words) > _SHOWN:
+        yield [("dim", f"  and {len(words) - _SHOWN} more (--json has them all)")]
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[Line]:

@@ -32,7 +32,7 @@ _OUT_OF_MEMORY = re.compile(r"\boom\b|out[ -]of[ -]memory", re.IGNORECASE)
 class Judged:
     """A row and what was predicted of it; or `skipped`, why nothing was. `ideal`: seconds at the peak. `runs_out`: the
     predicted probability that memory is not enough; `ran_out`: whether that happened. `assumed`: links that the row
-    does not state."""
+    does not state. `unread`: what it states in words that are not known, and was priced as if it didn't."""
 
     row: Row
     seconds: float | None = None
@@ -42,6 +42,7 @@ class Judged:
     runs_out: float | None = None
     ran_out: bool = False
     assumed: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
     skipped: str | None = None
 
     @property
@@ -122,6 +123,7 @@ def judge_run(row: Row, run: Run) -> Judged:
         ideal=ideal_seconds(run.task, run.plans.rows(np.array([best]))),
         runs_out=float(found.out_of_memory[best]),
         assumed=run.assumed,
+        unread=run.unread,
     )
 
 

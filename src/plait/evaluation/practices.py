@@ -60,7 +60,7 @@ def _of_program(told: str, row: Row) -> Practice:
     if "composer" in told or "foundry" in told:
         pure = "pure" in row.text("precision")
         return replace(_FSDP, attention_kernel=1, gradient_bytes=2 if pure else 4, loss_bytes=6.0)
-    if "torchtitan" in told or "fsdp" in told:
+    if re.search(r"torchtitan|[fh]sdp|(?:full|hybrid)_shard|shard_grad_op|fully[ _-]sharded", told):
         return replace(_FSDP, gathers_once=(row.whole("pp") or 1) > 1)
     if "deepspeed" in told:
         return replace(_EXPLICIT, overlap_data=True, gradient_copies=1)

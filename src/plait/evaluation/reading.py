@@ -17,6 +17,7 @@ from plait.estimates.arrangements import RECOMPUTE, SCHEDULES, Arrangements
 from plait.estimates.task import Task
 from plait.evaluation.practices import practice_of
 from plait.evaluation.rows import Row
+from plait.evaluation.spellings import precision, recompute, sequence_parallel, unread, zero_level
 from plait.specs.hardware import DeviceSpec
 from plait.specs.hardware_words import device_in, wiring_in
 from plait.specs.machines import Machines
@@ -30,8 +31,6 @@ _HEAD_WIDTH = 128  # of heads that nobody counted
 _ENDS = 2  # embedding and head, which may be stages of their own
 _ONE_TOKEN = re.compile(r"\b(?:w/o|without|no) mtp\b", re.IGNORECASE)  # multi-token prediction was left out
 _VOCABULARY = {"gpt": 51_200, "llama": 128_256}  # where none is stated: Megatron's padded GPT-2, Llama 3
-_PRECISIONS = (("nvfp4", "nvfp4"), ("mxfp8", "mxfp8"), ("fp8-mx", "mxfp8"), ("fp8", "fp8"), ("float8", "fp8"),
-               ("bf16", "bf16"), ("fp16", "fp16"), ("tf32", "tf32"), ("fp32", "fp32"))  # fmt: skip
 
 
 class Unreadable(Exception):
@@ -41,11 +40,13 @@ class Unreadable(Exception):
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A measured run: what was done and how. `plans` has a row for each microbatch that it may have had. `assumed`:
-    which links, "inside" hosts or "between" them, were taken to be the usual ones of such hosts."""
+    which links, "inside" hosts or "between" them, were taken to be the usual ones of such hosts. `unread`: columns
+    whose words are not known, and which were taken for empty."""
 
     task: Task
     plans: Arrangements
     assumed: frozenset[str]
+    unread: tuple[str, ...] = ()
 
 
 def read_run(row: Row) -> Run:
@@ -70,7 +71,7 @@ def read_run(row: Row) -> Run:
     task = Task(
         model=model, global_batch=batch, sequence=sequence, machines=machines, dtype=dtype, practice=practice_of(row)
     )
-    return Run(task=task, plans=_plans(row, model, ranks, batch), assumed=wiring.assumed)
+    return Run(task=task, plans=_plans(row, model, ranks, batch), assumed=wiring.assumed, unread=unread(row))
 
 
 def _needed(row: Row, column: str) -> int:
@@ -86,8 +87,7 @@ def _devices_a_host(row: Row, device: DeviceSpec, ranks: int) -> int:
 
 
 def _dtype(row: Row, device: DeviceSpec) -> str:
-    told = row.text("precision")
-    found = next((dtype for word, dtype in _PRECISIONS if word in told), "bf16")
+    found = precision(row.text("precision")) or "bf16"
     if device.peak(found) is None and found in ("bf16", "fp16"):
         found = "fp16" if found == "bf16" else "bf16"
     if device.peak(found) is None:
@@ -193,29 +193,22 @@ def _virtual_stages(row: Row, model: ModelSpec, pipeline: int) -> int:
 
 
 def _zero(row: Row) -> int:
-    told = row.text("zero_fsdp")
-    if re.search(r"zero-?3|fsdp2|full_shard|(?<!grad_op )\bhsdp", told):
-        return 3
-    if re.search(r"zero-?2|shard_grad_op", told):
-        return 2
-    return 1 if re.search(r"zero-?1|dist", told) else 0
+    """As the row states it, or as its framework's name does: "PyTorch FSDP"."""
+    found = zero_level(row.text("zero_fsdp"))
+    return (zero_level(row.text("framework")) or 0) if found is None else found
 
 
 def _recompute(row: Row) -> tuple[str, ...]:
     """What the run may have done again."""
-    told, framework = row.text("recompute"), row.text("framework")
-    if told.startswith("full") or "use_checkpoint" in told or "use_ch" in told:
-        return ("full",)
-    if told.startswith("select"):
-        return ("selective",)
-    if told.startswith(("none", "no ", "no,")) or told == "no":
-        return ("none",)
+    found = recompute(row.text("recompute"))
+    if found is not None:
+        return (found,)
     # models of that time were trained with full recompute where attention kept its scores
-    return ("full",) if framework.startswith("megatron-deepspeed") else RECOMPUTE
+    return ("full",) if row.text("framework").startswith("megatron-deepspeed") else RECOMPUTE
 
 
 def _sequence_parallel(row: Row, tensor: int) -> bool:
-    told = row.text("seq_parallel")
-    if told:
-        return told.startswith("yes") and tensor > 1
-    return tensor > 1 and bool(re.search(r"bridge|core|torchtitan|nemo|\bte\b", row.text("framework")))
+    found = sequence_parallel(row.text("seq_parallel"))
+    if found is None:
+        found = bool(re.search(r"bridge|core|torchtitan|nemo|\bte\b", row.text("framework")))
+    return found and tensor > 1
