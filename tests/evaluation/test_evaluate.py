@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from plait.cli.main import main
 from plait.evaluation.evaluate import Evaluation, evaluate
 from plait.evaluation.groups import JOB
-from plait.evaluation.scores import constant_errors, errors_of, kendall_tau, precision_and_recall, regret
+from plait.evaluation.scores import constant_errors, errors_of, found_of, kendall_tau, regret
 from tests.contract.golden import assert_shape, golden
 
 RUNS = Path(__file__).parent / "runs.csv"
@@ -93,10 +93,34 @@ def test_the_command_tells_both_kinds_of_groups(other_jobs: Path, capsys: pytest
 
 
 def test_memory_that_ran_out_is_counted(found: Evaluation) -> None:
-    assert found.out_of_memory == 1
+    assert (found.out_of_memory.n, found.out_of_memory.skipped) == (1, 0)
     ran_out = next(one for one in found.judged if one.row.case == "b2")
     assert ran_out.ran_out
     assert ran_out.memory_pair is None
+
+
+def test_what_ran_out_in_a_row_that_is_not_predicted_is_counted_apart(tmp_path: Path) -> None:
+    text = RUNS.read_text()
+    unknown = next(row for row in text.splitlines() if row.startswith("c2,")).replace("x,1.4,", "x,OOM,")
+    (path := tmp_path / "runs.csv").write_text(f"{text}{unknown.replace('c2,', 'c9,')}\n")
+    found = evaluate(path).out_of_memory
+    assert (found.n, found.skipped, sum(found.ran_out.values())) == (2, 1, 1)
+
+
+def test_what_the_memory_of_a_run_is_said_to_do_is_in_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(RUNS), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["case_id"]: row for row in document["rows"]}
+    assert (rows["a1"]["out_of_memory_answer"], rows["a1"]["ran_out_of_memory"]) == ("fits", False)
+    assert (rows["b2"]["out_of_memory_answer"], rows["b2"]["ran_out_of_memory"]) == ("runs_out", True)
+    assert rows["c2"]["out_of_memory_answer"] is None
+    found = document["out_of_memory"]
+    assert found["answers"]["runs_out"] == {"ran": 0, "ran_out": 1}
+    assert (found["precision"], found["recall"]) == (1.0, 1.0)
+    assert main(["evaluate", str(RUNS)]) == 0
+    said = capsys.readouterr().out
+    assert "1 run ran out" in said
+    assert "refused by `plait plan`, above 10%: precision 100%, recall 100%" in said
 
 
 def test_words_that_are_not_known_are_told_and_priced_as_if_the_cell_were_empty(
@@ -208,5 +232,7 @@ def test_the_constant_is_the_median_efficiency_of_the_very_rows() -> None:
 
 
 def test_precision_and_recall() -> None:
-    assert precision_and_recall([(True, True), (True, False), (False, True), (False, False)]) == (0.5, 0.5)
-    assert precision_and_recall([(False, False)]) == (None, None)
+    found = found_of([(True, True), (True, False), (False, True), (False, False), (False, True), (False, True)])
+    assert (found.precision, found.recall) == (0.5, 0.25)
+    nothing = found_of([(False, False)])
+    assert (nothing.precision, nothing.recall) == (None, None)

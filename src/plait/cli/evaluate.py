@@ -17,17 +17,20 @@ import typer
 
 from plait.cli.output import Answer, JsonFlag, Line
 from plait.cli.tables import columns, difference
+from plait.specs.wording import counted
 from plait.units import Seconds
 
 if TYPE_CHECKING:
     from plait.evaluation.evaluate import Evaluation, Judged
     from plait.evaluation.groups import Group
-    from plait.evaluation.scores import Errors
+    from plait.evaluation.out_of_memory import OutOfMemory
+    from plait.evaluation.scores import Errors, Found
 
 __all__ = ["command", "evaluation_document", "evaluation_lines"]
 
 _SHOWN = 8  # groups, and reasons to skip a row
 _FEW_ROWS = 20  # of which each is told
+_ANSWERS = {"fits": "", "uncertain": "may run out: ", "runs_out": "runs out: "}  # before what would be held
 _COMPARED = 5  # runs of a group whose order means something; of one job: that predictions tell apart
 
 
@@ -56,7 +59,7 @@ def evaluation_document(found: Evaluation) -> dict[str, Any]:
                 for one in found.sources
             ],
         },
-        "out_of_memory": {"n": found.out_of_memory, "precision": found.precision, "recall": found.recall},
+        "out_of_memory": _out_of_memory_document(found.out_of_memory),
         "time": _errors_document(found.time),
         "memory": _errors_document(found.memory),
         "sources": [
@@ -75,6 +78,8 @@ def _group_document(one: Group) -> dict[str, Any]:
 
 
 def _row_document(one: Judged) -> dict[str, Any]:
+    from plait.evaluation.out_of_memory import answer
+
     pair, memory = one.pair, one.memory_pair
     return {
         "case_id": one.row.case,
@@ -85,9 +90,27 @@ def _row_document(one: Judged) -> dict[str, Any]:
         "predicted_mem_gib": one.gibibytes,
         "memory_error": None if memory is None else memory[0] / memory[1] - 1,
         "out_of_memory_probability": one.runs_out,
+        "out_of_memory_answer": None if one.runs_out is None else answer(one.runs_out),
+        "ran_out_of_memory": one.ran_out,
         "assumed_links": sorted(one.assumed),
         "unread": list(one.unread),
         "skipped": one.skipped,
+    }
+
+
+def _out_of_memory_document(found: OutOfMemory) -> dict[str, Any]:
+    """The contract's precision and recall are of the runs that are said to run out; those of two other readings."""
+    from plait.clusters.contest import RISK
+    from plait.evaluation.out_of_memory import FLAGGED
+
+    return {
+        "n": found.n,
+        "skipped": found.skipped,
+        "flagged_above": FLAGGED,
+        **asdict(found.flagged),
+        "answers": {name: {"ran": found.ran[name], "ran_out": found.ran_out[name]} for name in found.ran},
+        "without_uncertain": asdict(found.certain),
+        "refused_by_plan": {"above": RISK, **asdict(found.refused)},
     }
 
 
@@ -121,6 +144,7 @@ def evaluation_lines(found: Evaluation) -> Iterator[Line]:
     ]
     yield from _table([head, *rows, ("all", *_cells(found.time), *_cells(found.constant, short=True))])
     yield from _memory_lines(found)
+    yield from _out_of_memory_lines(found.out_of_memory)
     yield from _group_lines("order within a group", [one for one in found.groups if one.n >= _COMPARED])
     yield from _group_lines("order of plans of one job", [one for one in found.same_job if one.told_apart >= _COMPARED])
     if found.within is not None:
@@ -138,10 +162,14 @@ def _row_lines(judged: Sequence[Judged]) -> Iterator[Line]:
 
 
 def _row_cells(one: Judged) -> tuple[str, ...]:
+    from plait.evaluation.out_of_memory import answer
+
     measured, memory = one.row.number("iter_s"), one.memory_pair
     assert one.seconds is not None
     assert one.interval is not None
     assert one.gibibytes is not None
+    assert one.runs_out is not None
+    held = "ran out" if one.ran_out else f"{memory[1]:.3g} GiB" if memory else ""
     low, high = map(Seconds, one.interval)
     return (
         one.row.case[:44] + (f" (its link {' and '.join(sorted(one.assumed))} assumed)" if one.assumed else ""),
@@ -149,8 +177,8 @@ def _row_cells(one: Judged) -> tuple[str, ...]:
         str(Seconds(one.seconds)),
         f"{low} to {high}",
         "" if one.pair is None else difference(*one.pair),
-        "" if memory is None else f"{memory[1]:.3g} GiB",
-        f"{one.gibibytes:.3g} GiB",
+        held,
+        f"{_ANSWERS[answer(one.runs_out)]}{one.gibibytes:.3g} GiB",
     )
 
 
@@ -163,14 +191,36 @@ def _cells(errors: Errors | None, *, short: bool = False) -> tuple[str, ...]:
 
 def _memory_lines(found: Evaluation) -> Iterator[Line]:
     rows = [(one.name[:44], *_cells(one.memory)) for one in found.sources if one.memory is not None]
-    if not rows and not found.out_of_memory:
+    if not rows:
         return
     yield []
     yield [("bold", "memory")]
     yield from _table([("", "runs", "median", "mean", "bias"), *rows])
-    recall = "none" if found.recall is None else f"{found.recall:.0%}"
-    precision = "nothing was" if found.precision is None else f"{found.precision:.0%} of what was"
-    yield [("", f"{found.out_of_memory} ran out of memory: {recall} of them predicted; {precision} predicted to did")]
+
+
+def _out_of_memory_lines(found: OutOfMemory) -> Iterator[Line]:
+    """How many ran and ran out, by what was said of them; nothing where all fitted and were said to."""
+    from plait.clusters.contest import RISK
+    from plait.evaluation.out_of_memory import FLAGGED
+
+    if not found.n and not found.ran["uncertain"] and not found.ran["runs_out"]:
+        return
+    yield []
+    skipped = f", {found.skipped} of them in rows that were not predicted" if found.skipped else ""
+    yield [
+        ("bold", "out of memory"),
+        ("dim", f"   {counted(found.n, 'run')} ran out{skipped}"),
+    ]
+    said = {"fits": f"fits: up to {RISK:.0%}", "uncertain": "uncertain", "runs_out": f"runs out: above {FLAGGED:.0%}"}
+    counts = [(words, str(found.ran[name]), str(found.ran_out[name])) for name, words in said.items()]
+    yield from _table([("predicted probability", "ran", "ran out"), *counts])
+    yield [("", f"said to run out: {_found(found.flagged)}; {_found(found.certain)} without what is uncertain")]
+    yield [("", f"refused by `plait plan`, above {RISK:.0%}: {_found(found.refused)}")]
+
+
+def _found(found: Found) -> str:
+    told = ("none" if part is None else f"{part:.0%}" for part in (found.precision, found.recall))
+    return "precision {}, recall {}".format(*told)
 
 
 def _group_lines(title: str, groups: Sequence[Group]) -> Iterator[Line]:

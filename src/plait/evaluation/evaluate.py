@@ -14,25 +14,23 @@ from plait.estimates.constants import FITTED, Constants
 from plait.estimates.estimate import CONTEXT, FRAGMENTED, Estimates, estimate
 from plait.evaluation.groups import Group, groups_by_job, groups_by_size
 from plait.evaluation.ideal import ideal_seconds
+from plait.evaluation.out_of_memory import OutOfMemory, out_of_memory, ran_out
 from plait.evaluation.reading import Run, Unreadable, read_run
 from plait.evaluation.rows import Row, read_rows
 from plait.evaluation.scores import (
     Errors,
     constant_errors,
     errors_of,
-    precision_and_recall,
 )
 
 __all__ = ["Evaluation", "Judged", "Source", "evaluate", "judge", "judge_run"]
-
-_OUT_OF_MEMORY = re.compile(r"\boom\b|out[ -]of[ -]memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """A row and what was predicted of it; or `skipped`, why nothing was. `ideal`: seconds at the peak. `runs_out`: the
-    predicted probability that memory is not enough; `ran_out`: whether that happened. `assumed`: links that the row
-    does not state. `unread`: what it states in words that are not known, and was priced as if it didn't."""
+    predicted probability that memory is not enough; `ran_out`: whether that happened, if it is known. `assumed`: links
+    that the row does not state. `unread`: what it states in words that are not known, priced as if it didn't."""
 
     row: Row
     seconds: float | None = None
@@ -40,7 +38,7 @@ class Judged:
     gibibytes: float | None = None
     ideal: float | None = None
     runs_out: float | None = None
-    ran_out: bool = False
+    ran_out: bool | None = None
     assumed: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()
     skipped: str | None = None
@@ -71,8 +69,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """All of it; `groups` by model and devices, `same_job` of one job each. Memory that runs out: `out_of_memory` rows
-    did; precision and recall are None of no such rows."""
+    """All of it; `groups` by model and devices, `same_job` of one job each."""
 
     judged: tuple[Judged, ...]
     sources: tuple[Source, ...]
@@ -81,9 +78,7 @@ class Evaluation:
     time: Errors | None
     memory: Errors | None
     constant: Errors | None
-    out_of_memory: int
-    precision: float | None
-    recall: float | None
+    out_of_memory: OutOfMemory
     within: float | None  # part of the measured times that lie within their interval
 
     @property
@@ -99,16 +94,14 @@ def evaluate(path: Path, constants: Constants = FITTED) -> Evaluation:
 
 def judge(row: Row, constants: Constants = FITTED) -> Judged:
     """Predict one row."""
-    ran_out = bool(_OUT_OF_MEMORY.search(f"{row.texts.get('mem_gib', '')} {row.texts.get('notes', '')}"))
     try:
         run = read_run(row)
-    except Unreadable as reason:
-        return Judged(row=row, ran_out=ran_out, skipped=str(reason))
-    try:
         found = judge_run(row, replace(run, task=replace(run.task, constants=constants)))
+    except Unreadable as reason:
+        found = Judged(row=row, skipped=str(reason))
     except OverflowError:
-        return Judged(row=row, ran_out=ran_out, skipped="sizes whose products are too large to be counted")
-    return replace(found, ran_out=ran_out)
+        found = Judged(row=row, skipped="sizes whose products are too large to be counted")
+    return replace(found, ran_out=ran_out(row))
 
 
 def judge_run(row: Row, run: Run) -> Judged:
@@ -149,8 +142,6 @@ def _summed(judged: Sequence[Judged]) -> Evaluation:
     by_source: dict[str, list[Judged]] = defaultdict(list)
     for one in judged:
         by_source[one.row.texts.get("source", "")].append(one)
-    flags = [(one.runs_out > 0.5, one.ran_out) for one in judged if one.runs_out is not None]
-    precision, recall = precision_and_recall(flags)
     constants = [_constant(rows) for rows in by_source.values()]
     spread = [pair for found in constants if found is not None for pair in found[2]]
     runs = [(one.row, pair) for one in judged if (pair := one.pair)]
@@ -163,9 +154,7 @@ def _summed(judged: Sequence[Judged]) -> Evaluation:
         time=errors_of(_pairs(judged)),
         memory=errors_of([pair for one in judged if (pair := one.memory_pair)]),
         constant=errors_of(spread),
-        out_of_memory=sum(happened for _, happened in flags),
-        precision=precision,
-        recall=recall,
+        out_of_memory=out_of_memory([(one.runs_out, one.ran_out) for one in judged]),
         within=sum(inside) / len(inside) if inside else None,
     )
 

@@ -15,9 +15,10 @@ from math import isfinite
 from pathlib import Path
 
 from plait.errors import UnusableInput
+from plait.evaluation.memory_words import MENTIONED
 from plait.specs.values import DEEPEST, MOST_RANKS
 
-__all__ = ["COLUMNS", "Row", "read_rows"]
+__all__ = ["COLUMNS", "MEASURED", "Row", "read_rows"]
 
 _TEXTS = (
     "case_id", "source", "source_file", "model", "arch", "gpu", "interconnect", "recompute", "seq_parallel",
@@ -27,13 +28,11 @@ _WHOLE = (
     "layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "seq", "n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp",
     "ep", "vpp", "mbs", "gbs",
 )  # fmt: skip
-_REAL = ("params_b", "iter_s", "tflops_gpu", "tok_s_gpu", "mfu_pct", "hfu_pct", "mem_gib")
+MEASURED = ("iter_s", "tflops_gpu", "tok_s_gpu", "mfu_pct", "hfu_pct", "mem_gib")
+_REAL = ("params_b", *MEASURED)
 COLUMNS = (*_TEXTS, *_WHOLE, *_REAL)
 _NEEDED = ("model", "gpu", "n_gpus", "gbs", "seq", "iter_s")
-_WORDS = {
-    "vpp": re.compile("interleav", re.IGNORECASE),
-    "mem_gib": re.compile(r"oom|out[ -]of[ -]memory", re.IGNORECASE),
-}
+_WORDS = {"vpp": re.compile("interleav", re.IGNORECASE), **dict.fromkeys(MEASURED, MENTIONED)}
 _MOST = 1e12
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
 _DEPTHS, _DEGREES = ("layers", "heads", "kv_heads"), ("n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp", "ep", "vpp")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-__all__ = ["Errors", "constant_errors", "errors_of", "kendall_tau", "precision_and_recall", "regret"]
+__all__ = ["Errors", "Found", "constant_errors", "errors_of", "found_of", "kendall_tau", "regret"]
 
 _ROUNDING = 1 + 1e-9
 _APART = 1.05  # the same configuration, measured twice, differs by about that much
@@ -29,6 +29,14 @@ class Errors:
     mean: float
     worst: float
     bias: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What part of the predicted happened, and of what happened was predicted; None of nothing."""
+
+    precision: float | None
+    recall: float | None
 
 
 def errors_of(pairs: Sequence[tuple[float, float]]) -> Errors | None:
@@ -74,8 +82,8 @@ def constant_errors(pairs: Sequence[tuple[float, float]]) -> tuple[float, Errors
     return efficiency, found
 
 
-def precision_and_recall(flags: Sequence[tuple[bool, bool]]) -> tuple[float | None, float | None]:
-    """Of (predicted, happened): what part of the predicted happened, and of what happened was predicted."""
+def found_of(flags: Sequence[tuple[bool, bool]]) -> Found:
+    """Of (predicted, happened)."""
     said = [happened for predicted, happened in flags if predicted]
     did = [predicted for predicted, happened in flags if happened]
-    return (fmean(said) if said else None), (fmean(did) if did else None)
+    return Found(precision=fmean(said) if said else None, recall=fmean(did) if did else None)
