@@ -155,6 +155,15 @@ def test_the_command_speaks_to_people_and_refuses_what_is_no_table(capsys: pytes
     assert main(["evaluate", str(RUNS.parent)]) == 2
 
 
+def test_a_line_that_stands_there_twice_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = RUNS.read_text()
+    (path := tmp_path / "runs.csv").write_text(text + text.splitlines()[1])
+    assert main(["evaluate", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][-1]["repeats_line"] == 2
+    assert main(["evaluate", str(path)]) == 0
+    assert "1 row with the very cells of an earlier line" in capsys.readouterr().out
+
+
 def test_a_file_without_rows_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "runs.csv").write_text(RUNS.read_text().partition("\n")[0])
     assert main(["evaluate", str(tmp_path / "runs.csv")]) == 0

@@ -26,6 +26,8 @@ def written(tmp_path: Path, text: str | bytes) -> Path:
     [
         (b"", "empty"),
         (b"\x00\x01\x02", "zero bytes"),
+        (HEAD.replace(",", ";") + "\nGPT;A100;8;64;2048;1,5\n", "separates its columns by ';'"),
+        (HEAD.replace(",", "\t"), "separates its columns by"),
         ("model,gpu\nx,y\n", "lacks the columns n_gpus, gbs, seq, iter_s"),
         (f"{HEAD},gpu\n", "twice"),
         (f'"{HEAD}\n1,2', "names can't be read as comma-separated"),
@@ -60,9 +62,11 @@ def test_a_zero_byte_takes_its_own_line_alone(tmp_path: Path) -> None:
         read_rows(written(tmp_path, text.encode("utf-16")))
 
 
-@pytest.mark.parametrize("cell", ["1_0", "٣", "0x10", "1e99999", "infinity"])
+@pytest.mark.parametrize(
+    "cell", ["1_0", "٣", "８", "0x10", "1e99999", "infinity", "nan", "-1", "0", "1e-300", "2e12", "1,5"]
+)
 def test_only_plain_decimals_are_numbers(tmp_path: Path, cell: str) -> None:
-    (row,) = read_rows(written(tmp_path, f"{HEAD}\nGPT,A100,8,64,2048,{cell}\n"))
+    (row,) = read_rows(written(tmp_path, f'{HEAD}\nGPT,A100,8,64,2048,"{cell}"\n'))
     assert "column iter_s" in row.problems[0]
 
 
@@ -76,6 +80,12 @@ def test_malformed_cells_have_their_line_and_column(tmp_path: Path) -> None:
     assert first.text("mem_gib") == "oom"
     assert second.problems == ("line 3 has 6 cells, and the first line names 8 columns",)
     assert "column n_gpus" in third.problems[0]
+
+
+def test_a_line_that_stands_there_twice_is_known(tmp_path: Path) -> None:
+    line = "GPT,A100,8,64,2048,1"
+    rows = read_rows(written(tmp_path, "\n".join([HEAD, line, line.replace("2048", "1024"), line, line])))
+    assert [row.repeats for row in rows] == [None, None, 2, 2]
 
 
 def test_a_count_that_nobody_could_look_at_one_by_one_is_malformed(tmp_path: Path) -> None:

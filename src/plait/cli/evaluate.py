@@ -84,6 +84,7 @@ def _row_document(one: Judged) -> dict[str, Any]:
     return {
         "case_id": one.row.case,
         "line": one.row.line,
+        "repeats_line": one.row.repeats,
         "predicted_iter_s": one.seconds,
         "interval": None if one.interval is None else list(one.interval),
         "error": None if pair is None else pair[0] / pair[1] - 1,
@@ -243,6 +244,8 @@ def _skipped_lines(found: Evaluation) -> Iterator[Line]:
     reasons = Counter(one.skipped for one in found.skipped if one.skipped)
     if not found.judged:
         yield [("yellow", "the file names columns and has no row below them")]
+    if repeated := sum(one.row.repeats is not None for one in found.judged):
+        yield [("yellow", f"{counted(repeated, 'row')} with the very cells of an earlier line, counted once more")]
     if not reasons:
         return
     yield []

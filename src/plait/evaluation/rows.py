@@ -9,7 +9,7 @@ import csv
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from math import isfinite
 from pathlib import Path
@@ -33,7 +33,7 @@ _REAL = ("params_b", *MEASURED)
 COLUMNS = (*_TEXTS, *_WHOLE, *_REAL)
 _NEEDED = ("model", "gpu", "n_gpus", "gbs", "seq", "iter_s")
 _WORDS = {"vpp": re.compile("interleav", re.IGNORECASE), **dict.fromkeys(MEASURED, MENTIONED)}
-_MOST = 1e12
+_LEAST, _MOST = 1e-9, 1e12
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
 _DEPTHS, _DEGREES = ("layers", "heads", "kv_heads"), ("n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp", "ep", "vpp")
 _LARGEST = dict.fromkeys(_DEPTHS, DEEPEST) | dict.fromkeys(_DEGREES, MOST_RANKS)  # as in a job
@@ -43,12 +43,14 @@ _CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",\r\n][^,\r\n]*|)(?=[,\r\n]|$)')
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One run. `texts` and `numbers` have what is stated; `problems` say what is malformed, with line and column."""
+    """One run. `texts` and `numbers` have what is stated; `problems` say what is malformed, with line and column.
+    `repeats`: the first line that has the very same cells, where that is another."""
 
     line: int
     texts: Mapping[str, str]
     numbers: Mapping[str, float]
     problems: tuple[str, ...] = ()
+    repeats: int | None = None
 
     @property
     def case(self) -> str:
@@ -88,6 +90,8 @@ def read_rows(path: Path) -> list[Row]:
     except csv.Error as error:
         raise UnusableInput(f"{path}: the columns' names can't be read as comma-separated values: {error}") from error
     names = [name.strip().lower() for name in header]
+    if len(names) == 1 and (mark := next((mark for mark in ";\t|" if mark in text.partition("\n")[0]), None)):
+        raise UnusableInput(f"{path} separates its columns by {mark!r}: save it with commas, and points in numbers")
     _require(path, names)
     return list(_rows(lines, after, names))
 
@@ -105,6 +109,7 @@ def _require(path: Path, names: list[str]) -> None:
 
 
 def _rows(lines: list[str], at: int, names: list[str]) -> Iterator[Row]:
+    seen: dict[tuple[str, ...], int] = {}
     while at < len(lines):
         first = at
         try:
@@ -117,7 +122,8 @@ def _rows(lines: list[str], at: int, names: list[str]) -> Iterator[Row]:
             yield Row(line=first + 1, texts={}, numbers={}, problems=(problem,))
             continue
         if any(cell.strip() for cell in cells):
-            yield _row(first + 1, names, cells)
+            earlier = seen.setdefault(tuple(cells), first + 1)
+            yield replace(_row(first + 1, names, cells), repeats=None if earlier == first + 1 else earlier)
 
 
 def _record(lines: list[str], at: int) -> tuple[list[str], int]:
@@ -152,9 +158,9 @@ def _row(line: int, names: list[str], cells: list[str]) -> Row:
         elif name in _WORDS and _WORDS[name].search(stated[name]):
             texts[name] = stated[name]
         else:
-            kind = "a whole number from 1" if name in _WHOLE else "a number above 0"
-            limit = f" to {_LARGEST[name]:,}" if name in _LARGEST else ""
-            problems.append(f"line {line}, column {name}: {stated[name][:40]!r} is not {kind}{limit}")
+            kind = "a whole number from 1" if name in _WHOLE else f"a number from {_LEAST:g}"
+            most = f"{_LARGEST.get(name, _MOST):,.0f}"
+            problems.append(f"line {line}, column {name}: {stated[name][:40]!r} is not {kind} to {most}")
     return Row(line=line, texts=texts, numbers=numbers, problems=tuple(problems))
 
 
@@ -162,6 +168,6 @@ def _number(text: str, *, whole: bool, most: float) -> float | None:
     if not _NUMBER.fullmatch(text):
         return None
     found = float(text)
-    if not isfinite(found) or not 0 < found <= most or (whole and (found != int(found))):
+    if not isfinite(found) or not _LEAST <= found <= most or (whole and (found != int(found))):
         return None
     return found
