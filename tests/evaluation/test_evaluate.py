@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from plait.cli.main import main
 from plait.evaluation.evaluate import Evaluation, evaluate
 from plait.evaluation.groups import JOB
-from plait.evaluation.scores import constant_errors, errors_of, found_of, kendall_tau, regret
+from plait.evaluation.scores import errors_of, fitted_efficiency, found_of, kendall_tau, regret
 from tests.contract.golden import assert_shape, golden
 
 RUNS = Path(__file__).parent / "runs.csv"
@@ -44,8 +44,8 @@ def test_predictions_are_of_the_right_size(found: Evaluation) -> None:
 def test_groups_are_of_one_source_model_and_size(found: Evaluation) -> None:
     (group,) = found.groups
     assert (group.source, group.model, group.n_gpus, group.n) == ("lab a", "GPT-A", 16, 3)
-    assert group.tau == 1.0
-    assert group.regret == 0.0
+    assert group.predicted.tau == 1.0
+    assert group.predicted.regret == 0.0
     assert not group.job
 
 
@@ -64,17 +64,17 @@ def other_jobs(tmp_path: Path) -> Path:
 def test_plans_of_one_job_are_compared_apart_from_runs_of_another(other_jobs: Path) -> None:
     found = evaluate(other_jobs)
     (whole,) = found.groups
-    assert (whole.n, whole.told_apart) == (6, 5)
+    assert (whole.n, whole.predicted.told_apart) == (6, 5)
     long, short = found.same_job
-    assert (long.job["seq"], long.job["gbs"], long.n, long.told_apart) == (2048, 256, 4, 3)
-    assert (short.job["seq"], short.job["gbs"], short.n, short.told_apart) == (1024, 512, 2, 2)
+    assert (long.job["seq"], long.job["gbs"], long.n, long.predicted.told_apart) == (2048, 256, 4, 3)
+    assert (short.job["seq"], short.job["gbs"], short.n, short.predicted.told_apart) == (1024, 512, 2, 2)
     assert set(JOB) == set(long.job) == set(short.job)
     assert long.job["gpu"] == "A100-80GB"
 
 
 def test_a_plan_that_was_run_twice_is_picked_at_the_mean_of_both(other_jobs: Path) -> None:
     long, _ = evaluate(other_jobs).same_job
-    assert long.regret == pytest.approx((1.4 + 1.7) / 2 / 1.4 - 1)
+    assert long.predicted.regret == pytest.approx((1.4 + 1.7) / 2 / 1.4 - 1)
 
 
 def test_the_command_tells_both_kinds_of_groups(other_jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +90,63 @@ def test_the_command_tells_both_kinds_of_groups(other_jobs: Path, capsys: pytest
     said = capsys.readouterr().out
     assert "order within a group   the worst of 1 of 5 plans or more" in said
     assert "order of plans of one job   the worst of 1 of 5 plans or more; median tau" in said
+
+
+# ---- beside the fitted constant -------------------------------------------------------------------------------------
+
+
+def test_each_row_has_what_its_source_s_constant_says(found: Evaluation) -> None:
+    first, second, third, _, other = (one for one in found.judged if one.skipped is None)
+    assert len({first.ideal, second.ideal, third.ideal}) == 1, "one job on as many devices"
+    assert first.constant == pytest.approx(1.6), "the median of 1.4, 1.6 and 2.6, of the same FLOPs"
+    assert first.constant_pair == (first.constant, 1.4)
+    assert other.constant is not None
+    lab = next(source for source in found.sources if source.name == "lab a")
+    assert lab.efficiency == pytest.approx((first.ideal or 0) / 1.6)
+    assert lab.constant is not None
+    assert lab.constant.worst == pytest.approx(1 - 1.6 / 2.6)
+    assert found.constant is not None
+    assert found.time is not None
+    assert found.constant.n == found.time.n
+
+
+def test_a_constant_that_tells_no_plans_apart_has_the_order_of_lots(found: Evaluation) -> None:
+    (group,) = found.groups
+    assert group.constant.told_apart == 1
+    assert group.constant.tau == 0.0
+    assert group.constant.regret == pytest.approx((1.4 + 1.6 + 2.6) / 3 / 1.4 - 1)
+
+
+def test_a_constant_knows_other_jobs_apart(other_jobs: Path) -> None:
+    (whole,) = evaluate(other_jobs).groups
+    assert whole.constant.told_apart == 2, "halves of the sequence have other FLOPs"
+
+
+def test_document_and_text_tell_the_constant_beside_the_planner(
+    other_jobs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(other_jobs), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    first = document["rows"][0]
+    assert first["baseline"]["error"] == pytest.approx(first["baseline"]["predicted_iter_s"] / 1.4 - 1)
+    (group,) = document["groups"]
+    assert set(group["baseline"]) == {"told_apart", "tau", "regret"}
+    assert document["same_job"][0]["baseline"]["tau"] == 0.0
+    assert "no memory" in document["baseline"]["what"]
+    assert (document["baseline"]["memory"], document["baseline"]["out_of_memory"]) == (None, None)
+    assert main(["evaluate", str(other_jobs)]) == 0
+    said = capsys.readouterr().out
+    assert "constant  error" in said
+    assert "memory   of which a fitted constant predicts nothing" in said
+    with other_jobs.open("a") as file:
+        file.writelines(f"{line}\n" for line in other_jobs.read_text().splitlines()[1:])
+    assert main(["evaluate", str(other_jobs)]) == 0
+    said = capsys.readouterr().out
+    assert "constant: tau  regret" in said
+    assert "where it tells no plans apart, what drawing lots yields" in said
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
 
 
 def test_memory_that_ran_out_is_counted(found: Evaluation) -> None:
@@ -119,7 +176,7 @@ def test_what_the_memory_of_a_run_is_said_to_do_is_in_the_document(capsys: pytes
     assert (found["precision"], found["recall"]) == (1.0, 1.0)
     assert main(["evaluate", str(RUNS)]) == 0
     said = capsys.readouterr().out
-    assert "1 run ran out" in said
+    assert "1 run ran out; a fitted constant predicts none" in said
     assert "refused by `plait plan`, above 10%: precision 100%, recall 100%" in said
 
 
@@ -232,12 +289,8 @@ def test_errors_are_relative_to_what_was_measured() -> None:
 
 
 def test_the_constant_is_the_median_efficiency_of_the_very_rows() -> None:
-    found = constant_errors([(1.0, 2.0), (1.0, 2.5), (1.0, 4.0)])
-    assert found is not None
-    efficiency, errors = found
-    assert efficiency == pytest.approx(0.4)
-    assert errors.n == 3
-    assert errors.worst == pytest.approx(0.375)
+    assert fitted_efficiency([(1.0, 2.0), (1.0, 2.5), (1.0, 4.0)]) == pytest.approx(0.4)
+    assert fitted_efficiency([]) is None
 
 
 def test_precision_and_recall() -> None:

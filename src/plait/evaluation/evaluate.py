@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,31 +12,29 @@ import numpy as np
 
 from plait.estimates.constants import FITTED, Constants
 from plait.estimates.estimate import CONTEXT, FRAGMENTED, Estimates, estimate
-from plait.evaluation.groups import Group, groups_by_job, groups_by_size
+from plait.evaluation.groups import Compared, Group, groups_by_job, groups_by_size
 from plait.evaluation.ideal import ideal_seconds
 from plait.evaluation.out_of_memory import OutOfMemory, out_of_memory, ran_out
 from plait.evaluation.reading import Run, Unreadable, read_run
 from plait.evaluation.rows import Row, read_rows
-from plait.evaluation.scores import (
-    Errors,
-    constant_errors,
-    errors_of,
-)
+from plait.evaluation.scores import Errors, errors_of, fitted_efficiency
 
 __all__ = ["Evaluation", "Judged", "Source", "evaluate", "judge", "judge_run"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A row and what was predicted of it; or `skipped`, why nothing was. `ideal`: seconds at the peak. `runs_out`: the
-    predicted probability that memory is not enough; `ran_out`: whether that happened, if it is known. `assumed`: links
-    that the row does not state. `unread`: what it states in words that are not known, priced as if it didn't."""
+    """A row and what was predicted of it; or `skipped`, why nothing was. `ideal`: seconds at the peak, and `constant`
+    at the efficiency that fits the row's source best. `runs_out`: the predicted probability that memory is not enough;
+    `ran_out`: whether that happened, if it is known. `assumed`: links that the row does not state. `unread`: what it
+    states in words that are not known, and was priced as if it didn't."""
 
     row: Row
     seconds: float | None = None
     interval: tuple[float, float] | None = None
     gibibytes: float | None = None
     ideal: float | None = None
+    constant: float | None = None
     runs_out: float | None = None
     ran_out: bool | None = None
     assumed: frozenset[str] = frozenset()
@@ -44,16 +42,28 @@ class Judged:
     skipped: str | None = None
 
     @property
+    def source(self) -> str:
+        """Where its run comes from."""
+        return self.row.texts.get("source", "")
+
+    @property
     def pair(self) -> tuple[float, float] | None:
         """Predicted and measured seconds."""
-        measured = self.row.number("iter_s")
-        return None if self.seconds is None or measured is None else (self.seconds, measured)
+        return self._measured(self.seconds, "iter_s")
+
+    @property
+    def constant_pair(self) -> tuple[float, float] | None:
+        """Seconds by the fitted constant, and measured."""
+        return self._measured(self.constant, "iter_s")
 
     @property
     def memory_pair(self) -> tuple[float, float] | None:
         """Predicted and measured GiB."""
-        measured = self.row.number("mem_gib")
-        return None if self.gibibytes is None or measured is None else (self.gibibytes, measured)
+        return self._measured(self.gibibytes, "mem_gib")
+
+    def _measured(self, said: float | None, column: str) -> tuple[float, float] | None:
+        found = self.row.number(column)
+        return None if said is None or found is None else (said, found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +79,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """All of it; `groups` by model and devices, `same_job` of one job each."""
+    """All of it; `groups` by model and devices, `same_job` of one job each. `constant`: errors of each source's own."""
 
     judged: tuple[Judged, ...]
     sources: tuple[Source, ...]
@@ -139,47 +149,48 @@ def _as_measured(row: Row, allocated: float) -> float:
 
 
 def _summed(judged: Sequence[Judged]) -> Evaluation:
-    by_source: dict[str, list[Judged]] = defaultdict(list)
-    for one in judged:
-        by_source[one.row.texts.get("source", "")].append(one)
-    constants = [_constant(rows) for rows in by_source.values()]
-    spread = [pair for found in constants if found is not None for pair in found[2]]
-    runs = [(one.row, pair) for one in judged if (pair := one.pair)]
+    efficiencies = {name: _efficiency(rows) for name, rows in _by_source(judged).items()}
+    judged = [_beside_constant(one, efficiencies[one.source]) for one in judged]
+    compared = [
+        Compared(row=one.row, measured=pair[1], predicted=pair[0], constant=one.constant)
+        for one in judged
+        if (pair := one.pair) and one.constant is not None
+    ]
     inside = [one.interval[0] <= pair[1] <= one.interval[1] for one in judged if one.interval and (pair := one.pair)]
     return Evaluation(
         judged=tuple(judged),
-        sources=tuple(_source(name, rows) for name, rows in by_source.items()),
-        groups=groups_by_size(runs),
-        same_job=groups_by_job(runs),
-        time=errors_of(_pairs(judged)),
+        sources=tuple(_source(name, rows, efficiencies[name]) for name, rows in _by_source(judged).items()),
+        groups=groups_by_size(compared),
+        same_job=groups_by_job(compared),
+        time=errors_of([pair for one in judged if (pair := one.pair)]),
         memory=errors_of([pair for one in judged if (pair := one.memory_pair)]),
-        constant=errors_of(spread),
+        constant=errors_of([pair for one in judged if (pair := one.constant_pair)]),
         out_of_memory=out_of_memory([(one.runs_out, one.ran_out) for one in judged]),
         within=sum(inside) / len(inside) if inside else None,
     )
 
 
-def _pairs(judged: Iterable[Judged]) -> list[tuple[float, float]]:
-    return [pair for one in judged if (pair := one.pair)]
+def _by_source(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    found: dict[str, list[Judged]] = defaultdict(list)
+    for one in judged:
+        found[one.source].append(one)
+    return found
 
 
-def _ideals(judged: Iterable[Judged]) -> list[tuple[float, float]]:
-    return [(one.ideal, pair[1]) for one in judged if one.ideal is not None and (pair := one.pair)]
+def _efficiency(rows: Sequence[Judged]) -> float | None:
+    """The constant that fits a source's runs best."""
+    return fitted_efficiency([(one.ideal, pair[1]) for one in rows if one.ideal is not None and (pair := one.pair)])
 
 
-def _constant(rows: Sequence[Judged]) -> tuple[float, Errors, list[tuple[float, float]]] | None:
-    """A source's own constant, its errors, and (predicted by it, measured)."""
-    ideals = _ideals(rows)
-    found = constant_errors(ideals)
-    return None if found is None else (*found, [(ideal / found[0], measured) for ideal, measured in ideals])
+def _beside_constant(one: Judged, efficiency: float | None) -> Judged:
+    return one if efficiency is None or one.ideal is None else replace(one, constant=one.ideal / efficiency)
 
 
-def _source(name: str, rows: Sequence[Judged]) -> Source:
-    found = _constant(rows)
+def _source(name: str, rows: Sequence[Judged], efficiency: float | None) -> Source:
     return Source(
         name=name,
-        time=errors_of(_pairs(rows)),
+        time=errors_of([pair for one in rows if (pair := one.pair)]),
         memory=errors_of([pair for one in rows if (pair := one.memory_pair)]),
-        efficiency=None if found is None else found[0],
-        constant=None if found is None else found[1],
+        efficiency=efficiency,
+        constant=errors_of([pair for one in rows if (pair := one.constant_pair)]),
     )

@@ -2,9 +2,12 @@
 single fitted constant would do.
 
     tau       Kendall's, over pairs whose measured times differ by more than 5 %: (agreeing - disagreeing) / pairs
-    regret    how much slower the plan with the least predicted time is than the one with the least measured; of
-              several that are predicted alike anyone may be picked: the mean over them
+    regret    how much slower the plan with the least predicted time is than the one with the least measured
     constant  time = FLOPs / (devices · peak · c), c the median over the very rows: the bar that has to be passed
+
+What is predicted alike is in no order. Tau counts such a pair as neither agreeing nor disagreeing, and regret is the
+mean over all that could be picked: both are what drawing lots yields in the mean, so that who tells no two plans apart
+has a tau of 0, and the regret of picking blindly.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-__all__ = ["Errors", "Found", "constant_errors", "errors_of", "found_of", "kendall_tau", "regret"]
+__all__ = ["Errors", "Found", "errors_of", "fitted_efficiency", "found_of", "kendall_tau", "regret"]
 
 _ROUNDING = 1 + 1e-9
 _APART = 1.05  # the same configuration, measured twice, differs by about that much
@@ -72,14 +75,9 @@ def regret(pairs: Sequence[tuple[float, float]]) -> float:
     return picked / min(measured for _, measured in pairs) - 1
 
 
-def constant_errors(pairs: Sequence[tuple[float, float]]) -> tuple[float, Errors] | None:
-    """Of (ideal seconds at the peak, measured): the constant efficiency that fits them best, and its errors."""
-    if not pairs:
-        return None
-    efficiency = median(ideal / measured for ideal, measured in pairs)
-    found = errors_of([(ideal / efficiency, measured) for ideal, measured in pairs])
-    assert found is not None
-    return efficiency, found
+def fitted_efficiency(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Of (ideal seconds at the peak, measured): the constant that fits them best; None of nothing."""
+    return median(ideal / measured for ideal, measured in pairs) if pairs else None
 
 
 def found_of(flags: Sequence[tuple[bool, bool]]) -> Found:
