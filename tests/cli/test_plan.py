@@ -85,6 +85,15 @@ def test_a_plan_is_explained_by_its_place_or_its_file(capsys):
         assert words in out
 
 
+@pytest.mark.parametrize("objective", ["money", "energy"])
+def test_what_this_machine_has_no_price_of_is_refused(capsys, place, objective):
+    code, document = ask(capsys, "plan", "job.toml", "--objective", objective)
+    assert (code, document["error"]["kind"]) == (2, "unusable_input")
+    assert f"the least time is the least {objective}" in document["error"]["message"]
+    assert not (place / "plan.toml").exists()
+    assert ask(capsys, "plan", "job.toml", "--objective", "time")[0] == 0
+
+
 @pytest.mark.parametrize("asked", ["0", "99999", "no such file"])
 def test_what_can_t_be_explained_is_input_that_can_t_be_used(capsys, asked):
     code, document = ask(capsys, "plan", "job.toml", "--explain", asked)

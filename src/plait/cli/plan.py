@@ -17,6 +17,7 @@ from plait.cli.cluster_plan import cluster_answer
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.cli.ranked import SHOWN, ranked_document, ranked_lines
+from plait.errors import UnusableInput
 from plait.units import Seconds
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def command(
     asked = legal_job(job)
     if asked.cluster.elsewhere:
         return cluster_answer(job, asked, top, out, objective, explain=explain, page=page)
+    _require_time(objective)
     machine = known_machine(measurements)
     plans = search(asked, machine, max(top or 0, SHOWN))
     told = None if explain is None else explanation(explain, asked, machine, plans)
@@ -80,6 +82,14 @@ def command(
             *drawn,
         ],
     )
+
+
+def _require_time(objective: _Objective) -> None:
+    if objective != "time":
+        raise UnusableInput(
+            f"--objective {objective} is for machines of the catalogue (cluster.device or cluster.groups); this one's "
+            f"ranks cost alike and all are used, so that the least time is the least {objective}: leave it out"
+        )
 
 
 def _draw(page: Path, path: Path, job: Job, machine: Measurements, plans: Plans, told: Explanation | None) -> None:
