@@ -11,7 +11,7 @@ from plait.planner.communication_cost import CommunicationCost
 from plait.planner.spread import Spread, inside
 from plait.sharding.all_reduce import RING_GATHER_BYTES, STEP_SECONDS, seconds_of_all_reduce, shared
 from plait.specs.catalogue import ASSUMED, speed_between
-from plait.specs.links import Link, LinkKind, Overlap, Transfer
+from plait.specs.links import Link, LinkKind, LinkSpeed, Overlap, Transfer
 from tests.planner.machines import machine
 
 LINK = Link(backend="gloo", kind="all_reduce", ranks=2, alpha0=1e-3, alpha1=1e-4, bytes_per_second=1e9)
@@ -193,6 +193,26 @@ def test_what_nobody_knows_is_assumed():
     assert known.source == "assumed"
     assert known.between == speed_between(ASSUMED)
     assert declared(LINK).source == "declared"
+
+
+@pytest.mark.parametrize("link", ["ethernet-200mbit", None], ids=["declared", "assumed"])
+def test_links_twice_as_fast_take_half_as_long_inside_hosts_and_between_them(link):
+    half = replace(machine(cores=2), collectives=IN_MEMORY)
+    slow, fast = (CommunicationCost(half, link, faster) for faster in (1.0, 2.0))
+    assert fast.between == LinkSpeed(alpha=slow.between.alpha / 2, bytes_per_second=2 * slow.between.bytes_per_second)
+    assert fast.source == slow.source
+    for kind, spread in (("send", ALONE), ("all_gather", inside(2))):
+        assert fast.seconds(kind, spread, 10**6) == pytest.approx(slow.seconds(kind, spread, 10**6) / 2)
+
+
+def test_a_measured_link_twice_as_fast_loses_a_processor_as_much():
+    points = tuple(Transfer(bytes=size, seconds=2e-3 + size / 1e6) for size in (10**3, 10**6))
+    send = replace(LINK, kind="send", hosts=2, alpha0=1e-3, alpha1=1e-3, bytes_per_second=1e6, transfers=points)
+    known = send.times_as_fast(2.0)
+    assert known.seconds(10**6) == send.seconds(10**6) / 2
+    assert [one.seconds for one in known.transfers] == [one.seconds / 2 for one in points]
+    shaped = replace(send, burst=1e5, overhead=3e-4).times_as_fast(2.0)
+    assert (shaped.burst, shaped.overhead) == (1e5, 3e-4)
 
 
 def test_a_network_moves_bytes_behind_compute():

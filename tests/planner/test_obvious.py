@@ -8,14 +8,16 @@ from dataclasses import replace
 import pytest
 
 from plait.errors import NothingFits
-from plait.planner import contest
+from plait.planner import communication_cost, contest
 from plait.planner.changes import changes
 from plait.planner.obvious import explained, obvious_losers
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import play, played
+from plait.specs.catalogue import ASSUMED, speed_between
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
+from plait.specs.links import LinkSpeed
 from tests.planner.machines import machine, room_for
 from tests.planner.test_search import MODEL, TRAINING
 
@@ -91,6 +93,49 @@ def test_what_would_change_is_found_by_searching():
         assert told[change].step_seconds == pytest.approx(best.prediction.step_seconds)
     assert told["links twice as fast"].step_seconds < plans.best.prediction.step_seconds
     assert not told["twice the memory"].changes
+
+
+def on_two_hosts(link=None):
+    return replace(job(4), cluster=ClusterSpec(ranks=4, nodes=2, inter_link=link))
+
+
+def with_links_between(factor, link=3e6):
+    """`SLOW_LINK` with all its links so many times as fast, measured between hosts as well."""
+    inside = machine(latency=1e-4 / factor, link=1e7 * factor, dispatch=2e-6)
+    across = tuple(
+        replace(one, hosts=2, alpha0=5e-4 / factor, bytes_per_second=link * factor, burst=1e3, overhead=3e-4)
+        for one in machine(backend="nccl").collectives
+    )
+    within = tuple(replace(one, backend="nccl") for one in inside.collectives)
+    return replace(inside, collectives=(*within, *across))
+
+
+def test_measured_links_between_hosts_are_changed_too():
+    asked = on_two_hosts()
+    plans = search(asked, with_links_between(1.0))
+    assert plans.best.prices.machine.communication.source == "measured"
+    told = {one.change: one for one in changes(asked, with_links_between(1.0), plans)}
+    for change, factor in (("links twice as fast", 2.0), ("links half as fast", 0.5)):
+        best = search(asked, with_links_between(factor)).best
+        assert told[change].plan == best.plan
+        assert told[change].step_seconds == pytest.approx(best.prediction.step_seconds)
+    assert told["links twice as fast"].step_seconds < 0.8 * plans.best.prediction.step_seconds
+
+
+@pytest.mark.parametrize("link", ["ethernet-10mbit", None], ids=["declared", "assumed"])
+def test_a_link_between_hosts_that_nobody_measured_is_changed_too(link, monkeypatch):
+    measurements = machine(latency=0.0, link=1e18, dispatch=2e-6)  # so that nothing but the link between hosts counts
+    plans = search(on_two_hosts(link), measurements)
+    told = {one.change: one for one in changes(on_two_hosts(link), measurements, plans)}
+    known = speed_between(link or ASSUMED)
+    for change, factor in (("links twice as fast", 2.0), ("links half as fast", 0.5)):
+        other = LinkSpeed(alpha=known.alpha / factor, bytes_per_second=known.bytes_per_second * factor)
+        monkeypatch.setattr(communication_cost, "speed_between", lambda name, other=other: other)
+        best = search(on_two_hosts(link), measurements).best
+        assert told[change].plan == best.plan
+        assert told[change].step_seconds == pytest.approx(best.prediction.step_seconds)
+    fast, slow = (told[f"links {how} as fast"].step_seconds for how in ("twice", "half"))
+    assert fast < 0.99 * plans.best.prediction.step_seconds < 0.98 * slow
 
 
 def test_half_the_memory_may_be_too_little():

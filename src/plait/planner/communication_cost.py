@@ -63,12 +63,14 @@ _NOISE = 0.05  # the least error of a link
 
 class CommunicationCost:
     """The seconds of messages on one machine, or on several like it; remembers what it was asked. `declared`: what is
-    said to join hosts. `between`: what is taken to, and its `source`: assumed where nobody has said or measured it."""
+    said to join hosts. `between`: what is taken to, and its `source`: assumed where nobody has said or measured it.
+    `faster`: how many times as fast as that all links are, inside hosts and between them."""
 
-    def __init__(self, measurements: Measurements, declared: str | None = None) -> None:
+    def __init__(self, measurements: Measurements, declared: str | None = None, faster: float = 1.0) -> None:
         host = measurements.host
         device = host.device if host else "cpu"
-        inside = [link for link in measurements.collectives if link.hosts == 1]
+        links = [link.times_as_fast(faster) for link in measurements.collectives]
+        inside = [link for link in links if link.hosts == 1]
         there = {link.backend for link in inside}
         backend = next((one for one in _BACKENDS.get(device, ()) if one in there), "")
         self._backend, self._on_cpu = backend or "as measured", device == "cpu"
@@ -79,11 +81,11 @@ class CommunicationCost:
         between = _BETWEEN.get(device, ("", ""))
         self._between = [
             link
-            for link in measurements.collectives
+            for link in links
             if link.hosts > 1 and declared is None and link.backend == between[link.ranks > link.hosts]
         ]
         found = _speed(self._between)
-        self.between = speed_between(declared or ASSUMED) if found is None else found
+        self.between = speed_between(declared or ASSUMED).times_as_fast(faster) if found is None else found
         self.source: LinkSource = "declared" if declared else "assumed" if found is None else "measured"
         self._burst = max((link.burst for link in self._between), default=0.0)
         self._within = measurements.correction("links inside a host")

@@ -34,16 +34,19 @@ _Each = TypeVar("_Each")
 class Machine:
     """One that was measured, or as many like it as `cluster` has nodes. `cores`: of each of them, None where each rank
     has its own; `memory_bytes` likewise, of the host or of each rank's device, None where that is not known;
-    `rank_bytes` of it a rank takes before it holds a tensor. Raises UnusableInput where `dtype` was not measured."""
+    `rank_bytes` of it a rank takes before it holds a tensor. `links`: how many times as fast they are as was measured
+    or said. Raises UnusableInput where `dtype` was not measured."""
 
-    def __init__(self, measurements: Measurements, dtype: Dtype, cluster: ClusterSpec | None = None) -> None:
+    def __init__(
+        self, measurements: Measurements, dtype: Dtype, cluster: ClusterSpec | None = None, links: float = 1.0
+    ) -> None:
         place = cluster or ClusterSpec()
         self.nodes = place.nodes
         self._ranks_a_node = place.ranks_a_node if place.nodes > 1 else MOST_RANKS
         self.compute = ComputeCost(measurements, dtype)
         self.updating = measurements.correction("optimizer")  # how many times longer an update takes than measured
         self.speeds = Speeds(measurements, self._ranks_a_node)
-        self.communication = CommunicationCost(measurements, place.inter_link)
+        self.communication = CommunicationCost(measurements, place.inter_link, links)
         host = measurements.host
         on_cpu = host is not None and host.device == "cpu"
         self.cores = float(host.cores) if host is not None and on_cpu else None

@@ -47,8 +47,9 @@ _APART_VIEWS = 40  # gradients of weights that are made in an action of their ow
 
 
 class JobPrices:
-    """The prices of one job on one measured machine, or on as many like it as `cluster` has nodes; remembers each
-    layer's. Raises UnusableInput where the machine was not measured in the job's dtype."""
+    """The prices of one job on one measured machine, or on as many like it as `cluster` has nodes, with `links` so many
+    times as fast as they are; remembers each layer's. Raises UnusableInput where the machine was not measured in the
+    job's dtype."""
 
     def __init__(
         self,
@@ -56,10 +57,11 @@ class JobPrices:
         training: TrainingSpec,
         measurements: Measurements,
         cluster: ClusterSpec | None = None,
+        links: float = 1.0,
     ) -> None:
         policy = PRECISIONS[training.precision]
         self.model, self.training = model, training
-        self.machine = Machine(measurements, policy.compute, cluster)
+        self.machine = Machine(measurements, policy.compute, cluster, links)
         self.layers = LayerPrices(self.machine, model, training)
         self.sums = SumPrices(self.machine, training)
         self.updates = UpdatePrices(self.machine, model, training)

@@ -102,14 +102,15 @@ class Plans:
         return self.plans[0]
 
 
-def search(job: Job, measurements: Measurements, sure: int = SURE) -> Plans:
+def search(job: Job, measurements: Measurements, sure: int = SURE, links: float = 1.0) -> Plans:
     """All legal plans for the job's ranks on this machine, best first; the first `sure` are certainly the best so many.
+    `links`: how many times as fast they are as was measured or said.
 
     Raises IllegalJob if no plan is legal, NothingFits (which rank dies first, and of which bytes) if none fits,
     UnusableInput where the machine was not measured in the job's dtype.
     """
     began = perf_counter()
-    prices = JobPrices(job.model, job.training, measurements, job.cluster)
+    prices = JobPrices(job.model, job.training, measurements, job.cluster, links)
     considered = list(candidates(job, partial(deals, prices=prices)))
     legal = [fixed for fixed in (_fixed(job, choices) for choices in considered) if is_legal(fixed)]
     if not legal:

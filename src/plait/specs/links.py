@@ -16,7 +16,7 @@ In place: of a buffer in the wire's own memory, as gradients are; elsewhere the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -99,6 +99,17 @@ class Link:
         latency = self.alpha0 + link_steps(self.kind, self.ranks) * self.alpha1
         return latency + wire_bytes(self.kind, self.ranks, payload) / self.bytes_per_second
 
+    def times_as_fast(self, factor: float) -> Link:
+        """A link with so many times the bandwidth, and the latency divided by as much. Its `burst` is of bytes and its
+        `overhead` the processor's: both stay."""
+        return replace(
+            self,
+            alpha0=self.alpha0 / factor,
+            alpha1=self.alpha1 / factor,
+            bytes_per_second=self.bytes_per_second * factor,
+            transfers=tuple(Transfer(bytes=one.bytes, seconds=one.seconds / factor) for one in self.transfers),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class LinkSpeed:
@@ -107,6 +118,10 @@ class LinkSpeed:
 
     alpha: Positive
     bytes_per_second: Positive
+
+    def times_as_fast(self, factor: float) -> LinkSpeed:
+        """The same, as of a `Link`."""
+        return LinkSpeed(alpha=self.alpha / factor, bytes_per_second=self.bytes_per_second * factor)
 
 
 @dataclass(frozen=True, kw_only=True)
