@@ -62,7 +62,8 @@ def test_what_explains_a_plan_makes_it_win():
         assert bool(winning) == (one.lost_because in winning) or one.lost_because.startswith("as fast as")
         found = played(one.plan, prices)
         winner = played(plans.best.plan, prices)
-        for reason in (one for one in one.reasons if re.match("data .*exposed", one.words)):
+        along_data = r"data \d+: exposed communication \+|.*: exposed communication along data"
+        for reason in (one for one in one.reasons if re.match(along_data, one.words)):
             assert reason.own == found.step.seconds - play(found.plan, found.cost.without("data"), prices).seconds
             paid = winner.step.seconds - play(winner.plan, winner.cost.without("data"), prices).seconds
             assert reason.rivals == pytest.approx(paid)

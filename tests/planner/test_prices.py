@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -13,7 +14,7 @@ from plait.planner.prices import JobPrices
 from plait.planner.simulator import played
 from plait.planner.spread import Spread, inside
 from plait.planner.stage import stage_of
-from plait.planner.step_cost import Phase, Round, StepCost
+from plait.planner.step_cost import Chores, Phase, Round, StepCost
 from plait.planner.update_prices import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
@@ -216,6 +217,22 @@ def test_weights_that_are_put_together_are_copied_and_gradients_laid_apart():
     # the table has two
     backward = pieces.stages[0].backward.compute - kept.stages[0].backward.compute
     assert backward == pytest.approx(2 * each * block + (2 + 1.5 - 3) * each * (stage.elements + table))
+
+
+def test_chores_are_all_that_levels_of_zero_and_actions_compute_longer():
+    def computed(plan):
+        found = cost(plan, dispatch=1e-6).stages
+        compute = sum(stage.forward.compute + stage.backward.compute for stage in found)
+        return compute, Chores(*map(sum, zip(*(stage.chores for stage in found), strict=True)))
+
+    whole, halves = replace(ONE, microbatch=2), Plan(pipeline=2, stages=(1, 1), microbatch=2)
+    levels = [computed(replace(DP2, zero=zero, microbatch=2)) for zero in (1, 2, 3)]
+    assert levels[0][1].fetching == levels[1][1].fetching == 0.0
+    assert levels[2][1].fetching > 0.0
+    for (less, chores), (more, others) in (*pairwise(levels), (computed(whole), computed(halves))):
+        assert more > less
+        assert more - less == pytest.approx(sum(others) - sum(chores))
+    assert computed(halves)[1].acting == pytest.approx(2 * computed(whole)[1].acting)
 
 
 def test_gradients_begin_with_zeros_and_are_scaled():

@@ -5,9 +5,11 @@
     bubble                      no waiting: as long as its busiest stage works, or the cores are full
     uneven stages               every stage as slow as their mean
     compute, optimizer          as much work in all as the winner, or its optimizer
+    fewer ranks                 as much work on each as if there were as many
     slower ranks                every rank as fast as the fastest
 
-Of these `reasons` makes the sentence: with the reason taken away from both plans, the winner would not be ahead.
+Each is told with the keys in which the two plans differ (`causes`); of these `reasons` makes the sentence: with the
+reason taken away from both plans, the winner would not be ahead.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
+from plait.planner.causes import Work, along, computing, differing, unevenly, updating, waiting
 from plait.planner.paces import pace_words, paces_of
 from plait.planner.playing import ended
 from plait.planner.prices import JobPrices
 from plait.planner.reasons import Cost, Reason, as_more, in_one_sentence, reasons_among
 from plait.planner.simulator import Played, play
 from plait.planner.step_cost import StepCost
+from plait.plans.plan import Plan
 from plait.sharding.mesh_shape import AXES
 from plait.specs.wording import counted
 
@@ -76,29 +80,35 @@ def _costs(loser: Played, rival: Rival) -> Iterator[Cost]:
     fastest = winner.step.seconds
     for axis in (axis for axis in AXES if plan.mesh.size(axis) > 1):
         own, rivals = _axis(loser, prices, axis), rival.axis(axis)
-        words = f"{axis} {plan.mesh.size(axis)}: exposed communication {as_more(own - rivals, fastest)}"
-        yield Cost(own, rivals, words)
+        yield Cost(own, rivals, f"{along(axis, plan, winner.plan)} {as_more(own - rivals, fastest)}")
     if plan.pipeline > 1:
         yield _bubble(loser, rival)
-        slowest = f"the slowest is {cost.unevenness:.0%} above the mean"
-        yield Cost(_uneven(loser, prices), rival.uneven, f"stages {'+'.join(map(str, plan.stages))}: {slowest}")
-    more = _work(loser, prices) / _work(winner, prices) - 1
+        words = f"{unevenly(plan, winner.plan)} is {cost.unevenness:.0%} above the mean"
+        yield Cost(_uneven(loser, prices), rival.uneven, words)
+    work, others = _work(loser, prices), _work(winner, prices)
+    more = sum(work) / sum(others) - 1
     if more > 0:
         saved = _saved(loser, prices, cost.with_compute(1 / (1 + more)))
-        words = f"tensor {plan.tensor}, microbatch {plan.microbatch}: smaller operations, compute {as_more(more, 1)}"
+        words = f"{computing(plan, winner.plan, work, others)}, compute {as_more(more, 1)}"
         yield Cost(saved, 0.0, words)
-    paces = paces_of(plan, prices.machine.speeds, prices.model, prices.training.global_batch)
-    if words := next(pace_words(paces), None):
-        yield Cost(_slow(loser, prices), rival.slow, words)
+    if plan.ranks < winner.plan.ranks:
+        saved = _saved(loser, prices, cost.with_compute(plan.ranks / winner.plan.ranks))
+        words = f"{counted(plan.ranks, 'rank')} in place of {winner.plan.ranks}: compute of each"
+        yield Cost(saved, 0.0, f"{words} {as_more(winner.plan.ranks / plan.ranks - 1, 1)}")
+    if words := _pace(plan, prices):
+        alike = words == _pace(winner.plan, prices)
+        names = f"{', '.join(differing(plan, winner.plan))}: " if alike else ""
+        yield Cost(_slow(loser, prices), rival.slow, f"{names}{words}")
     slower = as_more(cost.optimizer - winner.cost.optimizer, fastest)
-    words = f"data {plan.data}: more weights on a rank, optimizer {slower}"
+    kept = [prices.updates.most_kept(one) for one in (plan, winner.plan)]
+    words = f"{updating(plan, winner.plan, *kept)}, optimizer {slower}"
     yield Cost(cost.optimizer, winner.cost.optimizer, words)
 
 
 def _bubble(loser: Played, rival: Rival) -> Cost:
     own, fastest = _idle(loser, rival.prices), rival.played.step.seconds
     rounds = counted(len(loser.cost.rounds), "microbatch", "es")
-    words = f"pipeline {loser.plan.pipeline}: bubble {own / loser.step.seconds:.0%} at {rounds}"
+    words = f"{waiting(loser.plan, rival.played.plan)}: bubble {own / loser.step.seconds:.0%} at {rounds}"
     if rival.idle:
         words += f" ({as_more(own - rival.idle, fastest)})"
     return Cost(own, rival.idle, words)
@@ -137,10 +147,19 @@ def _idle(one: Played, prices: JobPrices) -> float:
     return max(0.0, max(ended(plan, one.cost, prices.machine).ends) - max(busiest, cores.full(work)))
 
 
-def _work(one: Played, prices: JobPrices) -> float:
+def _work(one: Played, prices: JobPrices) -> Work:
     """Seconds that all ranks compute in one step, each as if alone."""
-    compute = sum(stage.forward.compute + stage.backward.compute for stage in one.cost.stages)
-    return compute * one.plan.tensor * _microbatches(one, prices)
+    stages, times = one.cost.stages, one.plan.tensor * _microbatches(one, prices)
+    compute = sum(stage.forward.compute + stage.backward.compute for stage in stages)
+    collecting, fetching, acting = map(sum, zip(*(stage.chores for stage in stages), strict=True))
+    operations = compute - collecting - fetching - acting
+    return Work(operations * times, collecting * times, fetching * times, acting * times)
+
+
+def _pace(plan: Plan, prices: JobPrices) -> str | None:
+    """Who computes slower than the others, and what it was given; None where all are as fast."""
+    paces = paces_of(plan, prices.machine.speeds, prices.model, prices.training.global_batch)
+    return next(pace_words(paces), None)
 
 
 def _microbatches(one: Played, prices: JobPrices) -> float:

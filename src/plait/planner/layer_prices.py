@@ -35,13 +35,14 @@ _CROSSING_VIEWS = 16  # around one message of the tensor axis; set by hand, from
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCost:
-    """`each`: what every tensor rank computes, forward and backward. `weights`: of the seconds that backward computes,
-    those for gradients of weights that can be made apart."""
+    """`each`: what every tensor rank computes, forward and backward. Of the seconds that backward computes, `weights`:
+    those for gradients of weights that can be made apart, `collecting`: those in which gradients are added up."""
 
     forward: Phase
     backward: Phase
     each: tuple[float, ...]
     weights: float
+    collecting: float
 
     @cached_property
     def seconds(self) -> float:
@@ -101,6 +102,7 @@ class LayerPrices:
             backward=self._phase(plan, max(backward), [m for m in messages if not m.forward]),
             each=tuple(both[rank] for rank in like),
             weights=weights,
+            collecting=max(compute.work(one.collecting).crowded(compute, at_work) for one in found),
         )
 
     def _phase(self, plan: Plan, compute: float, messages: Sequence[Message]) -> Phase:

@@ -98,10 +98,12 @@ Operation = Multiply | Attend | Move | Views
 
 @dataclass(frozen=True, kw_only=True)
 class LayerOperations:
-    """What forward and backward of one layer do to one microbatch."""
+    """What forward and backward of one layer do to one microbatch. `collecting`: of backward, what adds up gradients of
+    weights."""
 
     forward: tuple[Operation, ...]
     backward: tuple[Operation, ...]
+    collecting: tuple[Operation, ...]
 
     def of(self, way: Way) -> tuple[Operation, ...]:
         """Those of forward or of backward."""
@@ -148,6 +150,7 @@ def operations_of(layer: Layer, model: ModelSpec, sequence: int, plan: Plan, ten
     return LayerOperations(
         forward=tuple(operation for way, operation in pairs if way == "forward"),
         backward=(*(operation for way, operation in pairs if way == "backward"), *kept),
+        collecting=kept,
     )
 
 

@@ -24,7 +24,7 @@ from plait.planner.operations import Views
 from plait.planner.rounds import rounds_waited_for
 from plait.planner.serving_volume import busiest
 from plait.planner.stage import Stage, placing, stages_of
-from plait.planner.step_cost import Phase, Round, StageCost, StepCost
+from plait.planner.step_cost import Chores, Phase, Round, StageCost, StepCost
 from plait.planner.sum_prices import SumPrices
 from plait.planner.update_prices import UpdatePrices
 from plait.planner.weight_volume import WeightMessage, When, fetched_units, weight_messages
@@ -212,6 +212,7 @@ class JobPrices:
                 data=0.0 if turn else data,
                 slowed=0.0 if turn else slowed,
                 weights=sum(cost.weights for cost in part) + apart,
+                chores=Chores(sum(cost.collecting for cost in part), sum(extra), sum(around)),
             )
 
     def _views(self, plan: Plan, number: int) -> float:

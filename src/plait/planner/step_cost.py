@@ -14,8 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import add
+from typing import NamedTuple
 
-__all__ = ["Phase", "Round", "StageCost", "StepCost"]
+__all__ = ["Chores", "Phase", "Round", "StageCost", "StepCost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +51,33 @@ class Round:
         return self.part * (slower * phase.compute + phase.tensor + phase.data) + phase.pipeline
 
 
+class Chores(NamedTuple):
+    """Of the seconds that a stage computes for one whole microbatch, forward and backward, those in which it adds up
+    gradients (`collecting`), puts weights together that are kept in pieces (`fetching`), and begins and ends an action
+    of the schedule (`acting`); all others are its layers' operations."""
+
+    collecting: float = 0.0
+    fetching: float = 0.0
+    acting: float = 0.0
+
+
+_NO_CHORES = Chores()
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
     """One stage: its phases for one whole microbatch on the rank that was measured. Of its sums over data, `data`
     seconds stand after the last backward; the others make it `slowed` seconds longer, where who moves bytes takes a
     core from who computes. Of several stages of a rank the first has both: it goes backward last. `weights`: of the
-    seconds that backward computes, those for gradients of weights that can be made apart."""
+    seconds that backward computes, those for gradients of weights that can be made apart. `chores`: of the seconds that
+    both compute, those beside operations."""
 
     forward: Phase
     backward: Phase
     data: float = 0.0
     slowed: float = 0.0
     weights: float = 0.0
+    chores: Chores = _NO_CHORES
 
     def interrupted(self, seconds: float) -> StageCost:
         """The same where forward loses so much to messages, and backward as much."""
@@ -184,7 +201,8 @@ def _scaled(
         )
         for phase in (stage.forward, stage.backward)
     )
-    return replace(stage, forward=forward, backward=backward, weights=stage.weights * compute)
+    chores = Chores(*(seconds * compute for seconds in stage.chores))
+    return replace(stage, forward=forward, backward=backward, weights=stage.weights * compute, chores=chores)
 
 
 def _together(one: StageCost, other: StageCost) -> StageCost:
@@ -194,6 +212,7 @@ def _together(one: StageCost, other: StageCost) -> StageCost:
         data=one.data + other.data,
         slowed=one.slowed + other.slowed,
         weights=one.weights + other.weights,
+        chores=Chores(*map(add, one.chores, other.chores)),
     )
 
 

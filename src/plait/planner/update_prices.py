@@ -57,6 +57,12 @@ class UpdatePrices:
         )
         return updates * self._machine.updating * max(each) * self._machine.crowd(plan.ranks)
 
+    def most_kept(self, plan: Plan) -> int:
+        """Elements that the rank with the most of them updates."""
+        widest = plan.tensor_shares.index(max(plan.tensor_shares))
+        stages = stages_of(self._model, self._training, plan, data=plan.keepers.start, tensor=widest)
+        return max(stage.kept_elements for stage in stages)
+
     def _updated(self, stage: Stage, plan: Plan) -> float:
         """Seconds of the zeros, the norm, the clip and the update of what one rank keeps."""
         zeroed = stage.kept_elements if plan.sharding_level >= MET_EACH_ROUND else stage.elements
