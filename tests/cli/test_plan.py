@@ -16,7 +16,7 @@ from plait.plans.files import read_plan
 from plait.schedules.action import Action
 from plait.specs.measurement_files import write_measurements
 from tests.contract.golden import assert_shape, contract_table, golden
-from tests.planner.machines import machine
+from tests.planner.machines import machine, room_for
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +83,43 @@ def test_a_plan_is_explained_by_its_place_or_its_file(capsys):
     out = capsys.readouterr().out
     for words in ("Plan 1: ", "Plans that one might have expected", "What would change the answer"):
         assert words in out
+
+
+MINE = {"data": 2, "tensor": 1, "pipeline": 2, "microbatch": 1, "schedule": "gpipe"}
+
+
+def write_plan_by_hand(**keys):
+    with open("mine.toml", "wb") as file:
+        tomli_w.dump({"plan": MINE | keys}, file)
+
+
+def test_a_plan_by_hand_is_priced_and_laid_beside_the_best(capsys):
+    write_plan_by_hand()
+    code, document = ask(capsys, "plan", "job.toml", "--explain", "mine.toml")
+    told = document["explained"]
+    assert (code, told["place"], told["fits"]) == (0, None, True)
+    assert told["plan"] | MINE == told["plan"]
+    assert told["step_seconds"] == ask(capsys, "simulate", "job.toml", "--plan", "mine.toml")[1]["step_seconds"]
+    assert told["beside_seconds"] == document["plans"][0]["step_seconds"] < told["step_seconds"]
+    assert told["lost_because"]
+    assert main(["plan", "job.toml", "--explain", "mine.toml", "--top", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "The plan in mine.toml: data 2 × pipeline 2, microbatch 1, gpipe" in out
+    assert "It fits the memory." in out
+
+
+def test_a_plan_by_hand_that_is_too_large_or_not_legal_says_so(capsys, place):
+    _, document = ask(capsys, "plan", "job.toml")
+    least = min(sum(one["memory_bytes"]) for one in document["plans"])
+    write_measurements(machine(cores=2, memory=room_for(least)), place / "small.json")
+    write_plan_by_hand(microbatch=8)
+    code, document = ask(capsys, "plan", "job.toml", "--measurements", "small.json", "--explain", "mine.toml")
+    assert (code, document["explained"]["fits"]) == (0, False)
+    assert "dies first" in document["explained"]["lost_because"]
+    write_plan_by_hand(tensor=48)
+    code, document = ask(capsys, "plan", "job.toml", "--explain", "mine.toml")
+    assert (code, document["error"]["kind"]) == (2, "illegal_job")
+    assert "tensor = 48 exceeds" in document["error"]["message"]
 
 
 @pytest.mark.parametrize("objective", ["money", "energy"])

@@ -10,10 +10,12 @@ import pytest
 from plait.errors import NothingFits
 from plait.planner import communication_cost, contest
 from plait.planner.changes import changes
-from plait.planner.obvious import explained, obvious_losers
+from plait.planner.explain import why_it_lost
+from plait.planner.obvious import explained, explained_outside, obvious_losers
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import play, played
+from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED, speed_between
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -137,6 +139,41 @@ def test_a_link_between_hosts_that_nobody_measured_is_changed_too(link, monkeypa
         assert told[change].step_seconds == pytest.approx(best.prediction.step_seconds)
     fast, slow = (told[f"links {how} as fast"].step_seconds for how in ("twice", "half"))
     assert fast < 0.99 * plans.best.prediction.step_seconds < 0.98 * slow
+
+
+def test_a_plan_of_one_s_own_is_laid_beside_the_best():
+    asked, plans = job(), search(job(), SLOW_LINK)
+    mine = Plan(
+        data=2, tensor=2, pipeline=2, stages=(3, 1), tensor_shares=(1, 1), data_shares=(1, 1), bucket_bytes=4096
+    )
+    assert mine not in [one.plan for one in plans.plans]
+    one = explained_outside(mine, asked, plans)
+    assert one.step_seconds == played(mine, JobPrices(MODEL, TRAINING, SLOW_LINK)).step.seconds
+    assert one.beside_seconds == plans.best.prediction.step_seconds
+    assert one.fits
+    assert one.lost_because == why_it_lost(played(mine, plans.best.prices), plans.best.rival)
+    again = explained_outside(plans.plans[2].plan, asked, plans)
+    assert again.lost_because == plans.plans[2].lost_because
+
+
+def test_a_plan_of_one_s_own_that_is_faster_says_what_the_job_fixes():
+    free, asked = search(job(), SLOW_LINK), job(microbatch=8, schedule="gpipe")
+    one = explained_outside(free.best.plan, asked, search(asked, SLOW_LINK))
+    assert re.fullmatch(
+        r'\d+\.\d% faster than the best, which keeps what the job fixes: microbatch = 8, schedule = "gpipe"',
+        one.lost_because,
+    )
+
+
+def test_a_plan_of_one_s_own_that_is_too_large_says_of_what():
+    asked = job(2)
+    plans = search(asked, machine())
+    least = min(max(one.prediction.memory_bytes) for one in plans.plans)
+    tight = search(asked, machine(memory=room_for(least)))
+    large = Plan(data=2, stages=(4,), data_shares=(1, 1), microbatch=4)
+    one = explained_outside(large, asked, tight)
+    assert not one.fits
+    assert one.lost_because.startswith("rank 0 dies first: it needs ")
 
 
 def test_half_the_memory_may_be_too_little():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from plait.planner.reasons import Explained, Obvious
     from plait.planner.search import Plans
     from plait.planner.what_if import WhatIf
+    from plait.plans.plan import Plan
     from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
@@ -53,6 +54,7 @@ class Explanation:
             "step_seconds": self.one.step_seconds,
             "beside_seconds": self.one.beside_seconds,
             "lost_because": self.one.lost_because,
+            "fits": self.one.fits,
             "reasons": reasons,
             "obvious": [_document(one) for one in self.obvious],
             "what_if": what_if_document(self.what_if),
@@ -67,6 +69,8 @@ class Explanation:
         yield [("bold", f"{self.name}: {plan_name(one.plan)}")]
         beside = f"{Seconds(one.step_seconds)} a step, {rival} {Seconds(one.beside_seconds)}"
         yield [("", f"{beside}: {one.lost_because or 'it wins'}")]
+        if self.place is None:
+            yield [("", f"It {'fits' if one.fits else 'does not fit'} the memory.")]
         for reason in one.reasons:
             pays = f"{Seconds(reason.own)}, {rival} {Seconds(reason.rivals)}"
             yield [("dim", f"  {Seconds(reason.without)} without what it pays more ({pays}): {reason.words}")]
@@ -112,20 +116,16 @@ def _words(one: WhatIf, now: float) -> str:
 
 
 def explain(asked: str, job: Job, measurements: Measurements, plans: Plans) -> Explanation:
-    """`asked`: a place in the ranking from 1, or a plan's file. Raises UnusableInput for neither, IllegalJob for a plan
-    that is not legal for the job."""
+    """`asked`: a place in the ranking from 1, or a plan's file; one that is not ranked is priced. Raises UnusableInput
+    for neither, IllegalJob for a plan that is not legal for the job."""
     from plait.planner.changes import changes
-    from plait.planner.obvious import explained, obvious_losers
+    from plait.planner.obvious import explained, explained_outside, obvious_losers
 
-    place = _place(asked, job, plans)
-    if place is None:
-        raise UnusableInput(
-            f"the plan in {asked} is none of the {len(plans.plans)} that this job leaves open and that fit"
-        )
+    place, plan = _asked_for(asked, job, plans)
     return Explanation(
         place=place,
-        name=f"Plan {place}",
-        one=explained(plans, plans.plans[place - 1]),
+        name=_name(asked, place),
+        one=explained_outside(plan, job, plans) if place is None else explained(plans, plans.plans[place - 1]),
         obvious=obvious_losers(job, plans),
         now=plans.best.found.step.seconds,
         what_if=changes(job, measurements, plans),
@@ -138,36 +138,40 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
     from plait.clusters.answer import price_plan
     from plait.clusters.contest import DARING, RISK
     from plait.clusters.explain import explained, why_not_ranked
-    from plait.plans.files import read_plan
 
-    place = _place(asked, plans.job, plans)
+    place, plan = _asked_for(asked, plans.job, plans)
     ranked, machines = [one.found for one in plans.plans], plans.tasks[0].machines
+    most_risk = DARING if plans.daring else RISK
     if place is None:
-        one = price_plan(plans.job, read_plan(asked, plans.job).plan)
-        lost = why_not_ranked(one, ranked[0], machines, DARING if plans.daring else RISK)
+        one = price_plan(plans.job, plan)
+        lost = why_not_ranked(one, ranked[0], machines, most_risk)
     else:
         one, lost = ranked[place - 1], plans.plans[place - 1].lost_because
     rival = ranked[1] if place == 1 and len(ranked) > 1 else ranked[0]
     return Explanation(
         place=place,
-        name=f"The plan in {asked}" if place is None else f"Plan {place}",
-        one=explained(one, rival, machines, lost),
+        name=_name(asked, place),
+        one=explained(one, rival, machines, lost, most_risk),
         obvious=plans.obvious,
         now=plans.best.found.seconds,
         what_if=plans.changes,
     )
 
 
-def _place(asked: str, job: Job, plans: Plans | ClusterPlans) -> int | None:
-    """Its place in the ranking; None for a plan's file that is not in it."""
+def _name(asked: str, place: int | None) -> str:
+    return f"The plan in {asked}" if place is None else f"Plan {place}"
+
+
+def _asked_for(asked: str, job: Job, plans: Plans | ClusterPlans) -> tuple[int | None, Plan]:
+    """Its place in the ranking, None for a plan's file that is not in it; and the plan."""
     from plait.plans.files import read_plan
 
     if asked in (places := {str(place): place for place in range(1, len(plans.plans) + 1)}):
-        return places[asked]
+        return places[asked], plans.plans[places[asked] - 1].plan
     if asked.isascii() and asked.isdecimal():
         raise UnusableInput(f"--explain {cut(asked)}: there are plans 1 to {len(plans.plans)}")
     if not exists(asked):
         raise UnusableInput(f"--explain {cut(asked)} is neither a plan's place in the ranking nor a file; legal: 1 to "
                             f"{len(plans.plans)}, or a plan.toml")  # fmt: skip
     plan = read_plan(asked, job).plan
-    return next((place for place, one in enumerate(plans.plans, 1) if one.plan == plan), None)
+    return next((place for place, one in enumerate(plans.plans, 1) if one.plan == plan), None), plan

@@ -36,14 +36,15 @@ def why_it_lost(loser: Played, winner: Played, machines: Machines) -> str:
     return in_one_sentence(reasons(loser, winner, machines), loser.seconds, winner.seconds, memory)
 
 
-def explained(one: Played, rival: Played, machines: Machines, lost_because: str | None) -> Explained:
-    """A plan beside another."""
+def explained(one: Played, rival: Played, machines: Machines, lost_because: str | None, most_risk: float) -> Explained:
+    """A plan beside another, which fits where it runs out of memory with no more than `most_risk`."""
     return Explained(
         plan=one.plan,
         step_seconds=one.seconds,
         beside_seconds=rival.seconds,
         lost_because=lost_because,
         reasons=reasons(one, rival, machines),
+        fits=one.risk <= most_risk,
     )
 
 

@@ -1,11 +1,12 @@
-"""The plans that anybody would have thought of, and what became of each: its reason, or why it is none at all.
+"""The plans that anybody would have thought of, and what became of each: its reason, or why it is none at all. And any
+one plan beside the best, whether a search has found it or somebody wrote it.
 
     all ranks as replicas          data 8          +14 %: data 8: exposed communication +12 %
     all ranks along tensor         tensor 8        not legal: tensor = 8 exceeds the 6 heads
     all ranks as stages            pipeline 8      too large for the memory
     the best one with another schedule, or level of ZeRO
 
-It looks among the plans of a search, and plays those that were not; it knows a job and its rules, no screen.
+It looks among the plans of a search, and plays those that were not; it knows a job and its rules, no screen, no file.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from plait.estimates.estimate import DARING, RISK
 from plait.planner.explain import Rival, reasons, why_it_lost
-from plait.planner.reasons import Explained, Obvious
+from plait.planner.reasons import TIE, Explained, Obvious
 from plait.planner.search import Plans, RankedPlan
-from plait.planner.simulator import performed
+from plait.planner.shortage import too_large
+from plait.planner.simulator import Played, performed, played, risk
 from plait.plans.legality import is_legal, problems
+from plait.plans.plan import Plan
 from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job
+from plait.specs.wording import shown
 
-__all__ = ["explained", "obvious_losers"]
+__all__ = ["explained", "explained_outside", "obvious_losers"]
 
 
 def explained(plans: Plans, one: RankedPlan) -> Explained:
@@ -36,6 +41,31 @@ def explained(plans: Plans, one: RankedPlan) -> Explained:
         lost_because=None if one is plans.best else why_it_lost(played, rival),
         reasons=reasons(played, rival),
     )
+
+
+def explained_outside(plan: Plan, job: Job, plans: Plans) -> Explained:
+    """What becomes of a legal plan that is none of a search's: priced as it is, and laid beside the best."""
+    rival, prices = plans.best.rival, plans.best.prices
+    one = played(plan, prices)
+    fits = risk(one.memory, prices) <= (DARING if plans.best.risk > RISK else RISK)
+    return Explained(
+        plan=plan,
+        step_seconds=one.step.seconds,
+        beside_seconds=rival.played.step.seconds,
+        lost_because=_why_not_best(one, job, rival) if fits else too_large(one, prices),
+        reasons=reasons(one, rival),
+        fits=fits,
+    )
+
+
+def _why_not_best(one: Played, job: Job, rival: Rival) -> str:
+    """It lost; or it is faster, but not what the job asks for, or not what a search offers."""
+    faster = 1 - one.step.seconds / rival.played.step.seconds
+    if faster <= TIE:
+        return why_it_lost(one, rival)
+    fixed = [f"{key} = {shown(value)}" for key, value in job.constraints.items() if getattr(one.plan, key) != value]
+    kept = f"which keeps what the job fixes: {', '.join(fixed)}" if fixed else "of a search that does not offer it"
+    return f"{faster:.1%} faster than the best, {kept}"
 
 
 def obvious_losers(job: Job, plans: Plans) -> tuple[Obvious, ...]:

@@ -20,9 +20,9 @@ from typing import NamedTuple
 from plait.plans.plan import Plan
 from plait.units import Bytes
 
-__all__ = ["Cost", "Explained", "Obvious", "Reason", "as_more", "in_one_sentence", "reasons_among"]
+__all__ = ["TIE", "Cost", "Explained", "Obvious", "Reason", "as_more", "in_one_sentence", "reasons_among"]
 
-_TIE = 1e-3  # plans closer than this are as good as equal
+TIE = 1e-3  # plans closer than this are as good as equal
 _ROUNDING = 1 + 1e-9
 
 
@@ -48,13 +48,14 @@ class Reason(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Explained:
     """A plan beside the best one (the best itself beside the second): its step, why it lost (None: it won), and all
-    that costs it more, the largest first."""
+    that costs it more, the largest first. `fits`: whether it has the memory that it needs."""
 
     plan: Plan
     step_seconds: float
     beside_seconds: float
     lost_because: str | None
     reasons: tuple[Reason, ...]
+    fits: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +78,10 @@ def reasons_among(costs: Iterable[Cost], seconds: float) -> tuple[Reason, ...]:
 def in_one_sentence(found: Iterable[Reason], seconds: float, fastest: float, more_memory: int) -> str:
     """Why a plan of so many seconds lost to the `fastest`; `more_memory`: bytes that its fullest rank holds beyond the
     best plan's."""
-    if seconds - fastest <= _TIE * fastest:
+    if seconds - fastest <= TIE * fastest:
         memory = f"; {Bytes(more_memory)} more memory on its fullest rank" if more_memory > 0 else ""
-        return f"as fast as the best, within {_TIE:.1%}{memory}"
-    told = [one for one in found if seconds - one.without > _TIE * fastest]
+        return f"as fast as the best, within {TIE:.1%}{memory}"
+    told = [one for one in found if seconds - one.without > TIE * fastest]
     if not told:
         return "no single reason: many, each below a thousandth of the step"
     if told[0].without <= fastest * _ROUNDING:

@@ -15,7 +15,7 @@ from plait.planner.by_rank import ByRank
 from plait.planner.candidates import candidates
 from plait.planner.memory import Memory
 from plait.planner.prices import JobPrices
-from plait.planner.remedies import Change, Smallest, freed, shorter
+from plait.planner.remedies import Change, Smallest, dies_first, freed, shorter
 from plait.planner.remedies import why_nothing_fits as in_words
 from plait.planner.simulator import Played, memories, needed, risk
 from plait.plans.completion import filled
@@ -24,7 +24,7 @@ from plait.plans.plan import Plan
 from plait.specs.job import Job
 from plait.specs.measurements import Measurements
 
-__all__ = ["why_nothing_fits"]
+__all__ = ["too_large", "why_nothing_fits"]
 
 _FEWER = {
     "weights": "more ranks along tensor or pipeline, or a smaller model",
@@ -48,19 +48,24 @@ def why_nothing_fits(job: Job, plans: Sequence[Played], measurements: Measuremen
         own = JobPrices(changed.model, changed.training, measurements, changed.cluster)
         return _smallest(_least(changed, own), own)
 
-    one = _smallest(((played.plan, played.memory) for played in plans), prices)
-    assert one is not None
+    nearest = min(plans, key=lambda one: needed(one.memory, prices))
+    one = _filled(nearest.plan, nearest.memory, prices)
     on_cpu = measurements.host is not None and measurements.host.device == "cpu"
     return in_words(one, (freed(job, _FREED), _offloaded(job), _more_ranks(job, on_cpu), shorter(job)), smallest_of)
 
 
-def _smallest(plans: Iterator[tuple[Plan, ByRank[Memory]]], prices: JobPrices) -> Smallest | None:
-    shared = prices.machine.shares_memory
+def too_large(one: Played, prices: JobPrices) -> str:
+    """What a plan that does not fit needs, on the rank that dies first, and of which bytes most is."""
+    return dies_first(_filled(one.plan, one.memory, prices))
 
+
+def _smallest(plans: Iterator[tuple[Plan, ByRank[Memory]]], prices: JobPrices) -> Smallest | None:
     nearest = min(plans, key=lambda one: needed(one[1], prices), default=None)
-    if nearest is None:
-        return None
-    plan, by_rank = nearest
+    return None if nearest is None else _filled(*nearest, prices)
+
+
+def _filled(plan: Plan, by_rank: ByRank[Memory], prices: JobPrices) -> Smallest:
+    shared = prices.machine.shares_memory
     memory = tuple(by_rank)
     rank = max(range(len(memory)), key=lambda place: memory[place].total)
     kind = memory[rank].dominant
