@@ -204,6 +204,7 @@ def _trained(
     measurements: Measurements | None,
     on_event: Callable[[Mapping[str, Any]], None] | None,
 ) -> TrainingResult:
+    from plait.devices.host import this_processor
     from plait.launchers import together
     from plait.planner.coverage import outside_what_was_measured
     from plait.planner.prices import JobPrices
@@ -224,7 +225,8 @@ def _trained(
     priced = played(chosen, prices)
     directory = RunDirectory.create(run)
     asked, predicted = on_ranks_of(job, chosen), state(priced, prices)
-    link, guesses = prices.machine.between_hosts, outside_what_was_measured(chosen, prices)
+    guesses = outside_what_was_measured(chosen, prices, this_processor())
+    link = prices.machine.between_hosts
     return train_under(asked, chosen, predicted, priced.step.timeline, directory, on_event, link=link, guesses=guesses)
 
 
@@ -354,9 +356,10 @@ def _continued(run: Path, prompts: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _search(job: Job, measurements: Measurements, sure: int = 10) -> Plans:
+    from plait.devices.host import this_processor
     from plait.planner.search import search
 
-    return search(job, measurements, sure)
+    return search(job, measurements, sure, here=this_processor())
 
 
 def _report(table: Mapping[str, Any]) -> Report:

@@ -59,6 +59,7 @@ def test_the_document_is_the_contract_s_and_stays_on_disk(place, capsys):
     assert len(document["plans"]) == 3
     run = place / "runs" / "bench-job"
     assert strict((run / "bench.json").read_text()) == document
+    assert all(one["guesses"][0].startswith("profiled on 2 cores of made up") for one in document["plans"])
     said = strict((run / "predictions.json").read_text())
     assert [one["prediction"]["step_seconds"] for one in said] == [
         one["predicted"]["step_seconds"] for one in document["plans"]

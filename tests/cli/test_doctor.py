@@ -16,7 +16,7 @@ from plait.devices.checkup import Check
 from plait.devices.device import Device
 from plait.specs.links import LinkKind
 from plait.specs.measurement_files import write_measurements
-from plait.specs.measurements import Gemm, Host, Measurements
+from plait.specs.measurements import Gemm, Host, Measurements, Processor
 from tests.contract.golden import assert_shape, golden
 
 
@@ -96,9 +96,9 @@ def test_a_rank_that_hangs_is_a_failed_check_in_time(monkeypatch: pytest.MonkeyP
     assert "not answered" in check.detail
 
 
-def written(place: Path, processor: str) -> Path:
+def written(place: Path, processor: str, busy: float = 0.0) -> Path:
     gemm = (Gemm(m=1, n=1, k=1, dtype="fp32", flops_per_second=1.0),)
-    host = Host(processor=processor, cores=2, memory_bytes=1, date="2026-11-21")
+    host = Host(processor=processor, cores=2, memory_bytes=1, date="2026-11-21", busy_cores=busy)
     write_measurements(Measurements(gemm=gemm, memory_bandwidth=1.0, host=host), place / "m.json")
     return place / "m.json"
 
@@ -111,9 +111,12 @@ def test_measurements_of_another_machine(tmp_path: Path):
 
 
 def test_measurements_of_this_machine_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("plait.devices.host.processor_name", lambda: "ours")
-    monkeypatch.setattr("plait.specs.cluster.usable_cores", lambda: 2)
-    assert doctor.check_measurements(written(tmp_path, "ours")).ok
+    monkeypatch.setattr("plait.devices.host.this_processor", lambda: Processor("ours", 2))
+    quiet, busy = (doctor.check_measurements(written(tmp_path, "ours", cores)) for cores in (0.0, 1.5))
+    assert quiet.ok
+    assert busy.ok, "it is this machine's"
+    assert "other programs kept 1.5 cores busy" in busy.detail
+    assert "busy" not in quiet.detail
     assert doctor.check_measurements(tmp_path / "none.json").ok
 
 

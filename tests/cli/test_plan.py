@@ -11,7 +11,9 @@ import pytest
 import tomli_w
 
 from plait.api import load
+from plait.api import plan as api_plan
 from plait.cli.main import main
+from plait.devices.host import this_processor
 from plait.plans.files import read_plan
 from plait.schedules.action import Action
 from plait.specs.measurement_files import write_measurements
@@ -320,6 +322,22 @@ def test_what_would_hide_a_slow_link_is_named(capsys):
 def test_one_host_has_no_link_to_hide(capsys):
     _, document = ask(capsys, "plan", "job.toml")
     assert document["would_hide"] is None
+
+
+@pytest.mark.parametrize("command", ["plan", "simulate"])
+def test_a_profile_that_is_not_this_machine_s_is_doubted(capsys, place, command):
+    _, document = ask(capsys, command, "job.toml")
+    (elsewhere,) = [guess for guess in document["guesses"] if "`plait profile` measures this machine" in guess]
+    assert elsewhere in api_plan(load("job.toml")).guesses
+    assert main([command, "job.toml"]) == 0
+    assert f"a guess: {elsewhere}" in capsys.readouterr().out
+    here, (processor, cores) = machine(cores=2, dispatch=2e-6), this_processor()
+    assert here.host is not None
+    host = replace(here.host, processor=processor, cores=cores, busy_cores=1.5)
+    write_measurements(replace(here, host=host), place / "cache" / "measurements.json")
+    _, document = ask(capsys, command, "job.toml")
+    (busy,) = [guess for guess in document["guesses"] if guess.startswith("profiled")]
+    assert busy.startswith("profiled while other programs kept 1.5 cores busy")
 
 
 def test_a_link_that_nobody_knows_is_a_guess(capsys):

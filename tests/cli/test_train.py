@@ -53,6 +53,8 @@ def test_the_document_of_a_run(capsys, place):
     assert document["loss"]["last_validation"] < document["loss"]["first_validation"]
     prediction = strict((place / "runs/job/prediction.json").read_text())
     assert document["predicted"]["step_seconds"] == prediction["step_seconds"]
+    assert document["guesses"] == prediction["guesses"]
+    assert document["guesses"][0].startswith("profiled on 2 cores of made up, and this runs on ")
     assert "step 6/6" in err
     assert "predicted" in err
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plait.planner.coverage import outside_what_was_measured
+from plait.planner.coverage import doubts, outside_what_was_measured
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.links import Transfer
-from plait.specs.measurements import Attention, Gemm
+from plait.specs.measurements import Attention, Gemm, Host, Processor
 from tests.planner.machines import machine
 from tests.planner.shapes import GPT2, TRAINING
 
@@ -75,6 +75,32 @@ def test_links_between_hosts_that_nobody_has_said_or_measured():
     measured = replace(MEASURED, collectives=(*MEASURED.collectives, *across))
     assert told(plan, measured, cluster=two) == ()
     assert told(plan, cluster=replace(two, inter_link="ethernet-1gbit")) == ()
+
+
+HOST = Host(processor="an abacus", cores=8, memory_bytes=1)
+
+
+def test_a_profile_of_a_busy_machine():
+    busy = replace(HOST, busy_cores=1.5)
+    (words,) = doubts(busy, busy.on)
+    assert words == "profiled while other programs kept 1.5 cores busy: predictions are of that"
+    assert list(doubts(replace(HOST, busy_cores=0.2), None)) == []
+
+
+def test_a_profile_of_another_machine():
+    assert list(doubts(HOST, HOST.on)) == list(doubts(HOST, None)) == []
+    (fewer,) = doubts(HOST, Processor("an abacus", 2))
+    assert fewer == "profiled on 8 cores, and this runs on 2 cores: `plait profile` measures this machine"
+    (other,) = doubts(HOST, Processor("a slide rule", 1))
+    assert other.startswith("profiled on 8 cores of an abacus, and this runs on 1 core of a slide rule: ")
+
+
+def test_what_is_doubted_of_the_profile_comes_first():
+    elsewhere = replace(MEASURED, host=replace(MEASURED.host, busy_cores=1.0))
+    prices = JobPrices(replace(GPT2, vocab=100), TRAINING, elsewhere)
+    found = outside_what_was_measured(Plan(stages=(2,)), prices, HOST.on)
+    assert [words.partition(" ")[0] for words in found] == ["profiled", "profiled", "3"]
+    assert outside_what_was_measured(Plan(stages=(2,)), prices) == (found[0], found[2])
 
 
 def test_a_host_that_was_not_measured():

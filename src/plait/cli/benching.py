@@ -75,6 +75,7 @@ def bench(
 
 
 def _entries(job: Job, plans: Sequence[Plan], most: int, known: Measurements) -> tuple[Entry, ...]:
+    from plait.devices.host import this_processor
     from plait.planner.coverage import outside_what_was_measured
     from plait.planner.prices import JobPrices
     from plait.planner.simulator import predict
@@ -84,12 +85,12 @@ def _entries(job: Job, plans: Sequence[Plan], most: int, known: Measurements) ->
     if wrong := [problem for one in plans for problem in plan_problems(job, one)]:
         raise IllegalJob(wrong)
     found = [one.plan for one in plan(job, known).plans[:most]] if most else []
-    prices = JobPrices(job.model, job.training, known, job.cluster)
+    prices, here = JobPrices(job.model, job.training, known, job.cluster), this_processor()
     return tuple(
         Entry(
             plan=one,
             prediction=predict(one, prices),
-            guesses=outside_what_was_measured(one, prices),
+            guesses=outside_what_was_measured(one, prices, here),
             link=prices.machine.between_hosts,
         )
         for one in dict.fromkeys([*plans, *found])

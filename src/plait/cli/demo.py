@@ -38,6 +38,7 @@ def command(
     from plait.cli.progress import TrainingProgress
     from plait.cli.train import result_document, result_lines
     from plait.cli.verify import verification_lines
+    from plait.devices.host import this_processor
     from plait.planner.search import search
     from plait.specs.measurement_files import default_path, write_measurements
     from plait.training.run_directory import RunDirectory
@@ -54,7 +55,7 @@ def command(
     _show(profile_lines(measurements))
 
     _say(commands[1])
-    plans = search(asked, measurements)
+    plans = search(asked, measurements, here=this_processor())
     _show(plans_lines(plans, 8))
 
     _say(commands[2])

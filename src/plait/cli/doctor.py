@@ -58,9 +58,9 @@ def examine() -> Iterator[Check]:
 def check_measurements(path: Path | None = None) -> Check:
     """What the planner would read: nothing yet, or numbers of this very machine."""
     from plait.devices.checkup import Check
-    from plait.devices.host import processor_name
+    from plait.devices.host import this_processor
     from plait.errors import UnusableInput
-    from plait.specs.cluster import usable_cores
+    from plait.planner.coverage import doubts
     from plait.specs.measurement_files import default_path, read_measurements
 
     place = path or default_path()
@@ -70,11 +70,11 @@ def check_measurements(path: Path | None = None) -> Check:
         host = read_measurements(place).host
     except UnusableInput as error:
         return Check(name="measurements", ok=False, detail=f"{error}; `plait profile` writes them anew")
-    detail = f"{place}, {host.date or 'undated'}" if host else f"{place} doesn't say of which machine"
-    same = host is None or (host.processor, host.cores) == (processor_name(), usable_cores())
-    if host and not same:
-        detail += f", are those of {host.processor} with {host.cores} cores; `plait profile` measures this machine"
-    return Check(name="measurements", ok=same, detail=detail)
+    if host is None:
+        return Check(name="measurements", ok=True, detail=f"{place} doesn't say of which machine")
+    here = this_processor()
+    detail = "; ".join([f"{place}, {host.date or 'undated'}", *doubts(host, here)])
+    return Check(name="measurements", ok=host.on == here, detail=detail)
 
 
 def check_ranks(device: Device) -> Iterator[Check]:

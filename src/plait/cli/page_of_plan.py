@@ -84,12 +84,15 @@ def page_of_search(
     )  # fmt: skip
 
 
-def page_of_one(path: Path, job: Job, machine: Measurements, one: Played, prices: JobPrices) -> PlanPage:
-    """Of one plan alone."""
+def page_of_one(
+    path: Path, job: Job, machine: Measurements, one: Played, prices: JobPrices, guesses: Sequence[str] = ()
+) -> PlanPage:
+    """Of one plan alone, with what is a guess in its prediction."""
     from plait.report.plan_data import PlanPage
 
     command = f"plait simulate {path} --plan plan.toml --page step.html"
-    return PlanPage(**_parts(path, job, machine, one, prices), commands=(command,))
+    notes = tuple(f"a guess: {words}" for words in guesses)
+    return PlanPage(**_parts(path, job, machine, one, prices), notes=notes, commands=(command,))
 
 
 def _parts(path: Path, job: Job, machine: Measurements, one: Played, prices: JobPrices) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def command(
 ) -> Answer:
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
     from plait.cli.explained import explain as explanation
+    from plait.devices.host import this_processor
     from plait.planner.search import search
     from plait.plans.files import write_plan
 
@@ -64,7 +65,7 @@ def command(
         return cluster_answer(job, asked, top, out, objective, explain=explain, page=page)
     _require_time(objective)
     machine = known_machine(measurements)
-    plans = search(asked, machine, max(top or 0, SHOWN))
+    plans = search(asked, machine, max(top or 0, SHOWN), here=this_processor())
     told = None if explain is None else explanation(explain, asked, machine, plans)
     write_plan(out, plans.best.plan, plans.best.prediction)
     document = plans_document(plans, top) | {"written": str(out)}

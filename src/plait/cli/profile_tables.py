@@ -15,7 +15,6 @@ from plait.units import Bytes, Seconds
 
 __all__ = ["profile_lines"]
 
-_BUSY = 0.25  # cores of other programs, from which a profile is not to be trusted
 _SHOWN_PAYLOADS = 3
 
 
@@ -32,7 +31,7 @@ def profile_lines(measured: Measurements) -> Iterator[Line]:
     if measured.collectives:
         yield from _section("links", _links(measured.collectives))
         yield from _section("behind compute", _overlap(measured))
-    if measured.host and measured.host.busy_cores > _BUSY:  # last, where it is read
+    if measured.host and measured.host.was_busy:  # last, where it is read
         busy = f"other programs kept {measured.host.busy_cores:.1f} cores busy: repeat this when the machine is quiet"
         yield []
         yield [("yellow", busy)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from plait.report.plan_data import PlanPage
     from plait.specs.job import Job
 
-    _Found = tuple[Plan, Step, Callable[[], PlanPage]]
+    _Found = tuple[Plan, Step, tuple[str, ...], Callable[[], PlanPage]]
 
 __all__ = ["command", "step_document", "step_lines"]
 
@@ -44,8 +44,8 @@ def command(
 
     asked = legal_job(job)
     found = _elsewhere(job, asked, plan) if asked.cluster.elsewhere else _here(job, asked, plan, measurements)
-    chosen, step, draw_page = found
-    told: list[Line] = []
+    chosen, step, guesses, draw_page = found
+    told: list[Line] = [[("yellow", f"a guess: {guess}")] for guess in guesses]
     if trace is not None:
         _write("trace", trace, f"{jsonlib.dumps(chrome_trace(step.timeline))}\n")
         told.append([("", f"trace written to {trace}")])
@@ -57,12 +57,15 @@ def command(
 
         write_page(page, draw_page())
         told.append([("", f"page written to {page}")])
-    return Answer(document=step_document(chosen, step), lines=[*step_lines(chosen, step), *told])
+    document = step_document(chosen, step) | {"guesses": list(guesses)}
+    return Answer(document=document, lines=[*step_lines(chosen, step), *told])
 
 
 def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) -> _Found:
-    """The plan, its step on this machine, and what draws its page."""
+    """The plan, its step on this machine, what is a guess in it, and what draws its page."""
     from plait.cli.page_of_plan import page_of_one
+    from plait.devices.host import this_processor
+    from plait.planner.coverage import outside_what_was_measured
     from plait.planner.prices import JobPrices
     from plait.planner.search import search
     from plait.planner.simulator import played
@@ -72,7 +75,8 @@ def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) ->
     plan = search(job, machine).best.plan if file is None else read_plan(file, job).plan
     prices = JobPrices(job.model, job.training, machine, job.cluster)
     one = played(plan, prices)
-    return plan, one.step, lambda: page_of_one(path, job, machine, one, prices)
+    guesses = outside_what_was_measured(plan, prices, this_processor())
+    return plan, one.step, guesses, lambda: page_of_one(path, job, machine, one, prices, guesses)
 
 
 def _elsewhere(path: Path, job: Job, file: Path | None) -> _Found:
@@ -83,7 +87,7 @@ def _elsewhere(path: Path, job: Job, file: Path | None) -> _Found:
 
     plan = plan_cluster(job).best.plan if file is None else read_plan(file, job).plan
     step = step_on(job, plan)
-    return plan, step, lambda: page_on_cluster(path, job, price_plan(job, plan), step)
+    return plan, step, (), lambda: page_on_cluster(path, job, price_plan(job, plan), step)
 
 
 def step_document(plan: Plan, step: Step) -> dict[str, Any]:

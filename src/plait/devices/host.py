@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from plait.specs.cluster import usable_cores
+from plait.specs.measurements import Processor
+
 __all__ = [
     "Load",
     "Work",
@@ -26,6 +29,7 @@ __all__ = [
     "processor_name",
     "resident_bytes",
     "resident_file_bytes",
+    "this_processor",
 ]
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # random(4): the same in all containers of a machine
@@ -47,6 +51,11 @@ def processor_name() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def this_processor() -> Processor:
+    """What this process computes on."""
+    return Processor(processor_name(), usable_cores())
 
 
 def resident_bytes() -> int:

@@ -1,7 +1,8 @@
 """Where a prediction lies outside what was measured, said in words: a link between more ranks, a larger product.
 
-There the nearest measured group's formula, or the rate at the border of the measured shapes, had to speak. It knows
-which operations and links a plan uses, and which were measured.
+There the nearest measured group's formula, or the rate at the border of the measured shapes, had to speak; all of it
+lies outside where the machine was busy, or is another one. It knows which operations and links a plan uses, and which
+were measured; on which machine it is asked its caller knows.
 """
 
 from __future__ import annotations
@@ -16,15 +17,29 @@ from plait.planner.sum_prices import COLLECTIVES
 from plait.planner.update_prices import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
-from plait.specs.measurements import LEAST_RATIO, MOST_RATIO, Measurements
+from plait.specs.measurements import LEAST_RATIO, MOST_RATIO, Host, Measurements, Processor
+from plait.specs.wording import counted
 from plait.units import Bytes
 
-__all__ = ["corrected_by_runs", "outside_what_was_measured"]
+__all__ = ["corrected_by_runs", "doubts", "outside_what_was_measured"]
 
 
-def outside_what_was_measured(plan: Plan, prices: JobPrices) -> tuple[str, ...]:
-    """One sentence for each kind of guess in this plan's prediction; none where everything was measured."""
-    return (*_links(plan, prices), *_messages(plan, prices), *_products(plan, prices), *_speeds(plan, prices))
+def outside_what_was_measured(plan: Plan, prices: JobPrices, here: Processor | None = None) -> tuple[str, ...]:
+    """One sentence for each kind of guess in this plan's prediction; none where everything was measured. `here`: what
+    the caller runs on, if that is to be what was profiled."""
+    host = prices.machine.host
+    parts = (_links, _messages, _products, _speeds)
+    return (*(doubts(host, here) if host else ()), *(words for part in parts for words in part(plan, prices)))
+
+
+def doubts(host: Host, here: Processor | None) -> Iterator[str]:
+    """What speaks against a profile of this host: others were at work on it, or `here` is another processor."""
+    if host.was_busy:
+        yield f"profiled while other programs kept {host.busy_cores:.1f} cores busy: predictions are of that"
+    if here is not None and host.on != here:
+        alike = host.on.name == here.name
+        there, ours = (counted(one.cores, "core") + ("" if alike else f" of {one.name}") for one in (host.on, here))
+        yield f"profiled on {there}, and this runs on {ours}: `plait profile` measures this machine"
 
 
 def corrected_by_runs(measurements: Measurements) -> tuple[str, ...]:

@@ -32,10 +32,10 @@ _Each = TypeVar("_Each")
 
 
 class Machine:
-    """One that was measured, or as many like it as `cluster` has nodes. `cores`: of each of them, None where each rank
-    has its own; `memory_bytes` likewise, of the host or of each rank's device, None where that is not known;
-    `rank_bytes` of it a rank takes before it holds a tensor. `links`: how many times as fast they are as was measured
-    or said. Raises UnusableInput where `dtype` was not measured."""
+    """One that was measured, or as many like it as `cluster` has nodes. `host`: which one was, where that is known;
+    `cores`: of each of them, None where each rank has its own; `memory_bytes` likewise, of the host or of each rank's
+    device, None where that is not known; `rank_bytes` of it a rank takes before it holds a tensor. `links`: how many
+    times as fast they are as was measured or said. Raises UnusableInput where `dtype` was not measured."""
 
     def __init__(
         self, measurements: Measurements, dtype: Dtype, cluster: ClusterSpec | None = None, links: float = 1.0
@@ -47,7 +47,7 @@ class Machine:
         self.updating = measurements.correction("optimizer")  # how many times longer an update takes than measured
         self.speeds = Speeds(measurements, self._ranks_a_node)
         self.communication = CommunicationCost(measurements, place.inter_link, links)
-        host = measurements.host
+        self.host = host = measurements.host
         on_cpu = host is not None and host.device == "cpu"
         self.cores = float(host.cores) if host is not None and on_cpu else None
         self.memory_bytes = host.memory_bytes if host is not None else None

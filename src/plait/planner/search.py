@@ -32,7 +32,7 @@ from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction
 from plait.specs.job import Job
-from plait.specs.measurements import Measurements
+from plait.specs.measurements import Measurements, Processor
 
 __all__ = ["Plans", "RankedPlan", "search"]
 
@@ -102,9 +102,12 @@ class Plans:
         return self.plans[0]
 
 
-def search(job: Job, measurements: Measurements, sure: int = SURE, links: float = 1.0) -> Plans:
+def search(
+    job: Job, measurements: Measurements, sure: int = SURE, links: float = 1.0, *, here: Processor | None = None
+) -> Plans:
     """All legal plans for the job's ranks on this machine, best first; the first `sure` are certainly the best so many.
-    `links`: how many times as fast they are as was measured or said.
+    `links`: how many times as fast they are as was measured or said; `here`: what the caller runs on, if that is to be
+    what was profiled.
 
     Raises IllegalJob if no plan is legal, NothingFits (which rank dies first, and of which bytes) if none fits,
     UnusableInput where the machine was not measured in the job's dtype.
@@ -130,7 +133,7 @@ def search(job: Job, measurements: Measurements, sure: int = SURE, links: float 
         unfit=len(priced) - len(fitting),
         plans=plans,
         too_close_to_call=len(ranked) > 1 and ranked[1].step.seconds <= plans[0].prediction.interval[1],
-        guesses=outside_what_was_measured(best.plan, prices),
+        guesses=outside_what_was_measured(best.plan, prices, here),
         corrections=corrected_by_runs(measurements),
         cautions=(
             *([unsafe(plans[0].risk)] if daring else []),

@@ -18,7 +18,7 @@ result, as in training. A part that was not measured is empty.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -41,6 +41,7 @@ __all__ = [
     "MemoryBound",
     "MemoryBoundKind",
     "Optimizer",
+    "Processor",
     "SmallBlock",
 ]
 
@@ -64,6 +65,14 @@ MemoryBoundKind = Literal[
 
 Corrected = Literal["computing", "optimizer", "links inside a host", "links between hosts"]
 LEAST_RATIO, MOST_RATIO = 1 / 3, 3.0  # what differs by more is no error of a measurement
+_BUSY = 0.25  # cores of other programs, from which a profile is not to be trusted
+
+
+class Processor(NamedTuple):
+    """A processor by its model's name, and how many of its cores a process may use."""
+
+    name: str
+    cores: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,16 @@ class Host:
     date: str = ""
     busy_cores: NotNegative = 0.0
     rank_bytes: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def on(self) -> Processor:
+        """What was profiled."""
+        return Processor(self.processor, self.cores)
+
+    @property
+    def was_busy(self) -> bool:
+        """Whether other programs were at work when it was profiled."""
+        return self.busy_cores > _BUSY
 
 
 @dataclass(frozen=True, kw_only=True)
