@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.errors import IllegalJob, Problem
-from plait.launchers.started import on_started_ranks, require_hosts, started_hosts
+from plait.launchers.started import hosts_of, on_started_ranks, require_hosts, started_hosts
 from plait.plans.cautions import cautions
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
@@ -370,7 +370,8 @@ def _report(table: Mapping[str, Any]) -> Report:
     errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
     settled = job if errors else on_started_ranks(job)
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
-    cores = usable_cores() * max(started_hosts(), settled.cluster.nodes)
+    hosts_a_node = hosts_of(settled) // settled.cluster.nodes  # unequal hosts of torchrun's count as one
+    cores = usable_cores() * hosts_a_node
     return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
 
 

@@ -134,6 +134,14 @@ def test_a_run_on_other_hosts_than_the_job_s_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("each", "told"), [(2, []), (3, ["3 ranks share the 2 cores of each host"])])
+def test_cores_are_those_of_each_host(monkeypatch, each, told):
+    monkeypatch.setattr("plait.api.usable_cores", lambda: 2)
+    job = Job(model=replace(SMALL, layers=6), cluster=ClusterSpec(ranks=2 * each, nodes=2, devices_per_node=each))
+    found = [one.message for one in plait.check(job).warnings if one.key == "cluster.ranks"]
+    assert [message.partition(":")[0] for message in found] == told
+
+
 def test_torchrun_s_hosts_are_the_job_s_where_it_names_none(write, monkeypatch):
     started = {"TORCHELASTIC_RUN_ID": "any", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
                "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2", "MASTER_ADDR": "here", "MASTER_PORT": "1"}  # fmt: skip

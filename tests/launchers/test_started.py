@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from plait.launchers import started
-from plait.launchers.started import on_started_ranks
+from plait.launchers.started import hosts_of, on_started_ranks
 from plait.launchers.torchrun import Place
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
@@ -48,3 +48,13 @@ def test_ranks_stand_on_the_hosts_that_torchrun_has_started(asked: ClusterSpec, 
 
 def test_without_torchrun_a_job_stays_as_it_is():
     assert on_started_ranks(replace(JOB, cluster=ClusterSpec(ranks=4))).cluster == ClusterSpec(ranks=4)
+
+
+def test_hosts_are_the_job_s_own_also_before_torchrun_has_started_them():
+    assert hosts_of(JOB) == 1
+    assert hosts_of(replace(JOB, cluster=ON_TWO)) == 2
+
+
+@pytest.mark.usefixtures("two_hosts")
+def test_hosts_that_a_job_does_not_name_are_those_that_torchrun_has_started():
+    assert hosts_of(JOB) == hosts_of(replace(JOB, cluster=ON_TWO)) == 2

@@ -65,6 +65,13 @@ def test_what_is_just_usual(key, value):
     assert cautions(with_value(CONTRACT, key, value), cores=4) == []
 
 
+@pytest.mark.parametrize(("ranks", "told"), [(4, False), (8, False), (10, True)])
+def test_ranks_share_the_cores_of_their_own_host_alone(ranks, told):
+    apart = replace(CONTRACT, cluster=replace(CONTRACT.cluster, ranks=ranks, nodes=2))
+    found = [caution.message for caution in cautions(apart, cores=4) if caution.key == "cluster.ranks"]
+    assert found == (["5 ranks share the 4 cores of each host: they will wait for each other"] if told else [])
+
+
 def coarse(steps, warm_up, **plan):
     job = with_value(with_value(CONTRACT, "training.steps", steps), "training.warmup_steps", warm_up)
     for key, value in plan.items():

@@ -14,7 +14,7 @@ from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.wording import counted
 
-__all__ = ["on_started_ranks", "require_hosts", "started_hosts"]
+__all__ = ["hosts_of", "on_started_ranks", "require_hosts", "started_hosts"]
 
 
 def on_started_ranks(job: Job) -> Job:
@@ -48,6 +48,11 @@ def require_hosts(nodes: int) -> None:
             f"cluster.nodes = {nodes}, and this runs on {counted(hosts, 'host')}: start it on each of them with "
             f"`torchrun --nnodes {nodes} ...` (docs/several_hosts.md), or leave nodes out"
         )
+
+
+def hosts_of(job: Job) -> int:
+    """On how many hosts a job stands: those that it names, or those that torchrun has started."""
+    return max(job.cluster.nodes, started_hosts())
 
 
 def started_hosts() -> int:

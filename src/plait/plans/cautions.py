@@ -37,7 +37,7 @@ class _Sign:
 
 
 def cautions(job: Job, cores: int, unknown: frozenset[str] = frozenset(), *, texts_seen: bool = True) -> list[Caution]:
-    """Everything suspicious about a job that is to run on a machine of so many cores.
+    """Everything suspicious about a job that is to run on a machine of so many cores, or on hosts of as many each.
 
     `unknown`: keys for which the job holds a stand-in. `texts_seen`: whether all its texts could be looked at.
     """
@@ -45,8 +45,9 @@ def cautions(job: Job, cores: int, unknown: frozenset[str] = frozenset(), *, tex
     found = [Caution(key=sign.key, message=message) for sign in known if (message := sign.says(job))]
     if job.cluster.elsewhere:
         found += planned_only(job)
-    elif job.cluster.ranks > cores:
-        message = f"{counted(job.cluster.ranks, 'rank')} share the {counted(cores, 'core')} of this machine: "
+    elif (here := job.cluster.ranks_a_node) > cores:
+        where = "this machine" if job.cluster.nodes == 1 else "each host"
+        message = f"{counted(here, 'rank')} share the {counted(cores, 'core')} of {where}: "
         found.append(Caution(key="cluster.ranks", message=f"{message}they will wait for each other"))
     if not texts_seen:
         message = "not all of it could be looked at in time: what is missing there, the run will meet"
