@@ -77,6 +77,24 @@ def test_links_between_hosts_that_nobody_has_said_or_measured():
     assert told(plan, cluster=replace(two, inter_link="ethernet-1gbit")) == ()
 
 
+def test_messages_between_hosts_that_were_not_measured_to_interrupt():
+    """On CPUs; within a host they take nothing, and an accelerator's are not its processor's."""
+    plan, two = Plan(data=2, stages=(2,), data_shares=(1, 1)), ClusterSpec(ranks=2, nodes=2)
+    cpu = replace(MEASURED, host=machine(cores=4).host)
+    words = "what a message between hosts takes from who computes was not measured: it is taken for nothing"
+
+    def apart(overhead):
+        links = (replace(link, hosts=2, overhead=overhead) for link in cpu.collectives)
+        return replace(cpu, collectives=(*cpu.collectives, *links))
+
+    assert words in told(plan, apart(0.0), cluster=two)
+    assert told(plan, apart(1e-4), cluster=two) == told(plan, apart(0.0)) == ()
+    declared = replace(two, inter_link="ethernet-1gbit")
+    assert told(plan, cpu, cluster=declared) == told(plan, apart(1e-4), cluster=declared) == (words,)
+    assert words in told(plan, cpu, cluster=two)
+    assert words not in told(plan, MEASURED, cluster=two)
+
+
 HOST = Host(processor="an abacus", cores=8, memory_bytes=1)
 
 

@@ -161,6 +161,11 @@ class CommunicationCost:
         """Whether this kind was measured between as many ranks of one host."""
         return any((link.kind, link.ranks) == (kind, ranks) for link in self._links)
 
+    @property
+    def overhead_measured(self) -> bool:
+        """Whether it was measured what a message between hosts takes from who computes (`Link.overhead`)."""
+        return any(link.overhead for link in self._between)
+
     def largest_measured(self, kind: LinkKind, ranks: int) -> int | None:
         """Bytes of the largest such message that was timed between as many ranks of one host; None where none was."""
         links = [link for link in self._links if (link.kind, link.ranks) == (kind, ranks)]

@@ -57,6 +57,9 @@ def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
     spreads = {axis: prices.machine.spread(plan, axis) for axis in ("data", "tensor")}
     if prices.machine.between_hosts is not None and prices.machine.communication.source == "assumed":
         yield f"nobody has said or measured what joins the hosts: taken for {ASSUMED} (cluster.inter_link says it)"
+    between_cpus = prices.machine.between_hosts is not None and prices.machine.shares_memory
+    if between_cpus and not prices.machine.communication.overhead_measured:
+        yield "what a message between hosts takes from who computes was not measured: it is taken for nothing"
     for axis, spread in spreads.items():
         ranks = spread.hosts[0]
         if ranks > 1 and not prices.machine.communication.measured("all_reduce", ranks):
