@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.errors import IllegalJob, Problem
-from plait.launchers.started import hosts_of, on_started_ranks, require_hosts, started_hosts
+from plait.launchers.started import hosts_of, on_started_ranks, require_hosts
 from plait.plans.cautions import cautions
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
@@ -128,20 +128,20 @@ def _profile_here(ranks: int | None = None, *, grid: Grid | None = None, tell: C
         return measure_machine(partial(pool.run, timeout=_PATIENCE), count, measure_links, grid=grid, tell=tell)
 
 
-def measured(path: Path | None = None, *, tell: Callable[[str], None] = lambda stage: None) -> Measurements:
+def measured(
+    path: Path | None = None, *, hosts: int = 1, tell: Callable[[str], None] = lambda stage: None
+) -> Measurements:
     """What is known of this machine: the measurements at `path`; without one, those in the cache, taken now if there
-    are none yet. On several hosts: of these, if they were measured together. Raises UnusableInput for a file that can't
-    be read, or a cache that can't be written."""
-    from plait.specs.measurement_files import default_path, read_measurements, require_place, write_measurements
+    are none yet. For several `hosts`: of these, if they were measured together. Raises UnusableInput for a file that
+    can't be read, or a cache that can't be written."""
+    from plait.specs.measurement_files import nearest_path, read_measurements, require_place, write_measurements
 
-    together = default_path(hosts=started_hosts())
-    if path is not None or together.exists():
-        return read_measurements(path or together)
-    if default_path().exists():
-        return read_measurements(default_path())
-    require_place(default_path())
+    place = path or nearest_path(hosts)
+    if path is not None or place.exists():
+        return read_measurements(place)
+    require_place(place)
     found = _profile_here(tell=tell)
-    write_measurements(found, default_path())
+    write_measurements(found, place)
     return found
 
 
@@ -158,7 +158,7 @@ def plan(job: Job, measurements: Measurements | None = None, *, sure: int = 10) 
         from plait.clusters.answer import plan_cluster
 
         return plan_cluster(job)
-    return _search(job, measurements or measured(), sure)
+    return _search(job, measurements or measured(hosts=hosts_of(job)), sure)
 
 
 def train(
@@ -219,7 +219,7 @@ def _trained(
         if world is not None and plan is not None:
             world.require(plan.ranks)
     RunDirectory.require_free(run)
-    known = measurements or measured()
+    known = measurements or measured(hosts=hosts_of(job))
     chosen = plan or _search(job, known).best.plan
     prices = JobPrices(job.model, job.training, known, job.cluster)
     priced = played(chosen, prices)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from plait.cli.main import main
 from plait.specs.measurement_files import read_measurements, write_measurements
@@ -57,9 +59,9 @@ def test_the_document_is_the_contract_s_and_stays_on_disk(place, capsys):
     document = strict(out)
     assert_shape(document, golden("bench"))
     assert len(document["plans"]) == 3
+    assert all(one["guesses"][0].startswith("profiled on 2 cores of made up") for one in document["plans"])
     run = place / "runs" / "bench-job"
     assert strict((run / "bench.json").read_text()) == document
-    assert all(one["guesses"][0].startswith("profiled on 2 cores of made up") for one in document["plans"])
     said = strict((run / "predictions.json").read_text())
     assert [one["prediction"]["step_seconds"] for one in said] == [
         one["predicted"]["step_seconds"] for one in document["plans"]
@@ -146,6 +148,26 @@ def test_a_bench_corrects_the_profile_and_the_profile_stays(place, capsys):
     assert told.count("times what was profiled") == len(found.corrections)
     assert main(["plan", "job.toml", "--measurements", "machine.json", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["corrections"]) == len(found.corrections)
+
+
+@pytest.mark.parametrize("measured_together", [True, False])
+def test_a_run_on_two_hosts_corrects_what_was_measured_of_two(place, capsys, measured_together):
+    assert bench("--plans", "1") == 0
+    run = place / "runs" / "bench-job"
+    job = tomllib.loads((run / "job.toml").read_text())
+    job["cluster"] |= {"nodes": 2, "devices_per_node": 1}
+    (run / "job.toml").write_text(tomli_w.dumps(job))
+    machine = json.loads((run / "bench.json").read_text())["machine"]
+    here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
+    one, two = (place / "cache" / f"measurements{name}.json" for name in ("", "-2-hosts"))
+    for path in (one, two) if measured_together else (one,):
+        write_measurements(here, path)
+    capsys.readouterr()
+    assert main(["profile", "--from-run", "runs/bench-job", "--json"]) == 0
+    written, other = (two, one) if measured_together else (one, two)
+    assert json.loads(capsys.readouterr().out)["written"] == str(written)
+    assert read_measurements(written).corrections, "a made-up machine is wrong about this one"
+    assert not other.exists() or read_measurements(other) == here
 
 
 def test_a_correction_says_that_its_run_was_not_alone(place, capsys):

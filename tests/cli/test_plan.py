@@ -14,6 +14,7 @@ from plait.api import load
 from plait.api import plan as api_plan
 from plait.cli.main import main
 from plait.devices.host import this_processor
+from plait.planner.search import search
 from plait.plans.files import read_plan
 from plait.schedules.action import Action
 from plait.specs.measurement_files import write_measurements
@@ -322,6 +323,37 @@ def test_what_would_hide_a_slow_link_is_named(capsys):
 def test_one_host_has_no_link_to_hide(capsys):
     _, document = ask(capsys, "plan", "job.toml")
     assert document["would_hide"] is None
+
+
+UNKNOWN = "nobody has said or measured what joins the hosts"
+
+
+def measured_apart():
+    """The machine of these tests, on two hosts that were measured together."""
+    found = machine(cores=2, dispatch=2e-6)
+    links = (replace(link, hosts=2, alpha0=0.01, overhead=1e-4) for link in found.collectives)
+    return replace(found, collectives=(*found.collectives, *links))
+
+
+def test_hosts_that_were_measured_together_are_known_without_torchrun(capsys, place):
+    changes = {"cluster": {"nodes": 2, "devices_per_node": 1}, "plan": {"data": 2, "zero": 0}}
+    write_job("hosts.toml", changes, ["cluster", "plan"])
+    guessed = ask(capsys, "plan", "hosts.toml")[1]
+    assert any(guess.startswith(UNKNOWN) for guess in guessed["guesses"])
+    write_measurements(measured_apart(), place / "cache" / "measurements-2-hosts.json")
+    _, known = ask(capsys, "plan", "hosts.toml")
+    assert not any(guess.startswith(UNKNOWN) for guess in known["guesses"])
+    job = load("hosts.toml")
+    first = search(job, measured_apart()).best.prediction.step_seconds
+    assert known["plans"][0]["step_seconds"] == first > guessed["plans"][0]["step_seconds"]
+    assert api_plan(job).best.prediction.step_seconds == first
+    assert ask(capsys, "simulate", "hosts.toml", "--plan", "plan.toml")[1]["step_seconds"] == first
+
+
+def test_one_host_asks_nothing_of_two(capsys, place):
+    _, before = ask(capsys, "plan", "job.toml")
+    (place / "cache" / "measurements-2-hosts.json").write_text("{}")
+    assert ask(capsys, "plan", "job.toml")[1]["plans"] == before["plans"]
 
 
 @pytest.mark.parametrize("command", ["plan", "simulate"])

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import torch
 
 from plait import api
 from plait.checkpoint.load import load_whole
+from plait.cli.main import main
+from plait.devices.host import this_processor
 from plait.specs.files import job_from_table
-from plait.specs.measurement_files import write_measurements
+from plait.specs.measurement_files import read_measurements, write_measurements
 from tests.hosts.namespaces import Hosts, Launch
 from tests.training.runs import MACHINE, forked, tables
 
@@ -44,6 +47,13 @@ if os.environ["RANK"] == "1":
     hosts.train_on_rank = broken
 sys.exit(main())
 """
+SCRIPTS = {
+    "trains.py": "import plait; plait.train(plait.load('job.toml'), run='run')\n",
+    "benches.py": (
+        "import plait; from plait.cli.benching import bench\n"
+        "bench(plait.load('job.toml'), best=1, repeats=1, steps=1, run='bench')\n"
+    ),
+}
 LONG = {"steps": 100_000, "validate_every": 100_000}
 
 
@@ -122,6 +132,39 @@ def ended_within(hosts: Hosts, seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def test_what_was_planned_alone_is_what_hosts_predict_that_were_measured_together(
+    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what they took corrects that profile, and no other."""
+    job = tables(tmp_path, model=MODEL, cluster={"ranks": 2, "nodes": 2}, plan={"data": 2})
+    (tmp_path / "job.toml").write_text(tomli_w.dumps(job))
+    processor, cores = this_processor()
+    one = replace(MACHINE, host=replace(MACHINE.host, processor=processor, cores=cores))
+    across = tuple(replace(link, hosts=2, alpha0=0.01, overhead=1e-4) for link in one.collectives)
+    alone, together = (tmp_path / "cache" / f"measurements{name}.json" for name in ("", "-2-hosts"))
+    write_measurements(one, alone)
+    write_measurements(replace(one, collectives=(*one.collectives, *across)), together)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "cache"))
+    assert main(["plan", "job.toml", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+
+    for name, script in SCRIPTS.items():
+        (tmp_path / name).write_text(script)
+        launch = hosts.launch(tmp_path, [name], ranks=1, environment={"PLAIT_CACHE": str(tmp_path / "cache")})
+        assert launch.wait(PATIENCE) == [0, 0], launch.files[0].read_text() + launch.files[1].read_text()
+    predicted = json.loads((tmp_path / "run" / "prediction.json").read_text())
+    assert predicted["step_seconds"] == planned["plans"][0]["step_seconds"]
+    assert predicted["guesses"] == planned["guesses"]
+    (benched,) = json.loads((tmp_path / "bench" / "bench.json").read_text())["plans"]
+    assert benched["predicted"]["step_seconds"] == predicted["step_seconds"]
+
+    assert main(["profile", "--from-run", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["written"] == str(together)
+    assert read_measurements(together).corrections, "a made-up machine is wrong about this one"
+    assert read_measurements(alone) == one
 
 
 def test_a_cut_cable_ends_both_hosts(hosts: Hosts, tmp_path: Path) -> None:

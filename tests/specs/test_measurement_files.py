@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from plait.errors import UnusableInput
 from plait.specs.links import Link, Overlap, Transfer
-from plait.specs.measurement_files import default_path, document_of, read_measurements, write_measurements
+from plait.specs.measurement_files import (
+    default_path,
+    document_of,
+    nearest_path,
+    read_measurements,
+    write_measurements,
+)
 from plait.specs.measurements import Attention, Gemm, Host, Measurements, MemoryBound, Optimizer
 
 MINIMAL = {
@@ -160,3 +166,11 @@ def test_the_default_place_follows_the_environment():
     assert default_path({"PLAIT_CACHE": "/a", "XDG_CACHE_HOME": "/b"}) == Path("/a/measurements.json")
     assert default_path({"XDG_CACHE_HOME": "/b"}) == Path("/b/plait/measurements.json")
     assert default_path({}) == Path.home() / ".cache" / "plait" / "measurements.json"
+
+
+def test_hosts_that_were_never_measured_together_are_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path))
+    assert nearest_path(1) == nearest_path(2) == tmp_path / "measurements.json"
+    (tmp_path / "measurements-2-hosts.json").touch()
+    assert nearest_path(2) == tmp_path / "measurements-2-hosts.json"
+    assert nearest_path(1) == nearest_path(4) == tmp_path / "measurements.json"

@@ -66,7 +66,7 @@ def command(
             steps=steps,
             run=run,
             record=record,
-            measurements=known_machine(measurements),
+            measurements=known_machine(asked, measurements),
             on_turn=_tell_turn,
         )
     assert found is not None, "rank 0 is told what was found"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from plait.api import measured, plan, report, require_legal
 from plait.errors import IllegalJob
-from plait.launchers.started import require_hosts
+from plait.launchers.started import hosts_of, require_hosts
 from plait.plans.planned import require_this_machine
 from plait.specs.job import Job
 
@@ -63,7 +63,7 @@ def bench(
             if world is not None:
                 for ranks in {one.ranks for one in plans}:
                     world.require(ranks)
-            entries = _entries(job, plans, most, measurements or measured())
+            entries = _entries(job, plans, most, measurements or measured(hosts=hosts_of(job)))
             return begun(job, entries, Path(run), record, repeats=repeats, steps=steps)
 
         found = bench_here(contest(), on_turn) if world is None else bench_on(world, contest, on_turn)

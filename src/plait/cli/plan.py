@@ -64,7 +64,7 @@ def command(
     if asked.cluster.elsewhere:
         return cluster_answer(job, asked, top, out, objective, explain=explain, page=page)
     _require_time(objective)
-    machine = known_machine(measurements)
+    machine = known_machine(asked, measurements)
     plans = search(asked, machine, max(top or 0, SHOWN), here=this_processor())
     told = None if explain is None else explanation(explain, asked, machine, plans)
     write_plan(out, plans.best.plan, plans.best.prediction)
@@ -104,11 +104,16 @@ def _draw(page: Path, path: Path, job: Job, machine: Measurements, plans: Plans,
     write_page(page, page_of_search(path, job, machine, plans, what_if, obvious))
 
 
-def known_machine(path: Path | None) -> Measurements:
-    """The measurements in a file, or in the cache; where there are none yet, they are taken, and that is said."""
+def known_machine(job: Job, path: Path | None) -> Measurements:
+    """The measurements in a file, or in the cache for as many hosts as the job's; where there are none yet, they are
+    taken, and that is said."""
     from plait.api import measured
+    from plait.launchers.started import hosts_of
 
-    return measured(path, tell=lambda stage: tell(f"never measured this machine before: timing {stage} ..."))
+    def say(stage: str) -> None:
+        tell(f"never measured this machine before: timing {stage} ...")
+
+    return measured(path, hosts=hosts_of(job), tell=say)
 
 
 def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:

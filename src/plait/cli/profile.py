@@ -7,7 +7,6 @@ those inside of the first host, and those between hosts.
 
 from __future__ import annotations
 
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +17,9 @@ from plait.errors import UnusableInput
 
 if TYPE_CHECKING:
     from plait.specs.measurements import Measurements
+    from plait.training.observations import Observations
 
-__all__ = ["command", "recalibrated"]
+__all__ = ["command"]
 
 _MOST_RANKS = 64
 
@@ -60,33 +60,30 @@ def command(
 
 
 def _corrected(run: Path, known: Path | None, out: Path | None) -> Answer:
-    """Corrections stand beside what was measured, in the same file unless another is named."""
+    """Corrections stand beside what was measured on as many hosts as the run's, in the same file unless another is
+    named."""
     from plait.api import measured
-    from plait.launchers.started import started_hosts
     from plait.planner.coverage import corrected_by_runs
-    from plait.specs.measurement_files import default_path, document_of, write_measurements
+    from plait.specs.measurement_files import document_of, nearest_path, write_measurements
+    from plait.training.observations import observations
 
-    found = recalibrated(run, measured(known))
-    together = default_path(hosts=started_hosts())
-    path = out or known or (together if together.exists() else default_path())
+    seen = observations(run)
+    hosts = seen.job.cluster.nodes
+    found = _recalibrated(measured(known, hosts=hosts), run, seen)
+    path = out or known or nearest_path(hosts)
     write_measurements(found, path)
     words = corrected_by_runs(found) or (f"{run} ran as predicted: nothing is corrected",)
     lines = [[("", line)] for line in (*words, f"written to {path}")]
     return Answer(document=document_of(found) | {"written": str(path)}, lines=lines)
 
 
-def recalibrated(run: str | PathLike[str], measurements: Measurements) -> Measurements:
-    """The measurements, corrected by what the run or the bench in a directory measured (`planner.recalibration`).
-
-    Raises UnusableInput for a directory that holds none, or one of another machine than was measured.
-    """
-    from plait.planner.recalibration import Observed
-    from plait.planner.recalibration import recalibrated as corrected
+def _recalibrated(measurements: Measurements, run: Path, found: Observations) -> Measurements:
+    """Corrected by what a run or a bench measured; raises UnusableInput for one of another machine."""
+    from plait.planner.recalibration import Observed, recalibrated
     from plait.plans.departures import disturbance
-    from plait.training.observations import observations
 
-    found, host = observations(Path(run)), measurements.host
-    if host is not None and (host.processor, host.cores) != (found.processor, found.cores):
+    host = measurements.host
+    if host is not None and host.on != (found.processor, found.cores):
         raise UnusableInput(
             f"{run} was measured on {found.cores} cores of {found.processor}, these measurements on {host.cores} of "
             f"{host.processor}: a run corrects its own machine's alone (--measurements names another file)"
@@ -97,4 +94,4 @@ def recalibrated(run: str | PathLike[str], measurements: Measurements) -> Measur
     ]
     busy = disturbance(found.other_cores)
     source = f"{run} ({busy})" if busy else str(run)
-    return corrected(found.job, measurements, runs, source=source, date=found.date)
+    return recalibrated(found.job, measurements, runs, source=source, date=found.date)

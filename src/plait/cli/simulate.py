@@ -71,7 +71,7 @@ def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) ->
     from plait.planner.simulator import played
     from plait.plans.files import read_plan
 
-    machine = known_machine(measurements)
+    machine = known_machine(job, measurements)
     plan = search(job, machine).best.plan if file is None else read_plan(file, job).plan
     prices = JobPrices(job.model, job.training, machine, job.cluster)
     one = played(plan, prices)

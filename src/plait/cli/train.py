@@ -59,7 +59,7 @@ def _result(
     require_this_machine(wanted)
     chosen = None if plan is None else read_plan(plan, wanted).plan
     RunDirectory.require_free(run)
-    known = known_machine(measurements)
+    known = known_machine(wanted, measurements)
     with TrainingProgress() as progress:
         return train(wanted, chosen, run=run, measurements=known, samples=samples, on_event=progress.take)
 

@@ -20,13 +20,26 @@ from plait.errors import UnusableInput
 from plait.specs.cache import cache_directory
 from plait.specs.measurements import Measurements
 
-__all__ = ["default_path", "document_of", "read_measurements", "require_place", "write_measurements"]
+__all__ = [
+    "default_path",
+    "document_of",
+    "nearest_path",
+    "read_measurements",
+    "require_place",
+    "write_measurements",
+]
 
 
 def default_path(environment: Mapping[str, str] = os.environ, *, hosts: int = 1) -> Path:
     """Where `plait profile` writes and the planner reads: $PLAIT_CACHE, else the user's XDG cache. What was measured on
     several hosts together lies in a file of its own."""
     return cache_directory(environment) / ("measurements.json" if hosts == 1 else f"measurements-{hosts}-hosts.json")
+
+
+def nearest_path(hosts: int) -> Path:
+    """Where measurements for so many hosts lie: of these together, or, where there are none, of one."""
+    together = default_path(hosts=hosts)
+    return together if together.exists() else default_path()
 
 
 def document_of(measurements: Measurements) -> dict[str, Any]:
