@@ -14,8 +14,9 @@ from plait.specs.catalogue import (
     inside_named,
     inter_link_problem,
     intra_link_problem,
+    to_host_of,
 )
-from plait.specs.connections import BETWEEN, INSIDE
+from plait.specs.connections import BETWEEN, INSIDE, TO_HOST
 from plait.specs.devices import DEVICES
 from plait.specs.machines import usual_between
 
@@ -82,6 +83,22 @@ def test_generations_double_and_a_host_s_link_is_faster_than_between():
     rates = [BETWEEN[f"ib-{name}"].peak for name in ("edr", "hdr", "ndr", "xdr")]
     assert rates == [12.5e9, 25e9, 50e9, 100e9]
     assert [INSIDE[f"nvlink{n}"].peak / 1e9 for n in (2, 3, 4, 5)] == [150, 300, 450, 900]
+
+
+@pytest.mark.parametrize("link", TO_HOST.values(), ids=lambda link: link.name)
+def test_a_link_to_a_host_s_memory_has_a_source_and_plausible_units(link):
+    assert len(link.source) >= 10
+    assert 0.5 < link.reached < 1
+    assert link.bytes_per_second == link.peak * link.reached < 450e9
+
+
+def test_a_device_reaches_its_host_by_a_link_of_its_generation():
+    rates = [TO_HOST[name].peak for name in ("pcie3", "pcie4", "pcie5")]
+    assert rates == [INSIDE[name].peak for name in ("pcie3", "pcie4", "pcie5")]  # the same slot
+    used = {name: to_host_of(device) for name, device in DEVICES.items()}
+    assert {name for name, link in used.items() if link is None} == {"tpu-v5p"}
+    assert all(used[name].name == device.inside[:5] for name, device in DEVICES.items() if "pcie" in device.inside)
+    assert {name for name, device in DEVICES.items() if device.host_memory_bytes} == {"gb200", "gb300"}
 
 
 def test_nvlink3_is_what_was_measured():

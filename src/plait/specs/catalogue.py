@@ -4,6 +4,7 @@ device       a100-80gb                  (`devices`)
 intra_link   nvlink3                    (`connections`, inside a host)
 inter_link   ib-hdr, ib-hdr-x8          (`connections`, between hosts; -xN: so many cards in each host)
              ethernet-2.5gbit           (at any rate)
+a device's own link to its host's memory, by which offload goes: pcie4
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import re
 from dataclasses import replace
 
 from plait.errors import Problem
-from plait.specs.connections import BETWEEN, INSIDE, ethernet_named
+from plait.specs.connections import BETWEEN, INSIDE, TO_HOST, ethernet_named
 from plait.specs.devices import DEVICES
-from plait.specs.hardware import DeviceSpec, HostLink
+from plait.specs.hardware import DeviceSpec, HostLink, MemoryLink
 from plait.specs.links import LinkSpeed
 from plait.specs.wording import nearest, shown
 
@@ -29,6 +30,7 @@ __all__ = [
     "inter_link_problem",
     "intra_link_problem",
     "speed_between",
+    "to_host_of",
 ]
 
 ASSUMED = "ethernet-1gbit"  # between hosts, where nobody has said or measured what is there
@@ -52,6 +54,11 @@ def between_named(name: str) -> HostLink | None:
     base, cards = cards_in(name)
     found = BETWEEN.get(base) or ethernet_named(base)
     return replace(found, name=name, cards=cards) if found and cards else None
+
+
+def to_host_of(device: DeviceSpec) -> MemoryLink | None:
+    """What joins a device to its host's memory, None where that is not published."""
+    return None if device.to_host is None else TO_HOST[device.to_host]
 
 
 def cards_in(name: str) -> tuple[str, int]:

@@ -1,4 +1,5 @@
-"""The links of the catalogue: inside a host, and between hosts. Figures only; who looks for one is `catalogue`.
+"""The links of the catalogue: inside a host, between hosts, and from a device to its host's memory. Figures only; who
+looks for one is `catalogue`.
 
 A figure is what is printed on a link, in one direction, beside the part of it that large collectives reach. Measured:
 
@@ -22,9 +23,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from plait.specs.hardware import HostLink
+from plait.specs.hardware import HostLink, MemoryLink
 
-__all__ = ["BETWEEN", "INSIDE", "ethernet_named"]
+__all__ = ["BETWEEN", "INSIDE", "TO_HOST", "ethernet_named"]
 
 _GIGA = 1e9
 # (alpha0, alpha1) in seconds
@@ -109,5 +110,17 @@ _CARDS = (
     *(_ethernet(rate) for rate in (0.05, 0.2, 1, 10, 25, 40, 50, 100, 200, 400)),
 )  # fmt: skip
 
+# nvbandwidth's copies of pinned memory, one device at a time; with both ways busy pcie4 gave the second half as much
+_TO_HOST = (
+    MemoryLink(name="pcie3", peak=15.75e9, reached=0.81, source=_PCI_SIG),
+    MemoryLink(name="pcie4", peak=31.5e9, reached=0.81, source=_PCI_SIG,
+               measured="25.6 GB/s in, 26.8 out, the mean of eight RTX 4090 (NVIDIA/nvbandwidth#15)"),
+    MemoryLink(name="pcie5", peak=63e9, reached=0.89, source=_PCI_SIG,
+               measured="56.3 GB/s in, 57.3 out, of eight RTX 5090 (tinygrad/open-gpu-kernel-modules#29)"),
+    MemoryLink(name="nvlink-c2c", peak=225e9, reached=0.8,
+               source="NVIDIA GB200 NVL72 data sheet: 900 GB/s a superchip, both directions, which two devices share"),
+)  # fmt: skip
+
 INSIDE: Mapping[str, HostLink] = MappingProxyType({link.name: link for link in _INSIDE})
 BETWEEN: Mapping[str, HostLink] = MappingProxyType({link.name: link for link in _CARDS})
+TO_HOST: Mapping[str, MemoryLink] = MappingProxyType({link.name: link for link in _TO_HOST})

@@ -4,6 +4,7 @@
     device   peak of each dtype, memory and its bandwidth, units, cache, power, and the machine it usually stands in
     link     inside a host: one direction, of one device          nvlink3
              between hosts: one direction, of one card, × cards   ib-hdr-x8: eight cards a host, shared by its devices
+             to the host's memory: one direction, of one device   pcie4
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 
 from plait.specs.links import LinkSpeed
 
-__all__ = ["DeviceSpec", "HostLink", "Peak"]
+__all__ = ["DeviceSpec", "HostLink", "MemoryLink", "Peak"]
 
 Peak = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4"]
 
@@ -28,7 +29,8 @@ class DeviceSpec:
     `memory_bytes` is what a program can use, `memory_bandwidth` in bytes/s. `units`: streaming multiprocessors, compute
     units, cores. `tile`: rows and columns of a product's usual piece on one unit, None: not known. `power_watts`: of
     the board, None: not published. `per_node`, `inside` and `between`: the host it usually stands in, taken where a job
-    doesn't say. `source`: where the figures stand.
+    doesn't say. `to_host`: what joins it to its host's memory, None: not published; `host_memory_bytes`: its part of
+    that memory, None: as whoever built the host chose. `source`: where the figures stand.
     """
 
     name: str
@@ -43,7 +45,9 @@ class DeviceSpec:
     per_node: int
     inside: str
     between: str
+    to_host: str | None
     source: str
+    host_memory_bytes: int | None = None
 
     def peak(self, dtype: str) -> float | None:
         """FLOP/s of a dtype; None where it has no units for it."""
@@ -87,3 +91,20 @@ class HostLink:
     def speed(self) -> LinkSpeed:
         """The link as one pipe between two hosts."""
         return LinkSpeed(alpha=self.alpha1, bytes_per_second=self.bytes_per_second)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryLink:
+    """What joins a device to its host's memory. `peak` is printed on it: bytes/s in one direction; `reached` the part
+    of it that copies of pinned memory get. `measured`: where that was; all else is assumed."""
+
+    name: str
+    peak: float
+    reached: float
+    source: str
+    measured: str = ""
+
+    @property
+    def bytes_per_second(self) -> float:
+        """What large copies get in one direction."""
+        return self.peak * self.reached
