@@ -88,7 +88,7 @@ def learned_late(one: Case, left_out: str = "") -> Mapping[str, torch.Tensor]:
     """Offloaded, over `Late`, in batches of one weight; without one of the places where copies are waited for."""
     with ExitStack() as stack:
         stack.enter_context(patch("plait.training.masters.Transfers", Late))
-        stack.enter_context(patch("plait.training.masters._AT_ONCE", 1))
+        stack.enter_context(patch("plait.training.masters.BATCH_BYTES", 1))
         if left_out:
             stack.enter_context(patch.object(InHostMemory, left_out, lambda *_: None))
         return learned(one, True)

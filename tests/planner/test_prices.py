@@ -15,7 +15,7 @@ from plait.planner.simulator import played
 from plait.planner.spread import Spread, inside
 from plait.planner.stage import stage_of
 from plait.planner.step_cost import Chores, Phase, Round, StepCost
-from plait.planner.update_prices import HOST_RATE
+from plait.plans.offload import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.links import Overlap

@@ -174,7 +174,7 @@ def test_before_the_first_step_there_is_no_state():
 @pytest.mark.parametrize("training", [ADAMW, SGD, replace(SGD, betas=(0.0, 0.9))], ids=["adamw", "sgd", "no momentum"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_offload_is_the_same_to_the_bit(dtype, training, at_once, monkeypatch):
-    monkeypatch.setattr("plait.training.masters._AT_ONCE", at_once)
+    monkeypatch.setattr("plait.training.masters.BATCH_BYTES", at_once)
     wide = torch.promote_types(dtype, torch.float32)
     device, expected, _ = ours(training, dtype, wide)
     host, weights, gradients = ours(training, dtype, wide, offload=True)
@@ -191,7 +191,7 @@ def test_offload_is_the_same_to_the_bit(dtype, training, at_once, monkeypatch):
 
 
 def test_batches_are_as_large_as_they_may_be(monkeypatch):
-    monkeypatch.setattr("plait.training.masters._AT_ONCE", 80)
+    monkeypatch.setattr("plait.training.masters.BATCH_BYTES", 80)
     weights = weights_of(torch.float32)  # of 60, 12 and 16 bytes
     gradients = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     assert InHostMemory(weights, gradients).batches == [("table", "norm"), ("bias",)]

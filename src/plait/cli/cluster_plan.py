@@ -71,7 +71,7 @@ def cluster_document(plans: ClusterPlans, top: int, told: Explanation | None = N
 
 
 def _ranked_document(one: ClusterPlan) -> dict[str, Any]:
-    return ranked_document(one) | {"bill": _bill_document(one.bill)}
+    return ranked_document(one) | {"host_bytes": one.host_bytes, "bill": _bill_document(one.bill)}
 
 
 def _bill_document(bill: Bill) -> dict[str, Any]:

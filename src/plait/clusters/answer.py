@@ -16,6 +16,7 @@ from plait.clusters.bill import Bill, Objective, bill_of, require_known
 from plait.clusters.changes import changes
 from plait.clusters.explain import why_it_lost
 from plait.clusters.groups import found_on_groups
+from plait.clusters.hosts import bytes_on_hosts, offload_cautions
 from plait.clusters.obvious import obvious_plans
 from plait.clusters.pipelines import ends_of, pipeline_on, timeline_of
 from plait.clusters.played import Played, played
@@ -42,11 +43,13 @@ _CLOSE = 0.05  # repeated runs of one configuration differ by as much (docs/cost
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterPlan:
-    """A plan, what is predicted of it, what it costs, and why it lost; None for the best."""
+    """A plan, what is predicted of it, what it costs, and why it lost; None for the best. `host_bytes`: what it keeps
+    in the memory of the host that it fills most."""
 
     plan: Plan
     found: Played
     bill: Bill
+    host_bytes: int
     lost_because: str | None = None
 
     @cached_property
@@ -122,6 +125,7 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
             plan=one.plan,
             found=one,
             bill=bill_of(one.seconds, tasks, job.training.steps),
+            host_bytes=max(bytes_on_hosts(one, groups)),
             lost_because=None if one is best else why_it_lost(one, best, groups[0]),
         )
         for one in found.plans
@@ -146,7 +150,7 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
 def price_plan(job: Job, plan: Plan) -> Played:
     """One plan of a legal job, priced and played. Raises UnusableInput for what can't be priced."""
     tasks = tasks_of(job)
-    require_priced(vars(plan), len(tasks))
+    require_priced(vars(plan), [task.machines for task in tasks])
     return played(plan, tasks[0]) if len(tasks) == 1 else played_on_groups(plan, tasks)
 
 
@@ -182,7 +186,7 @@ def not_looked_at(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 
 def _cautions(job: Job, tasks: Sequence[Task], best: Played, found: Found) -> list[str]:
-    told = list(not_looked_at(tasks))
+    told = [*not_looked_at(tasks), *offload_cautions(best, [task.machines for task in tasks])]
     if found.daring:
         told.append(unsafe(best.risk))
     told += [

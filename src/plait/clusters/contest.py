@@ -15,7 +15,7 @@ import numpy as np
 
 from plait.clusters.space import Space
 from plait.estimates.arrangements import Arrangements, Column, Numbers
-from plait.estimates.estimate import DARING, RISK, running_out
+from plait.estimates.estimate import DARING, RISK, fullness, running_out
 from plait.estimates.memory import memory
 from plait.estimates.step import floors, times
 from plait.estimates.task import Task
@@ -92,10 +92,10 @@ def contest(space: Space, task: Task, places: int) -> Contest:
             break
         plans = space.plans(cores.rows(part))
         seen += len(plans)
-        held = memory(task, plans).total
-        risk = running_out(task, held)
-        if not len(safe.seconds) and held.min() < smallest[0]:
-            smallest = float(held.min()), plans.rows(np.array([held.argmin()]))
+        held = memory(task, plans)
+        risk, full = running_out(task, held.total, held.host), fullness(task, held)
+        if not len(safe.seconds) and full.min() < smallest[0]:
+            smallest = float(full.min()), plans.rows(np.array([full.argmin()]))
         unfit += int((risk > DARING).sum())
         for pool, fits in ((safe, risk <= RISK), (daring, (risk > RISK) & (risk <= DARING))):
             chosen = plans.rows(np.flatnonzero(fits))

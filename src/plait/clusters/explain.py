@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+from plait.clusters.hosts import bytes_on_hosts
 from plait.clusters.played import Played, row_of
 from plait.estimates.rank_groups import Axis, rank_group
 from plait.planner.reasons import Cost, Explained, Reason, as_more, in_one_sentence, reasons_among
@@ -24,10 +25,11 @@ __all__ = ["explained", "reasons", "smallest", "too_large", "why_it_lost", "why_
 _FEWER = {
     "weights": "more tensor or pipeline ranks, or zero = 3",
     "gradients": "more tensor or pipeline ranks, or zero = 2",
-    "optimizer": "zero = 1, more tensor or pipeline ranks, or sgd",
+    "optimizer": "offload, zero = 1, more tensor or pipeline ranks, or sgd",
     "activations": "recompute, a smaller microbatch, shorter sequences, or more tensor, context or pipeline ranks",
     "logits": "a smaller microbatch, shorter sequences, or more tensor ranks",
 }
+_FEWER_IN_HOST = "zero = 1, more tensor or pipeline ranks, sgd, or no offload"
 
 
 def why_it_lost(loser: Played, winner: Played, machines: Machines) -> str:
@@ -110,9 +112,16 @@ def too_large(one: Played, machines: Machines) -> str:
 
 
 def smallest(one: Played, groups: Sequence[Machines], *, fits: bool) -> Smallest:
-    """A plan's memory, on the rank that dies first, beside that of its device."""
+    """A plan's memory, on the rank that dies first, beside that of its device; or what it has in its host's, where that
+    is what does not fit."""
     held, rank = one.memory[one.fullest], sum(one.sizes[: one.fullest])
     device = max((group for group in groups if group.first_rank <= rank), key=lambda group: group.first_rank).device
+    part, in_host = device.host_memory_bytes, round(held.host)
+    if part is not None and in_host > part:
+        return Smallest(
+            plan=one.plan, fits=fits, rank=rank, held=in_host, kind="optimizer", most=in_host, fewer=_FEWER_IN_HOST,
+            room=part, whose=f"its host has for each {device.name}",
+        )  # fmt: skip
     return Smallest(
         plan=one.plan,
         fits=fits,
@@ -123,4 +132,5 @@ def smallest(one: Played, groups: Sequence[Machines], *, fits: bool) -> Smallest
         fewer=_FEWER[held.dominant],
         room=device.memory_bytes,
         whose=f"{device.name} has",
+        in_host=max(bytes_on_hosts(one, groups)),
     )

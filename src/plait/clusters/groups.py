@@ -40,7 +40,7 @@ __all__ = ["found_on_groups"]
 _CORES = 48  # that are looked at in detail
 _CUTS = 2  # by speed, and evenly
 _PLACES = 36
-_KEPT = ("bucket_bytes", "gradient_precision", "tensor_shares")  # as the job fixes them, and never anything else
+_KEPT = ("bucket_bytes", "gradient_precision", "offload", "tensor_shares")  # as the job fixes them, never otherwise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,11 +37,12 @@ KINDS = ("weights", "gradients", "optimizer", "activations", "logits")
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Bytes that a program allocates on a rank, by kind, those of its device that are then taken, and how likely it is
-    that there are not as many."""
+    """Bytes that a program allocates on a rank, by kind, those of its device that are then taken, those in its host's
+    memory, and how likely it is that there are not as many."""
 
     kinds: dict[str, float]
     taken: int
+    host: float
     risk: float
 
     @property
@@ -160,4 +161,9 @@ def held_at(plan: Plan, task: Task, place: int, blocks: int) -> Held:
     found = bytes_of_stage(task, row, held, place, heads)
     kinds = {name: float(getattr(found, name)[0]) for name in KINDS}
     total = np.array([sum(kinds.values())])
-    return Held(kinds=kinds, taken=round(float(reserved(total)[0])), risk=float(running_out(task, total)[0]))
+    return Held(
+        kinds=kinds,
+        taken=round(float(reserved(total)[0])),
+        host=float(found.host[0]),
+        risk=float(running_out(task, total, found.host)[0]),
+    )

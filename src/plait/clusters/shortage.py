@@ -1,6 +1,6 @@
 """What devices of the catalogue hold at least, and changes of a job that lessen it, for `planner.remedies`.
 
-freed keys │ more nodes │ a device with more memory │ half a sequence
+freed keys │ more nodes │ a device with more memory │ offload, on as many nodes or more │ half a sequence
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from plait.units import Bytes
 __all__ = ["why_nothing_fits"]
 
 _FREED = ("recompute", "zero", "microbatch", "sequence_parallel", "schedule", "virtual_stages", "stages", "expert",
-          "context", "pipeline", "tensor", "data")  # fmt: skip
+          "context", "pipeline", "tensor", "data", "offload")  # fmt: skip
 _TIMES = (2, 4, 8, 16, 32)  # as many nodes
 _MOST_DEVICES = 16384
 
@@ -33,7 +33,8 @@ def why_nothing_fits(job: Job, tasks: Sequence[Task], found: Found) -> str:
     """The plan that comes nearest, its rank that dies first, what fills it, and the nearest changes that would fit."""
     one = _smallest(tasks, found)
     assert one is not None
-    return in_words(one, (freed(job, _FREED), _more_nodes(job), _larger_devices(job), shorter(job)), _smallest_of)
+    kinds = (freed(job, _FREED), _more_nodes(job), _larger_devices(job), _offloaded(job), shorter(job))
+    return in_words(one, kinds, _smallest_of)
 
 
 def _smallest_of(job: Job) -> Smallest | None:
@@ -62,6 +63,15 @@ def _more_nodes(job: Job) -> Iterator[Change]:
         if nodes * each <= _MOST_DEVICES:
             larger = replace(cluster, nodes=nodes, ranks=nodes * each, devices_per_node=each)
             yield Change(replace(job, cluster=larger), f"nodes = {nodes} ({nodes * each} devices)")
+
+
+def _offloaded(job: Job) -> Iterator[Change]:
+    """With the optimizer's state in host memory, on the job's machines; or with that on more of them."""
+    if "offload" in job.constraints:
+        return
+    moved = replace(job, constraints={**job.constraints, "offload": "optimizer"})
+    yield Change(moved, words := 'plan.offload = "optimizer"')
+    yield from (Change(more.job, f"{words} with {more.words}") for more in _more_nodes(moved))
 
 
 def _larger_devices(job: Job) -> Iterator[Change]:

@@ -48,7 +48,8 @@ class Space:
 def space_of(job: Job) -> Space:
     """The space of a legal job on equal machines."""
     shapes = _shapes(job)
-    coarse = _arranged(_with(shapes, np.array([[1, 0, 0]])))  # the least of what is left open: legal if any of them is
+    least = _with(shapes, np.array([[1, 0, 0]]))  # of what is left open: legal if any of them is
+    coarse = _arranged(least, _offloads(job))
     cores = _cores(job, shapes[legal(job, coarse) & _wanted(job, coarse)])
     counts = _counts(job, cores)
     able = legal(job, cores) & _wanted(job, cores)
@@ -91,16 +92,20 @@ def _cores(job: Job, shapes: Numbers) -> Arrangements:
     pairs, which = np.unique(shapes[:, :2], axis=0, return_inverse=True)
     each = [shapes[which.reshape(-1) == place] for place in range(len(pairs))]
     tables = [_with(rows, _refined(job, int(rows[0, 0]), int(rows[0, 1]))) for rows in each]
-    return _arranged(np.concatenate([np.empty((0, 9), dtype=np.int64), *tables]))
+    return _arranged(np.concatenate([np.empty((0, 9), dtype=np.int64), *tables]), _offloads(job))
 
 
-def _arranged(table: Numbers) -> Arrangements:
-    """Its rows, without a schedule and not sharded."""
+def _offloads(job: Job) -> bool:
+    return job.constraints.get("offload", "none") != "none"
+
+
+def _arranged(table: Numbers, offloads: bool) -> Arrangements:
+    """Its rows, without a schedule and not sharded. Offload is tried where the job asks for it, as on this machine."""
     nothing = np.zeros(len(table), dtype=np.int64)
     return Arrangements(
         data=table[:, 0], tensor=table[:, 1], pipeline=table[:, 2], context=table[:, 3], expert=table[:, 4],
         virtual_stages=table[:, 5], microbatch=table[:, 6], sequence_parallel=table[:, 7] > 0, recompute=table[:, 8],
-        schedule=nothing, zero=nothing, offload=nothing > 0,
+        schedule=nothing, zero=nothing, offload=np.full(len(table), offloads),
     )  # fmt: skip
 
 

@@ -7,12 +7,13 @@ It knows jobs and machines; of plans, the names of their keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plait.errors import UnusableInput
 from plait.estimates.arrangements import RECOMPUTE, SCHEDULES
 from plait.estimates.task import Task
+from plait.specs.catalogue import to_host_of
 from plait.specs.job import Job
 from plait.specs.machines import Machines, machines_of
 from plait.specs.training import PRECISIONS
@@ -27,7 +28,6 @@ _ONLY = {  # keys of [plan], and the values with which they are priced here
     "local_steps": (1,),
     "staleness": (0,),
     "servers": (0,),
-    "offload": ("none",),
     "schedule": SCHEDULES,
     "recompute": RECOMPUTE,
 }
@@ -42,24 +42,31 @@ def tasks_of(job: Job) -> tuple[Task, ...]:
     Raises UnusableInput for a choice that nobody can price there.
     """
     groups = machines_of(job.cluster)
-    require_priced(job.constraints, len(groups))
+    require_priced(job.constraints, groups)
     return tuple(task_on(job, machines) for machines in groups)
 
 
-def require_priced(chosen: Mapping[str, Any], groups: int) -> None:
-    """Raises UnusableInput where keys of [plan], fixed by a job or chosen by a plan, have no price on so many groups of
-    machines of the catalogue."""
-    where = "machines of the catalogue" if groups == 1 else "unequal machines"
-    for key, priced in (_ONLY if groups == 1 else _ON_GROUPS).items():
+def require_priced(chosen: Mapping[str, Any], groups: Sequence[Machines]) -> None:
+    """Raises UnusableInput where keys of [plan], fixed by a job or chosen by a plan, have no price on these machines of
+    the catalogue."""
+    equal = len(groups) == 1
+    where = "machines of the catalogue" if equal else "unequal machines"
+    for key, priced in (_ONLY if equal else _ON_GROUPS).items():
         value = chosen.get(key, priced[0])
         if value not in priced:
             legal = ", ".join(map(shown, priced))
             raise UnusableInput(f"{key} = {shown(value)} can't be priced on {where} yet; priced there: {legal}")
-    for key in ("tensor_shares", "data_shares") if groups == 1 else ("tensor_shares",):
+    for key in ("tensor_shares", "data_shares") if equal else ("tensor_shares",):
         shares: tuple[float, ...] = chosen.get(key, ())
         if len(set(shares)) > 1:
             raise UnusableInput(
                 f"{key} = {shown(shares)} can't be priced on {where} yet: equal ones are; leave them out"
+            )
+    for device in (group.device for group in groups if chosen.get("offload", "none") != "none"):
+        if to_host_of(device) is None:
+            raise UnusableInput(
+                f"offload = {shown(chosen['offload'])} can't be priced on {device.name}: how fast its link to its "
+                "host's memory is was not published"
             )
 
 

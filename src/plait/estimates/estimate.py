@@ -24,6 +24,7 @@ __all__ = [
     "Estimates",
     "beyond",
     "estimate",
+    "fullness",
     "interval",
     "reserved",
     "running_out",
@@ -56,13 +57,24 @@ def estimate(task: Task, plans: Arrangements) -> Estimates:
         memory=held,
         low=seconds.step / wide,
         high=seconds.step * wide,
-        out_of_memory=running_out(task, held.total),
+        out_of_memory=running_out(task, held.total, held.host),
     )
 
 
-def running_out(task: Task, allocated: Column) -> Column:
-    """The probability that a device runs out of memory where a program allocates so many bytes on it."""
-    return beyond(reserved(allocated), float(task.machines.device.memory_bytes))
+def running_out(task: Task, allocated: Column, in_host: Column | float = 0.0) -> Column:
+    """The probability that a device runs out of memory where a program allocates so many bytes on it, and so many in
+    its part of the host's memory: these are exact, and taken to fit where nobody knows how large that is."""
+    risk = beyond(reserved(allocated), float(task.machines.device.memory_bytes))
+    there = task.machines.device.host_memory_bytes
+    return risk if there is None else np.where(in_host > there, 1.0, risk)
+
+
+def fullness(task: Task, held: Bytes) -> Column:
+    """The part of a device's memory that is needed, or of its part of the host's where that is fuller: above 1 it does
+    not fit."""
+    device = task.machines.device
+    on_device, there = reserved(held.total) / device.memory_bytes, device.host_memory_bytes
+    return on_device if there is None else np.maximum(on_device, held.host / there)
 
 
 def interval(seconds: float, spread: float) -> tuple[float, float]:

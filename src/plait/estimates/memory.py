@@ -3,6 +3,7 @@
     weights       every element held, in the dtype of products; under ZeRO 3 a share, and two layers whole
     gradients     in the dtype in which they are kept; a share from ZeRO 2 on
     optimizer     master weights and two moments in float32: 12 bytes; a share from ZeRO 1 on
+    host          under offload, in place of that: masters, moments and gradients in the host's memory
     activations   what every block saves, times the microbatches under way
     logits        of the last stage: as they are, in float32, and their gradient
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plait.estimates.arrangements import SCHEDULES, Arrangements, Column, Flags, Numbers
+from plait.estimates.offload import bytes_in_host
 from plait.estimates.practice import Practice
 from plait.estimates.rank_groups import rank_group
 from plait.estimates.task import Task
@@ -30,18 +32,20 @@ __all__ = ["Bytes", "bytes_of_stage", "memory", "saved_by_block"]
 
 @dataclass(frozen=True, kw_only=True)
 class Bytes:
-    """Bytes of the fullest rank, column by column. `last`: whether that is one of the last stage."""
+    """Bytes of the fullest rank, column by column. `host`: those in its host's memory. `last`: whether that is one of
+    the last stage."""
 
     weights: Column
     gradients: Column
     optimizer: Column
     activations: Column
     logits: Column
+    host: Column
     last: Column
 
     @property
     def total(self) -> Column:
-        """All kinds: what a program allocates, without what its libraries take."""
+        """All kinds on the device: what a program allocates, without what its libraries take."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.logits
 
 
@@ -84,6 +88,7 @@ def bytes_of_stage(task: Task, plans: Arrangements, held: Held, place: Numbers |
         optimizer=np.where(plans.offload, 0.0, state),
         activations=_activations(task, plans, held, place),
         logits=np.where(heads, losses * tokens * task.model.vocab / plans.tensor * practice.loss_bytes * item / 2, 0.0),
+        host=np.where(plans.offload, bytes_in_host(task) * shared(1), 0.0),
         last=np.zeros(len(plans)),
     )
 

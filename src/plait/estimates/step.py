@@ -3,7 +3,7 @@
     pipeline     microbatches · the slowest rank, what it waits for its neighbours, and the bubble
     data         gradients' sum, less what the last backward hides: under ZeRO 2 and 3 that of every microbatch, and
                  under ZeRO 3 weights of every block, twice; and the sum of what several tensor ranks have
-    optimizer    bytes of its state / bandwidth
+    optimizer    bytes of its state / bandwidth; under offload on the host (`offload`)
 
 It prices columns of plans; `layers` takes one of them apart.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from plait.estimates.arrangements import Arrangements, Column, Numbers
 from plait.estimates.block import Part
+from plait.estimates.offload import update_in_host
 from plait.estimates.pipeline import Work, bubble, transfers
 from plait.estimates.rank_groups import rank_group
 from plait.estimates.stages import Stages, gpu, total
@@ -161,4 +162,5 @@ class Sums:
         group, copies = rank_group(self.plans, "data").ranks, rank_group(self.plans, "copies").ranks
         kept = np.where(self.plans.zero >= 1, dense / group + experts / copies, dense + experts)
         touched = 2 * self.task.state_bytes + self.task.practice.gradient_bytes + self.task.itemsize
-        return self.kernels.move(kept * touched, kernels=20)
+        here = self.kernels.move(kept * touched, kernels=20)
+        return np.where(self.plans.offload, update_in_host(self.task, kept), here) if self.plans.offload.any() else here

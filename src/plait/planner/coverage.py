@@ -14,7 +14,7 @@ from plait.planner.communication_volume import traffic_of_step
 from plait.planner.operations import Attend, Multiply, operations_of
 from plait.planner.prices import JobPrices
 from plait.planner.sum_prices import COLLECTIVES
-from plait.planner.update_prices import HOST_RATE
+from plait.plans.offload import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
 from plait.specs.measurements import LEAST_RATIO, MOST_RATIO, Host, Measurements, Processor

@@ -28,7 +28,7 @@ __all__ = ["Change", "Smallest", "dies_first", "freed", "shorter", "unsafe", "wh
 class Smallest:
     """A job's plan that comes nearest to fitting, or one that `fits`. Its `rank` that dies first holds `held` bytes,
     `most` of them of one `kind`, and `fewer` says what would lessen those. `room` is what `whose` memory has; where
-    ranks share it, `together` is what all of them hold."""
+    ranks share it, `together` is what all of them hold. `in_host`: what a plan keeps in each host's memory besides."""
 
     plan: Plan
     fits: bool
@@ -40,6 +40,7 @@ class Smallest:
     room: int
     whose: str
     together: int | None = None
+    in_host: int = 0
 
     @property
     def need(self) -> int:
@@ -104,6 +105,7 @@ def _advice(kinds: Iterable[Iterable[Change]], smallest_of: _Lookup) -> str:
             if found is None:
                 continue
             words = f"{_advised(change, found)}: {Bytes(found.need)} of {Bytes(found.room)}"
+            words += f", and {Bytes(found.in_host)} in each host's memory" if found.in_host else ""
             if found.fits:
                 fitting.append(words)
                 break

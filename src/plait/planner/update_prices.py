@@ -13,14 +13,14 @@ from plait.planner.machine import Machine
 from plait.planner.memory import optimizer_bytes
 from plait.planner.operations import Move
 from plait.planner.stage import Stage, stages_of
+from plait.plans.offload import HOST_RATE
 from plait.plans.plan import Plan
 from plait.plans.reductions import MET_EACH_ROUND
 from plait.specs.model import ModelSpec
 from plait.specs.training import ITEMSIZE, PRECISIONS, TrainingSpec
 
-__all__ = ["HOST_RATE", "UpdatePrices"]
+__all__ = ["UpdatePrices"]
 
-HOST_RATE = 10e9  # bytes a second that a rank's update reads and writes in the memory of a device's host: assumed
 # What torch and Python do around them once a step, and for each tensor: counted by reading, and held to the 0.4 ms that
 # steps of 0.4 to 0.9 M parameters took longer.
 _STEP_VIEWS, _TENSOR_VIEWS = 30, 1

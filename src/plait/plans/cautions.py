@@ -195,7 +195,7 @@ def _telling(job: Job) -> tuple[str, str]:
 
 
 def _offload(job: Job) -> str:
-    if job.constraints.get("offload", "none") == "none":
+    if job.constraints.get("offload", "none") == "none" or job.cluster.elsewhere:
         return ""
     return 'offload = "optimizer" makes room on an accelerator; it gains nothing on a CPU, and costs memory and copies'
 

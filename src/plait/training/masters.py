@@ -27,10 +27,9 @@ from torch import Tensor
 
 from plait.devices.device import Device, device_of
 from plait.devices.transfers import Pair, Transfers
+from plait.plans.offload import BATCH_BYTES
 
 __all__ = ["InHostMemory", "Masters", "OnDevice"]
-
-_AT_ONCE = 16 * 2**20  # bytes of gradients in a batch: a way out or back of a millisecond
 
 
 class Masters(Protocol):
@@ -174,11 +173,11 @@ def _master(weight: torch.nn.Parameter, dtype: torch.dtype, apart: bool) -> torc
 
 
 def _batches(gradients: Mapping[str, Tensor]) -> Iterator[tuple[str, ...]]:
-    """The names in their order, as many together as don't exceed `_AT_ONCE`, at least one."""
+    """The names in their order, as many together as don't exceed `BATCH_BYTES`, at least one."""
     batch: list[str] = []
     held = 0
     for name, gradient in gradients.items():
-        if batch and held + gradient.nbytes > _AT_ONCE:
+        if batch and held + gradient.nbytes > BATCH_BYTES:
             yield tuple(batch)
             batch, held = [], 0
         batch.append(name)
