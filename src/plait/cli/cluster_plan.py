@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait.cli.explained import explain_on_cluster, what_if_document, what_if_lines
 from plait.cli.output import Answer, Line
-from plait.cli.ranked import SHOWN, ranked_document, ranked_lines
+from plait.cli.ranked import ranked_document, ranked_lines
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ def cluster_answer(
     plans = plan_cluster(job, objective)
     told = None if explain is None else explain_on_cluster(explain, plans)
     write_plan(out, plans.best.plan, plans.best.prediction)
-    shown = top or SHOWN
     document = cluster_document(plans, top or len(plans.plans), told) | {"written": str(out)}
-    lines = [*cluster_lines(plans, shown, told), [("", f"written to {out}")]]
+    lines = [*cluster_lines(plans, top, told), [("", f"written to {out}")]]
     if page is not None:
         write_page(page, page_of_cluster(path, plans))
         document["page"] = str(page)
@@ -90,7 +89,7 @@ def _bill_document(bill: Bill) -> dict[str, Any]:
 # ---- for people -----------------------------------------------------------------------------------------------------
 
 
-def cluster_lines(plans: ClusterPlans, top: int, told: Explanation | None = None) -> Iterator[Line]:
+def cluster_lines(plans: ClusterPlans, top: int | None, told: Explanation | None = None) -> Iterator[Line]:
     """What a person wants to know: the machines, the ranked plans, the best one in words, its bill, and what would
     change the answer; or what is `told` of one plan, and of these."""
     from plait.plans.describe import describe

@@ -35,7 +35,13 @@ _Objective = Literal["time", "money", "energy"]
 def command(
     job: Annotated[Path, typer.Argument(help="The job, a TOML file.", metavar="JOB", show_default=False)],
     top: Annotated[
-        int | None, typer.Option(help="How many plans to show.", min=1, metavar="K", show_default="10; all in JSON")
+        int | None,
+        typer.Option(
+            help="How many plans to show, a line each.",
+            min=1,
+            metavar="K",
+            show_default="10, and in a line those as fast; all in JSON",
+        ),
     ] = None,
     explain: Annotated[
         str | None,
@@ -77,7 +83,7 @@ def command(
     return Answer(
         document=document if told is None else {**document, "explained": told.document},
         lines=[
-            *plans_lines(plans, top or SHOWN),
+            *plans_lines(plans, top),
             *(told.lines() if told else ()),
             [("", f"written to {out}")],
             *drawn,
@@ -160,7 +166,7 @@ def _hiding_document(found: Hiding) -> dict[str, Any]:
     }
 
 
-def plans_lines(plans: Plans, top: int) -> Iterator[Line]:
+def plans_lines(plans: Plans, top: int | None) -> Iterator[Line]:
     """What a person wants to know: the ranked plans, the best one in words, and whether the race was close."""
     from plait.planner.hiding_words import hiding_lines
     from plait.planner.paces import pace_words

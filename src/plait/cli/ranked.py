@@ -1,4 +1,12 @@
-"""Ranked plans as every planner's answer shows them: a document each, a line each."""
+"""Ranked plans as every planner's answer shows them: a document each; a line each, or one for those that are as fast.
+
+    data 64 × tensor 8 × pipeline 16, ...    6.76 s     best
+      and 1 more within 0.1% (place 2): data 32, context 4, microbatch 2
+    data 1024 × tensor 16, ZeRO 3            6.79 s     tensor 16 crosses the node: ...
+      and 2 more within 0.1% (places 4 to 5): data 512, context 2, microbatch 4; data 256, context 4, microbatch 8
+
+Who asks for so many plans (--top) gets a line for each of them. Places are those of --explain.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SHOWN", "ranked_document", "ranked_lines"]
 
-SHOWN = 10  # plans in the table for people; the document has them all
+SHOWN = 10  # lines of plans in the table for people; the document has them all
+_ALIKE = 0.001  # of a step: no prediction tells plans apart that are closer
+_TOLD = 3  # of these, what they differ in
 
 
 def ranked_document(one: _Ranked) -> dict[str, Any]:
@@ -37,17 +47,48 @@ def ranked_document(one: _Ranked) -> dict[str, Any]:
     }
 
 
-def ranked_lines(plans: Sequence[_Ranked], top: int) -> Iterator[Line]:
-    """The first `top` plans in a table, and how many more there are."""
-    yield from _table_lines(("plan", "step", "", "memory a rank", "why it lost"), [_row(one) for one in plans[:top]])
-    if len(plans) > top:
-        yield [("dim", f"… and {len(plans) - top} more (--top {len(plans)})")]
+def ranked_lines(plans: Sequence[_Ranked], top: int | None) -> Iterator[Line]:
+    """The first `top` plans in a table, or the first few that differ, each with those that are as fast; and how many
+    more there are."""
+    runs = _runs(plans) if top is None else [range(place, place + 1) for place in range(len(plans))]
+    runs = runs[: top or SHOWN]
+    head, first, *others = columns([_HEAD, *(_row(plans[run[0]]) for run in runs)], words=(0, len(_HEAD) - 1))
+    yield [("dim", head)]
+    for run, line, style in zip(runs, (first, *others), ("bold green", *("" for _ in others)), strict=True):
+        yield [(style, line)]
+        if len(run) > 1:
+            yield [("dim", _as_fast(run, plans))]
+    if (left := len(plans) - runs[-1].stop) > 0:
+        yield [("dim", f"… and {left} more (--top {len(plans)})")]
 
 
-def _table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Line]:
-    """Lines under a head, the first of them the best; the first column and the last are words."""
-    for place, line in enumerate(columns([head, *rows], words=(0, len(head) - 1))):
-        yield [(("dim", "bold green", "")[min(place, 2)], line)]
+def _runs(plans: Sequence[_Ranked]) -> list[range]:
+    """The places of plans that follow one another and are as fast as the first of them."""
+    runs: list[range] = []
+    for place, one in enumerate(plans):
+        if runs and abs(_step(one) / _step(plans[runs[-1][0]]) - 1) <= _ALIKE:
+            runs[-1] = range(runs[-1].start, place + 1)
+        else:
+            runs.append(range(place, place + 1))
+    return runs
+
+
+def _as_fast(run: range, plans: Sequence[_Ranked]) -> str:
+    """How many more there are in a run than its first, at which places, and in what these differ from it."""
+    from plait.plans.describe import plan_difference
+
+    leader, *alike = (plans[place].plan for place in run)
+    told = [plan_difference(one, leader) for one in alike[:_TOLD]]
+    told += ["…"] if len(alike) > _TOLD else []
+    places = f"places {run[0] + 2} to {run.stop}" if len(alike) > 1 else f"place {run.stop}"
+    return f"  and {len(alike)} more within {_ALIKE:.1%} ({places}): {'; '.join(told)}"
+
+
+def _step(one: _Ranked) -> float:
+    return one.prediction.step_seconds
+
+
+_HEAD = ("plan", "step", "", "memory a rank", "why it lost")
 
 
 def _row(one: _Ranked) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 from plait.plans.meetings import WARM_UPS, begins_dense
 from plait.plans.plan import Plan
@@ -18,7 +19,7 @@ from plait.specs.grids import is_grid
 from plait.specs.wording import counted
 from plait.units import Bytes
 
-__all__ = ["describe", "plan_name"]
+__all__ = ["describe", "plan_difference", "plan_name"]
 
 _MOST_STAGES, _MOST_ALIKE = 8, 4  # whose layers are listed one by one; and where all have as many
 _KEPT = {
@@ -49,6 +50,29 @@ def plan_name(plan: Plan) -> str:
     words += [_server(plan)] if plan.served else []
     words += [f"{plan.recompute} recompute"] if plan.recompute != "none" else []
     return ", ".join(words)
+
+
+def plan_difference(plan: Plan, other: Plan) -> str:
+    """In what a plan differs from another, by its keys; stages and shares where nothing else says it. What a plan
+    without pipeline or tensor ranks has no use for is not mentioned."""
+    mine, its = vars(plan), vars(other)
+    moot = {"schedule", "virtual_stages"} if plan.pipeline == 1 else set[str]()
+    moot |= {"sequence_parallel"} if plan.tensor == 1 else set()
+    keys = [key for key in mine if mine[key] != its[key] and key not in moot]
+    told = [key for key in keys if key not in _LISTS] or keys
+    return ", ".join(f"{_KEY_WORDS.get(key, key)} {_in_short(key, mine[key])}" for key in told)
+
+
+_KEY_WORDS = {"zero": "ZeRO", "virtual_stages": "stages a rank", "sequence_parallel": "sequence parallel"}
+_LISTS = ("stages", "tensor_shares", "data_shares")
+
+
+def _in_short(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if key in _LISTS:
+        return _layers(value) if key == "stages" else _ratio(value) or "equal"
+    return str(value)
 
 
 def _sentences(plan: Plan) -> Iterator[str]:
