@@ -210,10 +210,14 @@ def test_simulate_plays_the_plan_that_plan_wrote(write, capsys, tmp_path, monkey
     code, document = ask(capsys, "simulate", path, "--plan", "plan.toml", "--trace", "trace.json", "--svg", "step.svg")
     assert code == 0
     assert document["step_seconds"] == pytest.approx(planned["plans"][0]["step_seconds"])
+    assert document["bill"] == pytest.approx(planned["plans"][0]["bill"])
+    assert document["memory_bytes"] == planned["plans"][0]["memory_bytes"]
+    assert document["out_of_memory"] == planned["plans"][0]["out_of_memory"]
     assert len(document["ranks"]) == 8
     assert {action["action"] for action in document["ranks"][7]["actions"]} >= {"1F0", "1B0"}
     assert (tmp_path / "step.svg").read_text().startswith("<svg")
     assert main(["simulate", path]) == 0
+    assert f"MFU {document['bill']['model_flops_utilisation']:.1%}" in capsys.readouterr().out
 
 
 def test_a_bill_says_how_well_devices_are_used(write, capsys, tmp_path, monkeypatch):

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from plait.cli.explained import Explanation
     from plait.clusters.answer import ClusterPlan, ClusterPlans
     from plait.clusters.bill import Bill, Objective
+    from plait.clusters.played import Played
     from plait.specs.job import Job
+    from plait.specs.training import TrainingSpec
 
-__all__ = ["cluster_answer", "cluster_document", "cluster_lines"]
+__all__ = ["bill_document", "bill_lines", "cluster_answer", "cluster_document", "cluster_lines", "memory_line"]
 
 _KWH = 3.6e6  # joules
 
@@ -70,10 +72,11 @@ def cluster_document(plans: ClusterPlans, top: int, told: Explanation | None = N
 
 
 def _ranked_document(one: ClusterPlan) -> dict[str, Any]:
-    return ranked_document(one) | {"host_bytes": one.host_bytes, "bill": _bill_document(one.bill)}
+    return ranked_document(one) | {"host_bytes": one.host_bytes, "bill": bill_document(one.bill)}
 
 
-def _bill_document(bill: Bill) -> dict[str, Any]:
+def bill_document(bill: Bill) -> dict[str, Any]:
+    """For JSON: money in the job's currency, energy in joules."""
     return {
         "step_money": bill.step_money,
         "step_joules": bill.step_joules,
@@ -107,8 +110,12 @@ def cluster_lines(plans: ClusterPlans, top: int | None, told: Explanation | None
     yield from ranked_lines(plans.plans, top)
     yield []
     yield from ([("bold", line)] for line in describe(plans.best.plan).splitlines())
-    yield from ([("", line)] for line in _terms(plans.best))
-    yield from ([("", line)] for line in _bill(plans))
+    yield [("", _terms(plans.best.found))]
+    yield [("", memory_line(plans.best.found))]
+    yield from ([("", line)] for line in bill_lines(plans.best.bill, plans.job.training))
+    if plans.objective != "time":
+        least = f"the least {plans.objective} is the least time"
+        yield [("", f"Devices are paid for and switched on while they wait: {least}.")]
     if plans.too_close_to_call:
         yield [("yellow", "too close to call: the second takes no more than 5% longer, as much as equal runs differ")]
     yield from ([("yellow", caution)] for caution in plans.cautions)
@@ -118,24 +125,27 @@ def cluster_lines(plans: ClusterPlans, top: int | None, told: Explanation | None
     yield from what_if_lines(plans.best.found.seconds, plans.better)
 
 
-def _terms(one: ClusterPlan) -> Iterator[str]:
-    terms = one.found.terms
+def _terms(one: Played) -> str:
+    terms = one.terms
     parts = [("compute", terms.compute), ("bubble", terms.bubble), ("optimizer", terms.optimizer)]
     parts += [(f"exposed {axis}", seconds) for axis, seconds in terms.exposed.items()]
-    told = ", ".join(f"{name} {Seconds(seconds)}" for name, seconds in parts if seconds > 1e-4 * one.found.seconds)
-    yield f"A step takes {Seconds(one.found.seconds)}: {told}."
-    held = one.found.memory[one.found.fullest]
+    told = ", ".join(f"{name} {Seconds(seconds)}" for name, seconds in parts if seconds > 1e-4 * one.seconds)
+    return f"A step takes {Seconds(one.seconds)}: {told}."
+
+
+def memory_line(one: Played) -> str:
+    """What the rank that is nearest to its limit holds, and how likely it is that there is no room for it."""
+    held = one.memory[one.fullest]
     parts = {**held.kinds, "allocator, drivers and libraries": held.taken - sum(held.kinds.values())}
     kinds = ", ".join(f"{name} {Bytes(round(size))}" for name, size in parts.items() if size)
     rank = f"The fullest rank needs {Bytes(held.taken)}"
-    if held.taken < max(one.taken for one in one.found.memory):  # of unequal machines
+    if held.taken < max(other.taken for other in one.memory):  # of unequal machines
         rank = f"The rank that is nearest to its limit needs {Bytes(held.taken)}"
-    yield f"{rank}: {kinds}; it runs out with a probability of {held.risk:.1%}."
+    return f"{rank}: {kinds}; it runs out with a probability of {held.risk:.1%}."
 
 
-def _bill(plans: ClusterPlans) -> Iterator[str]:
-    bill = plans.best.bill
-    training = plans.job.training
+def bill_lines(bill: Bill, training: TrainingSpec) -> Iterator[str]:
+    """What all steps take and cost, and how well devices are used."""
     tokens = training.global_batch * training.sequence_length
     yield (
         f"{bill.steps} steps of {tokens:,} tokens take {Seconds(bill.run_seconds)}: "
@@ -149,5 +159,3 @@ def _bill(plans: ClusterPlans) -> Iterator[str]:
         told.append(f"at full power the run takes {bill.run_joules / _KWH:,.4g} kWh")
     if told:
         yield f"{'; '.join(told)[0].upper()}{'; '.join(told)[1:]}."
-    if plans.objective != "time":
-        yield f"Devices are paid for and switched on while they wait: the least {plans.objective} is the least time."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,11 +22,22 @@ if TYPE_CHECKING:
     from plait.report.plan_data import PlanPage
     from plait.specs.job import Job
 
-    _Found = tuple[Plan, Step, tuple[str, ...], Callable[[], PlanPage]]
-
 __all__ = ["command", "step_document", "step_lines"]
 
 _WIDTH = 120  # characters of the drawing
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Simulated:
+    """A plan and its step, what draws its page, what is a guess in it, and what is told besides: in JSON, and for
+    people."""
+
+    plan: Plan
+    step: Step
+    page: Callable[[], PlanPage]
+    guesses: tuple[str, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict)
+    lines: Sequence[str] = ()
 
 
 def command(
@@ -44,25 +55,26 @@ def command(
 
     asked = legal_job(job)
     found = _elsewhere(job, asked, plan) if asked.cluster.elsewhere else _here(job, asked, plan, measurements)
-    chosen, step, guesses, draw_page = found
-    told: list[Line] = [[("yellow", f"a guess: {guess}")] for guess in guesses]
+    told: list[Line] = [[("yellow", f"a guess: {guess}")] for guess in found.guesses]
     if trace is not None:
-        _write("trace", trace, f"{jsonlib.dumps(chrome_trace(step.timeline))}\n")
+        _write("trace", trace, f"{jsonlib.dumps(chrome_trace(found.step.timeline))}\n")
         told.append([("", f"trace written to {trace}")])
     if svg is not None:
-        _write("picture", svg, f"{schedule_picture(step.timeline)}\n")
+        _write("picture", svg, f"{schedule_picture(found.step.timeline)}\n")
         told.append([("", f"picture written to {svg}")])
     if page is not None:
         from plait.cli.page_of_plan import write_page
 
-        write_page(page, draw_page())
+        write_page(page, found.page())
         told.append([("", f"page written to {page}")])
-    document = step_document(chosen, step) | {"guesses": list(guesses)}
-    return Answer(document=document, lines=[*step_lines(chosen, step), *told])
+    return Answer(
+        document={**step_document(found.plan, found.step), "guesses": list(found.guesses), **found.document},
+        lines=[*step_lines(found.plan, found.step), *([("", line)] for line in found.lines), *told],
+    )
 
 
-def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) -> _Found:
-    """The plan, its step on this machine, what is a guess in it, and what draws its page."""
+def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) -> _Simulated:
+    """On this machine."""
     from plait.cli.page_of_plan import page_of_one
     from plait.devices.host import this_processor
     from plait.planner.coverage import outside_what_was_measured
@@ -76,18 +88,33 @@ def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) ->
     prices = JobPrices(job.model, job.training, machine, job.cluster)
     one = played(plan, prices)
     guesses = outside_what_was_measured(plan, prices, this_processor())
-    return plan, one.step, guesses, lambda: page_of_one(path, job, machine, one, prices, guesses)
+    return _Simulated(
+        plan=plan,
+        step=one.step,
+        page=lambda: page_of_one(path, job, machine, one, prices, guesses),
+        guesses=guesses,
+    )
 
 
-def _elsewhere(path: Path, job: Job, file: Path | None) -> _Found:
-    """The same on machines of the catalogue."""
+def _elsewhere(path: Path, job: Job, file: Path | None) -> _Simulated:
+    """On machines of the catalogue, where nobody sees it run: with its memory and its bill."""
+    from plait.cli.cluster_plan import bill_document, bill_lines, memory_line
     from plait.cli.page_of_cluster import page_on_cluster
     from plait.clusters.answer import plan_cluster, price_plan, step_on
+    from plait.clusters.bill import bill_of
+    from plait.clusters.tasks import tasks_of
     from plait.plans.files import read_plan
 
     plan = plan_cluster(job).best.plan if file is None else read_plan(file, job).plan
-    step = step_on(job, plan)
-    return plan, step, (), lambda: page_on_cluster(path, job, price_plan(job, plan), step)
+    one, step = price_plan(job, plan), step_on(job, plan)
+    bill = bill_of(one.seconds, tasks_of(job), job.training.steps)
+    return _Simulated(
+        plan=plan,
+        step=step,
+        page=lambda: page_on_cluster(path, job, one, step),
+        document={"memory_bytes": list(one.memory_bytes), "out_of_memory": one.risk, "bill": bill_document(bill)},
+        lines=(memory_line(one), *bill_lines(bill, job.training)),
+    )
 
 
 def step_document(plan: Plan, step: Step) -> dict[str, Any]:
