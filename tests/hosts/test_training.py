@@ -54,6 +54,15 @@ SCRIPTS = {
         "bench(plait.load('job.toml'), best=1, repeats=1, steps=1, run='bench')\n"
     ),
 }
+SEVERAL = """
+import plait
+from plait.cli.benching import bench
+
+job = plait.load("job.toml")
+for run in ("first", "second"):
+    plait.train(job, run=run)
+bench(job, best=1, repeats=1, steps=1, run="third")
+"""
 LONG = {"steps": 100_000, "validate_every": 100_000}
 
 
@@ -107,6 +116,19 @@ def test_four_ranks_on_two_hosts_equal_one(hosts: Hosts, tmp_path: Path, one: Pa
     for name, value in expected.items():
         assert held[name].dtype == torch.float64
         torch.testing.assert_close(held[name], value, rtol=0, atol=1e-12)
+
+
+def test_a_program_may_hold_one_run_after_another(hosts: Hosts, tmp_path: Path) -> None:
+    """Nothing that was said in the first is heard in those that follow, and each is the run that it would be alone."""
+    job_file(tmp_path, plan={"data": 2, "pipeline": 2, "microbatch": 1}, **TWO_STEPS)
+    (tmp_path / "several.py").write_text(SEVERAL)
+    cache = tmp_path / "cache"
+    write_measurements(MACHINE, cache / "measurements.json")
+    launch = hosts.launch(tmp_path, ["several.py"], ranks=2, environment={"PLAIT_CACHE": str(cache)})
+    assert launch.wait(PATIENCE) == [0, 0], "".join(launch.outputs)
+    first, second = ([line["loss"] for line in lines(tmp_path / run)] for run in ("first", "second"))
+    assert first == second
+    assert json.loads((tmp_path / "third" / "bench.json").read_text())["plans"][0]["repeats"] == 1
 
 
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "its process is gone"), (signal.SIGSTOP, "stopped")])

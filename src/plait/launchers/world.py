@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import count
 from math import nan
 from queue import Empty
 from types import FrameType
@@ -41,6 +42,7 @@ _PARTING_SECONDS = 3.0
 _FAINT_SECONDS = 1.5  # without a beat: a rank that has not left by then may not be able to
 _LONGEST_START = 1e6
 _LISTEN_SECONDS = 0.1
+_NUMBERS = count()
 
 
 class World:
@@ -59,6 +61,7 @@ class World:
         self._stop_asked = self._attentive = self._over = False
         self.hanging = False  # whether ranks have been left in a collective that doesn't end
         self._patience = _start_seconds()
+        self._number = next(_NUMBERS)  # every process makes its worlds in one order: what the last one said stays there
         self._unanswered, self._answer = Stopwatch(), 0.0
         self._ended: dict[int, int] = {}  # by rank of this host, the pulse's round in which its process was seen gone
         self._pulse = Pulse(self._connected("plait", holds=place.rank == 0 and not place.agent_store), self.rank)
@@ -179,7 +182,7 @@ class World:
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise PlaitError(f"rank {self.rank} can't reach {place.address}:{place.port}: {reason}") from error
-        return PrefixStore(f"plait/{place.attempt}/{name}", store)
+        return PrefixStore(f"plait/{place.attempt}/{self._number}/{name}", store)
 
     def _gather(self) -> None:
         self.say("here", {"host": socket.gethostname(), "node": self.place.host, "pid": os.getpid()})
