@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from plait.estimates.collectives import Network
+from plait.specs.connections import INSIDE
 from tests.estimates.arranged import machines
 
 ONE = np.array([1])
@@ -20,6 +23,20 @@ def test_all_reduce_on_nvlink_is_what_nccl_was_measured_to_take(count: int, alph
     """vTrain (MICRO 2024): t = α + 2 (n-1) / n · S / B between A100s, within 1.8 % of its measured times."""
     found = Network(machines=machines(nodes=1)).all_reduce(np.array([2.0**28]), ranks(count), ONE)
     assert found[0] == pytest.approx(alpha + 2 * (count - 1) / count * 2**28 / rate, rel=0.03)
+
+
+def test_without_a_switch_two_devices_have_their_own_link_alone() -> None:
+    """MI300X: 64 GB/s of 448, so that a message to the next stage, and a sum of two, take seven times as long."""
+    fabric = INSIDE["infinity-fabric"]
+    joined, switched = (
+        Network(machines=replace(machines(nodes=1), inside=link)) for link in (fabric, replace(fabric, direct=None))
+    )
+    size = np.array([2.0**30])
+    for spoken, links in ((lambda on: on.send(size), 1), (lambda on: on.all_reduce(size, ranks(2), ONE), 1),
+                          (lambda on: on.all_reduce(size, ranks(4), ONE), 3),
+                          (lambda on: on.all_reduce(size, ranks(8), ONE), 7),
+                          (lambda on: on.dispatch(size, 2, ranks(4), ONE), 3)):  # fmt: skip
+        assert spoken(joined)[0] / spoken(switched)[0] == pytest.approx(7 / links, rel=0.02)
 
 
 def test_a_group_of_one_says_nothing() -> None:

@@ -111,6 +111,37 @@ def test_nvlink3_is_what_was_measured():
     assert "vTrain" in link.measured
 
 
+@pytest.mark.parametrize(
+    ("name", "links"),
+    [
+        # gigabytes a second that are printed on what a device of a group of 2, 3, 4, 8 has to the others of it
+        ("infinity-fabric", (64, 128, 192, 448)),
+        ("gaudi3-ports", (75, 150, 225, 525)),
+        ("nvlink2", (25, 25, 100, 150)),
+        ("ici-v5p", (100, 100, 200, 300)),
+        ("nvlink2-switch", (150, 150, 150, 150)),
+        ("nvlink4", (450, 450, 450, 450)),
+    ],
+)
+def test_without_a_switch_a_group_has_the_links_between_its_own(name, links):
+    link = INSIDE[name]
+    assert [link.among(ranks) / link.reached / 1e9 for ranks in (2, 3, 4, 8)] == pytest.approx(links)
+
+
+@pytest.mark.parametrize("link", [link for link in INSIDE.values() if link.direct], ids=lambda link: link.name)
+def test_direct_links_begin_with_pairs_and_end_with_all(link):
+    sizes, links = zip(*link.direct.within, strict=True)
+    assert (sizes[0], links[-1]) == (2, link.direct.count)
+    assert sorted(sizes) == list(sizes)
+    assert sorted(links) == list(links)
+    assert link.among(1) == link.among(2) < link.among(sizes[-1]) == link.among(10**6) == link.bytes_per_second
+
+
+def test_of_an_mi300x_a_pair_reaches_what_one_link_was_measured_to():
+    """About 48 GB/s a link (AMD, 2025), and rather less where it is summed."""
+    assert 43e9 < INSIDE["infinity-fabric"].among(2) < 48e9
+
+
 @given(st.sampled_from(sorted(BETWEEN)), st.integers(1, 9999))
 def test_cards_multiply(name, cards):
     link, one = between_named(f"{name}-x{cards}"), BETWEEN[name]

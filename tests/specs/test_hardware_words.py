@@ -100,6 +100,15 @@ def test_links(text, inside, gigabits, cards, assumed):
     assert wiring.between.cards == cards
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("NVLink", "nvlink2"), ("NVLink2", "nvlink2"), ("", "nvlink2"), ("NVSwitch single node", "nvlink2-switch"),
+     ("NVLink 2 + NVSwitch", "nvlink2-switch")],
+)  # fmt: skip
+def test_a_switch_is_there_where_a_text_says_so(text, name):
+    assert wiring_in(text, DEVICES["v100-32gb"], 16).inside.name == name
+
+
 @pytest.mark.parametrize(("text", "size"), [("NVL72 domain", 72), ("GB200 NVL36", 36), ("nvl-72", 72)])
 def test_a_domain_of_several_hosts(text, size):
     wiring = wiring_in(text, DEVICES["gb300"], 4)

@@ -7,10 +7,22 @@ A figure is what is printed on a link, in one direction, beside the part of it t
                (vTrain, MICRO 2024: the fit of its measured times)
     nvlink5    all-reduce among B200: 22 µs, 5.5 µs a step, 0.74 of 900 GB/s (SimuMax's fit, 2026-05)
     pcie4      all-reduce among 2, 4, 8 A100: 0.70, 0.69, 0.42 of 30 GB/s, 9 µs a step (SimuMax's fit, 2026-05)
+    gaudi3     all-reduce of 256 MB among 8: 513 of 525 GB/s (Intel Gaudi documentation, Collectives Performance)
     ethernet   payload 1,448 bytes in each 1,538 on the wire: TCP over IPv4 with timestamps in frames of 1,500 bytes
                (IEEE 802.3: preamble, header, checksum and gap are 38). Up to 1 Gbit/s 130 µs, half of gloo's all-reduce
                of 4 KB between two ranks, found at every rate by benchmarks/wires_between_hosts.py; above, 40 µs, which
                SimuMax fitted between hosts of A100s (network fits, 2026-05)
+
+Without a switch a pair has no more than what joins the two, which is priced so (`DirectLinks`):
+
+    infinity-fabric   each of eight joined to each by one link (AMD, Understanding RCCL Bandwidth and xGMI, 2025)
+    gaudi3-ports      each of eight joined to each by three ports (Intel Gaudi documentation, Network Configuration)
+    nvlink2           DGX-1's hybrid cube mesh: of a device's six links one or two lead to each of three others and to
+                      one beyond (NVIDIA, DGX-1 with Tesla V100, WP-08437-002). Some neighbours (0 and 1) share one; in
+                      each half two rings close, in the whole three, all both ways: 4 and 6 links. DGX-2 has a switch.
+    ici-v5p           a torus of three dims, one link each way along each (Google Cloud, TPU v5p): chips that stand in a
+                      line of two, a square of four, a cube of eight have 1, 2 and 3 neighbours; rings close, and all
+                      six links serve, from a cube of 4 × 4 × 4 on
 
 All else is assumed: other generations reach what their nearest measured relative does, or what is written at the
 entry. From 25 Gbit/s on, one connection of TCP seldom fills the wire.
@@ -23,7 +35,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from plait.specs.hardware import HostLink, MemoryLink
+from plait.specs.hardware import DirectLinks, HostLink, MemoryLink
 
 __all__ = ["BETWEEN", "INSIDE", "TO_HOST", "ethernet_named"]
 
@@ -40,10 +52,15 @@ _VTRAIN, _SIMUMAX = "vTrain, MICRO 2024 (fit of its all-reduce times)", "SimuMax
 
 def _inside(name: str, gigabytes: float, source: str, *, reached: float, alpha: tuple[float, float],
             measured: str = "", domain: int | None = None,
-            reached_by: tuple[tuple[int, float], ...] = ()) -> HostLink:  # fmt: skip
+            reached_by: tuple[tuple[int, float], ...] = (), direct: DirectLinks | None = None) -> HostLink:  # fmt: skip
     return HostLink(name=name, place="inside", peak=gigabytes * _GIGA, reached=reached, alpha0=alpha[0],
-                    alpha1=alpha[1], source=source, measured=measured, domain=domain,
-                    reached_by=reached_by)  # fmt: skip
+                    alpha1=alpha[1], source=source, measured=measured, domain=domain, reached_by=reached_by,
+                    direct=direct)  # fmt: skip
+
+
+def _each_to_each(devices: int) -> DirectLinks:
+    """So many devices, any two joined by as many links as any other two: a group of k has those to its k - 1 others."""
+    return DirectLinks(count=devices - 1, within=tuple((size, size - 1) for size in range(2, devices + 1)))
 
 
 def _card(name: str, gigabits: float, source: str) -> HostLink:
@@ -69,9 +86,12 @@ def _ethernet(gigabits: float) -> HostLink:
 
 _NVLINK = "NVIDIA data sheets of the devices: half of what is printed, which counts both directions"
 _PCI_SIG = "PCI-SIG: 16 lanes, 128b/130b"
+_CUBE_MESH = DirectLinks(count=6, within=((2, 1), (4, 4), (8, 6)))
+_TORUS = DirectLinks(count=6, within=((2, 1), (4, 2), (8, 3), (64, 6)))
 
 _INSIDE = (
-    _inside("nvlink2", 150, _NVLINK, reached=0.75, alpha=_NCCL),
+    _inside("nvlink2", 150, f"{_NVLINK}; DGX-1: no switch", reached=0.75, alpha=_NCCL, direct=_CUBE_MESH),
+    _inside("nvlink2-switch", 150, "NVIDIA DGX-2 data sheet: six links to NVSwitch", reached=0.75, alpha=_NCCL),
     _inside("nvlink3", 300, _NVLINK, reached=0.757, reached_by=((2, 0.643), (4, 0.727), (8, 0.757)),
             measured=_VTRAIN, alpha=_NCCL),
     _inside("nvlink4", 450, _NVLINK, reached=0.8, alpha=_NCCL),
@@ -92,10 +112,12 @@ _INSIDE = (
             reached_by=((4, 0.556), (8, 0.444)), measured="35 and 28 GB/s among 4 and 8 RTX 5090 (NVIDIA/nccl#1639)",
             alpha=_PCIE),
     _inside("infinity-fabric", 448, "AMD MI300X data sheet: 7 links of 64 GB/s each way", reached=0.7, alpha=_NCCL,
-            measured="about 48 of 64 GB/s a link (AMD, Understanding RCCL Bandwidth and xGMI, 2025); less for sums"),
-    _inside("gaudi3-ports", 525, "Intel Gaudi 3 white paper: 21 of 24 ports of 200 Gbit/s", reached=0.8, alpha=_NCCL),
+            measured="about 48 of 64 GB/s a link (AMD, Understanding RCCL Bandwidth and xGMI, 2025); less for sums",
+            direct=_each_to_each(8)),
+    _inside("gaudi3-ports", 525, "Intel Gaudi 3 white paper: 21 of 24 ports of 200 Gbit/s", reached=0.977, alpha=_NCCL,
+            measured="513 GB/s among 8 (Intel Gaudi documentation, Collectives Performance)", direct=_each_to_each(8)),
     _inside("ici-v5p", 600, "Google Cloud, TPU v5p: 4,800 Gbit/s a chip", reached=0.9, alpha=(5e-6, 1e-6),
-            domain=8960),
+            domain=8960, direct=_TORUS),
 )  # fmt: skip
 
 _IBTA = "InfiniBand Trade Association, 4 lanes"

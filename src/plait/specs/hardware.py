@@ -2,7 +2,8 @@
 `connections`, who looks for one in `catalogue`.
 
     device   peak of each dtype, memory and its bandwidth, units, cache, power, and the machine it usually stands in
-    link     inside a host: one direction, of one device          nvlink3
+    link     inside a host: one direction, of one device          nvlink3: through a switch, to whomever
+                                                                  infinity-fabric: by a link to each of the others
              between hosts: one direction, of one card, × cards   ib-hdr-x8: eight cards a host, shared by its devices
              to the host's memory: one direction, of one device   pcie4
 """
@@ -15,7 +16,7 @@ from typing import Literal
 
 from plait.specs.links import LinkSpeed
 
-__all__ = ["DeviceSpec", "HostLink", "MemoryLink", "Peak"]
+__all__ = ["DeviceSpec", "DirectLinks", "HostLink", "MemoryLink", "Peak"]
 
 Peak = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4"]
 
@@ -56,13 +57,36 @@ class DeviceSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DirectLinks:
+    """Links that lead from device to device, with no switch between them: what a group says to each other travels over
+    those that lead from one of it to another alone.
+
+        four devices, each joined to each: 3 links a device        of a pair 1 of them, of three 2, of all four 3
+
+    `count`: links of a device. `within`: of these, how many a device of a group of so many has in rings through the
+    whole group, from pairs on: (size, links). Groups are of neighbours.
+    """
+
+    count: int
+    within: tuple[tuple[int, int], ...]
+
+    def part(self, ranks: int) -> float:
+        """The part of a device's links that serves a group of so many; a size that isn't there is as the next smaller
+        one."""
+        fitting = [links for size, links in sorted(self.within) if size <= max(ranks, 2)]
+        return fitting[-1] / self.count
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostLink:
     """What joins devices of one host ("inside"), or hosts ("between"). `peak` is printed on it: bytes/s in one
     direction, of one device or one card; `reached` the part of it that large collectives get.
 
-    A collective takes alpha0 + steps · alpha1 + wire bytes / bandwidth (`links`). `domain`: so many devices of several
-    hosts are joined; None: those of one host. `cards`: of a host. `reached_by`: the part that groups of so many devices
-    were measured to get. `measured`: what of `reached` and the alphas was measured, and where; all else is assumed.
+    A collective takes alpha0 + steps · alpha1 + wire bytes / bandwidth (`links`). `direct`: how devices are joined
+    where there is no switch; None: through one, which gives every group, and every pair, all of `peak`. `domain`: so
+    many devices of several hosts are joined; None: those of one host. `cards`: of a host. `reached_by`: the part that
+    groups of so many devices were measured to get. `measured`: what of `reached` and the alphas was measured, and
+    where; all else is assumed.
     """
 
     name: str
@@ -76,16 +100,20 @@ class HostLink:
     cards: int = 1
     domain: int | None = None
     reached_by: tuple[tuple[int, float], ...] = ()
+    direct: DirectLinks | None = None
 
     @property
     def bytes_per_second(self) -> float:
-        """What large collectives get in one direction: of a device inside a host, of the whole host between hosts."""
+        """What large collectives among all devices get in one direction: of a device inside a host, of the whole host
+        between hosts."""
         return self.peak * self.cards * self.reached
 
     def among(self, ranks: int) -> float:
-        """`bytes_per_second` of a group of so many devices; as the next larger one that was measured."""
+        """`bytes_per_second` of a group of so many devices: of the links that serve it, the part that the next larger
+        group which was measured reached."""
         fitting = [part for size, part in sorted(self.reached_by) if size >= ranks]
-        return self.peak * self.cards * (fitting[0] if fitting else self.reached)
+        serving = 1.0 if self.direct is None else self.direct.part(ranks)
+        return self.peak * self.cards * serving * (fitting[0] if fitting else self.reached)
 
     @property
     def speed(self) -> LinkSpeed:

@@ -126,15 +126,20 @@ def _inside(text: str, device: DeviceSpec) -> HostLink | None:
         size = max(1, int(found[1]))
         return INSIDE["nvl72"] if size == INSIDE["nvl72"].domain else replace(INSIDE["nvl72"], domain=size)
     if found := re.search(r"nvlink\s?-?v?([2-5])(?![0-9.]|\s?[x×])", text, re.IGNORECASE):
-        return INSIDE[f"nvlink{found[1]}"]
+        return _joined(INSIDE[f"nvlink{found[1]}"], text)
     if found := re.search(r"pci-?e?(?:xpress)?\s?-?(?:gen\s?|v)?([3-5])(?![0-9])", text, re.IGNORECASE):
         return INSIDE[f"pcie{found[1]}"]
     words = {"nvlink|nvswitch": "nvl", "pci": "pcie", "infinity|xgmi": "infinity", r"(?<![a-z])ici(?![a-z])": "ici"}
     for word, kind in words.items():
         if re.search(word, text, re.IGNORECASE):
             own = device.inside if device.inside.startswith(kind) else None
-            return INSIDE[own or _LATEST.get(kind, device.inside)]
+            return _joined(INSIDE[own or _LATEST.get(kind, device.inside)], text)
     return None
+
+
+def _joined(link: HostLink, text: str) -> HostLink:
+    """The same links through a switch, where a text says so and such hosts are built with and without."""
+    return INSIDE.get(f"{link.name}-switch", link) if re.search("nvswitch", text, re.IGNORECASE) else link
 
 
 _LATEST = {"pcie": "pcie4", "nvl": "nvlink3"}  # where a device that usually has another link is said to have this kind
