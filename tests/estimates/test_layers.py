@@ -30,6 +30,17 @@ def test_gradients_of_weights_are_a_product_of_three_and_of_four_where_forward_i
     assert block.weights / block.backward < share  # attention itself and element-wise work have no weights
 
 
+def test_norms_behind_a_block_s_halves_take_as_long_as_those_before_them() -> None:
+    """Each of the two is read and written once forward and twice backward, in two bytes a feature."""
+    one = task(WIDE)
+    plain, normed = (
+        layers(replace(one, model=replace(WIDE, post_norms=more)), microbatch=8).blocks[0] for more in (False, True)
+    )
+    moved = one.constants.loose * 2 * (1 + 2) * 2 * 2 * 8 * 2048 * WIDE.hidden
+    seconds = moved / (one.machines.device.memory_bandwidth * one.constants.moved)
+    assert normed.seconds - plain.seconds == pytest.approx(seconds, rel=0.02)
+
+
 def test_long_sequences_leave_them_less_of_backward() -> None:
     short, long = (
         layers(replace(task(WIDE), sequence=sequence), microbatch=32768 // sequence).blocks[0]

@@ -29,6 +29,15 @@ def test_a_block_saves_what_korthikanti_counts(tensor: int, parallel: bool) -> N
     assert found["selective"][0] == pytest.approx(expected - whole * scores / tensor, rel=1e-12)
 
 
+@pytest.mark.parametrize("tensor", [1, 4])
+def test_norms_behind_a_block_s_halves_keep_what_they_normalise(tensor: int) -> None:
+    plan = arranged(tensor=tensor, microbatch=4, sequence_parallel=True)
+    plain, normed = (
+        saved_by_block(replace(GPT, post_norms=more), Practice(), plan, 2048)["none"][0] for more in (False, True)
+    )
+    assert normed - plain == 2 * 2 * 4 * 2048 * GPT.hidden / tensor  # two inputs, of two bytes a feature
+
+
 @pytest.mark.parametrize(("zero", "each"), [(0, 18), (1, 6 + 12 / 8), (2, 2 + 16 / 8), (3, 18 / 8)])
 def test_states_are_the_bytes_a_parameter_of_zero(zero: int, each: float) -> None:
     held = memory(task(), arranged(data=8, zero=zero))

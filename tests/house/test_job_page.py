@@ -31,7 +31,7 @@ SMALL = ModelSpec(layers=2, hidden=8, heads=2, kv_heads=2, ffn=8, vocab=8, max_p
 SEARCHED = {("plan", key) for key in next(candidates(Job(model=SMALL, cluster=ClusterSpec(ranks=2))))}
 # what is not what the spec says where nobody else does: it comes from other keys, from the machine, or from the search
 ELSEWHERE = {(table, key) for table, keys in {
-    "model": ("head_width", "window", "query_bias", "experts", "latent"),
+    "model": ("head_width", "window", "query_bias", "norm_bias", "experts", "latent"),
     "cluster": ("ranks", "devices_per_node", "inter_link", "device", "intra_link", "groups", "price_per_hour",
                 "power_watts"),
     "plan": ("stages", "tensor_shares", "data_shares", "gradient_precision", "bucket_bytes"),

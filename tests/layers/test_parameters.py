@@ -147,6 +147,7 @@ def test_each_further_part_adds_its_own_weights():
     before = parameters(SMALL).total
     more = {
         "query_norm": (True, 2 * 2 * 4), "embedding_norm": (True, 8), "token_types": (2, 16),
+        "norm_bias": (True, 5 * 8), "post_norms": (True, 2 * 2 * 8),
         "query_bias": (True, 2 * 24), "head_width": (8, 2 * 4 * 8 * 8), "branches": ("one-norm", -2 * 8),
         "positions": ("relative", 32 * 2 - 64), "window": (4, 0), "activation": ("geglu", 2 * 64),
         "experts": (Experts(count=4, per_token=1, ffn=2, shared=1, shared_gate=True, router_bias=True),

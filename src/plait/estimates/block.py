@@ -162,7 +162,7 @@ class Shapes:
 
     def _attention(self, causal: bool) -> Parts:
         model = self.model
-        forward, backward, weights = self._norm(), 2 * self._norm(), np.zeros(len(self.rows))
+        forward, backward, weights = self._norms(), 2 * self._norms(), np.zeros(len(self.rows))
         for m, n, k in self._projections():
             one = self._product(m, n, k)
             forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
@@ -189,7 +189,7 @@ class Shapes:
 
     def _mlp(self, ffn: int) -> Parts:
         width = ffn / self.rows.tensor
-        forward, backward, weights = self._norm(), 2 * self._norm(), np.zeros(len(self.rows))
+        forward, backward, weights = self._norms(), 2 * self._norms(), np.zeros(len(self.rows))
         for m, n, k in self._feed(self.tokens, width):
             one = self._product(m, n, k)
             forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
@@ -205,7 +205,7 @@ class Shapes:
         routed = tokens * experts.per_token
         width, local = float(experts.ffn), experts.count / rows.expert
         each = np.ceil(np.maximum(routed * rows.expert / experts.count, 1.0) / _FILLED) * _FILLED
-        forward, backward, weights = self._norm(), 2 * self._norm(), np.zeros(len(self.rows))
+        forward, backward, weights = self._norms(), 2 * self._norms(), np.zeros(len(self.rows))
         forward = forward + self.kernels.multiply(tokens, np.asarray(float(experts.count)), np.asarray(float(hidden)))
         for m, n, k in self._feed(each, np.asarray(width)):
             one = self._product(m, n, k, local)
@@ -276,6 +276,10 @@ class Shapes:
         ahead = self.kernels.move(pairs * (2 * self.each + dropped), kernels=3)
         back = self.kernels.move(pairs * (3 * self.each + dropped), kernels=3)
         return one + two + ahead, 2 * (one + two) + back
+
+    def _norms(self) -> Column:
+        """Of one half of a block: before it, and of some models behind it."""
+        return (2 if self.model.post_norms else 1) * self._norm()
 
     def _norm(self) -> Column:
         return self._moved(2 * self.residual * self.model.hidden)

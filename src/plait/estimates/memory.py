@@ -136,7 +136,8 @@ def saved_by_block(
     wide = widths(model, t)
     heads, short = tokens * (wide.queries + wide.keys + wide.values), residual * (wide.short + wide.normed)
     mask = 1.0 if practice.masks else 0.0
-    stream = residual * hidden * (4 * item + 2 * mask)  # inputs of both norms, their results, masks of both branches
+    normed = 6 if model.post_norms else 4  # inputs of both norms, and their results; inputs of those behind branches
+    stream = residual * hidden * (normed * item + 2 * mask)  # and masks of both branches
     inside = item * (heads + short + tokens * wide.attended)
     scores = plans.microbatch * model.heads / t * (sequence / plans.context) * sequence * (2 * item + mask)
     core = 0.0 * scores if practice.fused_attention else scores

@@ -111,7 +111,7 @@ def block_parameters(spec: ModelSpec, number: int) -> BlockParameters:
         "short": _short(spec, spec.latent) if spec.latent else 0,
     }
     count = 1 if spec.branches == "one-norm" else 3 if spec.crosses(number) else 2
-    norms = count * _norm(spec) + (2 * spec.head_dim if spec.query_norm else 0)
+    norms = (2 if spec.post_norms else 1) * count * _norm(spec) + (2 * spec.head_dim if spec.query_norm else 0)
     experts = spec.experts_of(number)
     if experts is None:
         return BlockParameters(**parts, norms=norms, mlp=_mlp(spec, spec.ffn))
@@ -139,8 +139,7 @@ def _linear(inner: int, outer: int, bias: bool) -> int:
 
 
 def _norm(spec: ModelSpec, features: int | None = None) -> int:
-    has_bias = spec.norm == "layer" and spec.bias
-    return (features or spec.hidden) * (2 if has_bias else 1)
+    return (features or spec.hidden) * (2 if spec.normalises_with_bias else 1)
 
 
 # ---- inside a block -------------------------------------------------------------------------------------------------

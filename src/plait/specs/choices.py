@@ -53,6 +53,7 @@ CHOICES: Mapping[str, Choice] = {
     "model.encoder_layers": Choice(built=(0,), coming=_ANY),
     "model.query_norm": Choice(built=(False,), coming=(True,)),
     "model.branches": Choice(built=("serial",), coming=("parallel", "one-norm")),
+    "model.post_norms": Choice(built=(False,), coming=(True,)),
     "model.embedding_norm": Choice(built=(False,), coming=(True,)),
     "model.token_types": Choice(built=(0,), coming=_ANY),
     "model.prediction_layers": Choice(built=(0,), coming=_ANY),
@@ -78,6 +79,7 @@ COMING_KEYS = frozenset(  # keys that have no value yet with which this machine 
         "model.head_width",
         "model.window",
         "model.query_bias",
+        "model.norm_bias",
         "model.experts",
         "model.latent",
     }

@@ -30,6 +30,7 @@ _ELSEWHERE = {
     "model.head_width": "head_dim d_kv kv_channels",
     "model.window": "sliding_window window_size",
     "model.query_bias": "qkv_bias attention_bias",
+    "model.norm_bias": "layernorm_bias layer_norm_bias",
     "model.query_norm": "qk_norm qk_layernorm",
     "model.experts": "moe num_experts num_local_experts n_routed_experts",
     "model.latent": "mla multi_latent_attention",

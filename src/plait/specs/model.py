@@ -67,11 +67,12 @@ class ModelSpec:
 
     `layers` counts all blocks; the first `encoder_layers` of them are a t5's encoder. `head_width`: features of a head,
     where they are not hidden / heads. `window`: how many tokens back a token sees. `query_bias`: biases of q, k, v,
-    where they are not as `bias` says. `query_norm`: each head's q and k are normalised. `branches`: whether a block's
-    two halves follow one another, or read the same input, each through a norm of its own or both through one.
-    `embedding_norm`: a norm after the embedding. `token_types`: rows of bert's table of segments. `relative_buckets`:
-    distances that relative positions tell apart. `prediction_layers`: further blocks that predict the next but one
-    token (DeepSeek-V3, arXiv 2412.19437, section 2.2).
+    where they are not as `bias` says; `norm_bias`: of LayerNorms, likewise. `query_norm`: each head's q and k are
+    normalised. `branches`: whether a block's two halves follow one another, or read the same input, each through a norm
+    of its own or both through one. `post_norms`: each half's result goes through a norm, too (Gemma 2, arXiv
+    2408.00118, section 2). `embedding_norm`: a norm after the embedding. `token_types`: rows of bert's table of
+    segments. `relative_buckets`: distances that relative positions tell apart. `prediction_layers`: further blocks that
+    predict the next but one token (DeepSeek-V3, arXiv 2412.19437, section 2.2).
     """
 
     layers: int
@@ -94,8 +95,10 @@ class ModelSpec:
     head_width: int | None = None
     window: int | None = None
     query_bias: bool | None = None
+    norm_bias: bool | None = None
     query_norm: bool = False
     branches: Branches = "serial"
+    post_norms: bool = False
     embedding_norm: bool = False
     token_types: int = 0
     relative_buckets: int = 32
@@ -127,6 +130,11 @@ class ModelSpec:
     def projects_with_bias(self) -> bool:
         """Whether q, k and v have biases."""
         return self.bias if self.query_bias is None else self.query_bias
+
+    @property
+    def normalises_with_bias(self) -> bool:
+        """Whether norms have biases: of LayerNorms alone."""
+        return self.norm == "layer" and (self.bias if self.norm_bias is None else self.norm_bias)
 
     @property
     def gated(self) -> bool:

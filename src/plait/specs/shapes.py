@@ -78,15 +78,17 @@ def _is_required(part: Field[Any]) -> bool:
 
 def plainest(model: ModelSpec) -> ModelSpec:
     """The same network, without what changes nothing: heads as wide as they would be anyway, a window as long as the
-    longest sequence, biases of q, k and v as all others."""
+    longest sequence, biases of q, k and v, and of LayerNorms, as all others."""
     wide = model.head_width is not None and model.head_width * model.heads != model.hidden
     narrow = model.window is not None and model.window < model.max_positions
     other = model.query_bias is not None and model.query_bias != model.bias
+    normed = model.norm == "layer" and model.norm_bias is not None and model.norm_bias != model.bias
     return replace(
         model,
         head_width=model.head_width if wide else None,
         window=model.window if narrow else None,
         query_bias=model.query_bias if other else None,
+        norm_bias=model.norm_bias if normed else None,
     )
 
 

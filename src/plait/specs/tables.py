@@ -109,8 +109,10 @@ class ModelTable(TypedDict, total=False):
     head_width: Size
     window: Size
     query_bias: Switch
+    norm_bias: Switch
     query_norm: Switch
     branches: Word
+    post_norms: Switch
     embedding_norm: Switch
     token_types: SomeSize
     relative_buckets: Size
