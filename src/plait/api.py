@@ -23,7 +23,7 @@ from plait.launchers.started import hosts_of, on_started_ranks, require_hosts
 from plait.plans.cautions import cautions
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
-from plait.plans.planned import require_this_machine
+from plait.plans.planned import another_model, require_this_machine
 from plait.plans.report import Report
 from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
@@ -85,7 +85,7 @@ def check(job: Job | str | PathLike[str]) -> Report:
 
     Takes a job or the path of one. Raises UnusableInput if there is a path and it can't be read as TOML.
     """
-    return _report(job_table(job) if isinstance(job, Job) else read_table(job))
+    return _report(job_table(job), job.left_alone) if isinstance(job, Job) else _report(read_table(job))
 
 
 def require_legal(job: Job) -> None:
@@ -362,12 +362,14 @@ def _search(job: Job, measurements: Measurements, sure: int = 10) -> Plans:
     return search(job, measurements, sure, here=this_processor())
 
 
-def _report(table: Mapping[str, Any]) -> Report:
+def _report(table: Mapping[str, Any], left_alone: tuple[str, ...] = ()) -> Report:
+    """`left_alone`: what was, when the job whose table this is was read from a file."""
     parsed = parse_job(table)
-    job, unknown = parsed.job, parsed.unknown
+    job, unknown = replace(parsed.job, left_alone=left_alone or parsed.job.left_alone), parsed.unknown
     length = None if unknown & _CUTTING else job.training.sequence_length
     texts = Look() if "data.text" in unknown or job.cluster.elsewhere else look_at_texts(job.data, length)
-    errors = (*sound_offers(table, parsed), *texts.problems, *problems(job, unknown))
+    refused = () if parsed.problems else another_model(job)  # where it was read, it was refused there
+    errors = (*sound_offers(table, parsed), *refused, *texts.problems, *problems(job, unknown))
     settled = job if errors else on_started_ranks(job)
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
     hosts_a_node = hosts_of(settled) // settled.cluster.nodes  # unequal hosts of torchrun's count as one

@@ -39,6 +39,21 @@ def ask(capsys, *words):
     return code, json.loads(capsys.readouterr().out)
 
 
+def test_what_a_configuration_says_beyond_a_shape_is_told_and_never_run_as_if_it_did_not(write, tmp_path, capsys):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
+             "vocab_size": 256}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "unheard_of", "gate_rank": 7, **sizes}))
+    path = write(model={"huggingface": str(tmp_path)})
+    job = api.load(path)
+    for found in (api.check(path), api.check(job)):
+        assert found.ok
+        assert "gate_rank = 7" in next(one.message for one in found.warnings if one.key == "model.huggingface")
+    with pytest.raises(IllegalJob, match="gate_rank = 7; not built yet on this machine"):
+        api.verify_job(job, ranks=2)
+    code, document = ask(capsys, "check", write(model={"huggingface": str(tmp_path)}, cluster={"ranks": 2}))
+    assert (code, [error["key"] for error in document["errors"]]) == (1, ["model.huggingface"])
+
+
 def test_check_says_what_is_planned_only_and_what_was_taken_for_granted(write, capsys):
     plan = {"expert": 4, "context": 2, "recompute": "full", "schedule": "zb-h1"}
     code, document = ask(capsys, "check", write(model=EXPERTS, plan=plan, cluster={"device": "h100-80gb", "nodes": 2}))

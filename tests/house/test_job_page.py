@@ -13,6 +13,7 @@ from plait.planner.candidates import candidates
 from plait.plans.plan import Plan
 from plait.specs.choices import CHOICES, COMING_KEYS
 from plait.specs.cluster import ClusterSpec
+from plait.specs.huggingface import KINDS
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 from plait.specs.presets import PRESETS
@@ -75,6 +76,11 @@ def test_each_value_that_is_built_stands_before_those_that_are_not(table, key):
 
 def test_each_named_model_stands_there():
     assert re.findall(r"`(.+?)`", ROWS["model", "name"][0]) == list(PRESETS)
+
+
+def test_each_kind_of_configuration_stands_there():
+    known = PAGE.partition("### `huggingface`\nKnown by their `model_type` are ")[2].partition(". What")[0]
+    assert re.findall(r"`(.+?)`", known) == list(KINDS)
 
 
 def test_each_key_of_a_group_stands_there():

@@ -2,6 +2,7 @@
 of the machines was taken for granted, since the job does not say it.
 
     model.experts       planned, not run: no part runs it yet
+    model.huggingface   read as the nearest shape, which leaves some of the configuration's fields alone
     cluster.inter_link  taken for ib-hdr-x8, as a100-80gb usually has it
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from plait.errors import UnusableInput
+from plait.errors import Problem, UnusableInput
 from plait.specs.choices import judge
 from plait.specs.cluster import ClusterSpec, GroupSpec
 from plait.specs.job import Job
@@ -18,7 +19,7 @@ from plait.specs.machines import Machines, groups_of, machines_of
 from plait.specs.model import ModelSpec
 from plait.specs.wording import counted, shown
 
-__all__ = ["Caution", "planned_only", "require_this_machine"]
+__all__ = ["Caution", "another_model", "planned_only", "require_this_machine"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,18 @@ class Caution:
 
 
 def planned_only(job: Job) -> list[Caution]:
-    """Everything of a job for other machines that can't be run yet, and everything that was taken for granted."""
-    return [*_not_run(job), *_taken_for_granted(job.cluster)]
+    """Everything of a job for other machines that can't be run yet, or that no key says, and everything that was taken
+    for granted."""
+    return [*_left_alone(job), *_not_run(job), *_taken_for_granted(job.cluster)]
+
+
+def another_model(job: Job) -> list[Problem]:
+    """What is wrong with a job that was read for other machines and is to be run, or proven, on this one: the network
+    here would not be the one whose configuration was read."""
+    if job.cluster.elsewhere or not job.left_alone:
+        return []
+    message = f"of the model's configuration is left alone: {'; '.join(job.left_alone)}; not built yet on this machine"
+    return [Problem(key="model.huggingface", message=message, legal="a model without")]
 
 
 def require_this_machine(job: Job) -> None:
@@ -42,6 +53,12 @@ def require_this_machine(job: Job) -> None:
             f"this job is for {counted(job.cluster.ranks, 'device')} of the catalogue ({names}), and this machine is "
             "not them: leave device (or groups) out of [cluster] to use it here; `plait plan` says what would run there"
         )
+
+
+def _left_alone(job: Job) -> Iterator[Caution]:
+    if job.left_alone:
+        message = f"the nearest shape that has words is planned for; left alone: {'; '.join(job.left_alone)}"
+        yield Caution(key="model.huggingface", message=message)
 
 
 def _not_run(job: Job) -> Iterator[Caution]:

@@ -52,14 +52,16 @@ def assemble(sifted: Sifted) -> Assembled:
     unknown = {key for name in (*refused, *(problem.key for problem in problems)) for key in _keys_of(name)}
     model = _model(values.get("model", {}), named, data, training, unknown)
     if sifted.here and not unknown & {"model.name", "model.huggingface"}:
-        problems += unbuilt_shape(model, values.get("model", {}))
+        problems += unbuilt_shape(model, values.get("model", {}), named.notes)
     plan = with_grid(with_tuples(values.get("plan", {})))
     there = placed(values.get("cluster", {}), plan, frozenset(unknown))
     problems += there.problems
     unknown |= there.unknown
     if there.cluster.ranks_open:
         unknown.add("cluster.ranks")
-    job = Job(model=model, data=data, training=training, cluster=there.cluster, constraints=plan)
+    job = Job(
+        model=model, data=data, training=training, cluster=there.cluster, constraints=plan, left_alone=named.notes
+    )  # fmt: skip
     if not unknown & {"model.vocab", "data.tokenizer"}:
         problems += _too_few_tokens(job)
     return Assembled(job=job, problems=tuple(problems), unknown=frozenset(unknown))

@@ -22,11 +22,17 @@ class Unreadable(Exception):
 
 
 class Config:
-    """A configuration's fields. Each reader raises Unreadable, with the field's name, for what it can't take."""
+    """A configuration's fields. Each reader raises Unreadable, with the field's name, for what it can't take.
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        """Read from these fields; one that is null counts as left out."""
+    `notes`: what a shape doesn't say of it, in words that can follow "left alone: "; those that end with "counted …" or
+    "not counted" in brackets make a difference of weights.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], notes: list[str] | None = None) -> None:
+        """Read from these fields; one that is null counts as left out. Notes are added to the list that is given."""
         self._fields = fields
+        self._asked: set[str] = set()
+        self.notes: list[str] = [] if notes is None else notes
 
     def count(self, name: str, default: int = _ABSENT, *, least: int = 1, most: int = _LARGEST) -> int:
         """A whole number in these bounds."""
@@ -41,7 +47,11 @@ class Config:
 
     def maybe(self, name: str) -> int | None:
         """A whole number from 1, or None where the field is left out."""
-        return None if self._fields.get(name) is None else self.count(name)
+        return self.count(name) if self.has(name) else None
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there."""
+        return self._get(name) is not None
 
     def number(self, name: str, default: float) -> float:
         """A number above 0."""
@@ -69,7 +79,7 @@ class Config:
         value = self._value(name, {})
         if not isinstance(value, dict):
             raise Unreadable(f"{name} = {shown(value)} is {kind_of(value)} in place of a table")
-        return Config(cast("dict[str, Any]", value))
+        return Config(cast("dict[str, Any]", value), self.notes)
 
     def places(self, name: str, most: int) -> tuple[int, ...]:
         """A list of numbers of blocks; empty where there is none."""
@@ -81,18 +91,49 @@ class Config:
             raise Unreadable(f"{name} = {words} is no list of whole numbers from 0 to {most - 1}")
         return tuple(sorted(set(whole)))
 
+    def kinds(self, name: str) -> set[object]:
+        """The values of a list that says something of each block; empty where there is none."""
+        value = self._value(name, [])
+        if not isinstance(value, list):
+            raise Unreadable(f"{name} = {shown(value)} is {kind_of(value)} in place of a list")
+        return {one if isinstance(one, str | int) else shown(one) for one in cast("list[object]", value)}
+
     def said(self, *names: str) -> str:
         """The first of several names of one field that stands there; the first of all if none does."""
-        return next((name for name in names if self._fields.get(name) is not None), names[0])
+        return next((name for name in names if self.has(name)), names[0])
 
     def only(self, name: str, value: object) -> None:
         """Refuse a field that has another value than the one whose shape is known."""
-        given = self._fields.get(name, value)
+        given = self._get(name)
         if given is not None and given != value:
             raise Unreadable(f"{name} = {shown(given)} is a shape that Plait has no words for; {shown(value)} it has")
 
+    def leave(self, name: str, value: object = None, *, usual: object = None, why: str = "") -> None:
+        """Leave a field alone, and note it where it has another value than the one whose shape is known. `usual`: what
+        it is where it is left out, though not where it is null."""
+        given = self._fields.get(name, usual)
+        self._asked.add(name)
+        if given is not None and given != value:
+            self.notes.append(f"{name} = {shown(given)}{why}")
+
+    def with_usual(self, **usual: object) -> Config:
+        """The same fields, and those of these that it leaves out."""
+        return Config({**self._fields, **{name: one for name, one in usual.items() if not self.has(name)}}, self.notes)
+
+    def unasked(self) -> dict[str, Any]:
+        """The fields that say something and that nobody has asked for."""
+        return {name: value for name, value in self._fields.items() if name not in self._asked and _says(value)}
+
+    def _get(self, name: str) -> Any:
+        self._asked.add(name)
+        return self._fields.get(name)
+
     def _value(self, name: str, default: Any) -> Any:
-        value = self._fields.get(name)
+        value = self._get(name)
         if value is None and default is _ABSENT:
             raise Unreadable(f"{name} is missing")
         return default if value is None else value
+
+
+def _says(value: object) -> bool:
+    return value is not None and value is not False and value not in ([], {}, "")

@@ -23,13 +23,18 @@ PlanValue = int | float | str | bool | tuple[int | float, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """`constraints` holds exactly the keys that the user wrote in `[plan]`; whatever is absent is searched."""
+    """`constraints` holds exactly the keys that the user wrote in `[plan]`; whatever is absent is searched.
+
+    `left_alone`: what a model's configuration says and no key of a job does. It is for the user to know, and no part of
+    what is planned: a job written to a file is without it.
+    """
 
     model: ModelSpec
     data: DataSpec = field(default_factory=DataSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     constraints: Mapping[str, PlanValue] = field(default_factory=dict[str, PlanValue])
+    left_alone: tuple[str, ...] = field(default=(), compare=False)
 
 
 def fixed_degree(constraints: Mapping[str, PlanValue], axis: str) -> int | None:

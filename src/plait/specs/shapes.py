@@ -8,13 +8,13 @@ Further keys of `[model]` override the named shape, which is `assembly`'s matter
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any
 
 from plait.errors import Problem
 from plait.specs.choices import judge
-from plait.specs.huggingface import shape_in
+from plait.specs.huggingface import reading_of
 from plait.specs.model import Experts, LatentAttention, ModelSpec
 from plait.specs.presets import PRESETS
 from plait.specs.tables import with_tuples
@@ -28,9 +28,11 @@ _NAMES = ("name", "huggingface")
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """`shape`: keys of a ModelSpec; None where no name was given, or none that says one."""
+    """`shape`: keys of a ModelSpec; None where no name was given, or none that says one. `notes`: what of a
+    configuration these don't say."""
 
     shape: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -42,8 +44,10 @@ def named_shape(model: Mapping[str, Any], longest: int, *, here: bool) -> Named:
         message = f"name = {shown(name)} and huggingface = {shown(place)} both name a model"
         return Named(problems=(Problem(key="model.huggingface", message=message, legal="one of the two"),))
     if place is not None:
-        found = shape_in(place)
-        return Named(problems=(found,)) if isinstance(found, Problem) else Named(shape=found)
+        found = reading_of(place)
+        if isinstance(found, Problem):
+            return Named(problems=(found,))
+        return Named(shape=found.shape, notes=found.notes)
     if name is None or name in PRESETS:
         return Named(shape=None if name is None else PRESETS[name])
     message = f"no model is called {shown(name)}; the nearest are {', '.join(nearest(name, PRESETS, 3))}"
@@ -92,10 +96,11 @@ def plainest(model: ModelSpec) -> ModelSpec:
     )
 
 
-def unbuilt_shape(model: ModelSpec, keys: Mapping[str, Any]) -> Iterator[Problem]:
-    """What a named model has that this machine can't run; `keys` are those of `[model]`, judged already."""
+def unbuilt_shape(model: ModelSpec, keys: Mapping[str, Any], notes: Iterable[str]) -> Iterator[Problem]:
+    """What a named model has that this machine can't run, `notes` of its configuration among them; `keys` are those of
+    `[model]`, judged already."""
     source = next((key for key in _NAMES if key in keys), None)
-    if source is not None and (told := _unbuilt(model, keys)):
+    if source is not None and (told := [*_unbuilt(model, keys), *notes]):
         message = f"{shown(keys[source])} has {', '.join(told)}: not built yet on this machine, and only planned"
         yield Problem(key=f"model.{source}", message=message, legal="a model without; or a plan for a [cluster] device")
 
