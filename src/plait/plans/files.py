@@ -27,6 +27,7 @@ from plait.specs.files import read_table
 from plait.specs.grids import with_grid
 from plait.specs.job import Job
 from plait.specs.tables import with_lists, with_tuples
+from plait.specs.whole_files import write_whole
 from plait.specs.wording import nearest
 
 __all__ = ["PlanFile", "plan_table", "read_plan", "write_plan"]
@@ -53,12 +54,9 @@ def write_plan(path: str | PathLike[str], plan: Plan, prediction: Prediction | N
     if prediction is not None:
         tables["prediction"] = prediction_table(prediction)
     words = "".join(f"# {line}\n" for line in describe(plan).splitlines())
-    unfinished = Path(f"{path}.part")
     try:
-        unfinished.write_text(f"{words}\n{tomli_w.dumps(tables, multiline_strings=True)}", encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(Path(path), f"{words}\n{tomli_w.dumps(tables, multiline_strings=True)}")
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise UnusableInput(f"the plan can't be written to {path}: {error.strerror or error}") from error
 
 

@@ -5,7 +5,6 @@ It knows the `profile` document of the contract; keys that it doesn't know are l
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from plait.errors import UnusableInput
 from plait.specs.cache import cache_directory
 from plait.specs.measurements import Measurements
+from plait.specs.whole_files import write_whole
 
 __all__ = [
     "default_path",
@@ -61,14 +61,10 @@ def require_place(path: Path) -> None:
 
 def write_measurements(measurements: Measurements, path: Path) -> None:
     """Write the document whole or not at all; raises UnusableInput where nothing can be written."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(document_of(measurements), indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, json.dumps(document_of(measurements), indent=1) + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):  # it may never have been there
-            unfinished.unlink()
         raise _unwritable(path, error) from error
 
 
