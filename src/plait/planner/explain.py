@@ -143,8 +143,8 @@ def _idle(one: Played, prices: JobPrices) -> float:
         return 0.0
     cores = prices.machine.shared_cores(plan)
     work = [one.cost.working(place) for place in range(plan.pipeline)]
-    busiest = max(seconds * cores.crowd(place) for place, seconds in enumerate(work))
-    return max(0.0, max(ended(plan, one.cost, prices.machine).ends) - max(busiest, cores.full(work)))
+    least = max(max(work) * cores.crowd, cores.full(work))
+    return max(0.0, max(ended(plan, one.cost, prices.machine).ends) - least)
 
 
 def _work(one: Played, prices: JobPrices) -> Work:

@@ -80,7 +80,7 @@ def _performed(asked: _Asked) -> Performance:
         _computing(part, next(computing), asked) if part.computes else _moving(part, asked) for part in known.parts
     )
     cores = asked.cores
-    return perform(known.score, list(chain.from_iterable(parts)), cores.each, demands=cores.demands, hosts=cores.hosts)
+    return perform(known.score, list(chain.from_iterable(parts)), cores.each, cores.demand, cores.hosts)
 
 
 def _computing(part: Part, seconds: tuple[float, ...], asked: _Asked) -> list[float]:

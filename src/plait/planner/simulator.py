@@ -127,9 +127,8 @@ def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     """The shortest step that any order of these actions could have, without playing one (`soonest`)."""
     cores = prices.machine.shared_cores(plan)
     work = [cost.working(place) for place in range(plan.pipeline)]
-    crowds = [cores.crowd(place) for place in range(plan.pipeline)]
-    busy = [seconds * crowd for seconds, crowd in zip(work, crowds, strict=True)]
-    ends = soonest(cost, busy, crowds, cores.full(work), mirrored=plan.schedule in MIRRORED)
+    busy = [seconds * cores.crowd for seconds in work]
+    ends = soonest(cost, busy, cores.crowd, cores.full(work), mirrored=plan.schedule in MIRRORED)
     return _step(cost, busy, ends)
 
 

@@ -24,21 +24,19 @@ MIRRORED = frozenset({"gpipe", "1f1b"})
 
 
 def soonest(
-    cost: StepCost, busy: Sequence[float], crowds: Sequence[float], all_full: float, *, mirrored: bool
+    cost: StepCost, busy: Sequence[float], crowd: float, all_full: float, *, mirrored: bool
 ) -> tuple[float, ...]:
     """For each rank of the pipeline the earliest end of its last action, in seconds. `busy`: what it computes in all;
-    `crowds`: how many times longer while no other is at work; `all_full`: all work on cores that are always full."""
+    `crowd`: how many times longer while no other is at work; `all_full`: all work on cores that are always full."""
     hop = min(cost.send, cost.exchange)
     placed = list(zip(cost.stages, cost.places, strict=True))
-    down = [min(one.seconds(stage.forward, place) for one in cost.kinds) * crowds[place] for stage, place in placed]
+    down = [min(one.seconds(stage.forward, place) for one in cost.kinds) * crowd for stage, place in placed]
     hops = [hop * (here != there) for here, there in pairwise((*cost.places, cost.places[-1]))]
     before = [0.0, *accumulate(map(add, down, hops))]  # until the first forward of each stage
     own = [before[cost.places.index(place)] + work for place, work in enumerate(busy)]
     if not mirrored:
         return tuple(own)
-    up = [
-        min(one.seconds(stage.backward, place) for one in cost.kinds) * crowds[place] + hop for stage, place in placed
-    ]
+    up = [min(one.seconds(stage.backward, place) for one in cost.kinds) * crowd + hop for stage, place in placed]
     ends = list(own)
     for place in range(len(ends) - 2, -1, -1):  # a stage is done no sooner than the one below, and a backward more
         ends[place] = max(ends[place], ends[place + 1] + up[place])

@@ -36,21 +36,18 @@ def perform(
     score: Score,
     seconds: Sequence[float],
     cores: float | None = None,
-    *,
-    demands: Sequence[float] | None = None,
+    demand: float = 1.0,
     hosts: Sequence[int] | None = None,
 ) -> Performance:
     """Play a score whose actions take so many `seconds` alone, by number; of a transfer those of its send count. With
-    `cores`, the ranks of a host share that many: each demands some of them while it computes, and where the sum exceeds
-    `cores` all of that host slow down in proportion (processor sharing). By rank: `demands`, one core where not said;
-    `hosts`, where each stands, by numbers from 0, all on one where not said. Raises IllegalSchedule (the cycle of
-    waits) if the schedule deadlocks, PlaitError for impossible seconds."""
+    `cores`, the ranks of a host share that many: each running computation demands `demand` of them, and where the sum
+    exceeds `cores` all of that host slow down in proportion (processor sharing). `hosts`: where each rank stands, by
+    numbers from 0; all on one where not said. Raises IllegalSchedule (the cycle of waits) if the schedule deadlocks,
+    PlaitError for impossible seconds."""
     if not all(0 <= one < inf for one in seconds):
         raise PlaitError(_impossible(score, seconds))
-    ranks = len(score.turns)
-    performer = _Performer(
-        score, seconds, inf if cores is None else cores, demands or [1.0] * ranks, hosts or [0] * ranks
-    )
+    bearable = inf if cores is None else cores / demand
+    performer = _Performer(score, seconds, bearable, hosts or [0] * len(score.turns))
     performer.run()
     if performer.offered:
         waiting = [score.actions[number] for number in performer.offered.values()]
@@ -69,37 +66,35 @@ def _impossible(score: Score, seconds: Sequence[float]) -> str:
 class _Host:
     """Cores, and the computations that share them.
 
-    They advance at one pace: min(1, cores / what those that run demand). A common counter reads how much work each has
-    done since the beginning, had it run throughout. A computation of s seconds that starts when the counter reads w
-    ends when it reads w + s, whatever else starts or ends in between; so one heap serves. At pace 1 from the start, the
-    counter is the clock itself, to the last bit.
+    They advance at one pace: min(1, as many as it bears at full pace / as many as run). A common counter reads how much
+    work each has done since the beginning, had it run throughout. A computation of s seconds that starts when the
+    counter reads w ends when it reads w + s, whatever else starts or ends in between; so one heap serves. At pace 1
+    from the start, the counter is the clock itself, to the last bit.
     """
 
-    __slots__ = ("cores", "counter", "demanded", "pace", "running", "since")
+    __slots__ = ("bearable", "counter", "pace", "running", "since")
 
-    def __init__(self, cores: float) -> None:
-        self.cores = cores
-        self.demanded: float = 0.0
+    def __init__(self, bearable: float) -> None:
+        self.bearable = bearable
         self.pace: float = 1.0
         self.since: float = 0.0  # seconds at the last change of pace, when the counter read
         self.counter: float = 0.0
         self.running: list[tuple[float, int, float]] = []  # (counter at the end, number, start)
 
-    def start(self, number: int, seconds: float, demand: float, now: float) -> None:
+    def start(self, number: int, seconds: float, now: float) -> None:
         """Another computation begins."""
         heappush(self.running, (self.counter + (now - self.since) * self.pace + seconds, number, now))
-        self.demanded += demand
         self._change_pace(now)
 
-    def end(self, demand: float, now: float) -> None:
-        """The next one, which demands so much, is over. Once none runs, the pace stays until another starts."""
-        heappop(self.running)
-        self.demanded = self.demanded - demand if self.running else 0.0
+    def end(self, now: float) -> tuple[int, float]:
+        """The next one is over: its number and start. Once none runs, the pace stays until another starts."""
+        _, number, start = heappop(self.running)
         if self.running:
             self._change_pace(now)
+        return number, start
 
     def _change_pace(self, now: float) -> None:
-        pace = self.cores / self.demanded if self.demanded > self.cores else 1.0
+        pace = min(1.0, self.bearable / len(self.running))
         if pace != self.pace:
             self.counter += (now - self.since) * self.pace
             self.since, self.pace = now, pace
@@ -108,11 +103,9 @@ class _Host:
 class _Performer:
     """The ranks, each at a turn of its program, with what they compute and what is between them."""
 
-    def __init__(
-        self, score: Score, seconds: Sequence[float], cores: float, demands: Sequence[float], hosts: Sequence[int]
-    ) -> None:
-        self._score, self._seconds, self._demands = score, seconds, demands
-        self._hosts = [_Host(cores) for _ in range(max(hosts, default=0) + 1)]
+    def __init__(self, score: Score, seconds: Sequence[float], bearable: float, hosts: Sequence[int]) -> None:
+        self._score, self._seconds = score, seconds
+        self._hosts = [_Host(bearable) for _ in range(max(hosts, default=0) + 1)]
         self._host_of = [self._hosts[host] for host in hosts]  # by rank
         self._now = 0.0
         self._moving: list[tuple[float, int, float]] = []  # transfers under way: (end, send, start)
@@ -143,9 +136,7 @@ class _Performer:
             elif computed < inf:
                 if computed > self._now:  # a change of pace may round the end to just before now
                     self._now = computed
-                _, number, start = first.running[0]
-                first.end(self._demands[self._score.rank[number]], self._now)
-                self._end(number, start)
+                self._end(*first.end(self._now))
             else:
                 return
 
@@ -164,7 +155,7 @@ class _Performer:
         for started, awaited in self._turns[rank]:
             for number in started:
                 if computes[number]:
-                    host.start(number, self._seconds[number], self._demands[rank], now)
+                    host.start(number, self._seconds[number], now)
                 else:
                     self._offer(number)
             missing = 0

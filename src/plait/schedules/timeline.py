@@ -88,8 +88,7 @@ def simulate(
         compute_seconds(action) if computes else transfer_seconds(action) if action.kind in SENDS else 0.0
         for action, computes in each
     ]
-    demands = [demand] * schedule.ranks
-    return timeline_of(score, perform(score, seconds, cores, demands=demands, hosts=hosts))
+    return timeline_of(score, perform(score, seconds, cores, demand, hosts))
 
 
 def timeline_of(score: Score, performance: Performance) -> Timeline:
