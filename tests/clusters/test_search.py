@@ -24,7 +24,7 @@ from plait.estimates.memory import memory
 from plait.estimates.step import times
 from plait.plans.arrangements import divisors, microbatch_sizes
 from plait.plans.legality import is_legal
-from plait.specs.cluster import ClusterSpec
+from plait.specs.cluster import ClusterSpec, GroupSpec
 from plait.specs.model import Experts, LatentAttention, ModelSpec
 from plait.specs.presets import PRESETS
 from tests.clusters.jobs import SMALL, job, unequal
@@ -316,6 +316,16 @@ def test_unequal_machines_have_unequal_parts_and_beat_even_ones():
     assert len(set(best.data_shares)) > 1 or len(set(best.stages)) > 1
     if even is not None:
         assert found.best.found.seconds < 0.9 * even.seconds
+
+
+def test_rows_that_are_dealt_evenly_by_speed_are_the_even_cut():
+    """Of groups that are nearly as fast no plan stands there twice, in other words."""
+    asked = unequal(pipeline=1)
+    groups = tuple(GroupSpec(device=name, devices_per_node=4) for name in ("a100-80gb", "a100-40gb"))
+    found = plan_cluster(replace(asked, cluster=ClusterSpec(groups=groups, ranks=8))).plans
+    shares = [one.plan.data_shares for one in found]
+    assert any(len(one) > 1 for one in shares)
+    assert all(len(set(one)) > 1 or set(one) == {1} for one in shares)
 
 
 def test_two_equal_groups_are_as_one():

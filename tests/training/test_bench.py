@@ -4,6 +4,7 @@ link is told as what it is."""
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -124,7 +125,9 @@ def test_a_turn_that_was_cut_off_is_taken_again(tmp_path):
     for tail in (whole[:40], whole[:-1]):
         record.write_text(whole + tail)
         assert list(taken(record)) == ["k"]
-    for text in ("{}", "[1, 2]", whole[:-3].replace("key", "kez")):
+    emptied = re.sub(r'"memory_bytes": \[[^]]*\]', '"memory_bytes": []', whole)
+    assert emptied != whole
+    for text in ("{}", "[1, 2]", whole[:-3].replace("key", "kez"), emptied):
         record.write_text(text)
         with pytest.raises(UnusableInput):
             taken(record)

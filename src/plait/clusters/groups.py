@@ -198,8 +198,8 @@ def _cut(job: Job, base: Plan, bench: Bench) -> Iterator[Plan]:
         base = replace(base, data_shares=shares)
     yield base
     try:
-        if base.pipeline == 1 and not shares:
-            yield replace(base, data_shares=_by_speed(base, bench))
+        if base.pipeline == 1 and not shares and len(set(dealt := _by_speed(base, bench))) > 1:
+            yield replace(base, data_shares=dealt)  # equal ones are the even cut's
         if base.pipeline > 1 and not stages:
             yield replace(base, stages=_by_cost(base, bench))
     except PlaitError:  # no room for all layers, or fewer microbatches than replicas: the even cut alone is left

@@ -247,7 +247,10 @@ def _read(record: Path) -> tuple[dict[str, Measured], _End | None]:
 def _turn(line: str, where: str) -> tuple[str, Measured]:
     try:
         row: Mapping[str, Any] = json.loads(line)
-        return row["key"], measured_from_table(row["measured"])
+        measured = measured_from_table(row["measured"])
+        if not measured.memory_bytes:
+            raise ValueError("measured.memory_bytes names no rank")
+        return row["key"], measured
     except KeyError as error:
         raise UnusableInput(f"{where} is no turn of a bench: it has no {error}") from error
     except (ValueError, TypeError, RecursionError) as error:
