@@ -188,6 +188,18 @@ def test_a_plan_in_a_file_is_explained_though_no_search_would_propose_it(write, 
     assert "The plan in mine.toml: tensor 2 × pipeline 4" in capsys.readouterr().out
 
 
+def test_a_plan_by_hand_stays_there_too(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, mine = write(model={"name": "gpt2"}), "[plan]\ndata = 8\nmicrobatch = 1\n"
+    (tmp_path / "plan.toml").write_text(mine)
+    for words in ([], ["--explain", "plan.toml"]):
+        code, document = ask(capsys, "plan", path, *words)
+        assert (code, document["written"]) == (0, None)
+    assert main(["plan", path]) == 0
+    assert "not written: the plan.toml that is there" in capsys.readouterr().out
+    assert (tmp_path / "plan.toml").read_text() == mine
+
+
 def test_a_plan_in_a_file_that_has_no_room_is_told_so(write, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(model={"name": "llama2-7b"})

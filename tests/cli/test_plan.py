@@ -67,6 +67,44 @@ def test_the_best_plan_is_left_as_a_file(capsys, place):
     assert read_plan("other.toml", load("job.toml")).plan == written.plan
 
 
+BY_HAND = '# a plan of my own\n[plan]\ndata = 2\npipeline = 2\nmicrobatch = 1\nschedule = "gpipe"\n'
+
+
+def test_the_file_that_is_explained_stays(capsys, place):
+    (place / "plan.toml").write_text(BY_HAND)
+    code, document = ask(capsys, "plan", "job.toml", "--explain", "plan.toml")
+    assert (code, document["written"], document["explained"]["place"]) == (0, None, None)
+    assert document["not_written"].startswith("plan.toml is the plan that --explain reads (--out FILE writes")
+    (place / "same.toml").symlink_to("plan.toml")
+    code, document = ask(capsys, "plan", "job.toml", "--explain", "plan.toml", "--out", "same.toml")
+    assert (code, document["error"]["kind"]) == (2, "unusable_input")
+    assert "--out same.toml is the plan that --explain reads, which it would replace" in document["error"]["message"]
+    assert (place / "plan.toml").read_text() == BY_HAND
+    _, document = ask(capsys, "plan", "job.toml", "--explain", "plan.toml", "--out", "best.toml")
+    assert (document["written"], document["not_written"]) == ("best.toml", None)
+    assert read_plan("best.toml", load("job.toml")).prediction is not None
+
+
+@pytest.mark.parametrize("text", [BY_HAND, "no TOML"])
+def test_a_plan_that_plait_did_not_write_is_replaced_only_if_asked(capsys, place, text):
+    (place / "plan.toml").write_text(text)
+    assert main(["plan", "job.toml"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("not written: the plan.toml that is there was not written by `plait plan`")
+    assert (place / "plan.toml").read_text() == text
+    assert ask(capsys, "plan", "job.toml", "--out", "plan.toml")[1]["written"] == "plan.toml"
+    assert ask(capsys, "plan", "job.toml")[1]["written"] == "plan.toml"  # now it is one of Plait's
+
+
+def test_a_job_is_no_place_for_a_plan(capsys, place):
+    before = (place / "job.toml").read_text()
+    code, document = ask(capsys, "plan", "job.toml", "--out", "./job.toml")
+    assert (code, document["error"]["kind"]) == (2, "unusable_input")
+    (place / "plan.toml").write_text(before)
+    assert ask(capsys, "plan", "plan.toml")[1]["not_written"].startswith("plan.toml is the job")
+    assert (place / "job.toml").read_text() == (place / "plan.toml").read_text() == before
+
+
 def test_as_many_plans_as_asked(capsys):
     assert len(ask(capsys, "plan", "job.toml", "--top", "3")[1]["plans"]) == 3
 

@@ -13,6 +13,7 @@ from plait.cli.ranked import ranked_document, ranked_lines
 from plait.units import Bytes, Seconds
 
 if TYPE_CHECKING:
+    from plait.cli.best_plan_file import BestPlanFile
     from plait.cli.explained import Explanation
     from plait.clusters.answer import ClusterPlan, ClusterPlans
     from plait.clusters.bill import Bill, Objective
@@ -29,24 +30,23 @@ def cluster_answer(
     path: Path,
     job: Job,
     top: int | None,
-    out: Path,
+    file: BestPlanFile,
     objective: Objective,
     *,
     explain: str | None,
     page: Path | None = None,
 ) -> Answer:
-    """The answer of `plait plan` for the job at `path`, on machines of the catalogue; writes the best plan to `out`,
-    and draws the `page`. `explain`: the plan that is asked for, its place or its file."""
+    """The answer of `plait plan` for the job at `path`, on machines of the catalogue; writes the best plan to its
+    `file`, and draws the `page`. `explain`: the plan that is asked for, its place or its file."""
     from plait.cli.page_of_cluster import page_of_cluster
     from plait.cli.page_of_plan import write_page
     from plait.clusters.answer import plan_cluster
-    from plait.plans.files import write_plan
 
     plans = plan_cluster(job, objective)
     told = None if explain is None else explain_on_cluster(explain, plans)
-    write_plan(out, plans.best.plan, plans.best.prediction)
-    document = cluster_document(plans, top or len(plans.plans), told) | {"written": str(out)}
-    lines = [*cluster_lines(plans, top, told), [("", f"written to {out}")]]
+    file.write(plans.best.plan, plans.best.prediction)
+    document = cluster_document(plans, top or len(plans.plans), told) | dict(file.document)
+    lines = [*cluster_lines(plans, top, told), file.line]
     if page is not None:
         write_page(page, page_of_cluster(path, plans))
         document["page"] = str(page)

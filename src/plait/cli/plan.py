@@ -1,7 +1,7 @@
 """`plait plan JOB`: which plan is best, what will it cost, and why did the others lose?
 
-The best one is written as `plan.toml`, with its prediction, for every other command's `--plan`. A machine that was
-never measured is measured first.
+The best one is written as `plan.toml`, with its prediction, for every other command's `--plan` (`best_plan_file`). A
+machine that was never measured is measured first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from plait.cli.best_plan_file import best_plan_file
 from plait.cli.cluster_plan import cluster_answer
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line, tell
@@ -51,7 +52,14 @@ def command(
             metavar="PLAN",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where to write the best plan.", metavar="FILE")] = Path("plan.toml"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write the best plan.",
+            metavar="FILE",
+            show_default="plan.toml; nowhere, if that is a plan of somebody's own",
+        ),
+    ] = None,
     page: Annotated[
         Path | None,
         typer.Option(help="Draw the plans, and all that is predicted of the best, as HTML.", metavar="FILE"),
@@ -64,17 +72,16 @@ def command(
     from plait.cli.explained import explain as explanation
     from plait.devices.host import this_processor
     from plait.planner.search import search
-    from plait.plans.files import write_plan
 
-    asked = legal_job(job)
+    asked, file = legal_job(job), best_plan_file(out, job, explain)
     if asked.cluster.elsewhere:
-        return cluster_answer(job, asked, top, out, objective, explain=explain, page=page)
+        return cluster_answer(job, asked, top, file, objective, explain=explain, page=page)
     _require_time(objective)
     machine = known_machine(asked, measurements)
     plans = search(asked, machine, max(top or 0, SHOWN), here=this_processor())
     told = None if explain is None else explanation(explain, asked, machine, plans)
-    write_plan(out, plans.best.plan, plans.best.prediction)
-    document = plans_document(plans, top) | {"written": str(out)}
+    file.write(plans.best.plan, plans.best.prediction)
+    document = plans_document(plans, top) | dict(file.document)
     drawn: list[Line] = []
     if page is not None:
         _draw(page, job, asked, machine, plans, told)
@@ -85,7 +92,7 @@ def command(
         lines=[
             *plans_lines(plans, top),
             *(told.lines() if told else ()),
-            [("", f"written to {out}")],
+            file.line,
             *drawn,
         ],
     )
