@@ -23,7 +23,7 @@ from plait.launchers.started import hosts_of, on_started_ranks, require_hosts
 from plait.plans.cautions import cautions
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
-from plait.plans.planned import another_model, require_this_machine
+from plait.plans.planned import another_model, on_this_machine, require_this_machine
 from plait.plans.report import Report
 from plait.specs.cluster import ClusterSpec, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
@@ -275,13 +275,13 @@ def _proven(
 ) -> Verification:
     from plait.collectives.meeting import shares_memory
     from plait.planner.work import work_of_ranks
-    from plait.plans.completion import complete
+    from plait.plans.completion import own_plan
     from plait.plans.legality import plan_problems
     from plait.verification.verify import verify_plan
 
-    job = _here(job)
+    job = on_this_machine(job)
     require_legal(job)
-    chosen = plan or complete(job)
+    chosen = plan or own_plan(job)
     if wrong := plan_problems(job, chosen):
         raise IllegalJob(wrong)
     if world is not None and chosen.ranks < world.size:
@@ -375,8 +375,3 @@ def _report(table: Mapping[str, Any], left_alone: tuple[str, ...] = ()) -> Repor
     hosts_a_node = hosts_of(settled) // settled.cluster.nodes  # unequal hosts of torchrun's count as one
     cores = usable_cores() * hosts_a_node
     return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
-
-
-def _here(job: Job) -> Job:
-    """The job with its ranks on this machine: where a proof is asked for, whose matter is the plan and no hardware."""
-    return replace(job, cluster=ClusterSpec(ranks=job.cluster.ranks)) if job.cluster.elsewhere else job

@@ -87,7 +87,11 @@ def test_the_table_is_sorted_by_measured_and_marks_the_worst(place, capsys):
 def test_given_plans_alone_and_beside_the_best(place, capsys):
     (place / "mine.toml").write_text("[plan]\ndata = 1\ntensor = 2\n")
     assert bench("--plan", "mine.toml", "--json") == 0
-    (one,) = json.loads(capsys.readouterr().out)["plans"]
+    out, err = capsys.readouterr()
+    assert err.startswith(
+        "left open in mine.toml, and taken: microbatch 1, tensor_shares equal, sequence_parallel false"
+    )
+    (one,) = json.loads(out)["plans"]
     assert (one["plan"]["tensor"], one["repeats"]) == (2, 2)
     assert bench("--plan", "mine.toml", "--plans", "1", "--json", "--out", "both") == 0
     assert [one["plan"]["tensor"] for one in json.loads(capsys.readouterr().out)["plans"]] == [2, 1]

@@ -206,6 +206,14 @@ def test_a_plan_in_a_file_that_has_no_room_is_told_so(write, capsys, tmp_path, m
     (tmp_path / "mine.toml").write_text(tomli_w.dumps({"plan": {"data": 8, "microbatch": 8, "recompute": "none"}}))
     _, document = ask(capsys, "plan", path, "--explain", "mine.toml")
     assert "dies first: it needs" in document["explained"]["lost_because"]
+    assert "recompute" not in document["explained"]["left_open"]
+
+
+def test_that_nothing_is_computed_again_is_told_of_a_plan_that_leaves_it_open(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text("[plan]\ntensor = 8\nmicrobatch = 1\n")
+    _, document = ask(capsys, "simulate", write(model={"name": "gpt2"}), "--plan", "mine.toml")
+    assert document["left_open"] == {"tensor_shares": [1] * 8, "sequence_parallel": False, "recompute": "none"}
 
 
 def test_what_better_machines_would_bring_is_told_without_asking(write, capsys, tmp_path, monkeypatch):

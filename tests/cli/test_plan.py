@@ -149,6 +149,20 @@ def test_a_plan_by_hand_is_priced_and_laid_beside_the_best(capsys):
     assert "It fits the memory." in out
 
 
+def test_what_a_plan_by_hand_leaves_open_is_told(capsys, place):
+    (place / "mine.toml").write_text("[plan]\npipeline = 4\n")
+    taken = {"microbatch": 1, "schedule": "1f1b", "stages": [2, 2, 2, 1]}
+    assert ask(capsys, "plan", "job.toml", "--explain", "mine.toml")[1]["explained"]["left_open"] == taken
+    assert ask(capsys, "simulate", "job.toml", "--plan", "mine.toml")[1]["left_open"] == taken
+    for words in (["plan", "job.toml", "--explain"], ["simulate", "job.toml", "--plan"]):
+        assert main([*words, "mine.toml"]) == 0
+        told = "left open in mine.toml, and taken: microbatch 1, schedule 1f1b, stages 2+2+2+1"
+        assert told in capsys.readouterr().out.splitlines()
+    assert ask(capsys, "plan", "job.toml", "--explain", "2")[1]["explained"]["left_open"] == {}
+    assert main(["simulate", "job.toml", "--plan", "plan.toml"]) == 0
+    assert "left open" not in capsys.readouterr().out
+
+
 def test_a_plan_by_hand_that_is_too_large_or_not_legal_says_so(capsys, place):
     _, document = ask(capsys, "plan", "job.toml")
     least = min(sum(one["memory_bytes"]) for one in document["plans"])

@@ -54,6 +54,7 @@ def test_the_document_of_a_run(capsys, place):
     prediction = strict((place / "runs/job/prediction.json").read_text())
     assert document["predicted"]["step_seconds"] == prediction["step_seconds"]
     assert document["guesses"] == prediction["guesses"]
+    assert document["left_open"] == {}
     assert document["guesses"][0].startswith("profiled on 2 cores of made up, and this runs on ")
     assert "step 6/6" in err
     assert "predicted" in err
@@ -62,10 +63,12 @@ def test_the_document_of_a_run(capsys, place):
 def test_under_a_plan_of_one_s_own_for_people(capsys, place):
     assert main(["plan", "job.toml"]) == 0
     text = (place / "plan.toml").read_text().replace("microbatch = 2", "microbatch = 1")
-    (place / "mine.toml").write_text(text)
+    (place / "mine.toml").write_text(text.replace("zero = ", "# zero = "))
     capsys.readouterr()
     assert main(["train", "job.toml", "--plan", "mine.toml", "--out", "mine", "--sample", "line"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    assert err.startswith("left open in mine.toml, and taken: zero 0\n")
+    lines = out.splitlines()
     assert lines[0].startswith("held-out loss ")
     assert lines[-1] == "report: mine/report.html"
     assert any("predicted" in line and "measured" in line and "error" in line for line in lines)

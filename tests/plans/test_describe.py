@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 
 from plait.plans.completion import complete
-from plait.plans.describe import describe, plan_name
+from plait.plans.describe import describe, keys_in_short, plan_name
 from plait.plans.legality import is_legal
 from plait.plans.plan import Plan
 from tests.plans.drawn import jobs
@@ -109,3 +109,15 @@ def test_unequal_shares_of_the_batch_are_told():
     assert "2 replicas (batch 3 : 1.5) of the model" in describe(uneven)
     assert "data shares 3 : 1.5" in plan_name(uneven)
     assert "shares" not in plan_name(replace(uneven, data_shares=(1, 1)))
+
+
+def test_keys_in_short_are_called_as_in_a_file():
+    keys = {
+        "microbatch": 1,
+        "stages": (6, 6),
+        "data_shares": (1, 1),
+        "tensor_shares": (2, 1),
+        "sequence_parallel": False,
+    }
+    told = "microbatch 1, stages 6+6, data_shares equal, tensor_shares 2 : 1, sequence_parallel false"
+    assert keys_in_short(keys) == told

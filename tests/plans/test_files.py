@@ -69,8 +69,28 @@ def test_the_job_s_own_wishes_are_set_aside(path):
 
 def test_what_somebody_took_out_is_filled_in(path):
     path.write_text("[plan]\ntensor = 2\nmicrobatch = 4\n")
-    plan = read_plan(path, JOB).plan
-    assert (plan.tensor, plan.microbatch, plan.ranks) == (2, 4, 4)
+    file = read_plan(path, JOB)
+    assert (file.plan.tensor, file.plan.microbatch, file.plan.ranks) == (2, 4, 4)
+    assert set(file.left_open) == {
+        "data", "data_shares", "tensor_shares", "zero", "sequence_parallel", "bucket_bytes",
+    }  # fmt: skip
+    assert all(value == getattr(file.plan, key) for key, value in file.left_open.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "left_open"),
+    [
+        ("data = 4\nmicrobatch = 1\nzero = 1\ndata_shares = [1, 1, 1, 1]\n", {"bucket_bytes"}),
+        ('data = 4\nmicrobatch = 1\nsynchronisation = "local-sgd"\nlocal_steps = 2\n', {"data_shares"}),
+        ("pipeline = 4\nmicrobatch = 1\n", {"schedule", "stages"}),
+        ('pipeline = 2\ndata = 2\nschedule = "interleaved"\nstages = [2, 2, 2, 1]\nzero = 0\nmicrobatch = 1\n',
+         {"virtual_stages", "data_shares", "bucket_bytes"}),
+        ("tensor = 4\n", {"microbatch", "tensor_shares", "sequence_parallel"}),
+    ],
+)  # fmt: skip
+def test_of_what_is_left_open_what_matters_is_told(path, text, left_open):
+    path.write_text(f"[plan]\n{text}")
+    assert set(read_plan(path, JOB).left_open) == left_open
 
 
 @pytest.mark.parametrize(

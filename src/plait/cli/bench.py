@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plait.cli.legal import legal_job
+from plait.cli.legal import legal_job, legal_plan
 from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.cli.plan import known_machine
 from plait.cli.tables import columns
@@ -45,7 +45,6 @@ def command(
     from plait.api import load
     from plait.cli.benching import bench
     from plait.launchers import together
-    from plait.plans.files import read_plan
     from plait.plans.planned import require_this_machine
     from plait.training.run_directory import RunDirectory
 
@@ -56,7 +55,7 @@ def command(
             return None
         asked = legal_job(job)
         require_this_machine(asked)
-        given = [read_plan(path, asked).plan for path in plan or ()]
+        given = [legal_plan(path, asked).plan for path in plan or ()]
         RunDirectory.require_free(run)
         found = bench(
             asked,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from os.path import exists  # unlike Path's, of a name that is too long as well
 from typing import TYPE_CHECKING, Any
 
+from plait.cli.legal import left_open_lines
 from plait.cli.output import Line
 from plait.errors import UnusableInput
 from plait.specs.wording import cut
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from plait.planner.reasons import Explained, Obvious
     from plait.planner.search import Plans
     from plait.planner.what_if import WhatIf
-    from plait.plans.plan import Plan
+    from plait.plans.files import PlanFile
     from plait.specs.job import Job
     from plait.specs.measurements import Measurements
 
@@ -30,10 +31,12 @@ _EQUAL = 0.005  # of a step: closer than this is no change
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """One plan beside the best, the obvious ones, and what another machine would change of the best step, which
-    takes `now` seconds. `place`: in the ranking, from 1; None: it is a plan's file that does not stand there."""
+    takes `now` seconds. `place`: in the ranking, from 1; None: it is a plan's file that does not stand there. `asked`:
+    that place, or the file. `left_open`: what the file leaves open of the plan, with what was taken."""
 
     place: int | None
-    name: str
+    asked: str
+    left_open: Mapping[str, Any]
     one: Explained
     obvious: tuple[Obvious, ...]
     now: float
@@ -51,6 +54,7 @@ class Explanation:
         return {
             "place": self.place,
             "plan": plan_table(self.one.plan),
+            "left_open": dict(self.left_open),
             "step_seconds": self.one.step_seconds,
             "beside_seconds": self.one.beside_seconds,
             "lost_because": self.one.lost_because,
@@ -66,7 +70,9 @@ class Explanation:
 
         one, rival = self.one, "the second" if self.place == 1 else "the best"
         yield []
-        yield [("bold", f"{self.name}: {plan_name(one.plan)}")]
+        name = f"The plan in {self.asked}" if self.place is None else f"Plan {self.place}"
+        yield [("bold", f"{name}: {plan_name(one.plan)}")]
+        yield from left_open_lines(self.asked, self.left_open)
         beside = f"{Seconds(one.step_seconds)} a step, {rival} {Seconds(one.beside_seconds)}"
         yield [("", f"{beside}: {one.lost_because or 'it wins'}")]
         if self.place is None:
@@ -121,11 +127,12 @@ def explain(asked: str, job: Job, measurements: Measurements, plans: Plans) -> E
     from plait.planner.changes import changes
     from plait.planner.obvious import explained, explained_outside, obvious_losers
 
-    place, plan = _asked_for(asked, job, plans)
+    place, file = _asked_for(asked, job, plans)
     return Explanation(
         place=place,
-        name=_name(asked, place),
-        one=explained_outside(plan, job, plans) if place is None else explained(plans, plans.plans[place - 1]),
+        asked=asked,
+        left_open=file.left_open,
+        one=explained_outside(file.plan, job, plans) if place is None else explained(plans, plans.plans[place - 1]),
         obvious=obvious_losers(job, plans),
         now=plans.best.found.step.seconds,
         what_if=changes(job, measurements, plans),
@@ -139,18 +146,19 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
     from plait.clusters.contest import DARING, RISK
     from plait.clusters.explain import explained, why_not_ranked
 
-    place, plan = _asked_for(asked, plans.job, plans)
+    place, file = _asked_for(asked, plans.job, plans)
     ranked, machines = [one.found for one in plans.plans], plans.tasks[0].machines
     most_risk = DARING if plans.daring else RISK
     if place is None:
-        one = price_plan(plans.job, plan)
+        one = price_plan(plans.job, file.plan)
         lost = why_not_ranked(one, ranked[0], machines, most_risk)
     else:
         one, lost = ranked[place - 1], plans.plans[place - 1].lost_because
     rival = ranked[1] if place == 1 and len(ranked) > 1 else ranked[0]
     return Explanation(
         place=place,
-        name=_name(asked, place),
+        asked=asked,
+        left_open=file.left_open,
         one=explained(one, rival, machines, lost, most_risk),
         obvious=plans.obvious,
         now=plans.best.found.seconds,
@@ -158,20 +166,16 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
     )
 
 
-def _name(asked: str, place: int | None) -> str:
-    return f"The plan in {asked}" if place is None else f"Plan {place}"
-
-
-def _asked_for(asked: str, job: Job, plans: Plans | ClusterPlans) -> tuple[int | None, Plan]:
+def _asked_for(asked: str, job: Job, plans: Plans | ClusterPlans) -> tuple[int | None, PlanFile]:
     """Its place in the ranking, None for a plan's file that is not in it; and the plan."""
-    from plait.plans.files import read_plan
+    from plait.plans.files import PlanFile, read_plan
 
     if asked in (places := {str(place): place for place in range(1, len(plans.plans) + 1)}):
-        return places[asked], plans.plans[places[asked] - 1].plan
+        return places[asked], PlanFile(plan=plans.plans[places[asked] - 1].plan)
     if asked.isascii() and asked.isdecimal():
         raise UnusableInput(f"--explain {cut(asked)}: there are plans 1 to {len(plans.plans)}")
     if not exists(asked):
         raise UnusableInput(f"--explain {cut(asked)} is neither a plan's place in the ranking nor a file; legal: 1 to "
                             f"{len(plans.plans)}, or a plan.toml")  # fmt: skip
-    plan = read_plan(asked, job).plan
-    return next((place for place, one in enumerate(plans.plans, 1) if one.plan == plan), None), plan
+    file = read_plan(asked, job)
+    return next((place for place, one in enumerate(plans.plans, 1) if one.plan == file.plan), None), file

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plait.cli.legal import legal_job
+from plait.cli.legal import left_open_lines, legal_job
 from plait.cli.output import Answer, JsonFlag, Line
 from plait.cli.plan import known_machine
 from plait.errors import UnusableInput
@@ -50,12 +50,16 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """What will each rank do when? A timeline as text, as a Chrome trace, and as a picture."""
+    from plait.plans.files import read_plan
     from plait.report.schedule_picture import schedule_picture
     from plait.schedules.pictures import chrome_trace
 
     asked = legal_job(job)
-    found = _elsewhere(job, asked, plan) if asked.cluster.elsewhere else _here(job, asked, plan, measurements)
-    told: list[Line] = [[("yellow", f"a guess: {guess}")] for guess in found.guesses]
+    file = None if plan is None else read_plan(plan, asked)
+    given = None if file is None else file.plan
+    found = _elsewhere(job, asked, given) if asked.cluster.elsewhere else _here(job, asked, given, measurements)
+    left_open = {} if file is None else file.left_open
+    told = [*left_open_lines(plan, left_open), *([("yellow", f"a guess: {guess}")] for guess in found.guesses)]
     if trace is not None:
         _write("trace", trace, f"{jsonlib.dumps(chrome_trace(found.step.timeline))}\n")
         told.append([("", f"trace written to {trace}")])
@@ -68,12 +72,17 @@ def command(
         write_page(page, found.page())
         told.append([("", f"page written to {page}")])
     return Answer(
-        document={**step_document(found.plan, found.step), "guesses": list(found.guesses), **found.document},
+        document={
+            **step_document(found.plan, found.step),
+            "left_open": left_open,
+            "guesses": list(found.guesses),
+            **found.document,
+        },
         lines=[*step_lines(found.plan, found.step), *([("", line)] for line in found.lines), *told],
     )
 
 
-def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) -> _Simulated:
+def _here(path: Path, job: Job, given: Plan | None, measurements: Path | None) -> _Simulated:
     """On this machine."""
     from plait.cli.page_of_plan import page_of_one
     from plait.devices.host import this_processor
@@ -81,10 +90,9 @@ def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) ->
     from plait.planner.prices import JobPrices
     from plait.planner.search import search
     from plait.planner.simulator import played
-    from plait.plans.files import read_plan
 
     machine = known_machine(job, measurements)
-    plan = search(job, machine).best.plan if file is None else read_plan(file, job).plan
+    plan = given or search(job, machine).best.plan
     prices = JobPrices(job.model, job.training, machine, job.cluster)
     one = played(plan, prices)
     guesses = outside_what_was_measured(plan, prices, this_processor())
@@ -96,16 +104,15 @@ def _here(path: Path, job: Job, file: Path | None, measurements: Path | None) ->
     )
 
 
-def _elsewhere(path: Path, job: Job, file: Path | None) -> _Simulated:
+def _elsewhere(path: Path, job: Job, given: Plan | None) -> _Simulated:
     """On machines of the catalogue, where nobody sees it run: with its memory and its bill."""
     from plait.cli.cluster_plan import bill_document, bill_lines, memory_line
     from plait.cli.page_of_cluster import page_on_cluster
     from plait.clusters.answer import plan_cluster, price_plan, step_on
     from plait.clusters.bill import bill_of
     from plait.clusters.tasks import tasks_of
-    from plait.plans.files import read_plan
 
-    plan = plan_cluster(job).best.plan if file is None else read_plan(file, job).plan
+    plan = given or plan_cluster(job).best.plan
     one, step = price_plan(job, plan), step_on(job, plan)
     bill = bill_of(one.seconds, tasks_of(job), job.training.steps)
     return _Simulated(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plait.cli.legal import legal_job
+from plait.cli.legal import legal_job, legal_plan
 from plait.cli.output import Answer, JsonFlag, Line
 from plait.cli.plan import known_machine
 from plait.cli.tables import difference
@@ -42,26 +42,24 @@ def command(
         if world is not None and world.rank > 0:  # the first speaks for all
             train(load(job), run=run)
             return None
-        result = _result(job, plan, run, sample or (), measurements)
-    return Answer(document=result_document(result), lines=result_lines(result))
+        return _answer(job, plan, run, sample or (), measurements)
 
 
-def _result(
-    job: Path, plan: Path | None, run: Path, samples: Sequence[str], measurements: Path | None
-) -> TrainingResult:
+def _answer(job: Path, plan: Path | None, run: Path, samples: Sequence[str], measurements: Path | None) -> Answer:
     from plait.api import train
     from plait.cli.progress import TrainingProgress
-    from plait.plans.files import read_plan
     from plait.plans.planned import require_this_machine
     from plait.training.run_directory import RunDirectory
 
     wanted = legal_job(job)
     require_this_machine(wanted)
-    chosen = None if plan is None else read_plan(plan, wanted).plan
+    file = None if plan is None else legal_plan(plan, wanted)
+    chosen, left_open = (None, {}) if file is None else (file.plan, file.left_open)
     RunDirectory.require_free(run)
     known = known_machine(wanted, measurements)
     with TrainingProgress() as progress:
-        return train(wanted, chosen, run=run, measurements=known, samples=samples, on_event=progress.take)
+        result = train(wanted, chosen, run=run, measurements=known, samples=samples, on_event=progress.take)
+    return Answer(document={**result_document(result), "left_open": left_open}, lines=result_lines(result))
 
 
 def result_document(result: TrainingResult) -> dict[str, Any]:

@@ -6,6 +6,7 @@ that nobody chose get their values.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -22,10 +23,28 @@ from plait.plans.arrangements import (
 )
 from plait.plans.legality import is_legal, problems
 from plait.plans.plan import Plan
+from plait.plans.planned import on_this_machine
 from plait.specs.job import Job
 from plait.specs.training import PRECISIONS
 
-__all__ = ["complete", "filled", "with_most_ranks"]
+__all__ = ["complete", "filled", "left_open", "own_plan", "with_most_ranks"]
+
+_OPEN: Mapping[str, Callable[[Plan], bool]] = {  # what a search chooses, and of which plans it says anything
+    "data": lambda plan: plan.data > 1,
+    "tensor": lambda plan: plan.tensor > 1,
+    "pipeline": lambda plan: plan.pipeline > 1,
+    "microbatch": lambda plan: True,
+    "schedule": lambda plan: plan.pipeline > 1,
+    "virtual_stages": lambda plan: plan.schedule == "interleaved",
+    "stages": lambda plan: plan.pipeline > 1,
+    "tensor_shares": lambda plan: plan.tensor > 1,
+    "data_shares": lambda plan: plan.data > 1,
+    "zero": lambda plan: _sums(plan) and not plan.compresses,
+    "sequence_parallel": lambda plan: plan.tensor > 1,
+    "bucket_bytes": lambda plan: _sums(plan),
+    "recompute": lambda plan: True,
+}
+_ONE_VALUE_HERE = {"recompute"}  # of which this machine can't run but one
 
 
 def complete(job: Job, **choices: Any) -> Plan:
@@ -56,6 +75,24 @@ def filled(job: Job) -> Plan:
     keys.update(job.constraints)
     keys.update(vars(mesh))
     return Plan(**keys)
+
+
+def own_plan(job: Job) -> Plan:
+    """The plan that the job itself makes, on ranks of this machine: what it fixes, completed. Raises IllegalJob as
+    above."""
+    return complete(on_this_machine(job))
+
+
+def left_open(given: Collection[str], plan: Plan, *, here: bool = True) -> dict[str, Any]:
+    """Keys of a completed plan that were not `given`, with what was taken for them: those that a search would have
+    chosen, as far as they make a difference to this plan. `here`: on this machine, not on those of the catalogue."""
+    settled = {*given, *_ONE_VALUE_HERE} if here else {*given}
+    return {key: getattr(plan, key) for key, matters in _OPEN.items() if key not in settled and matters(plan)}
+
+
+def _sums(plan: Plan) -> bool:
+    """Whether replicas sum gradients in every step."""
+    return plan.data > 1 and not plan.averages and not plan.served
 
 
 def _microbatch(job: Job, data: int) -> int:

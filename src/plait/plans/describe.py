@@ -9,7 +9,7 @@ It knows the plan alone: nothing of the model, nothing that was predicted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,7 +19,7 @@ from plait.specs.grids import is_grid
 from plait.specs.wording import counted
 from plait.units import Bytes
 
-__all__ = ["describe", "plan_difference", "plan_name"]
+__all__ = ["describe", "keys_in_short", "plan_difference", "plan_name"]
 
 _MOST_STAGES, _MOST_ALIKE = 8, 4  # whose layers are listed one by one; and where all have as many
 _KEPT = {
@@ -61,6 +61,15 @@ def plan_difference(plan: Plan, other: Plan) -> str:
     keys = [key for key in mine if mine[key] != its[key] and key not in moot]
     told = [key for key in keys if key not in _LISTS] or keys
     return ", ".join(f"{_KEY_WORDS.get(key, key)} {_in_short(key, mine[key])}" for key in told)
+
+
+def keys_in_short(keys: Mapping[str, Any]) -> str:
+    """Keys of a plan as its file has them, with their values: microbatch 1, stages 6+6, sequence_parallel false."""
+    return ", ".join(f"{key} {_value(key, value)}" for key, value in keys.items())
+
+
+def _value(key: str, value: Any) -> str:
+    return _in_short(key, value) if key in _LISTS else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _KEY_WORDS = {"zero": "ZeRO", "virtual_stages": "stages a rank", "sequence_parallel": "sequence parallel"}

@@ -4,13 +4,14 @@
     [plan]                                                   every key of the job's [plan], chosen
     [prediction]                                             what was said of it, if anything
 
-A key that somebody took out is filled in as in a job that leaves it open. A bad key is refused as in a job.
+A key that somebody took out is filled in as in a job that leaves it open, the same wherever the file is read; commands
+say which. A bad key is refused as in a job.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import tomli_w
 
 from plait.errors import IllegalJob, Problem, UnusableInput
-from plait.plans.completion import complete, with_most_ranks
+from plait.plans.completion import complete, left_open, with_most_ranks
 from plait.plans.describe import describe
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_from_table, prediction_table
@@ -37,10 +38,12 @@ _TABLES = ("plan", "prediction")
 
 @dataclass(frozen=True, kw_only=True)
 class PlanFile:
-    """A plan, and what was predicted of it when it was written."""
+    """A plan, and what was predicted of it when it was written. `left_open`: what the file leaves open of it, with what
+    was taken (`completion.left_open`)."""
 
     plan: Plan
     prediction: Prediction | None = None
+    left_open: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def plan_table(plan: Plan) -> dict[str, Any]:
@@ -69,14 +72,20 @@ def read_plan(path: str | PathLike[str], job: Job) -> PlanFile:
     """
     tables = read_table(path)
     problems = list(_strangers(tables))
-    sifted = sift({"plan": tables["plan"]} if "plan" in tables else {}, here=not job.cluster.elsewhere)
+    here = not job.cluster.elsewhere
+    sifted = sift({"plan": tables["plan"]} if "plan" in tables else {}, here=here)
     problems += sifted.problems
     if problems:
         raise IllegalJob(problems)
-    asked = replace(job, constraints=with_grid(with_tuples(sifted.values["plan"])))
+    given = with_grid(with_tuples(sifted.values["plan"]))
+    asked = replace(job, constraints=given)
     plan = complete(with_most_ranks(asked) if job.cluster.ranks_open else asked)
     predicted = tables.get("prediction")
-    return PlanFile(plan=plan, prediction=None if predicted is None else prediction_from_table(predicted))
+    return PlanFile(
+        plan=plan,
+        prediction=None if predicted is None else prediction_from_table(predicted),
+        left_open=left_open(given, plan, here=here),
+    )
 
 
 def _strangers(tables: Mapping[str, Any]) -> list[Problem]:

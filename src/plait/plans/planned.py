@@ -9,7 +9,7 @@ of the machines was taken for granted, since the job does not say it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from plait.errors import Problem, UnusableInput
 from plait.specs.choices import judge
@@ -19,7 +19,7 @@ from plait.specs.machines import Machines, groups_of, machines_of
 from plait.specs.model import ModelSpec
 from plait.specs.wording import counted, shown
 
-__all__ = ["Caution", "another_model", "planned_only", "require_this_machine"]
+__all__ = ["Caution", "another_model", "on_this_machine", "planned_only", "require_this_machine"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,11 @@ def another_model(job: Job) -> list[Problem]:
         return []
     message = f"of the model's configuration is left alone: {'; '.join(job.left_alone)}; not built yet on this machine"
     return [Problem(key="model.huggingface", message=message, legal="a model without")]
+
+
+def on_this_machine(job: Job) -> Job:
+    """The job with its ranks on this machine: where a proof is asked for, whose matter is the plan and no hardware."""
+    return replace(job, cluster=ClusterSpec(ranks=job.cluster.ranks)) if job.cluster.elsewhere else job
 
 
 def require_this_machine(job: Job) -> None:
