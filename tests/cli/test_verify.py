@@ -113,8 +113,27 @@ def test_a_given_plan_is_the_one_that_is_proven(capsys, monkeypatch):
     ask(capsys, "job.toml", "--witness")
     assert asked == [
         (chosen, {"ranks": 3, "dump": None, "witness": False}),
-        (None, {"ranks": None, "dump": None, "witness": True}),
+        (complete(load("job.toml")), {"ranks": None, "dump": None, "witness": True}),
     ]
+
+
+def test_the_first_line_says_which_plan_it_is(capsys, monkeypatch):
+    monkeypatch.setattr(api, "verify_job", lambda *_, **__: BUG)
+    write_plan("plan.toml", complete(load("job.toml"), microbatch=4))
+
+    def first(*words):
+        main(["verify", *words])
+        return capsys.readouterr().out.splitlines()[0]
+
+    assert first("job.toml", "--plan", "plan.toml") == "The plan in plan.toml: data 2, microbatch 4"
+    assert first("job.toml") == "The job's own plan, completed: data 2, microbatch 2"  # it fixes every key
+    write_job("open.toml", without=["plan.microbatch"])
+    assert first("open.toml") == (
+        "The job's own plan, completed: data 2, microbatch 1; `plait plan` may choose another (--plan FILE verifies "
+        "that one)"
+    )
+    document = ask(capsys, "open.toml")[1]
+    assert (document["plan"]["microbatch"], document["left_open"]) == (1, {"microbatch": 1})
 
 
 @pytest.mark.parametrize(

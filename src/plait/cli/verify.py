@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plait.cli.legal import legal_job
+from plait.cli.legal import legal_job, legal_plan
 from plait.cli.output import Answer, JsonFlag, Line
 
 if TYPE_CHECKING:
+    from plait.plans.files import PlanFile
     from plait.verification.evidence import Row
     from plait.verification.report import Standing, Verification
     from plait.verification.verdict import Verdict
 
-__all__ = ["command", "verification_lines"]
+__all__ = ["command", "plan_line", "verification_lines"]
 
 _SHOWN = 12  # tensors in the table for people; the document has them all
 _MEANING: dict[Verdict, str] = {
@@ -61,32 +62,46 @@ def command(
         if world is not None and world.rank > 0:  # the first speaks for all
             answer = Answer(document={}, code=_code(verify_job(load(job), ranks=ranks)), silent=True)
         else:
-            answer = _answer(_proven(job, plan, ranks, dump, witness), dump)
+            answer = _answer(job, plan, ranks, dump, witness)
         if world is not None and answer.code:
             world.end_by_itself()
     return answer
 
 
-def _proven(job: Path, plan: Path | None, ranks: int | None, dump: Path | None, witness: bool) -> Verification:
+def _answer(job: Path, plan: Path | None, ranks: int | None, dump: Path | None, witness: bool) -> Answer:
     from plait.api import verify_job
-    from plait.plans.files import read_plan
-
-    asked = legal_job(job)
-    chosen = None if plan is None else read_plan(plan, asked).plan
-    return verify_job(asked, chosen, ranks=ranks, dump=dump, witness=witness)
-
-
-def _answer(verification: Verification, dump: Path | None) -> Answer:
+    from plait.plans.completion import left_open, own_plan
+    from plait.plans.files import PlanFile, plan_table
     from plait.verification.report import document
 
-    lines = list(verification_lines(verification))
+    asked = legal_job(job)
+    if plan is not None:
+        chosen = legal_plan(plan, asked)
+    else:
+        own = own_plan(asked)
+        chosen = PlanFile(plan=own, left_open=left_open(asked.constraints, own))
+    found = verify_job(asked, chosen.plan, ranks=ranks, dump=dump, witness=witness)
+    lines = [plan_line(chosen, plan), *verification_lines(found)]
     if dump is not None:
         lines.append([("dim", f"Both sides' gradients: {dump / 'reference.safetensors'} and parallel.safetensors.")])
-    return Answer(document=document(verification), lines=lines, code=_code(verification))
+    told = {"plan": plan_table(chosen.plan), "left_open": chosen.left_open}
+    return Answer(document={**document(found), **told}, lines=lines, code=_code(found))
 
 
 def _code(verification: Verification) -> int:
     return 1 if verification.denied else 0
+
+
+def plan_line(chosen: PlanFile, path: Path | None) -> Line:
+    """Which plan it is that is judged: that of the file at `path`, or the job's own, which is not the planner's choice
+    where it leaves something open."""
+    from plait.plans.describe import plan_name
+
+    name = plan_name(chosen.plan)
+    if path is not None:
+        return [("bold", f"The plan in {path}: {name}")]
+    other = "; `plait plan` may choose another (--plan FILE verifies that one)" if chosen.left_open else ""
+    return [("bold", f"The job's own plan, completed: {name}"), ("", other)]
 
 
 def verification_lines(verification: Verification) -> Iterator[Line]:
