@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +153,42 @@ def test_both_commands_write_it_and_say_where(write, capsys):
     sections = [one.attributes["id"] for one in parse(Path("step.html").read_text()).all("section")]
     # that no published run of its device in fp32 was looked at; that it was measured on another machine
     assert sections == ["plan", "step", "memory", "cost", "notes", "again"]
+
+
+def commands_of(page):
+    listed = parse(Path(page).read_text()).one("ol", "commands")
+    return [item.text.strip() for item in listed.all("li")]
+
+
+@pytest.mark.parametrize(("write", "runs"), [(here, True), (there, False)])
+def test_what_a_page_says_to_do_again_names_what_was_written(write, runs, capsys):
+    write()
+    job = f"{write.__name__}.toml"
+    assert main(["plan", job, "--page", "my page.html", "--out", "best.toml"]) == 0
+    after = [f"plait verify {job} --plan best.toml", f"plait train {job} --plan best.toml"]
+    said = commands_of("my page.html")
+    assert said == [f"plait plan {job} --out best.toml --page 'my page.html'", *after[: 2 if runs else 1]]
+    assert main(["simulate", job, "--plan", "best.toml", "--page", "step.html"]) == 0
+    assert commands_of("step.html") == [f"plait simulate {job} --plan best.toml --page step.html"]
+    for line in (said[0], *commands_of("step.html")):
+        assert main(shlex.split(line)[1:]) == 0
+    Path("plan.toml").write_text("[plan]\n")
+    assert main(["plan", job, "--page", "plan.html"]) == 0
+    assert commands_of("plan.html") == [f"plait plan {job} --page plan.html"]  # nothing was written to go on with
+
+
+def test_a_page_says_what_else_was_asked(capsys, place):
+    here()
+    write_measurements(KNOWN, place / "known.json")
+    assert main(["plan", "here.toml", "--page", "a.html", "--measurements", "known.json", "--explain", "2"]) == 0
+    assert commands_of("a.html") == [
+        "plait plan here.toml --explain 2 --page a.html --measurements known.json",
+        "plait verify here.toml --plan plan.toml",
+        "plait train here.toml --plan plan.toml --measurements known.json",
+    ]
+    there()
+    assert main(["plan", "there.toml", "--page", "b.html", "--objective", "money"]) == 0
+    assert commands_of("b.html")[0] == "plait plan there.toml --page b.html --objective money"
 
 
 def test_a_page_that_can_not_be_written_is_named(capsys):

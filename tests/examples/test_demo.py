@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tokenize
@@ -27,6 +28,7 @@ from plait.data.dataset import prepare_tokens
 from plait.data.loader import samples_of_step
 from plait.inference.engine import Engine
 from plait.inference.sampler import Sampling
+from plait.plans.files import read_plan
 from plait.specs.files import read_job
 from plait.specs.measurement_files import read_measurements
 from plait.training.rank_trainer import VALIDATION_TOKENS
@@ -79,6 +81,17 @@ def test_the_chosen_plan_is_proven(demo):
     document, run, _ = demo
     assert document["verdict"] in ("EXACT", "REASSOCIATION", "ZERO")
     assert json.loads((run / "verify.json").read_text())["culprit"] is None
+
+
+def test_what_it_says_to_do_again_names_the_plan_that_was_written(demo):
+    _, run, _ = demo
+    said = [shlex.split(line) for line in json.loads((run / "commands.json").read_text())]
+    planned, verified, trained = said[1:4]
+    assert planned == ["plait", "plan", "demo.toml", "--out", "run.plan.toml"]
+    assert verified == ["plait", "verify", "demo.toml", "--plan", "run.plan.toml"]
+    assert trained[:7] == ["plait", "train", "demo.toml", "--plan", "run.plan.toml", "--out", "run"]
+    job = api.load(run.parent / "demo.toml")
+    assert read_plan(run.parent / "run.plan.toml", job) == read_plan(run / "plan.toml", job)
 
 
 def test_the_job_itself_is_legal_and_has_a_plan_here(demo):

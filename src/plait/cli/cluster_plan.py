@@ -3,7 +3,7 @@ what only a cluster has: bills, plans that come to mind, what better machines wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,11 @@ def cluster_answer(
     *,
     explain: str | None,
     page: Path | None = None,
+    again: Sequence[str] = (),
 ) -> Answer:
     """The answer of `plait plan` for the job at `path`, on machines of the catalogue; writes the best plan to its
-    `file`, and draws the `page`. `explain`: the plan that is asked for, its place or its file."""
+    `file`, and draws the `page`. `explain`: the plan that is asked for, its place or its file.
+    `again`: commands for the page."""
     from plait.cli.page_of_cluster import page_of_cluster
     from plait.cli.page_of_plan import write_page
     from plait.clusters.answer import plan_cluster
@@ -48,7 +50,7 @@ def cluster_answer(
     document = cluster_document(plans, top or len(plans.plans), told) | dict(file.document)
     lines = [*cluster_lines(plans, top, told), file.line]
     if page is not None:
-        write_page(page, page_of_cluster(path, plans))
+        write_page(page, page_of_cluster(path, plans, again))
         document["page"] = str(page)
         lines.append([("", f"page written to {page}")])
     return Answer(document=document, lines=lines)

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from plait.cli.command_line import command_line
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line, tell, write_lines
 from plait.units import Seconds
@@ -37,15 +38,17 @@ def command(
     from plait.cli.profile_tables import profile_lines
     from plait.cli.progress import TrainingProgress
     from plait.cli.train import result_document, result_lines
-    from plait.cli.verify import verification_lines
+    from plait.cli.verify import plan_line, verification_lines
     from plait.devices.host import this_processor
     from plait.planner.search import search
+    from plait.plans.files import PlanFile, write_plan
     from plait.specs.measurement_files import default_path, write_measurements
     from plait.training.run_directory import RunDirectory
     from plait.verification.report import document
 
     began = perf_counter()
-    commands = _commands(job, out)
+    plan = Path(f"{out if out.name else out.absolute()}.plan.toml")  # beside the run, which is not there yet
+    commands = _commands(job, plan, out)
     asked = legal_job(job)
     RunDirectory.require_free(out)
 
@@ -56,11 +59,13 @@ def command(
 
     _say(commands[1])
     plans = search(asked, measurements, here=this_processor())
-    _show(plans_lines(plans, 8))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_plan(plan, plans.best.plan, plans.best.prediction)
+    _show([*plans_lines(plans, 8), [("", f"written to {plan}")]])
 
     _say(commands[2])
     verification = verify(asked, plans.best.plan)
-    _show(verification_lines(verification))
+    _show([plan_line(PlanFile(plan=plans.best.plan), plan), *verification_lines(verification)])
 
     _say(commands[3])
     with TrainingProgress() as progress:
@@ -87,15 +92,15 @@ def _sample_lines(samples: Path) -> Iterable[Line]:
     yield from ([("", f"    {line}")] for line in (first["prompt"] + first["text"]).splitlines()[:16])
 
 
-def _commands(job: Path, out: Path) -> tuple[str, ...]:
+def _commands(job: Path, plan: Path, out: Path) -> tuple[str, ...]:
     """What the demo does, as one would type it."""
     samples = " ".join(f'--sample "{text}"' for text in _SAMPLES)
     return (
         "plait profile",
-        f"plait plan {job}",
-        f"plait verify {job} --plan plan.toml",
-        f"plait train {job} --plan plan.toml --out {out} {samples}",
-        f'plait generate {out} "def "',
+        command_line("plan", job, {"out": plan}),
+        command_line("verify", job, {"plan": plan}),
+        f"{command_line('train', job, {'plan': plan, 'out': out})} {samples}",
+        f'{command_line("generate", out, {})} "def "',
     )
 
 

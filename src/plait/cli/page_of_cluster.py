@@ -28,8 +28,8 @@ _INTERVAL = "A bar ends at the predicted step; the line below it is where four o
 _SEEN, _UNSEEN = "as published ones lie.", "wide here, since few published runs of this kind were looked at."
 
 
-def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:
-    """Of all plans for the job at `path`, the best one drawn."""
+def page_of_cluster(path: Path, plans: ClusterPlans, commands: Sequence[str] = ()) -> PlanPage:
+    """Of all plans for the job at `path`, the best one drawn; `commands` that do it again."""
     from plait.clusters.answer import step_on
     from plait.report.plan_data import PlanPage
 
@@ -40,18 +40,17 @@ def page_of_cluster(path: Path, plans: ClusterPlans) -> PlanPage:
         changes=tuple(map(changed, plans.changes)),
         thoughts=tuple(map(thought, plans.obvious)),
         notes=plans.cautions,
-        commands=(f"plait plan {path} --page plan.html", f"plait verify {path} --plan plan.toml"),
+        commands=tuple(commands),
     )
 
 
-def page_on_cluster(path: Path, job: Job, one: Played, step: Step) -> PlanPage:
-    """Of one plan alone."""
+def page_on_cluster(path: Path, job: Job, one: Played, step: Step, commands: Sequence[str] = ()) -> PlanPage:
+    """Of one plan alone; `commands` that do it again."""
     from plait.clusters.answer import not_looked_at
     from plait.clusters.tasks import tasks_of
     from plait.report.plan_data import PlanPage
 
-    command = f"plait simulate {path} --plan plan.toml --page step.html"
-    return PlanPage(**_parts(path, job, one, step), notes=not_looked_at(tasks_of(job)), commands=(command,))
+    return PlanPage(**_parts(path, job, one, step), notes=not_looked_at(tasks_of(job)), commands=tuple(commands))
 
 
 def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:

@@ -64,8 +64,9 @@ def page_of_search(
     plans: Plans,
     what_if: Sequence[WhatIf],
     obvious: Sequence[Obvious],
+    commands: Sequence[str] = (),
 ) -> PlanPage:
-    """Of all plans for the job at `path`, the best one drawn."""
+    """Of all plans for the job at `path`, the best one drawn; `commands` that do it again."""
     from plait.report.plan_data import PlanPage
 
     best = plans.best
@@ -79,20 +80,24 @@ def page_of_search(
             *(f"a guess: {words}" for words in plans.guesses),
             *plans.cautions,
         ),
-        commands=(f"plait plan {path} --page plan.html", f"plait verify {path} --plan plan.toml",
-                  f"plait train {path} --plan plan.toml"),
-    )  # fmt: skip
+        commands=tuple(commands),
+    )
 
 
 def page_of_one(
-    path: Path, job: Job, machine: Measurements, one: Played, prices: JobPrices, guesses: Sequence[str] = ()
+    path: Path,
+    job: Job,
+    machine: Measurements,
+    one: Played,
+    prices: JobPrices,
+    guesses: Sequence[str] = (),
+    commands: Sequence[str] = (),
 ) -> PlanPage:
-    """Of one plan alone, with what is a guess in its prediction."""
+    """Of one plan alone, with what is a guess in its prediction; `commands` that do it again."""
     from plait.report.plan_data import PlanPage
 
-    command = f"plait simulate {path} --plan plan.toml --page step.html"
     notes = tuple(f"a guess: {words}" for words in guesses)
-    return PlanPage(**_parts(path, job, machine, one, prices), notes=notes, commands=(command,))
+    return PlanPage(**_parts(path, job, machine, one, prices), notes=notes, commands=tuple(commands))
 
 
 def _parts(path: Path, job: Job, machine: Measurements, one: Played, prices: JobPrices) -> dict[str, Any]:

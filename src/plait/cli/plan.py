@@ -6,7 +6,7 @@ machine that was never measured is measured first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +15,7 @@ import typer
 
 from plait.cli.best_plan_file import best_plan_file
 from plait.cli.cluster_plan import cluster_answer
+from plait.cli.command_line import command_line
 from plait.cli.legal import legal_job
 from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.cli.ranked import SHOWN, ranked_document, ranked_lines
@@ -22,6 +23,7 @@ from plait.errors import UnusableInput
 from plait.units import Seconds
 
 if TYPE_CHECKING:
+    from plait.cli.best_plan_file import BestPlanFile
     from plait.cli.explained import Explanation
     from plait.planner.hiding import Hiding
     from plait.planner.search import Plans
@@ -74,8 +76,11 @@ def command(
     from plait.planner.search import search
 
     asked, file = legal_job(job), best_plan_file(out, job, explain)
+    options = {"explain": explain, "out": out, "page": page, "measurements": measurements}
+    options |= {"objective": None if objective == "time" else objective}
+    again = _again(job, options, file, here=not asked.cluster.elsewhere)
     if asked.cluster.elsewhere:
-        return cluster_answer(job, asked, top, file, objective, explain=explain, page=page)
+        return cluster_answer(job, asked, top, file, objective, explain=explain, page=page, again=again)
     _require_time(objective)
     machine = known_machine(asked, measurements)
     plans = search(asked, machine, max(top or 0, SHOWN), here=this_processor())
@@ -84,7 +89,7 @@ def command(
     document = plans_document(plans, top) | dict(file.document)
     drawn: list[Line] = []
     if page is not None:
-        _draw(page, job, asked, machine, plans, told)
+        _draw(page, job, asked, machine, plans, told, again)
         document["page"] = str(page)
         drawn.append([("", f"page written to {page}")])
     return Answer(
@@ -98,6 +103,16 @@ def command(
     )
 
 
+def _again(job: Path, options: Mapping[str, object | None], file: BestPlanFile, *, here: bool) -> list[str]:
+    """The command itself, and what comes after it, if the best plan was written: it is proven, and `here` run."""
+    lines = [command_line("plan", job, options)]
+    if file.path is not None:
+        lines.append(command_line("verify", job, {"plan": file.path}))
+    if file.path is not None and here:
+        lines.append(command_line("train", job, {"plan": file.path, "measurements": options["measurements"]}))
+    return lines
+
+
 def _require_time(objective: _Objective) -> None:
     if objective != "time":
         raise UnusableInput(
@@ -106,7 +121,15 @@ def _require_time(objective: _Objective) -> None:
         )
 
 
-def _draw(page: Path, path: Path, job: Job, machine: Measurements, plans: Plans, told: Explanation | None) -> None:
+def _draw(
+    page: Path,
+    path: Path,
+    job: Job,
+    machine: Measurements,
+    plans: Plans,
+    told: Explanation | None,
+    again: Sequence[str],
+) -> None:
     """The page; what --explain has worked out is not worked out again."""
     from plait.cli.page_of_plan import page_of_search, write_page
     from plait.planner.changes import changes
@@ -114,7 +137,7 @@ def _draw(page: Path, path: Path, job: Job, machine: Measurements, plans: Plans,
 
     what_if = changes(job, machine, plans) if told is None else told.what_if
     obvious = obvious_losers(job, plans) if told is None else told.obvious
-    write_page(page, page_of_search(path, job, machine, plans, what_if, obvious))
+    write_page(page, page_of_search(path, job, machine, plans, what_if, obvious, again))
 
 
 def known_machine(job: Job, path: Path | None) -> Measurements:

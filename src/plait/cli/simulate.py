@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plait.cli.command_line import command_line
 from plait.cli.legal import left_open_lines, legal_job
 from plait.cli.output import Answer, JsonFlag, Line
 from plait.cli.plan import known_machine
@@ -29,12 +30,12 @@ _WIDTH = 120  # characters of the drawing
 
 @dataclass(frozen=True, kw_only=True)
 class _Simulated:
-    """A plan and its step, what draws its page, what is a guess in it, and what is told besides: in JSON, and for
-    people."""
+    """A plan and its step, what draws its page with the commands that do it again, what is a guess in it, and what is
+    told besides: in JSON, and for people."""
 
     plan: Plan
     step: Step
-    page: Callable[[], PlanPage]
+    page: Callable[[Sequence[str]], PlanPage]
     guesses: tuple[str, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict)
     lines: Sequence[str] = ()
@@ -69,7 +70,8 @@ def command(
     if page is not None:
         from plait.cli.page_of_plan import write_page
 
-        write_page(page, found.page())
+        again = {"plan": plan, "page": page, "measurements": measurements}
+        write_page(page, found.page([command_line("simulate", job, again)]))
         told.append([("", f"page written to {page}")])
     return Answer(
         document={
@@ -99,7 +101,7 @@ def _here(path: Path, job: Job, given: Plan | None, measurements: Path | None) -
     return _Simulated(
         plan=plan,
         step=one.step,
-        page=lambda: page_of_one(path, job, machine, one, prices, guesses),
+        page=lambda commands: page_of_one(path, job, machine, one, prices, guesses, commands),
         guesses=guesses,
     )
 
@@ -118,7 +120,7 @@ def _elsewhere(path: Path, job: Job, given: Plan | None) -> _Simulated:
     return _Simulated(
         plan=plan,
         step=step,
-        page=lambda: page_on_cluster(path, job, one, step),
+        page=lambda commands: page_on_cluster(path, job, one, step, commands),
         document={"memory_bytes": list(one.memory_bytes), "out_of_memory": one.risk, "bill": bill_document(bill)},
         lines=(memory_line(one), *bill_lines(bill, job.training)),
     )
