@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait.errors import IllegalJob, Problem
 from plait.launchers.started import hosts_of, on_started_ranks, require_hosts
+from plait.layers.parameters import parameters
 from plait.plans.cautions import cautions
 from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
@@ -374,4 +375,5 @@ def _report(table: Mapping[str, Any], left_alone: tuple[str, ...] = ()) -> Repor
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
     hosts_a_node = hosts_of(settled) // settled.cluster.nodes  # unequal hosts of torchrun's count as one
     cores = usable_cores() * hosts_a_node
-    return Report(errors=errors, warnings=tuple(cautions(settled, cores, unknown, texts_seen=texts.whole)))
+    warnings = tuple(cautions(settled, cores, unknown, texts_seen=texts.whole))
+    return Report(errors=errors, warnings=warnings, parameters=None if errors else parameters(settled.model))

@@ -136,6 +136,19 @@ def test_the_document_of_a_good_job(write, capsys):
     assert document["errors"] == []
 
 
+def test_it_says_how_large_the_model_is(write, capsys):
+    path = write({"model": {"name": "mixtral-8x7b"}, "cluster": {"device": "h200", "ranks": 8}})
+    assert main(["check", path]) == 0
+    told, verdict = capsys.readouterr().out.splitlines()[-2:]
+    assert told == "46.7 billion parameters, 12.88 billion of them active"
+    assert verdict.endswith("job.toml is legal")
+    assert main(["check", path, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["parameters"], document["active_parameters"]) == (46_702_792_704, 12_879_925_248)
+    assert main(["check", write(contract_table({"plan.tensor": 9})), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["parameters"] is None
+
+
 def test_people_read_one_line_an_error(write, capsys):
     assert main(["check", write(contract_table({"plan.tensor": 9, "plan.context": 2}))]) == 1
     lines = capsys.readouterr().out.splitlines()

@@ -146,8 +146,11 @@ def test_plan_answers_as_the_contract_has_it_and_measures_nothing(write, capsys,
     assert all(one["lost_because"] for one in document["plans"][1:])
     assert document["what_if"] == document["explained"]["what_if"]
     assert document["explained"]["obvious"]
+    assert document["parameters"] == document["active_parameters"] == 123_677_952  # GPT-2 of 32 positions
     assert main(["plan", write(model={"name": "gpt2"}), "--top", "2"]) == 0
-    assert "8 × h100-80gb in 2 × 4" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "8 × h100-80gb in 2 × 4" in out
+    assert "123.7 million parameters" in out.splitlines()
 
 
 def test_any_plan_is_explained_by_its_place_or_its_file(write, capsys, tmp_path, monkeypatch):

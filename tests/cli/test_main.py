@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from types import ModuleType
 
 import pytest
@@ -64,6 +65,13 @@ def test_every_command_has_its_help(capsys):
 def test_a_bare_plait_asks_for_help(capsys):
     assert main([]) == 0
     assert "Usage" in capsys.readouterr().out
+
+
+def test_it_says_which_version_it_is(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"plait {version('plait')}\n"
+    assert main(["--help"]) == 0
+    assert "--version" in capsys.readouterr().out
 
 
 def test_help_wins_over_json(capsys):

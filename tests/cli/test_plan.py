@@ -14,6 +14,7 @@ from plait.api import load
 from plait.api import plan as api_plan
 from plait.cli.main import main
 from plait.devices.host import this_processor
+from plait.layers.parameters import parameters
 from plait.planner.search import search
 from plait.plans.files import read_plan
 from plait.schedules.action import Action
@@ -48,6 +49,7 @@ def test_the_document_of_a_plan(capsys):
     assert_shape(document, golden("plan"))
     assert len(document["plans"]) == document["legal"] <= document["considered"]
     assert document["plans"][0]["lost_because"] is None
+    assert document["parameters"] == document["active_parameters"] == parameters(load("job.toml").model).total
     keys = set(contract_table()["plan"])
     for one in document["plans"]:
         assert set(one["plan"]) == keys
@@ -206,6 +208,7 @@ def test_people_read_a_table(capsys):
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert "plans considered" in lines[0]
+    assert lines[1] == f"{parameters(load('job.toml').model).total / 1e6:.4g} million parameters"
     assert "why it lost" in out
     assert "… and " in out
     assert lines[-1] == "written to plan.toml"

@@ -162,4 +162,4 @@ def test_a_larger_rate_is_the_optimizer_s_matter():
 
 def test_warnings_forbid_nothing():
     assert Report(warnings=(Caution(key="cluster.ranks", message="many"),)).ok
-    assert Report().document() == {"ok": True, "errors": [], "warnings": []}
+    assert {"ok": True, "errors": [], "warnings": []}.items() <= Report().document().items()

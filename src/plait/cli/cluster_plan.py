@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.explained import explain_on_cluster, what_if_document, what_if_lines
+from plait.cli.model_size import model_size
 from plait.cli.output import Answer, Line
 from plait.cli.ranked import ranked_document, ranked_lines
 from plait.units import Bytes, Seconds
@@ -58,7 +59,11 @@ def cluster_answer(
 
 def cluster_document(plans: ClusterPlans, top: int, told: Explanation | None = None) -> dict[str, Any]:
     """The contract's `plan` document, with the first `top` plans, and what is `told` of one of them."""
+    from plait.layers.parameters import parameters
+    from plait.plans.report import parameters_document
+
     document: dict[str, Any] = {
+        **parameters_document(parameters(plans.job.model)),
         "search_seconds": plans.search_seconds,
         "considered": plans.considered,
         "legal": plans.legal,
@@ -97,6 +102,7 @@ def bill_document(bill: Bill) -> dict[str, Any]:
 def cluster_lines(plans: ClusterPlans, top: int | None, told: Explanation | None = None) -> Iterator[Line]:
     """What a person wants to know: the machines, the ranked plans, the best one in words, its bill, and what would
     change the answer; or what is `told` of one plan, and of these."""
+    from plait.layers.parameters import parameters
     from plait.plans.describe import describe
 
     for task in plans.tasks:
@@ -108,6 +114,7 @@ def cluster_lines(plans: ClusterPlans, top: int | None, told: Explanation | None
     unfit = f", {plans.unfit} of the others too large for the memory" if plans.unfit else ""
     searched = f"{plans.considered} plans considered, {plans.legal} legal{left}{unfit}"
     yield [("dim", f"{searched}, in {Seconds(plans.search_seconds)}")]
+    yield [("dim", model_size(parameters(plans.job.model)))]
     yield []
     yield from ranked_lines(plans.plans, top)
     yield []

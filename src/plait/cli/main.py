@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -59,8 +59,18 @@ class _Commands(TyperGroup):
 _app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"plait {version('plait')}")
+        raise typer.Exit
+
+
 @_app.callback()
-def _plait() -> None:
+def _plait(
+    version: Annotated[bool, typer.Option("--version", help="Which Plait it is.", callback=_say_version)] = False,
+) -> None:
     """Know before you launch. Prove it is the same model. Then see how wrong the plan was."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plait.cli.model_size import model_size
 from plait.errors import UnusableInput
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def job_facts(job: Job) -> Iterator[str]:
     from plait.report.figures import count
 
     training = job.training
-    yield f"{count(parameters(job.model).total)} parameters"
+    yield model_size(parameters(job.model))
     yield f"{count(training.global_batch * training.sequence_length)} tokens a step"
     yield f"{count(training.steps)} step" + ("" if training.steps == 1 else "s")
 

@@ -17,6 +17,7 @@ from plait.cli.best_plan_file import best_plan_file
 from plait.cli.cluster_plan import cluster_answer
 from plait.cli.command_line import command_line
 from plait.cli.legal import legal_job
+from plait.cli.model_size import model_size
 from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.cli.ranked import SHOWN, ranked_document, ranked_lines
 from plait.errors import UnusableInput
@@ -71,10 +72,6 @@ def command(
     json: JsonFlag = False,
 ) -> Answer:
     """Which plan is best, what will it cost, and why did the others lose? Writes it as plan.toml."""
-    from plait.cli.explained import explain as explanation
-    from plait.devices.host import this_processor
-    from plait.planner.search import search
-
     asked, file = legal_job(job), best_plan_file(out, job, explain)
     options = {"explain": explain, "out": out, "page": page, "measurements": measurements}
     options |= {"objective": None if objective == "time" else objective}
@@ -82,24 +79,37 @@ def command(
     if asked.cluster.elsewhere:
         return cluster_answer(job, asked, top, file, objective, explain=explain, page=page, again=again)
     _require_time(objective)
-    machine = known_machine(asked, measurements)
-    plans = search(asked, machine, max(top or 0, SHOWN), here=this_processor())
-    told = None if explain is None else explanation(explain, asked, machine, plans)
+    return _answer(job, asked, top, file, known_machine(asked, measurements), explain=explain, page=page, again=again)
+
+
+def _answer(
+    path: Path,
+    job: Job,
+    top: int | None,
+    file: BestPlanFile,
+    machine: Measurements,
+    *,
+    explain: str | None,
+    page: Path | None,
+    again: Sequence[str],
+) -> Answer:
+    """The same as `cluster_answer`, on the machine that was measured."""
+    from plait.cli.explained import explain as explanation
+    from plait.devices.host import this_processor
+    from plait.planner.search import search
+
+    plans = search(job, machine, max(top or 0, SHOWN), here=this_processor())
+    told = None if explain is None else explanation(explain, job, machine, plans)
     file.write(plans.best.plan, plans.best.prediction)
     document = plans_document(plans, top) | dict(file.document)
     drawn: list[Line] = []
     if page is not None:
-        _draw(page, job, asked, machine, plans, told, again)
+        _draw(page, path, job, machine, plans, told, again)
         document["page"] = str(page)
         drawn.append([("", f"page written to {page}")])
     return Answer(
         document=document if told is None else {**document, "explained": told.document},
-        lines=[
-            *plans_lines(plans, top),
-            *(told.lines() if told else ()),
-            file.line,
-            *drawn,
-        ],
+        lines=[*plans_lines(plans, top), *(told.lines() if told else ()), file.line, *drawn],
     )
 
 
@@ -154,7 +164,11 @@ def known_machine(job: Job, path: Path | None) -> Measurements:
 
 def plans_document(plans: Plans, top: int | None) -> dict[str, Any]:
     """The contract's `plan` document, with the first `top` plans, or all."""
+    from plait.layers.parameters import parameters
+    from plait.plans.report import parameters_document
+
     return {
+        **parameters_document(parameters(plans.best.prices.model)),
         "search_seconds": plans.search_seconds,
         "considered": plans.considered,
         "legal": plans.legal,
@@ -198,6 +212,7 @@ def _hiding_document(found: Hiding) -> dict[str, Any]:
 
 def plans_lines(plans: Plans, top: int | None) -> Iterator[Line]:
     """What a person wants to know: the ranked plans, the best one in words, and whether the race was close."""
+    from plait.layers.parameters import parameters
     from plait.planner.hiding_words import hiding_lines
     from plait.planner.paces import pace_words
     from plait.planner.sum_choice import sum_words
@@ -208,6 +223,7 @@ def plans_lines(plans: Plans, top: int | None) -> Iterator[Line]:
     unplayed = f", {left} too slow whatever their schedule (not played)" if left else ""
     searched = f"{plans.considered} plans considered, {plans.legal} legal{unfit}{unplayed}"
     yield [("dim", f"{searched}, in {Seconds(plans.search_seconds)}")]
+    yield [("dim", model_size(parameters(plans.best.prices.model)))]
     yield []
     yield from ranked_lines(plans.plans, top)
     yield []

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from plait.errors import Problem
+from plait.layers.parameters import Parameters
 from plait.plans.planned import Caution
 
-__all__ = ["Report", "problem_document"]
+__all__ = ["Report", "parameters_document", "problem_document"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The answer to "is this job legal?": all errors at once, and warnings that forbid nothing."""
+    """The answer to "is this job legal?": all errors at once, and warnings that forbid nothing. `parameters`: of a
+    legal job's model."""
 
     errors: tuple[Problem, ...] = ()
     warnings: tuple[Caution, ...] = ()
+    parameters: Parameters | None = None
 
     @property
     def ok(self) -> bool:
@@ -29,7 +32,16 @@ class Report:
             "ok": self.ok,
             "errors": [problem_document(error) for error in self.errors],
             "warnings": [{"key": warning.key, "message": warning.message} for warning in self.warnings],
+            **parameters_document(self.parameters),
         }
+
+
+def parameters_document(found: Parameters | None) -> dict[str, Any]:
+    """How many weights a model has, and those that one token meets, as documents have it."""
+    return {
+        "parameters": None if found is None else found.total,
+        "active_parameters": None if found is None else found.active,
+    }
 
 
 def problem_document(problem: Problem) -> dict[str, Any]:
