@@ -307,6 +307,7 @@ def test_people_see_the_timeline(capsys):
     assert main(["simulate", "piped.toml"]) == 0
     out = capsys.readouterr().out
     assert "a line a stage, of 2 ranks each" in out
+    assert [line[:9] for line in out.splitlines() if line.startswith("rank")] == ["ranks 0–1", "ranks 2–3"]
     assert "F0" in out
     assert "a step takes" in out
 
@@ -321,7 +322,9 @@ def test_several_stages_and_two_parts_of_backward_are_seen(capsys, place):
     picture = ElementTree.parse(place / "v.svg").getroot()
     drawn = {one.attrib["data-action"] for one in picture.iter() if "data-action" in one.attrib}
     assert {Action.parse(one).kind for one in drawn} == kinds
+    assert {one.text for one in picture.iter() if "rank" in (one.text or "")} >= {"ranks 0–1", "ranks 2–3"}
     events = json.loads((place / "v.json").read_text())["traceEvents"]
+    assert {one["pid"] for one in events} == {0, 2}
     assert drawn == {one["name"] for one in events if one["ph"] == "X" and one["cat"] == "compute"}
     _, document = ask(capsys, "simulate", "v.toml")
     for rank in document["ranks"]:

@@ -271,6 +271,21 @@ def test_transfers_are_drawn_and_stages_named_where_a_rank_has_several():
     assert draw(both, 7 + 16) == "rank 0 0F0─1F0─1B0═0B0═"
 
 
+def test_a_name_without_room_is_left_out_and_never_cut_into_another_s():
+    timeline = simulate(gpipe(1, 12), unit, free)
+    assert draw(timeline, 7 + 48) == "rank 0 " + "".join(
+        [*(f"F{n}" for n in range(10)), "F─", "F─", *(f"B{n}" for n in range(10)), "B═", "B═"]
+    )
+
+
+def test_a_line_names_the_ranks_that_do_the_same():
+    timeline = simulate(gpipe(2, 1), unit, free)
+    assert draw(timeline, 10 + 8, each=4).splitlines() == ["ranks 0–3 F0····B0", "ranks 4–7 ··F0B0··"]
+    trace = json.loads(json.dumps(chrome_trace(timeline, each=4)))
+    named = {e["pid"]: e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "process_name"}
+    assert named == {0: "ranks 0–3", 4: "ranks 4–7"}
+
+
 def test_nothing_to_draw():
     empty = Timeline(ranks=())
     assert (empty.step_seconds, empty.bubble_fraction, draw(empty)) == (0.0, 0.0, "")

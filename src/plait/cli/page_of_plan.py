@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait.cli.model_size import model_size
 from plait.errors import UnusableInput
+from plait.specs.wording import ranks_named
 
 if TYPE_CHECKING:
     from plait.clusters.answer import ClusterPlans
@@ -181,7 +182,7 @@ def job_facts(job: Job) -> Iterator[str]:
 def lane_names(plan: Plan) -> tuple[str, ...]:
     """What the lines of a step are called: the ranks at each place along the pipeline, the outermost axis."""
     each = plan.ranks // plan.pipeline
-    return tuple(_range(place * each, (place + 1) * each) for place in range(plan.pipeline))
+    return tuple(ranks_named(place * each, each) for place in range(plan.pipeline))
 
 
 # ---- the step -------------------------------------------------------------------------------------------------------
@@ -244,12 +245,8 @@ def bars_of(held: Sequence[tuple[dict[str, int], int]], first: int = 0) -> tuple
         if many and bars and bars[-1].parts == parts:
             before = bars.pop()
             assert before.rank is not None
-            bars.append(Bar(rank=before.rank, parts=parts, name=_range(before.rank, first + count)))
+            bars.append(Bar(rank=before.rank, parts=parts, name=ranks_named(before.rank, first + count - before.rank)))
         else:
-            bars.append(Bar(rank=first, parts=parts, name=_range(first, first + count)))
+            bars.append(Bar(rank=first, parts=parts, name=ranks_named(first, count)))
         first += count
     return tuple(bars)
-
-
-def _range(first: int, end: int) -> str:
-    return f"rank {first}" if end == first + 1 else f"ranks {first}–{end - 1}"

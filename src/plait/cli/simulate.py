@@ -60,12 +60,13 @@ def command(
     given = None if file is None else file.plan
     found = _elsewhere(job, asked, given) if asked.cluster.elsewhere else _here(job, asked, given, measurements)
     left_open = {} if file is None else file.left_open
+    each = found.plan.ranks // found.plan.pipeline
     told = [*left_open_lines(plan, left_open), *([("yellow", f"a guess: {guess}")] for guess in found.guesses)]
     if trace is not None:
-        _write("trace", trace, f"{jsonlib.dumps(chrome_trace(found.step.timeline))}\n")
+        _write("trace", trace, f"{jsonlib.dumps(chrome_trace(found.step.timeline, each))}\n")
         told.append([("", f"trace written to {trace}")])
     if svg is not None:
-        _write("picture", svg, f"{schedule_picture(found.step.timeline)}\n")
+        _write("picture", svg, f"{schedule_picture(found.step.timeline, each)}\n")
         told.append([("", f"picture written to {svg}")])
     if page is not None:
         from plait.cli.page_of_plan import write_page
@@ -155,7 +156,7 @@ def step_lines(plan: Plan, step: Step) -> Iterator[Line]:
     stages = f"{stages}of {each} ranks each; " if stages else ""
     back = "I backward of inputs, W of weights" if plan.divides_backward else "B backward"
     yield [("dim", f"{stages}F forward, {back}, ~ transfer, · waiting")]
-    yield from ([("", line)] for line in draw(step.timeline, _WIDTH).splitlines())
+    yield from ([("", line)] for line in draw(step.timeline, _WIDTH, each).splitlines())
     yield []
     parts = [("compute", step.terms.compute), ("bubble", step.terms.bubble), ("optimizer", step.terms.optimizer)]
     parts += [(f"exposed {axis}", seconds) for axis, seconds in step.terms.exposed.items()]

@@ -17,6 +17,7 @@ from plait.report.palette import GROUND, style_variables
 from plait.report.svg import Scale, axis, rectangle, words
 from plait.schedules.action import COMPUTE, Kind
 from plait.schedules.timeline import Timed, Timeline
+from plait.specs.wording import ranks_named
 
 __all__ = ["schedule_picture"]
 
@@ -29,31 +30,37 @@ _STYLE = (
 )
 
 
-def schedule_picture(timeline: Timeline) -> Markup:
-    """The SVG document."""
+def schedule_picture(timeline: Timeline, each: int = 1) -> Markup:
+    """The SVG document. `each`: how many ranks a lane stands for."""
     bottom = _TOP + len(timeline.ranks) * _PITCH
-    scale = Scale(low=0.0, high=timeline.step_seconds, start=_LEFT, end=_RIGHT)
+    called = [ranks_named(place * each, each) for place in range(len(timeline.ranks))]
+    left = max(_LEFT, 16 + _LETTER * max(map(len, called), default=0))
+    scale = Scale(low=0.0, high=timeline.step_seconds, start=left, end=_RIGHT)
     names = sorted(set(_COLOUR.values()) | {"pipeline"})
     fills = "".join(f".{name}{{fill:var(--{name})}}text.{name}{{fill:var(--on-{name})}}" for name in names)
-    told = f"One step of {len(timeline.ranks)} ranks of a pipeline: {seconds(timeline.step_seconds)}"
+    told = f"One step of a pipeline of {len(timeline.ranks)}: {seconds(timeline.step_seconds)}"
     return element(
         "svg",
         element("title", told),
         element("style", Markup(f"svg{{{style_variables('light')}}}{_STYLE}{fills}")),
         rectangle(0, 0, _WIDTH, bottom + 30, fill=GROUND["light"]),
         axis(scale, second_unit(scale.high), _TOP - 6, bottom),
-        *(part for rank, timed in enumerate(timeline.ranks) for part in _lane(rank, timed, scale)),
+        *(
+            part
+            for place, (name, timed) in enumerate(zip(called, timeline.ranks, strict=True))
+            for part in _lane(name, place, timed, scale)
+        ),
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {number(_WIDTH)} {number(bottom + 30)}",
         width=_WIDTH,
     )
 
 
-def _lane(rank: int, timed: tuple[Timed, ...], scale: Scale) -> Iterator[Markup]:
-    top = _TOP + rank * _PITCH
+def _lane(name: str, place: int, timed: tuple[Timed, ...], scale: Scale) -> Iterator[Markup]:
+    top = _TOP + place * _PITCH
     stages = sorted({one.action.stage for one in timed})
-    yield words((_LEFT - 10, top + _LANE / 2 + 4), f"rank {rank}", anchor="end")
-    yield rectangle(_LEFT, top, scale(scale.high) - _LEFT, _LANE, class_="lane")
+    yield words((scale.start - 10, top + _LANE / 2 + 4), name, anchor="end")
+    yield rectangle(scale.start, top, scale(scale.high) - scale.start, _LANE, class_="lane")
     for one in sorted(timed, key=lambda one: one.action.kind not in COMPUTE):  # transfers over computations
         yield from _span(one, top, scale, (stages.index(one.action.stage) + 1) / len(stages), len(stages) > 1)
 

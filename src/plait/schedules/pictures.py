@@ -3,7 +3,8 @@
     rank 0 F0─F1─F2─·············I0════W0┄┄┄┄I1════        forwards ─, backwards ═, gradients of weights alone ┄
     rank 1 ~~~F0─I0════W0┄┄┄┄~~~~                          transfers ~, waiting ·
 
-Where a rank has several stages an action's name has its stage. It knows actions and seconds.
+Where a rank has several stages an action's name has its stage; where there is no room for the name, only its kind
+stands. Ranks that do the same share a line, `ranks 2–3`. It knows actions and seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import defaultdict
 
 from plait.schedules.action import COMPUTE, RECEIVES, SENDS, Kind
 from plait.schedules.timeline import Timed, Timeline
+from plait.specs.wording import ranks_named
 
 __all__ = ["chrome_trace", "draw"]
 
@@ -19,9 +21,9 @@ _FILL = {Kind.F: "─", Kind.B: "═", Kind.I: "═", Kind.W: "┄"}  # of trans
 _TRANSFERS = tuple(kind for kind in Kind if kind in SENDS | RECEIVES)
 
 
-def draw(timeline: Timeline, width: int = 120) -> str:
-    """One line of at most `width` characters a rank."""
-    names = [f"rank {rank}" for rank in range(len(timeline.ranks))]
+def draw(timeline: Timeline, width: int = 120, each: int = 1) -> str:
+    """One line of at most `width` characters a place along the pipeline, at which `each` ranks do the same."""
+    names = [ranks_named(place * each, each) for place in range(len(timeline.ranks))]
     margin = max(map(len, names), default=0) + 1
     columns = max(1, width - margin)
     scale = columns / (timeline.step_seconds or 1.0)
@@ -36,16 +38,20 @@ def _line(timed: tuple[Timed, ...], scale: float, columns: int) -> str:
         left, right = round(start * scale), round(end * scale)
         compute = action.kind in COMPUTE
         name = (str(action) if several else f"{action.kind}{action.microbatch}") if compute else ""
-        line[left:right] = name.ljust(right - left, _FILL.get(action.kind, "~"))[: right - left]
+        if len(name) > right - left:
+            name = str(action.kind)[: right - left]  # F13 cut to F1 would be another microbatch's
+        line[left:right] = name.ljust(right - left, _FILL.get(action.kind, "~"))
     return "".join(line)
 
 
-def chrome_trace(timeline: Timeline) -> dict[str, object]:
-    """The timeline as Chrome trace events (Perfetto reads them): a process a rank, microseconds. Its threads are what
-    it computes, and one for each kind of transfer; more of a kind where several of them go on at once."""
+def chrome_trace(timeline: Timeline, each: int = 1) -> dict[str, object]:
+    """The timeline as Chrome trace events (Perfetto reads them), in microseconds: a process for `each` so many ranks
+    that do the same, numbered by the first. Its threads are what it computes, and one for each kind of transfer; more
+    of a kind where several of them go on at once."""
     events: list[dict[str, object]] = []
-    for rank, timed in enumerate(timeline.ranks):
-        events.append({"ph": "M", "name": "process_name", "pid": rank, "args": {"name": f"rank {rank}"}})
+    for place, timed in enumerate(timeline.ranks):
+        rank = place * each
+        events.append({"ph": "M", "name": "process_name", "pid": rank, "args": {"name": ranks_named(rank, each)}})
         lanes = _lanes(timed)
         for thread, (name, spans) in enumerate(lanes):
             events.append({"ph": "M", "name": "thread_name", "pid": rank, "tid": thread, "args": {"name": name}})

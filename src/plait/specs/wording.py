@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, cast
 
-__all__ = ["counted", "cut", "kind_of", "nearest", "shown"]
+__all__ = ["counted", "cut", "kind_of", "nearest", "ranks_named", "shown"]
 
 _LONGEST = 60  # characters of a value that are shown
 _KINDS: dict[type, str] = {
@@ -31,6 +31,11 @@ def nearest(word: str, known: Iterable[str], count: int = 1) -> tuple[str, ...]:
 def counted(number: int, name: str, ending: str = "s") -> str:
     """A number of things, and how their plural ends: "1 rank", "2 ranks"."""
     return f"{number} {name}" if number == 1 else f"{number} {name}{ending}"
+
+
+def ranks_named(first: int, count: int) -> str:
+    """So many ranks from the first on: "rank 3", "ranks 4–7"."""
+    return f"rank {first}" if count == 1 else f"ranks {first}–{first + count - 1}"
 
 
 def shown(value: object) -> str:
