@@ -71,6 +71,14 @@ def test_waiting_that_nothing_explains_is_told_as_that():
     assert named(terms(50, bubble=40), STAGES) == ["bubble"]
 
 
+def test_sums_over_a_pipeline_and_what_passes_between_its_stages_are_told_apart():
+    found = departures(SAID, terms(50, pipeline=30), STAGES, (20 * MS, 25 * MS))
+    assert [one.words.partition(" take ")[0] for one in found] == [
+        "sums over the pipeline after its schedule (tied weights, the norm)",
+        "bytes between stages, a part of the bubble,",
+    ]
+
+
 def test_other_programs_are_named_where_they_disturb():
     assert disturbance(None) is None
     assert disturbance(0.2) is None

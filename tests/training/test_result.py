@@ -45,6 +45,12 @@ def test_waiting_for_the_last_stage_to_end_is_bubble_and_not_communication():
     assert found.transfers == pytest.approx((1.0, 1.0))
 
 
+def test_who_ends_last_tells_how_long_a_sum_takes_where_the_wait_before_it_is_noisy():
+    found = summed_up(PP2, [measure(5, FIRST, pipeline=1.0), measure(9, LAST, pipeline=2.5)])  # 3 early, in the median
+    assert found.exposed["pipeline"] == pytest.approx(1.0)
+    assert sum((found.compute, found.bubble, found.optimizer, *found.exposed.values())) == pytest.approx(20.0)
+
+
 def test_no_more_is_taken_out_of_a_sum_than_there_was():
     found = summed_up(PP2, [measure(5, FIRST), measure(9, LAST, pipeline=2.0)])
     assert found.exposed["pipeline"] == 0.0

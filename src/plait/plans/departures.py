@@ -2,7 +2,7 @@
 
     a stage's own computing      stage 1 computes 1.8 × what was predicted: +40 ms
     sums and messages            exposed communication along the data axis is 3.2 × what was predicted: +25 ms
-    transfers between stages     bytes between stages take 5.0 × what was predicted: +12 ms
+    transfers between stages     bytes between stages, a part of the bubble, take 5.0 × what was predicted: +12 ms
     the update                   the optimizer takes 1.4 × what was predicted: +9 ms
     none of the plan's           other programs kept 1.0 cores busy meanwhile: the step is slower than …
                                  this machine is 1.24 × as slow as when it was profiled: …
@@ -27,6 +27,13 @@ _LEAST_RATIO = 1.1
 _ALIKE = 1.15  # stages no further apart than this depart together
 _DISTURBS = 0.25  # cores, of other programs
 _DRIFTS = 0.1  # of what small blocks took in the profile
+
+_BETWEEN_STAGES = "bytes between stages, a part of the bubble, take"
+_EXPOSED = {  # by axis; along the pipeline's only sums are: what passes between stages is waited for in the bubble
+    "data": "exposed communication along the data axis is",
+    "tensor": "exposed communication along the tensor axis is",
+    "pipeline": "sums over the pipeline after its schedule (tied weights, the norm) take",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +95,9 @@ def _stages(prediction: Prediction, terms: Terms, stages: Sequence[Terms]) -> It
 
 def _others(prediction: Prediction, terms: Terms, transfers: Sequence[float]) -> Iterator[Departure]:
     for axis, found in terms.exposed.items():
-        yield _departure(
-            axis, f"exposed communication along the {axis} axis is", prediction.terms.exposed.get(axis, 0.0), found
-        )
+        yield _departure(axis, _EXPOSED[axis], prediction.terms.exposed.get(axis, 0.0), found)
     if transfers and prediction.transfers:
-        yield _departure("transfers", "bytes between stages take", max(prediction.transfers), max(transfers))
+        yield _departure("transfers", _BETWEEN_STAGES, max(prediction.transfers), max(transfers))
     yield _departure("optimizer", "the optimizer takes", prediction.terms.optimizer, terms.optimizer)
 
 

@@ -111,15 +111,19 @@ def _computing(measures: Sequence[RankMeasure]) -> Callable[[int], float]:
 
 def _settled(plan: Plan, measures: Sequence[RankMeasure], rank: int, hosts: int) -> Terms:
     """A rank's terms as the planner has them: what it waits after its last action for other stages to end theirs is
-    bubble, though it is met in the first sum along the pipeline (of tied weights, of the norm)."""
-    terms, place = measures[rank].terms, plan.mesh.coordinate(rank, "pipeline")
+    bubble, though it is met in the first sum along the pipeline (of tied weights, of the norm). How long these sums
+    take themselves tells the stage that ends last, which hardly waits: elsewhere it would be what is left of two long
+    times, whose noise is longer than a sum."""
+    terms = measures[rank].terms
     if plan.pipeline == 1:
         return terms
-    steps = steps_of_pipeline(plan, measures, rank, hosts=hosts)
-    late = median(max(stage[-1].end for stage in step) - step[place][-1].end for step in steps)
-    waited = min(late, terms.exposed["pipeline"])
-    exposed = {**terms.exposed, "pipeline": terms.exposed["pipeline"] - waited}
-    return replace(terms, bubble=terms.bubble + waited, exposed=exposed)
+    ends = [[stage[-1].end for stage in step] for step in steps_of_pipeline(plan, measures, rank, hosts=hosts)]
+    waits = [median(max(step) - step[place] for step in ends) for place in range(plan.pipeline)]
+    last = min(range(plan.pipeline), key=lambda place: waits[place])
+    met = measures[plan.mesh.group(rank, "pipeline")[last]].terms.exposed["pipeline"]
+    summing = min(max(0.0, met - waits[last]), terms.exposed["pipeline"])
+    waited = terms.exposed["pipeline"] - summing
+    return replace(terms, bubble=terms.bubble + waited, exposed={**terms.exposed, "pipeline": summing})
 
 
 def steps_of_pipeline(
