@@ -143,7 +143,7 @@ def test_a_bench_corrects_the_profile_and_the_profile_stays(place, capsys):
     here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
     write_measurements(here, place / "machine.json")
     capsys.readouterr()
-    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json"]) == 0
+    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json", "--cut"]) == 0
     told = capsys.readouterr().out
     found = read_measurements(place / "machine.json")
     assert found.corrections, "a made-up machine is wrong about this one"
@@ -167,7 +167,7 @@ def test_a_run_on_two_hosts_corrects_what_was_measured_of_two(place, capsys, mea
     for path in (one, two) if measured_together else (one,):
         write_measurements(here, path)
     capsys.readouterr()
-    assert main(["profile", "--from-run", "runs/bench-job", "--json"]) == 0
+    assert main(["profile", "--from-run", "runs/bench-job", "--cut", "--json"]) == 0
     written, other = (two, one) if measured_together else (one, two)
     assert json.loads(capsys.readouterr().out)["written"] == str(written)
     assert read_measurements(written).corrections, "a made-up machine is wrong about this one"
@@ -185,7 +185,7 @@ def test_a_correction_says_that_its_run_was_not_alone(place, capsys):
         one["measured"]["other_cores"] = 1.3
     path.write_text(json.dumps(document))
     capsys.readouterr()
-    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json"]) == 0
+    assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json", "--cut"]) == 0
     found = read_measurements(place / "machine.json").corrections
     assert found
     assert all("other programs kept 1.3 cores busy" in one.source for one in found)
@@ -210,6 +210,30 @@ def test_a_bench_that_measured_nothing_of_the_kind_corrects_nothing(place, capsy
     capsys.readouterr()
     assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json", "--json"]) == 2
     assert words in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_one_that_is_beyond_belief_corrects_nothing_unless_asked_to(place, capsys):
+    assert bench("--plans", "1") == 0
+    path = place / "runs" / "bench-job" / "bench.json"
+    document = json.loads(path.read_text())
+    machine = document["machine"]
+    here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
+    write_measurements(here, place / "machine.json")
+    (one,) = document["plans"]
+    for terms in (one["measured"], *one["measured"]["stages"]):
+        terms["compute"], terms["optimizer"] = 100.0, one["predicted"]["optimizer"]
+        terms["exposed"] = one["predicted"]["exposed"]
+    one["measured"]["step_seconds"] = 100.0
+    path.write_text(json.dumps(document))
+    ask = ["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json"]
+    capsys.readouterr()
+    assert main([*ask, "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert told.startswith("computing: more than 3.00 times what was profiled")
+    assert "nothing is written" in told
+    assert read_measurements(place / "machine.json") == here
+    assert main([*ask, "--cut"]) == 0
+    assert [one.what for one in read_measurements(place / "machine.json").corrections] == ["computing"]
 
 
 def test_nor_does_one_whose_plan_is_none_of_its_job(place, capsys):

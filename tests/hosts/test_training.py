@@ -183,7 +183,7 @@ def test_what_was_planned_alone_is_what_hosts_predict_that_were_measured_togethe
     (benched,) = json.loads((tmp_path / "bench" / "bench.json").read_text())["plans"]
     assert benched["predicted"]["step_seconds"] == predicted["step_seconds"]
 
-    assert main(["profile", "--from-run", "run", "--json"]) == 0
+    assert main(["profile", "--from-run", "run", "--cut", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["written"] == str(together)
     assert read_measurements(together).corrections, "a made-up machine is wrong about this one"
     assert read_measurements(alone) == one

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from plait.planner.coverage import corrected_by_runs
+from plait.planner.coverage import corrected_by_runs, correction_words
 from plait.planner.prices import JobPrices
 from plait.planner.recalibration import Observed, recalibrated
 from plait.planner.simulator import predict
@@ -68,7 +68,7 @@ def error(known: Measurements, asked: Job) -> float:
 @pytest.mark.parametrize(("one", "other"), [("data", "pipeline"), ("pipeline", "tensor"), ("tensor", "data")])
 def test_wrong_products_are_put_right_for_another_plan(wrong, one, other):
     asked = job(**PLANS[one])
-    corrected = recalibrated(asked, wrong, [ran(TRUE, asked)], source="runs/x")
+    corrected = recalibrated(asked, wrong, [ran(TRUE, asked)], source="runs/x").measurements
     assert error(wrong, job(**PLANS[other])) > 0.1
     assert error(corrected, job(**PLANS[other])) < 0.25 * error(wrong, job(**PLANS[other]))
     assert [one.what for one in corrected.corrections] == ["computing"]
@@ -78,7 +78,7 @@ def test_wrong_products_are_put_right_for_another_plan(wrong, one, other):
 @pytest.mark.parametrize(("one", "other"), [("tensor", "data"), ("data", "tensor"), ("pipeline", "tensor")])
 def test_a_wrong_link_is_put_right_for_another_plan(ratio, one, other):
     wrong, asked = with_links(TRUE, ratio), job(**PLANS[one])
-    corrected = recalibrated(asked, wrong, [ran(TRUE, asked)], source="runs/x")
+    corrected = recalibrated(asked, wrong, [ran(TRUE, asked)], source="runs/x").measurements
     assert error(wrong, job(**PLANS[other])) > 0.02
     assert error(corrected, job(**PLANS[other])) < 0.2 * error(wrong, job(**PLANS[other]))
     assert [(one.what, one.ratio) for one in corrected.corrections] == [
@@ -90,7 +90,7 @@ def test_links_between_hosts_are_told_from_those_inside_one():
     inside, apart = job(**TP2), job(nodes=2, **TP2)
     wrong = ran(TRUE, apart)
     slower = replace(wrong, terms=replace(wrong.terms, exposed={k: 2 * v for k, v in wrong.terms.exposed.items()}))
-    corrected = recalibrated(apart, TRUE, [slower], source="runs/x")
+    corrected = recalibrated(apart, TRUE, [slower], source="runs/x").measurements
     assert [one.what for one in corrected.corrections] == ["links between hosts"]
     assert predicted(corrected, inside) == predicted(TRUE, inside)
     assert predicted(corrected, apart).terms.exposed["tensor"] == pytest.approx(
@@ -102,20 +102,20 @@ def test_what_messages_take_from_computing_is_not_put_down_to_it():
     across = tuple(replace(one, hosts=2, overhead=2e-3) for one in TRUE.collectives)
     true = replace(TRUE, collectives=(*TRUE.collectives, *across))
     asked, wrong = job(nodes=2, **PP2), with_products(true, 1.5)
-    corrected = recalibrated(asked, wrong, [ran(true, asked)], source="runs/x")
+    corrected = recalibrated(asked, wrong, [ran(true, asked)], source="runs/x").measurements
     stages = [one.compute for one in predicted(true, asked).stages]
     assert [one.compute for one in predicted(corrected, asked).stages] == pytest.approx(stages, rel=0.02)
 
 
 def test_a_run_that_went_as_predicted_corrects_nothing():
     asked = job(**DP2)
-    assert recalibrated(asked, TRUE, [ran(TRUE, asked)], source="runs/x") == TRUE
+    assert recalibrated(asked, TRUE, [ran(TRUE, asked)], source="runs/x").measurements == TRUE
 
 
 def test_corrections_are_found_from_the_profile_alone_and_don_t_pile_up():
     asked, wrong = job(**DP2), with_products(TRUE, 1.5)
-    once = recalibrated(asked, wrong, [ran(TRUE, asked)], source="runs/x", date="2026-11-29")
-    assert recalibrated(asked, once, [ran(TRUE, asked)], source="runs/x", date="2026-11-29") == once
+    once = recalibrated(asked, wrong, [ran(TRUE, asked)], source="runs/x", date="2026-11-29").measurements
+    assert recalibrated(asked, once, [ran(TRUE, asked)], source="runs/x", date="2026-11-29").measurements == once
     assert replace(once, corrections=()) == wrong
     (words,) = corrected_by_runs(once)
     assert words.startswith("computing: 1.")
@@ -123,15 +123,29 @@ def test_corrections_are_found_from_the_profile_alone_and_don_t_pile_up():
     assert "2026-11-29" in words
 
 
-def test_what_is_beyond_all_belief_is_cut():
+def beyond(what: str, times: float, run: Observed) -> Observed:
+    """The run, in which something took so many times as long."""
+    if what == "computing":
+        return replace(run, stages=tuple(replace(one, compute=times * one.compute) for one in run.stages))
+    exposed = {axis: times * seconds for axis, seconds in run.terms.exposed.items()}
+    return replace(run, terms=replace(run.terms, exposed=exposed))
+
+
+@pytest.mark.parametrize("what", ["computing", "links inside a host"])
+@pytest.mark.parametrize(("times", "words"), [(100, "more than 3.00 times"), (0.001, "less than 0.33 times")])
+def test_what_is_beyond_all_belief_is_left_out_or_cut_where_that_is_asked_for(what, times, words):
     asked = job(**DP2)
-    run = ran(TRUE, asked)
-    slow = replace(run, stages=tuple(replace(one, compute=100 * one.compute) for one in run.stages))
-    (one,) = recalibrated(asked, TRUE, [slow], source="runs/x").corrections
-    assert (one.what, one.ratio) == ("computing", 3.0)
+    run = beyond(what, times, ran(TRUE, asked))
+    found = recalibrated(asked, TRUE, [run], source="runs/x")
+    assert found.measurements == TRUE
+    (one,) = found.left_out
+    assert (one.what, one.ratio) == (what, pytest.approx(3.0 if times > 1 else 1 / 3, rel=1e-12))
+    assert words in correction_words(one)
+    assert "a crowded machine" in correction_words(one)
+    assert recalibrated(asked, TRUE, [run], source="runs/x", cut=True).measurements.corrections == (one,)
 
 
 def test_a_plan_that_tells_nothing_says_nothing_of_links():
     alone = replace(job(data=1, tensor=1, pipeline=1), cluster=ClusterSpec(ranks=1))
-    found = recalibrated(alone, with_links(TRUE, 1.5), [ran(TRUE, alone)], source="runs/x")
+    found = recalibrated(alone, with_links(TRUE, 1.5), [ran(TRUE, alone)], source="runs/x").measurements
     assert found.corrections == ()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plait.cli.output import Answer, JsonFlag, tell
+from plait.cli.output import Answer, JsonFlag, Line, tell
 from plait.errors import UnusableInput
 
 if TYPE_CHECKING:
+    from plait.planner.recalibration import Recalibrated
     from plait.specs.measurements import Measurements
     from plait.training.observations import Observations
 
@@ -35,6 +36,9 @@ def command(
     measurements: Annotated[
         Path | None, typer.Option(help="With --from-run: what to correct, in place of the cache's.", metavar="FILE")
     ] = None,
+    cut: Annotated[
+        bool, typer.Option("--cut", help="With --from-run: write also what is cut at its limit, of a crowded machine.")
+    ] = False,
     json: JsonFlag = False,
 ) -> Answer:
     """How fast is this machine really? Operations and links, never a training step; the planner reads what is found."""
@@ -44,7 +48,7 @@ def command(
     from plait.specs.measurement_files import default_path, document_of, require_place, write_measurements
 
     if from_run is not None:
-        return _corrected(from_run, measurements, out)
+        return _corrected(from_run, measurements, out, cut=cut)
     with together() as world:
         if world is not None and world.rank > 0:  # the first speaks for all
             profile(ranks)
@@ -59,25 +63,33 @@ def command(
     )
 
 
-def _corrected(run: Path, known: Path | None, out: Path | None) -> Answer:
+def _corrected(run: Path, known: Path | None, out: Path | None, *, cut: bool) -> Answer:
     """Corrections stand beside what was measured on as many hosts as the run's, in the same file unless another is
-    named."""
+    named. Raises UnusableInput, and writes nothing, where all that the run asks for lies beyond belief."""
     from plait.api import measured
-    from plait.planner.coverage import corrected_by_runs
+    from plait.planner.coverage import corrected_by_runs, correction_words
     from plait.specs.measurement_files import document_of, nearest_path, write_measurements
     from plait.training.observations import observations
 
     seen = observations(run)
     hosts = seen.job.cluster.nodes
-    found = _recalibrated(measured(known, hosts=hosts), run, seen)
+    result = _recalibrated(measured(known, hosts=hosts), run, seen, cut=cut)
+    found, beyond = result.measurements, tuple(map(correction_words, result.left_out))
+    remedy = "profile it again, or run on a quiet machine (--cut writes it all the same)"
+    if beyond and not found.corrections:
+        raise UnusableInput(f"{'; '.join(beyond)}: nothing is written; {remedy}")
     path = out or known or nearest_path(hosts)
     write_measurements(found, path)
     words = corrected_by_runs(found) or (f"{run} ran as predicted: nothing is corrected",)
-    lines = [[("", line)] for line in (*words, f"written to {path}")]
-    return Answer(document=document_of(found) | {"written": str(path)}, lines=lines)
+    lines: list[Line] = [[("", line)] for line in words]
+    lines += [[("yellow", f"left out: {one}: {remedy}")] for one in beyond]
+    return Answer(
+        document=document_of(found) | {"written": str(path), "left_out": list(beyond)},
+        lines=[*lines, [("", f"written to {path}")]],
+    )
 
 
-def _recalibrated(measurements: Measurements, run: Path, found: Observations) -> Measurements:
+def _recalibrated(measurements: Measurements, run: Path, found: Observations, *, cut: bool) -> Recalibrated:
     """Corrected by what a run or a bench measured; raises UnusableInput for one of another machine."""
     from plait.planner.recalibration import Observed, recalibrated
     from plait.plans.departures import disturbance
@@ -94,4 +106,4 @@ def _recalibrated(measurements: Measurements, run: Path, found: Observations) ->
     ]
     busy = disturbance(found.other_cores)
     source = f"{run} ({busy})" if busy else str(run)
-    return recalibrated(found.job, measurements, runs, source=source, date=found.date)
+    return recalibrated(found.job, measurements, runs, source=source, date=found.date, cut=cut)

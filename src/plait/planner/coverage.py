@@ -17,11 +17,11 @@ from plait.planner.sum_prices import COLLECTIVES
 from plait.plans.offload import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
-from plait.specs.measurements import LEAST_RATIO, MOST_RATIO, Host, Measurements, Processor
+from plait.specs.measurements import Correction, Host, Measurements, Processor
 from plait.specs.wording import counted
 from plait.units import Bytes
 
-__all__ = ["corrected_by_runs", "doubts", "outside_what_was_measured"]
+__all__ = ["corrected_by_runs", "correction_words", "doubts", "outside_what_was_measured"]
 
 
 def outside_what_was_measured(plan: Plan, prices: JobPrices, here: Processor | None = None) -> tuple[str, ...]:
@@ -44,13 +44,15 @@ def doubts(host: Host, here: Processor | None) -> Iterator[str]:
 
 def corrected_by_runs(measurements: Measurements) -> tuple[str, ...]:
     """One sentence for each correction that a prediction contains beside what was measured."""
-    return tuple(
-        f"{one.what}: {one.ratio:.2f} times what was profiled, as {one.source} took"
-        + (f" ({one.date})" if one.date else "")
-        + ("" if LEAST_RATIO < one.ratio < MOST_RATIO else "; cut there: so wrong is no profile, but a crowded machine "
-           "or another one: profile it again")
-        for one in measurements.corrections
-    )  # fmt: skip
+    return tuple(map(correction_words, measurements.corrections))
+
+
+def correction_words(one: Correction) -> str:
+    """A correction, and what to think of one that was cut."""
+    bound = ("more than " if one.ratio > 1 else "less than ") if one.cut else ""
+    words = f"{one.what}: {bound}{one.ratio:.2f} times what was profiled, as {one.source} took"
+    words += f" ({one.date})" if one.date else ""
+    return f"{words}; so wrong is no profile, but a crowded machine or another one" if one.cut else words
 
 
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:

@@ -7,8 +7,8 @@
 
 The profile itself stays as it was measured: corrections stand beside it, each with its runs, and are always found anew
 from the uncorrected profile, so that none is ever taken twice. What differs by less than a run's own noise is left
-alone, and a ratio beyond its bounds is cut there: so wrong is no profile, but another machine, or a crowded one. It
-knows terms of runs as numbers, no file.
+alone. A ratio beyond its bounds is left out, or cut there if that is asked for: so wrong is no profile, but another
+machine, or a crowded one. It knows terms of runs as numbers, no file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from plait.plans.prediction import Prediction, Terms
 from plait.specs.job import Job
 from plait.specs.measurements import LEAST_RATIO, MOST_RATIO, Corrected, Correction, Measurements
 
-__all__ = ["Observed", "recalibrated"]
+__all__ = ["Observed", "Recalibrated", "recalibrated"]
 
 _NOISE = 0.03  # a ratio no further from 1 is none
 _NOTABLE = 0.02  # of a step: communication below it says nothing of its link
@@ -43,18 +43,31 @@ class Observed:
     transfers: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recalibrated:
+    """`measurements` with corrections, and those that were `left_out`, each at the bound that it lies beyond."""
+
+    measurements: Measurements
+    left_out: tuple[Correction, ...] = ()
+
+
 def recalibrated(
-    job: Job, measurements: Measurements, runs: Sequence[Observed], *, source: str, date: str = ""
-) -> Measurements:
-    """The same measurements with the corrections that these runs of one job ask for, in place of all earlier ones."""
-    found = replace(measurements, corrections=())
+    job: Job, measurements: Measurements, runs: Sequence[Observed], *, source: str, date: str = "", cut: bool = False
+) -> Recalibrated:
+    """The same measurements with the corrections that these runs of one job ask for, in place of all earlier ones; with
+    what is `cut` at a bound only where that is asked for."""
+    found, left_out = replace(measurements, corrections=()), list[Correction]()
     for what in ("computing", "optimizer", "links inside a host", "links between hosts"):
         ratios = [ratio for run in runs if (ratio := _ratio(what, job, found, run)) is not None]
         ratio = min(max(median(ratios), LEAST_RATIO), MOST_RATIO) if ratios else 1.0
-        if abs(ratio - 1) > _NOISE:
-            one = Correction(what=what, ratio=ratio, source=source, date=date)
+        if abs(ratio - 1) <= _NOISE:
+            continue
+        one = Correction(what=what, ratio=ratio, source=source, date=date)
+        if one.cut and not cut:
+            left_out.append(one)
+        else:
             found = replace(found, corrections=(*found.corrections, one))
-    return found
+    return Recalibrated(measurements=found, left_out=tuple(left_out))
 
 
 def _ratio(what: Corrected, job: Job, known: Measurements, run: Observed) -> float | None:
@@ -102,6 +115,8 @@ def _link_ratio(what: Corrected, job: Job, known: Measurements, run: Observed) -
     least, as_it_is, most = communicating(LEAST_RATIO), communicating(1.0), communicating(MOST_RATIO)
     if max(measured, as_it_is) < _NOTABLE * run.step_seconds or most <= least:
         return None
+    if not least < measured < most:
+        return LEAST_RATIO if measured <= least else MOST_RATIO
     low, high = log(LEAST_RATIO), log(MOST_RATIO)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

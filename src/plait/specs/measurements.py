@@ -198,6 +198,11 @@ class Correction:
     source: str
     date: str = ""
 
+    @property
+    def cut(self) -> bool:
+        """Whether it stands at a bound, and what was measured lies there or beyond."""
+        return not LEAST_RATIO < self.ratio < MOST_RATIO
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
