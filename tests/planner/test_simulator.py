@@ -97,6 +97,29 @@ def test_terms_add_up_to_the_step(plan, model, cores):
         assert (terms.exposed[axis] > 0) == (plan.mesh.size(axis) > 1)
 
 
+@pytest.mark.parametrize(("busy", "longer"), [(1.0, 1.5), (2.0, 2.0), (6.0, 2.0)])
+def test_a_profile_beside_other_programs_is_worth_as_much_as_they_left(busy, longer):
+    quiet = machine(cores=2)
+    assert quiet.host is not None
+
+    def predicted(busy_cores):
+        known = replace(quiet, host=replace(quiet.host, busy_cores=busy_cores))
+        return predict(Plan(data=2, stages=(2,), data_shares=(1, 1)), JobPrices(GPT2, TRAINING, known))
+
+    assert predicted(0.2) == predicted(0.0)
+    disturbed = predicted(busy)
+    low, high = disturbed.interval
+    assert disturbed.step_seconds == predicted(0.0).step_seconds
+    assert (disturbed.step_seconds / low, high / disturbed.step_seconds) == pytest.approx((longer, longer))
+
+
+def test_a_device_of_each_rank_s_own_is_not_taken_by_programs_on_the_cores():
+    apart = machine()
+    busy = replace(apart, host=replace(apart.host, busy_cores=1.0))
+    plan = Plan(data=2, stages=(2,), data_shares=(1, 1))
+    assert predict(plan, JobPrices(GPT2, TRAINING, busy)) == predict(plan, JobPrices(GPT2, TRAINING, apart))
+
+
 @pytest.mark.parametrize("plan", PLANS, ids=lambda p: f"dp{p.data} tp{p.tensor} pp{p.pipeline}")
 def test_every_rank_is_told_of(plan):
     found = predict(plan, PRICES)

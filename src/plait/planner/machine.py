@@ -33,7 +33,8 @@ _Each = TypeVar("_Each")
 
 class Machine:
     """One that was measured, or as many like it as `cluster` has nodes. `host`: which one was, where that is known;
-    `cores`: of each of them, None where each rank has its own; `memory_bytes` likewise, of the host or of each rank's
+    `cores`: of each of them, None where each rank has its own; `busy_share` of these other programs had while it was
+    measured; `memory_bytes` likewise, of the host or of each rank's
     device, None where that is not known; `rank_bytes` of it a rank takes before it holds a tensor. `links`: how many
     times as fast they are as was measured or said. Raises UnusableInput where `dtype` was not measured."""
 
@@ -50,6 +51,7 @@ class Machine:
         self.host = host = measurements.host
         on_cpu = host is not None and host.device == "cpu"
         self.cores = float(host.cores) if host is not None and on_cpu else None
+        self.busy_share = host.busy_share if host is not None and on_cpu else 0.0
         self.memory_bytes = host.memory_bytes if host is not None else None
         self.rank_bytes = host.rank_bytes if host is not None else 0
         self.shares_memory = on_cpu

@@ -195,16 +195,16 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     """The same, of a plan that was priced already.
 
     The interval allows compute, bubble and optimizer the error of the measured operations, and what is exposed that of
-    the measured links (`ComputeCost.error`, `CommunicationCost.error`); more where less is understood.
+    the measured links (`ComputeCost.error`, `CommunicationCost.error`); more where less is understood, and where others
+    were at work when they were measured.
     """
     plan, step, memory = one.plan, one.step, one.memory
-    doubt = _doubt(plan, step, prices.machine)
     flops = _of_ranks(lambda rank: flops_of_step(prices.model, prices.training, plan, rank).total, plan, prices)
     hosts = prices.machine.levels(plan)
     traffic = _of_ranks(lambda rank: traffic_of_step(prices.model, prices.training, plan, rank, hosts), plan, prices)
     return Prediction(
         step_seconds=step.seconds,
-        interval=(max(0.0, step.seconds - doubt), step.seconds + doubt),
+        interval=_interval(plan, step, prices.machine),
         terms=step.terms,
         memory_bytes=tuple(one.total for one in memory),
         weight_bytes=tuple(one.weights for one in memory),
@@ -218,13 +218,17 @@ def state(one: Played, prices: JobPrices) -> Prediction:
     )
 
 
-def _doubt(plan: Plan, step: Step, machine: Machine) -> float:
-    """Seconds that four of five steps lie within, on either side."""
+def _interval(plan: Plan, step: Step, machine: Machine) -> tuple[float, float]:
+    """What four of five steps lie within. A profile that others disturbed holds beside them or without them, nobody
+    knows which: ranks that fill the cores take 1 + `busy_share` times as long beside so many others, since a fair
+    scheduler gives all the same (Linux's CFS: Documentation/scheduler/sched-design-CFS.rst)."""
     exposed = sum(step.terms.exposed.values())
     told = machine.compute.error * (step.seconds - exposed) + machine.communication.error * exposed
     crosses = any(machine.spread(plan, axis).crosses for axis in AXES)
     least = _ACROSS if crosses else _CROWDED if machine.crowd(plan.ranks) > 1 else 0.0
-    return max(told, least * step.seconds)
+    doubt, longer = max(told, least * step.seconds), 1 + machine.busy_share
+    low = min(step.seconds - doubt, step.seconds / longer)
+    return max(0.0, low), max(step.seconds + doubt, step.seconds * longer)
 
 
 def memories(plan: Plan, prices: JobPrices) -> ByRank[Memory]:

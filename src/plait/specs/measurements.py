@@ -102,6 +102,11 @@ class Host:
         """Whether other programs were at work when it was profiled."""
         return self.busy_cores > _BUSY
 
+    @property
+    def busy_share(self) -> float:
+        """The part of its cores that other programs kept busy when it was profiled; 0 where they were not at work."""
+        return min(1.0, self.busy_cores / self.cores) if self.was_busy else 0.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gemm:
