@@ -82,6 +82,10 @@ def test_the_command_tells_both_kinds_of_groups(other_jobs: Path, capsys: pytest
     document = json.loads(capsys.readouterr().out)
     assert [(one["n"], one["told_apart"]) for one in document["groups"]] == [(6, 5)]
     assert [(one["n"], one["seq"], one["kv_heads"]) for one in document["same_job"]] == [(4, 2048, 16), (2, 1024, 16)]
+    assert main(["evaluate", str(other_jobs)]) == 0
+    said = capsys.readouterr().out
+    assert "of fewer than 5 runs" not in said, "the one group has six"
+    assert "order of plans of one job   2 groups of fewer than 5 different predictions: --json has them" in said
     rows = other_jobs.read_text()
     first = rows.splitlines()[1]
     sizes = (first.replace(",1,1,16,1,1,1,4,", f",1,1,16,1,1,1,{size},") for size in (1, 2, 8))
@@ -90,6 +94,7 @@ def test_the_command_tells_both_kinds_of_groups(other_jobs: Path, capsys: pytest
     said = capsys.readouterr().out
     assert "order within a group   the worst of 1 of 5 plans or more" in said
     assert "order of plans of one job   the worst of 1 of 5 plans or more; median tau" in said
+    assert "and 1 group of fewer than 5 different predictions: --json has it" in said
 
 
 # ---- beside the fitted constant -------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
@@ -42,9 +42,9 @@ def evaluation_lines(found: Evaluation) -> Iterator[Line]:
     yield from _table([head, *rows, ("all", *_cells(found.time), *_cells(found.constant, short=True))])
     yield from _memory_lines(found)
     yield from _out_of_memory_lines(found.out_of_memory)
-    yield from _group_lines("order within a group", [one for one in found.groups if one.n >= _COMPARED])
+    yield from _group_lines("order within a group", found.groups, lambda one: one.n, "runs")
     yield from _group_lines(
-        "order of plans of one job", [one for one in found.same_job if one.predicted.told_apart >= _COMPARED]
+        "order of plans of one job", found.same_job, lambda one: one.predicted.told_apart, "different predictions"
     )
     if found.within is not None:
         yield [("", f"{found.within:.0%} of the measured times lie within their interval")]
@@ -124,10 +124,21 @@ def _found(found: Found) -> str:
     return "precision {}, recall {}".format(*told)
 
 
-def _group_lines(title: str, groups: Sequence[Group]) -> Iterator[Line]:
-    compared = [one for one in groups if one.predicted.tau is not None]
-    if not compared:
-        return
+def _group_lines(title: str, groups: Sequence[Group], size: Callable[[Group], int], of_what: str) -> Iterator[Line]:
+    """The worst orders, of groups that have enough `of_what` for one; and how many have not."""
+    small = sum(size(one) < _COMPARED for one in groups)
+    few = f"{counted(small, 'group')} of fewer than {_COMPARED} {of_what}: --json has {'it' if small == 1 else 'them'}"
+    compared = [one for one in groups if size(one) >= _COMPARED and one.predicted.tau is not None]
+    if compared:
+        yield from _order_lines(title, compared)
+        if small:
+            yield [("dim", f"and {few}")]
+    elif small:
+        yield []
+        yield [("bold", title), ("dim", f"   {few}")]
+
+
+def _order_lines(title: str, compared: Sequence[Group]) -> Iterator[Line]:
     yield []
     few = f"the worst of {len(compared)} of {_COMPARED} plans or more"
     yield [("bold", title), ("dim", f"   {few}; {_orders([one.predicted for one in compared])}")]
