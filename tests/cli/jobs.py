@@ -55,6 +55,7 @@ BROKEN: dict[str, tuple[Changes, tuple[str, ...], str, str]] = {
     "an unknown activation": ({"model.activation": "swigul"}, (), "model.activation", "nearest is swiglu"),
     "an unknown precision": ({"training.precision": "tf32"}, (), "training.precision", "not one of"),
     "an unknown model": ({"model": {"name": "lama3-8b"}}, (), "model.name", "llama3-8b"),
+    "a model of no known family": ({"model": {"name": "gemma2"}}, (), "model.name", "there are gpt2, gpt3, llama2"),
     "a model without a shape": ({"model": {"layers": 7}}, (), "model.heads", "missing"),
     "no model": ({}, ("model",), "model", "no [model]"),
     "a tokenizer of 12 tokens": ({"data.tokenizer": "bpe:12"}, (), "data.tokenizer", "256"),

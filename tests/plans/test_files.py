@@ -126,6 +126,14 @@ def test_a_file_without_a_plan(path, text):
         read_plan(path, JOB)
 
 
+def test_a_file_that_lost_its_header_is_told_that_alone(path):
+    path.write_text("data = 2\ntensor = 1\nstages = [2]\nodd = 1\n")
+    with pytest.raises(IllegalJob) as caught:
+        read_plan(path, JOB)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.message) == ("plan", "there is no [plan] above data, tensor, stages")
+
+
 @pytest.mark.parametrize("text", ["plan = 3\n", "[[plan]]\ntensor = 1\n"])
 def test_a_plan_that_is_no_table(path, text):
     path.write_text(text)

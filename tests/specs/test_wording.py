@@ -43,6 +43,17 @@ def test_kinds_have_names(value, words):
     assert kind_of(value) == words
 
 
+def test_a_word_that_is_begun_or_contained_comes_before_one_that_looks_alike():
+    devices = ["h200", "h100-96gb", "h100-80gb-pcie", "h100-80gb", "rtx-4090"]
+    assert nearest("h100", devices, 3) == ("h100-80gb", "h100-96gb", "h100-80gb-pcie")
+    assert nearest("4090", devices) == ("rtx-4090",)
+
+
+def test_what_is_not_alike_enough_is_not_near():
+    assert nearest("gemma2", ["gpt2", "llama2-7b"], 3, least=0.6) == ()
+    assert nearest("qwen", ["qwen2.5-0.5b-of-a-long-name", "gpt2"], 3, least=0.6) == ("qwen2.5-0.5b-of-a-long-name",)
+
+
 def test_something_is_always_nearest():
     assert nearest("tenosr", ["tensor", "data"]) == ("tensor",)
     assert nearest("###", ["tensor", "data"], 2) in {("tensor", "data"), ("data", "tensor")}

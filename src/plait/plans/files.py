@@ -27,7 +27,7 @@ from plait.specs.border import sift
 from plait.specs.files import read_table
 from plait.specs.grids import with_grid
 from plait.specs.job import Job
-from plait.specs.tables import with_lists, with_tuples
+from plait.specs.tables import known_keys, with_lists, with_tuples
 from plait.specs.whole_files import write_whole
 from plait.specs.wording import nearest
 
@@ -89,12 +89,17 @@ def read_plan(path: str | PathLike[str], job: Job) -> PlanFile:
 
 
 def _strangers(tables: Mapping[str, Any]) -> list[Problem]:
-    """Top-level keys that no plan file has, and the one that each must have."""
+    """Top-level keys that no plan file has, and the one that each must have: that alone, where its header is missing
+    and its keys stand above all tables."""
+    missing = Problem(key="plan", message="there is no [plan]", legal="the keys of a job's [plan]")
+    bare = [name for name in known_keys("plan") if name in tables and not isinstance(tables[name], dict)]
+    if "plan" not in tables and bare:
+        return [replace(missing, message=f"there is no [plan] above {', '.join(bare)}", legal="[plan] before them")]
     found = [
         Problem(key=name, message=f"unknown key; the nearest known key is {close[0]}", legal=close)
         for name in tables
         if name not in _TABLES and (close := nearest(name, _TABLES))
     ]
     if "plan" not in tables:
-        found.append(Problem(key="plan", message="there is no [plan]", legal="the keys of a job's [plan]"))
+        found.append(missing)
     return found

@@ -24,6 +24,7 @@ __all__ = ["Named", "lacking", "named_shape", "plainest", "unbuilt_shape", "with
 
 _PARTS: Mapping[str, type[Experts] | type[LatentAttention]] = {"experts": Experts, "latent": LatentAttention}
 _NAMES = ("name", "huggingface")
+_ALIKE = 0.6  # the likeness of two names, from which one may be a slip of the other (difflib's own cutoff)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,17 @@ def named_shape(model: Mapping[str, Any], longest: int, *, here: bool) -> Named:
         return Named(shape=found.shape, notes=found.notes)
     if name is None or name in PRESETS:
         return Named(shape=None if name is None else PRESETS[name])
-    message = f"no model is called {shown(name)}; the nearest are {', '.join(nearest(name, PRESETS, 3))}"
+    message = f"no model is called {shown(name)}; {_others(name)}"
     offered = [one for one, shape in PRESETS.items() if not (here and _unbuilt(plainest(_spec(shape, longest))))]
     return Named(problems=(Problem(key="model.name", message=message, legal=tuple(offered)),))
+
+
+def _others(name: str) -> str:
+    """What is known in place of a model that is not."""
+    if alike := nearest(name.lower(), PRESETS, 3, least=_ALIKE):
+        return f"the nearest {'is' if len(alike) == 1 else 'are'} {', '.join(alike)}"
+    families = dict.fromkeys(one.partition("-")[0] for one in PRESETS)
+    return f"there are {', '.join(families)}; huggingface takes the config.json of any other"
 
 
 def _spec(shape: Mapping[str, Any], longest: int) -> ModelSpec:

@@ -6,7 +6,7 @@ It knows words only, no rule.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any, cast
 
 __all__ = ["counted", "cut", "kind_of", "nearest", "ranks_named", "shown"]
@@ -23,9 +23,12 @@ _KINDS: dict[type, str] = {
 _BITS = 128  # past this, an integer is described rather than written
 
 
-def nearest(word: str, known: Iterable[str], count: int = 1) -> tuple[str, ...]:
-    """The `count` known words that look most like `word`, best first; fewer where fewer are known."""
-    return tuple(get_close_matches(word, sorted(known), n=count, cutoff=0.0))
+def nearest(word: str, known: Iterable[str], count: int = 1, least: float = 0.0) -> tuple[str, ...]:
+    """The `count` known words that look most like `word`, best first: those that begin with it, those that contain it,
+    and by what they share (Ratcliff and Obershelp's ratio). Fewer where fewer are known, or are at `least` so alike."""
+    ratios = {one: SequenceMatcher(None, one, word).ratio() for one in sorted(known)}
+    alike = [one for one, ratio in ratios.items() if word in one or ratio >= least]
+    return tuple(sorted(alike, key=lambda one: (not one.startswith(word), word not in one, -ratios[one]))[:count])
 
 
 def counted(number: int, name: str, ending: str = "s") -> str:
