@@ -375,5 +375,5 @@ def _report(table: Mapping[str, Any], left_alone: tuple[str, ...] = ()) -> Repor
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
     hosts_a_node = hosts_of(settled) // settled.cluster.nodes  # unequal hosts of torchrun's count as one
     cores = usable_cores() * hosts_a_node
-    warnings = tuple(cautions(settled, cores, unknown, texts_seen=texts.whole))
+    warnings = tuple(cautions(settled, cores, unknown, left_out=parsed.left_out, texts_seen=texts.whole))
     return Report(errors=errors, warnings=warnings, parameters=None if errors else parameters(settled.model))

@@ -69,10 +69,25 @@ def test_check_says_what_is_planned_only_and_what_was_taken_for_granted(write, c
 
 def test_what_is_said_is_not_taken_for_granted(write, capsys):
     keys = {**ELSEWHERE, "intra_link": "nvlink4", "inter_link": "ib-hdr"}
-    assert ask(capsys, "check", write(cluster=keys))[1]["warnings"] == []
+    said = WIDE | {"precision": "fp32"}
+    assert ask(capsys, "check", write(training=said, cluster=keys))[1]["warnings"] == []
     groups = [{"device": "rtx-4090", "intra_link": "pcie4"}, {"device": "rtx-4090", "devices_per_node": 1}]
-    _, document = ask(capsys, "check", write(cluster={"groups": groups, "inter_link": "ethernet-10gbit"}))
+    unlike = {"groups": groups, "inter_link": "ethernet-10gbit"}
+    _, document = ask(capsys, "check", write(training=said, cluster=unlike))
     assert [warning["key"] for warning in document["warnings"]] == ["cluster.groups.devices_per_node"]
+
+
+@pytest.mark.parametrize(
+    "faster", [{"h100-80gb": 15}, {"v100-32gb": 8}, {"h100-80gb": 15, "a100-80gb": 16}, {"tpu-v5p": None}], ids=" ".join
+)
+def test_who_says_no_precision_is_told_how_fast_16_bits_are_there(write, capsys, faster):
+    _, document = ask(capsys, "check", write(cluster={"groups": [{"device": one} for one in faster]}))
+    told = [one["message"] for one in document["warnings"] if one["key"] == "training.precision"]
+    assert told == [
+        f'precision is left out: taken for fp32; in "bf16" {device} multiplies {times} times as fast'
+        for device, times in faster.items()
+        if times is not None
+    ]
 
 
 @pytest.mark.parametrize("command", ["train", "bench"])

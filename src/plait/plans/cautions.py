@@ -36,15 +36,23 @@ class _Sign:
     reads: frozenset[str] = frozenset()
 
 
-def cautions(job: Job, cores: int, unknown: frozenset[str] = frozenset(), *, texts_seen: bool = True) -> list[Caution]:
+def cautions(
+    job: Job,
+    cores: int,
+    unknown: frozenset[str] = frozenset(),
+    *,
+    left_out: frozenset[str] = frozenset(),
+    texts_seen: bool = True,
+) -> list[Caution]:
     """Everything suspicious about a job that is to run on a machine of so many cores, or on hosts of as many each.
 
-    `unknown`: keys for which the job holds a stand-in. `texts_seen`: whether all its texts could be looked at.
+    `unknown`: keys for which the job holds a stand-in. `left_out`: keys of `[training]` that have their default because
+    nobody wrote them. `texts_seen`: whether all its texts could be looked at.
     """
     known = [sign for sign in _SIGNS if not unknown & {sign.key, *sign.reads}]
     found = [Caution(key=sign.key, message=message) for sign in known if (message := sign.says(job))]
     if job.cluster.elsewhere:
-        found += planned_only(job)
+        found += planned_only(job, left_out)
     elif (here := job.cluster.ranks_a_node) > cores:
         where = "this machine" if job.cluster.nodes == 1 else "each host"
         message = f"{counted(here, 'rank')} share the {counted(cores, 'core')} of {where}: "

@@ -3,6 +3,7 @@ of the machines was taken for granted, since the job does not say it.
 
     model.experts       planned, not run: no part runs it yet
     model.huggingface   read as the nearest shape, which leaves some of the configuration's fields alone
+    training.precision  taken for fp32, where devices have units for 16 bits
     cluster.inter_link  taken for ib-hdr-x8, as a100-80gb usually has it
 """
 
@@ -30,10 +31,11 @@ class Caution:
     message: str
 
 
-def planned_only(job: Job) -> list[Caution]:
+def planned_only(job: Job, left_out: frozenset[str] = frozenset()) -> list[Caution]:
     """Everything of a job for other machines that can't be run yet, or that no key says, and everything that was taken
-    for granted."""
-    return [*_left_alone(job), *_not_run(job), *_taken_for_granted(job.cluster)]
+    for granted. `left_out`: keys of `[training]` that nobody wrote."""
+    plain = _in_fp32(job) if "training.precision" in left_out else ()
+    return [*_left_alone(job), *_not_run(job), *plain, *_taken_for_granted(job.cluster)]
 
 
 def another_model(job: Job) -> list[Problem]:
@@ -76,6 +78,15 @@ def _not_run(job: Job) -> Iterator[Caution]:
             name = key.rpartition(".")[2]
             what = name if isinstance(value, tuple) or hasattr(value, "__dict__") else f"{name} = {shown(value)}"
             yield Caution(key=key, message=f"{what} is planned for, and can't be run by this Plait yet")
+
+
+def _in_fp32(job: Job) -> Iterator[Caution]:
+    """A job that says nothing of its precision is in fp32, which is rarely what its devices are bought for."""
+    for device in {machines.device.name: machines.device for machines in machines_of(job.cluster)}.values():
+        plain, units = device.peak("fp32"), device.peak("bf16") or device.peak("fp16")
+        if plain and units:
+            message = f'precision is left out: taken for fp32; in "bf16" {device.name} multiplies {units / plain:.0f}'
+            yield Caution(key="training.precision", message=f"{message} times as fast")
 
 
 def _taken_for_granted(cluster: ClusterSpec) -> Iterator[Caution]:

@@ -35,11 +35,13 @@ _Keys = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Assembled:
-    """`unknown`: the keys that `job` holds stand-ins for, and `cluster.ranks` where the user left it to us."""
+    """`unknown`: the keys that `job` holds stand-ins for, and `cluster.ranks` where the user left it to us. `left_out`:
+    keys of `[training]` that nobody wrote, so that they have their default."""
 
     job: Job
     problems: tuple[Problem, ...]
     unknown: frozenset[str]
+    left_out: frozenset[str] = frozenset()
 
 
 def assemble(sifted: Sifted) -> Assembled:
@@ -64,7 +66,9 @@ def assemble(sifted: Sifted) -> Assembled:
     )  # fmt: skip
     if not unknown & {"model.vocab", "data.tokenizer"}:
         problems += _too_few_tokens(job)
-    return Assembled(job=job, problems=tuple(problems), unknown=frozenset(unknown))
+    written = {*(f"training.{key}" for key in values.get("training", {})), *refused}
+    left_out = frozenset(_keys_of("training")) - written
+    return Assembled(job=job, problems=tuple(problems), unknown=frozenset(unknown), left_out=left_out)
 
 
 def _keys_of(name: str) -> tuple[str, ...]:

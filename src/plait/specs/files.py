@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def parse_job(table: Mapping[str, Any]) -> Assembled:
     sifted = sift(table)
     assembled = assemble(sifted)
     problems = (*sifted.problems, *assembled.problems)
-    return Assembled(job=assembled.job, problems=problems, unknown=assembled.unknown)
+    return replace(assembled, problems=problems)
 
 
 def job_from_table(table: Mapping[str, Any]) -> Job:
