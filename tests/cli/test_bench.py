@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 import tomli_w
 
+from plait.cli.bench import result_lines
 from plait.cli.main import main
+from plait.plans.plan import Plan
+from plait.plans.prediction import Prediction, Terms
 from plait.specs.measurement_files import read_measurements, write_measurements
+from plait.training.bench_result import Benched, BenchResult
+from plait.training.result import Measured
 from tests.contract.golden import assert_shape, golden
 from tests.training.runs import MACHINE, strict, tables
 
@@ -255,3 +260,38 @@ def test_a_run_of_another_machine_corrects_nothing(place, capsys):
     assert "a run corrects its own machine's alone" in json.loads(capsys.readouterr().out)["error"]["message"]
     assert main(["profile", "--from-run", "nowhere", "--measurements", "machine.json", "--json"]) == 2
     assert (place / "machine.json").read_text() == before
+
+
+def benched(predicted: float, *rounds: float) -> Benched:
+    """One replica's plan, of which so many seconds were predicted, and measured round by round."""
+    terms = {"compute": predicted, "bubble": 0.0, "optimizer": 0.0, "exposed": {}}
+    said = Prediction(
+        step_seconds=predicted, interval=(predicted, predicted), terms=Terms(**terms), memory_bytes=(1,),
+        weight_bytes=(1,), gradient_bytes=(1,), optimizer_bytes=(1,), activation_bytes=(1,), flops=(1,),
+        collectives=((),),
+    )  # fmt: skip
+    runs = tuple(Measured(step_seconds=seconds, **terms, memory_bytes=(1,)) for seconds in rounds)
+    return Benched(plan=Plan(stages=(2,)), prediction=said, runs=runs)
+
+
+STEADY = (benched(1.0, 1.0, 1.0, 1.0), benched(1.5, 1.5, 1.5, 1.5))
+
+
+@pytest.mark.parametrize(
+    ("plans", "words"),
+    [
+        (STEADY, ()),
+        ((benched(1.0, 1.3), benched(1.06, 1.0)), ()),  # of one round nothing is known
+        ((*STEADY, benched(1.02, 0.7, 1.1, 1.2)), ("1 of 3 pairs of plans are predicted closer together",)),
+        (
+            (benched(1.0, 1.34, 1.34, 1.34), benched(1.06, 0.7, 1.0, 1.42)),
+            ("the plans are predicted to lie within 6.0%, closer together", "(±0.0%) and of the best (±36.0%) overlap"),
+        ),
+        ((benched(1.0, 1.3, 1.31, 1.32), benched(1.01, 1.0, 1.04, 1.02)), ("predicted to lie within 1.0%",)),
+    ],
+)
+def test_an_order_that_is_smaller_than_the_noise_of_its_plans_is_told_as_that(plans, words, tmp_path):
+    found = result_lines(BenchResult(plans=plans, failed=()), tmp_path)
+    told = [text for line in found for _, text in line if "closer together" in text or "overlap" in text]
+    assert len(told) == len(words)
+    assert all(part in text for part, text in zip(words, told, strict=True))

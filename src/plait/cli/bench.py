@@ -121,11 +121,22 @@ def _together(result: BenchResult) -> Iterator[Line]:
     told = f"{alike}the pick is {agreed.regret:.1%} slower than the best; "
     told += f"a step is {agreed.median_error:.1%} off (median), its repeats ±{result.spread:.1%}"
     yield [("bold", told)]
+    yield from _noise(result)
+
+
+def _noise(result: BenchResult) -> Iterator[Line]:
+    """What of the order is smaller than the noise of the repeats."""
     predicted = [one.prediction.step_seconds for one in result.plans]
-    apart = max(predicted) / min(predicted) - 1
-    if len(predicted) > 1 and apart < result.spread:
-        yield [("yellow", f"the plans are predicted to lie within {apart:.1%}, closer than repeats of one: their order "
-                          "says nothing")]  # fmt: skip
+    lost, pairs = result.pairs_in_noise
+    if lost:
+        which = f"{lost} of {pairs} pairs of plans are predicted"
+        if lost == pairs:
+            which = f"the plans are predicted to lie within {max(predicted) / min(predicted) - 1:.1%},"
+        yield [("yellow", f"{which} closer together than repeats of the two: their order says nothing")]
+    if result.overlapping is not None:
+        pick, best = result.overlapping
+        both = f"the pick (±{pick.spread:.1%}) and of the best (±{best.spread:.1%})"
+        yield [("yellow", f"rounds of {both} overlap: which is faster was not measured")]
 
 
 def _table(ranked: Sequence[Benched]) -> Iterator[Line]:

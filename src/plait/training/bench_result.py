@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from statistics import median
 from typing import Any
 
@@ -81,6 +82,23 @@ class BenchResult:
         return agreement(predicted, [one.measured.step_seconds for one in self.plans])
 
     @property
+    def pairs_in_noise(self) -> tuple[int, int]:
+        """How many pairs of plans are predicted to lie closer together than repeats of the two do; and of how many."""
+        pairs = list(combinations(self.plans, 2))
+        return sum(_in_noise(one, other) for one, other in pairs), len(pairs)
+
+    @property
+    def overlapping(self) -> tuple[Benched, Benched] | None:
+        """The pick and the plan that was measured to be faster, where rounds of the two overlap."""
+        if self.agreement is None:
+            return None
+        pick = self.plans[self.agreement.pick]
+        best = min(self.plans, key=lambda one: one.measured.step_seconds)
+        quickest = min(run.step_seconds for run in pick.runs)
+        slowest = max(run.step_seconds for run in best.runs)
+        return (pick, best) if self.agreement.regret > 0 and quickest <= slowest else None
+
+    @property
     def disturbance(self) -> str | None:
         """What other programs did meanwhile, where it was enough to slow the ranks down."""
         return disturbance(known_median([one.measured.other_cores for one in self.plans]))
@@ -94,6 +112,11 @@ class BenchResult:
     def spread(self) -> float:
         """The median of the plans' own."""
         return median([one.spread for one in self.plans] or [0.0])
+
+
+def _in_noise(one: Benched, other: Benched) -> bool:
+    said, others = one.prediction.step_seconds, other.prediction.step_seconds
+    return abs(said - others) < one.spread * said + other.spread * others
 
 
 def bench_document(result: BenchResult) -> dict[str, Any]:
