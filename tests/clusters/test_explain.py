@@ -55,7 +55,6 @@ def test_communication_that_both_pay_is_no_reason():
 def test_a_faster_plan_that_was_not_played_is_not_called_a_loser():
     found = plan_cluster(job(16))
     best, slow = found.best.found, found.plans[-1].found
-    machines = found.tasks[0].machines
-    assert "faster than the best: it was left out" in why_not_ranked(best, slow, machines, 0.1)
-    assert why_not_ranked(slow, best, machines, 0.1) == found.plans[-1].lost_because
-    assert "dies first" in why_not_ranked(slow, best, machines, -1.0)
+    assert "faster than the best: it was left out" in why_not_ranked(best, slow, found.tasks, 0.1)
+    assert why_not_ranked(slow, best, found.tasks, 0.1) == found.plans[-1].lost_because
+    assert "dies first" in why_not_ranked(slow, best, found.tasks, -1.0)

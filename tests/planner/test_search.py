@@ -209,6 +209,25 @@ def test_nothing_fits_names_what_dominates():
 
 
 @pytest.mark.parametrize(
+    ("fixed", "fewer"),
+    [
+        ({"tensor": 2}, "optimizer: .*; fewer with offload, more ranks, sgd, or a smaller model;"),
+        (
+            {"data": 2, "zero": 0},
+            "optimizer: .*; fewer with offload, zero = 1, more tensor or pipeline ranks, sgd, or ",
+        ),
+        (
+            {"tensor": 2, "sequence_parallel": False, "microbatch": 8},
+            "activations: .*; fewer with sequence_parallel, a smaller microbatch, more ranks, or shorter sequences;",
+        ),
+    ],
+)
+def test_what_is_advised_against_too_many_bytes_is_left_to_the_plan(fixed, fewer):
+    with pytest.raises(NothingFits, match=fewer):
+        search(job(2, **fixed), machine(memory=500_000))
+
+
+@pytest.mark.parametrize(
     ("fixed", "advice", "change"),
     [
         ({"data": 4, "zero": 0}, "zero = ", lambda job: replace(job, constraints={"data": 4})),

@@ -143,15 +143,15 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
     """The same on machines of the catalogue, where most legal plans are not ranked: one in a file is priced. Raises
     UnusableInput for neither place nor file and for what can't be priced, IllegalJob for a plan that is not legal."""
     from plait.clusters.answer import price_plan
-    from plait.clusters.contest import DARING, RISK
     from plait.clusters.explain import explained, why_not_ranked
+    from plait.estimates.estimate import DARING, RISK
 
     place, file = _asked_for(asked, plans.job, plans)
-    ranked, machines = [one.found for one in plans.plans], plans.tasks[0].machines
+    ranked, tasks = [one.found for one in plans.plans], plans.tasks
     most_risk = DARING if plans.daring else RISK
     if place is None:
         one = price_plan(plans.job, file.plan)
-        lost = why_not_ranked(one, ranked[0], machines, most_risk)
+        lost = why_not_ranked(one, ranked[0], tasks, most_risk)
     else:
         one, lost = ranked[place - 1], plans.plans[place - 1].lost_because
     rival = ranked[1] if place == 1 and len(ranked) > 1 else ranked[0]
@@ -159,7 +159,7 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
         place=place,
         asked=asked,
         left_open=file.left_open,
-        one=explained(one, rival, machines, lost, most_risk),
+        one=explained(one, rival, tasks[0].machines, lost, most_risk),
         obvious=plans.obvious,
         now=plans.best.found.seconds,
         what_if=plans.changes,

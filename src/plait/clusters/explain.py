@@ -9,27 +9,50 @@ itself is `planner.reasons`'.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 from plait.clusters.hosts import bytes_on_hosts
 from plait.clusters.played import Played, row_of
 from plait.estimates.rank_groups import Axis, rank_group
+from plait.estimates.task import Task
+from plait.planner.fewer import (
+    Case,
+    Remedy,
+    always,
+    fewer,
+    offload,
+    ranks_along,
+    recompute,
+    sequence_parallel,
+    sgd,
+    smaller_microbatch,
+    zero,
+)
 from plait.planner.reasons import Cost, Explained, Reason, as_more, in_one_sentence, reasons_among
 from plait.planner.remedies import Smallest, dies_first
 from plait.plans.plan import Plan
+from plait.specs.catalogue import to_host_of
 from plait.specs.machines import Machines
 from plait.specs.wording import counted
 
 __all__ = ["explained", "reasons", "smallest", "too_large", "why_it_lost", "why_not_ranked"]
 
-_FEWER = {
-    "weights": "more tensor or pipeline ranks, or zero = 3",
-    "gradients": "more tensor or pipeline ranks, or zero = 2",
-    "optimizer": "offload, zero = 1, more tensor or pipeline ranks, or sgd",
-    "activations": "recompute, a smaller microbatch, shorter sequences, or more tensor, context or pipeline ranks",
-    "logits": "a smaller microbatch, shorter sequences, or more tensor ranks",
-}
-_FEWER_IN_HOST = "zero = 1, more tensor or pipeline ranks, sgd, or no offload"
+_MORE_RANKS, _SMALLER, _SHORTER = (
+    ranks_along("tensor", "pipeline"),
+    always("a smaller model"),
+    always("shorter sequences"),
+)
+_FEWER: dict[str, tuple[Remedy, ...]] = {
+    "weights": (_MORE_RANKS, zero(3), _SMALLER),
+    "gradients": (_MORE_RANKS, zero(2), _SMALLER),
+    "optimizer": (offload, zero(1), _MORE_RANKS, sgd, _SMALLER),
+    "activations": (
+        recompute, sequence_parallel, smaller_microbatch, ranks_along("tensor", "context", "pipeline"), _SHORTER,
+    ),
+    "logits": (smaller_microbatch, ranks_along("tensor"), _SHORTER),
+}  # fmt: skip
+_FEWER_IN_HOST = (zero(1), _MORE_RANKS, sgd, always("no offload"))
 
 
 def why_it_lost(loser: Played, winner: Played, machines: Machines) -> str:
@@ -50,15 +73,15 @@ def explained(one: Played, rival: Played, machines: Machines, lost_because: str 
     )
 
 
-def why_not_ranked(one: Played, best: Played, machines: Machines, most_risk: float) -> str:
+def why_not_ranked(one: Played, best: Played, tasks: Sequence[Task], most_risk: float) -> str:
     """The fate of a plan that a search did not propose: no room, or slower, or left out by its closed form."""
     if one.risk > most_risk:
-        return too_large(one, machines)
+        return too_large(one, tasks)
     if one.seconds < best.seconds:
         return (
             f"{1 - one.seconds / best.seconds:.1%} faster than the best: it was left out by its closed form, not played"
         )
-    return why_it_lost(one, best, machines)
+    return why_it_lost(one, best, tasks[0].machines)
 
 
 def reasons(loser: Played, winner: Played, machines: Machines) -> tuple[Reason, ...]:
@@ -106,31 +129,34 @@ def _work(plan: Plan, best: Plan) -> str:
     return f"tensor {plan.tensor}, microbatch {plan.microbatch}: its operations and their sums"
 
 
-def too_large(one: Played, machines: Machines) -> str:
+def too_large(one: Played, tasks: Sequence[Task]) -> str:
     """What a plan that does not fit needs, on the rank that dies first, and of which bytes most is."""
-    return dies_first(smallest(one, [machines], fits=False))
+    return dies_first(smallest(one, tasks, fits=False))
 
 
-def smallest(one: Played, groups: Sequence[Machines], *, fits: bool) -> Smallest:
+def smallest(one: Played, tasks: Sequence[Task], *, fits: bool) -> Smallest:
     """A plan's memory, on the rank that dies first, beside that of its device; or what it has in its host's, where that
     is what does not fit."""
-    held, rank = one.memory[one.fullest], sum(one.sizes[: one.fullest])
+    held, rank, groups = one.memory[one.fullest], sum(one.sizes[: one.fullest]), [task.machines for task in tasks]
     device = max((group for group in groups if group.first_rank <= rank), key=lambda group: group.first_rank).device
     part, in_host = device.host_memory_bytes, round(held.host)
-    if part is not None and in_host > part:
-        return Smallest(
-            plan=one.plan, fits=fits, rank=rank, held=in_host, kind="optimizer", most=in_host, fewer=_FEWER_IN_HOST,
-            room=part, whose=f"its host has for each {device.name}",
-        )  # fmt: skip
-    return Smallest(
+    apart = all(to_host_of(group.device) is not None for group in groups)
+    case = Case(one.plan, tasks[0].model, adamw=tasks[0].moments > 1, apart=apart)
+    on_device = Smallest(
         plan=one.plan,
         fits=fits,
         rank=rank,
         held=held.taken,
         kind=held.dominant,
         most=round(held.kinds[held.dominant]),
-        fewer=_FEWER[held.dominant],
+        fewer=fewer(_FEWER[held.dominant], case),
         room=device.memory_bytes,
         whose=f"{device.name} has",
         in_host=max(bytes_on_hosts(one, groups)),
     )
+    if part is None or in_host <= part:
+        return on_device
+    return replace(
+        on_device, held=in_host, kind="optimizer", most=in_host, fewer=fewer(_FEWER_IN_HOST, case), room=part,
+        whose=f"its host has for each {device.name}", in_host=0,
+    )  # fmt: skip

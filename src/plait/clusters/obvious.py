@@ -38,7 +38,7 @@ def obvious_plans(job: Job, task: Task, best: Played) -> tuple[Obvious, ...]:
         seen.add(_shape(plan))
         one = played(plan, task)
         fits = one.risk <= RISK
-        reason = why_it_lost(one, best, task.machines) if fits else too_large(one, task.machines)
+        reason = why_it_lost(one, best, task.machines) if fits else too_large(one, [task])
         found.append(Obvious(name=name, why=reason, plan=plan, step_seconds=one.seconds if fits else None))
     return tuple(found)
 

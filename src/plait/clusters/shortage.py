@@ -51,7 +51,7 @@ def _smallest_of(job: Job) -> Smallest | None:
 def _smallest(tasks: Sequence[Task], found: Found) -> Smallest | None:
     """The nearest to fitting; where some fit, the best."""
     one = found.plans[0] if found.plans else found.nearest
-    return None if one is None else smallest(one, [task.machines for task in tasks], fits=bool(found.plans))
+    return None if one is None else smallest(one, tasks, fits=bool(found.plans))
 
 
 def _more_nodes(job: Job) -> Iterator[Change]:

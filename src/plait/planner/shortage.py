@@ -13,6 +13,19 @@ from dataclasses import replace
 from plait.estimates.estimate import RISK
 from plait.planner.by_rank import ByRank
 from plait.planner.candidates import candidates
+from plait.planner.fewer import (
+    Case,
+    Remedy,
+    always,
+    fewer,
+    no_compression,
+    offload,
+    ranks_along,
+    sequence_parallel,
+    sgd,
+    smaller_microbatch,
+    zero,
+)
 from plait.planner.memory import Memory
 from plait.planner.prices import JobPrices
 from plait.planner.remedies import Change, Smallest, dies_first, freed, shorter
@@ -26,15 +39,20 @@ from plait.specs.measurements import Measurements
 
 __all__ = ["too_large", "why_nothing_fits"]
 
-_FEWER = {
-    "weights": "more ranks along tensor or pipeline, or a smaller model",
-    "gradients": "more ranks along tensor or pipeline, or a smaller model",
-    "optimizer": "more ranks along tensor or pipeline, a smaller model, or sgd",
-    "host": "no offload, more ranks along tensor or pipeline, a smaller model, or sgd",
-    "residuals": "no compression, or more ranks along tensor or pipeline",
-    "activations": "shorter sequences, a smaller microbatch, or more ranks along tensor or pipeline",
-    "logits": "a smaller vocabulary, shorter sequences, or more ranks along tensor",
-    "messages": "shorter sequences, or a smaller microbatch",
+_MORE_RANKS, _SMALLER, _SHORTER = (
+    ranks_along("tensor", "pipeline"),
+    always("a smaller model"),
+    always("shorter sequences"),
+)
+_FEWER: dict[str, tuple[Remedy, ...]] = {
+    "weights": (_MORE_RANKS, zero(3), _SMALLER),
+    "gradients": (_MORE_RANKS, zero(2), _SMALLER),
+    "optimizer": (offload, zero(1), _MORE_RANKS, sgd, _SMALLER),
+    "host": (zero(1), _MORE_RANKS, sgd, _SMALLER, always("no offload")),
+    "residuals": (no_compression, _MORE_RANKS, _SMALLER),
+    "activations": (sequence_parallel, smaller_microbatch, _MORE_RANKS, _SHORTER),
+    "logits": (smaller_microbatch, ranks_along("tensor"), _SHORTER, always("a smaller vocabulary")),
+    "messages": (smaller_microbatch, _SHORTER),
 }
 _FREED = ("zero", "microbatch", "sequence_parallel", "schedule", "data", "tensor", "pipeline")
 _TIMES = (2, 4, 8, 16, 32, 64)  # as many ranks
@@ -69,6 +87,7 @@ def _filled(plan: Plan, by_rank: ByRank[Memory], prices: JobPrices) -> Smallest:
     memory = tuple(by_rank)
     rank = max(range(len(memory)), key=lambda place: memory[place].total)
     kind = memory[rank].dominant
+    case = Case(plan, prices.model, adamw=prices.training.optimizer == "adamw", apart=not shared)
     return Smallest(
         plan=plan,
         fits=risk(by_rank, prices) <= RISK,
@@ -76,7 +95,7 @@ def _filled(plan: Plan, by_rank: ByRank[Memory], prices: JobPrices) -> Smallest:
         held=memory[rank].total,
         kind=kind,
         most=getattr(memory[rank], kind),
-        fewer=_FEWER[kind],
+        fewer=fewer(_FEWER[kind], case),
         room=prices.machine.memory_bytes or 0,
         whose="they share" if shared else "a device has",
         together=needed(by_rank, prices) if shared else None,
