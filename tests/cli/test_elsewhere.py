@@ -292,6 +292,22 @@ def test_the_least_money_needs_a_price(write, capsys, tmp_path, monkeypatch):
     assert "cluster.price_per_hour" in document["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("mi300x", "no published run on cdna3 devices (mi300x) in bf16 was looked at"),
+        ("v100-32gb", "only 1 published run on volta devices (v100-32gb) in fp16 was looked at"),
+    ],
+)
+def test_a_page_says_in_its_notes_words_why_its_intervals_are_wide(write, tmp_path, monkeypatch, device, words):
+    monkeypatch.chdir(tmp_path)
+    path = write(model={"name": "gpt2"}, training=WIDE | {"precision": "bf16"}, cluster={"device": device})
+    assert main(["plan", path, "--page", "plan.html"]) == 0
+    page = (tmp_path / "plan.html").read_text()
+    assert f"wide here, since {words}." in page
+    assert f"{words}: its data sheet alone" in page
+
+
 def test_a_page_shows_the_plan_and_needs_no_network(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(model={"name": "gpt2"}, cluster={**ELSEWHERE, "price_per_hour": 2.0})

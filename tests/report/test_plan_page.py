@@ -132,6 +132,21 @@ def test_without_search_price_and_pipeline_their_parts_are_left_out():
     assert heads == ["", "a step", "", "1 step"]
 
 
+def test_the_rank_nearest_to_its_limit_is_not_called_the_fullest_where_another_holds_more():
+    small, large = {**PARTS, "activations": 0}, PARTS
+    rooms = (
+        Room(bars=(Bar(rank=0, parts=small),), limit=176 * MIB, title="On 1 × small"),
+        Room(bars=(Bar(rank=1, parts=large),), limit=512 * MIB, title="On 1 × large"),
+    )
+    tree = drawn(replace(example(), rooms=rooms))
+    tiles = {tile.one("h3").text: tile.one("b").text for tile in tree.all("div", "tile")}
+    assert tiles["memory, rank nearest to its limit"] == "165 MiB"
+    assert not any(name.endswith("fullest rank") for name in tiles)
+    heads = [head.text for head in tree.all("table", "ranking")[0].one("thead").all("th")]
+    assert "most on a rank" in heads
+    assert "fullest rank" not in heads
+
+
 def test_the_limit_is_drawn_and_bars_bear_the_names_of_their_ranks():
     bars = (Bar(rank=0, parts=PARTS, name="ranks 0–15359"), Bar(rank=15360, parts=PARTS, name="ranks 15360–16383"))
     tree = drawn(replace(example(), rooms=(Room(bars=bars, limit=256 * MIB, title="On 16,384 × made-up"),)))

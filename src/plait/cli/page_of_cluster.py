@@ -15,6 +15,7 @@ from plait.cli.page_of_plan import bars_of, changed, drawn_search, job_facts, la
 if TYPE_CHECKING:
     from plait.clusters.answer import ClusterPlans
     from plait.clusters.played import Held, Played
+    from plait.estimates.task import Task
     from plait.planner.simulator import Step
     from plait.plans.prediction import Terms
     from plait.report.plan_data import PlanPage, Room
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["page_of_cluster", "page_on_cluster"]
 
 _INTERVAL = "A bar ends at the predicted step; the line below it is where four of five runs are expected, "
-_SEEN, _UNSEEN = "as published ones lie.", "wide here, since few published runs of this kind were looked at."
 
 
 def page_of_cluster(path: Path, plans: ClusterPlans, commands: Sequence[str] = ()) -> PlanPage:
@@ -54,7 +54,6 @@ def page_on_cluster(path: Path, job: Job, one: Played, step: Step, commands: Seq
 
 
 def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
-    from plait.clusters.answer import not_looked_at
     from plait.clusters.bill import bill_of
     from plait.clusters.tasks import tasks_of
     from plait.report.plan_data import Cost
@@ -69,7 +68,7 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
         "plan": plan,
         "step_seconds": one.seconds,
         "interval": one.interval,
-        "interval_words": _INTERVAL + (_UNSEEN if not_looked_at(tasks) else _SEEN),
+        "interval_words": _INTERVAL + _where(tasks),
         "terms": one.terms,
         "tokens_per_step": training.global_batch * training.sequence_length,
         "lanes": _lanes(step, one.terms),
@@ -80,6 +79,14 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
         "cost": Cost(steps=bill.steps, run_seconds=bill.run_seconds, run_money=bill.run_money,
                      run_joules=bill.run_joules),
     }  # fmt: skip
+
+
+def _where(tasks: Sequence[Task]) -> str:
+    from plait.estimates.coverage import few_looked_at
+
+    found = (few_looked_at(task.machines.device, task.dtype) for task in tasks)
+    few = dict.fromkeys(words for words in found if words is not None)
+    return f"wide here, since {', and '.join(few)}." if few else "as published ones lie."
 
 
 def _machines(group: Machines) -> str:

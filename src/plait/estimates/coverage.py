@@ -14,7 +14,7 @@ from plait.specs.hardware import DeviceSpec
 from plait.specs.published import runs_of, runs_of_generation
 from plait.specs.wording import counted
 
-__all__ = ["outside_what_was_looked_at", "spread_of"]
+__all__ = ["few_looked_at", "outside_what_was_looked_at", "spread_of"]
 
 _FEW = 5  # runs below which a device was not looked at
 _SEEN = 0.18  # four of five of all runs
@@ -32,16 +32,23 @@ def spread_of(device: DeviceSpec, dtype: str) -> float:
     return max(seen, _KIN) if runs_of_generation(device.architecture, dtype) >= _FEW else _UNSEEN
 
 
-def outside_what_was_looked_at(device: DeviceSpec, dtype: str) -> str | None:
-    """A sentence, without its point, where few runs of a device in a dtype were looked at; None where enough were."""
-    own, kin = runs_of(device.name, dtype), runs_of_generation(device.architecture, dtype)
-    if own >= _FEW:
+def few_looked_at(device: DeviceSpec, dtype: str) -> str | None:
+    """How few runs of a device in a dtype were looked at, or of its generation where these are few as well; None where
+    enough were."""
+    if (own := runs_of(device.name, dtype)) >= _FEW:
         return None
-    wide = f"the interval is ±{spread_of(device, dtype):.0%}"
-    if kin >= _FEW:
-        looked_at = _runs(own, f"of {device.name} in {dtype}")
+    if (kin := runs_of_generation(device.architecture, dtype)) >= _FEW:
+        return _runs(own, f"of {device.name} in {dtype}")
+    return _runs(kin, f"on {device.architecture} devices ({device.name}) in {dtype}")
+
+
+def outside_what_was_looked_at(device: DeviceSpec, dtype: str) -> str | None:
+    """The same as a sentence, without its point, with what speaks for the device and how wide its interval is."""
+    looked_at, wide = few_looked_at(device, dtype), f"the interval is ±{spread_of(device, dtype):.0%}"
+    if looked_at is None:
+        return None
+    if runs_of_generation(device.architecture, dtype) >= _FEW:
         return f"{looked_at}: those of other {device.architecture} devices speak for it, and {wide}"
-    looked_at = _runs(kin, f"on {device.architecture} devices ({device.name}) in {dtype}")
     return f"{looked_at}: its data sheet alone speaks for it, steps may well take longer than predicted, and {wide}"
 
 

@@ -77,9 +77,21 @@ def _memory_tile(rooms: Sequence[Room]) -> Iterator[Markup]:
     if not bars:
         return
     fullest, limit = max(bars, key=nearness)
-    name = "memory, fullest rank" if fullest.rank is not None else "memory, all ranks"
     below = "predicted" if limit is None else f"of {size(limit)}"
-    yield tile(name, size(fullest.total), below, "" if limit is None else fill(fullest.total, limit))
+    yield tile(
+        f"memory, {_whose(fullest, rooms)}",
+        size(fullest.total),
+        below,
+        "" if limit is None else fill(fullest.total, limit),
+    )
+
+
+def _whose(nearest: Bar, rooms: Sequence[Room]) -> str:
+    """Who it is that comes nearest to a limit; of unequal machines a rank that holds more may have more room."""
+    if nearest.rank is None:
+        return "all ranks"
+    most = max(bar.total for room in rooms for bar in room.bars if bar.rank is not None)
+    return "fullest rank" if nearest.total == most else "rank nearest to its limit"
 
 
 def _sections(data: PlanPage) -> Iterator[Markup]:

@@ -35,7 +35,7 @@ def ranking(search: Search, chosen: Plan | None = None) -> Markup:
         return Markup("")
     shown = search.plans[:_MOST_PLANS]
     scale = Scale(low=0.0, high=_longest(shown), start=0.0, end=_WIDTH - 4)
-    heads = ("", "plan", "predicted step and its interval", "", "fullest rank", "")
+    heads = ("", "plan", "predicted step and its interval", "", "most on a rank", "")
     head = element("tr", *(element("th", words, scope="col") for words in heads))
     rows = [_row(place, plan, scale, chosen) for place, plan in enumerate(shown, 1)]
     table = element("table", element("thead", head), element("tbody", *rows), class_="ranking")
