@@ -12,14 +12,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from plait.clusters.answer import plan_cluster, price_plan
-from plait.clusters.contest import RISK, contest
+from plait.clusters.contest import contest
 from plait.clusters.explain import reasons
 from plait.clusters.played import played
 from plait.clusters.rules import legal
 from plait.clusters.space import space_of
 from plait.clusters.tasks import tasks_of
 from plait.errors import IllegalJob, NothingFits, UnusableInput
-from plait.estimates.estimate import running_out
+from plait.estimates.estimate import RISK, running_out
 from plait.estimates.memory import memory
 from plait.estimates.step import times
 from plait.plans.arrangements import divisors, microbatch_sizes

@@ -105,7 +105,7 @@ def _error(pair: tuple[float, float] | None) -> float | None:
 
 def _out_of_memory_document(found: OutOfMemory) -> dict[str, Any]:
     """The contract's precision and recall are of the runs that are said to run out; those of two other readings."""
-    from plait.clusters.contest import RISK
+    from plait.estimates.estimate import RISK
     from plait.evaluation.out_of_memory import FLAGGED
 
     return {

@@ -101,7 +101,7 @@ def _memory_lines(found: Evaluation) -> Iterator[Line]:
 
 def _out_of_memory_lines(found: OutOfMemory) -> Iterator[Line]:
     """How many ran and ran out, by what was said of them; nothing where all fitted and were said to."""
-    from plait.clusters.contest import RISK
+    from plait.estimates.estimate import RISK
     from plait.evaluation.out_of_memory import FLAGGED
 
     if not found.n and not found.ran["uncertain"] and not found.ran["runs_out"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plait.clusters.contest import RISK
+from plait.estimates.estimate import RISK
 from plait.evaluation.memory_words import speaks_of_running_out
 from plait.evaluation.rows import MEASURED, Row
 from plait.evaluation.scores import Found, found_of
