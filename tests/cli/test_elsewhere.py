@@ -245,6 +245,19 @@ def test_what_better_machines_would_bring_is_told_without_asking(write, capsys, 
     assert [line.strip().partition(":")[0] for line in lines[-4:-1]] == told
 
 
+def test_a_plan_that_may_run_out_of_memory_says_so_where_it_is_explained(write, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cluster = {"device": "rtx-4090", "nodes": 16, "devices_per_node": 4, "inter_link": "ethernet-10gbit"}
+    batch = {"global_batch": 16, "sequence_length": 4096, "precision": "bf16"}
+    path = write(model={"name": "llama3-70b"}, training=batch, cluster=cluster)
+    code, document = ask(capsys, "plan", path, "--explain", "2")
+    told, risk = document["explained"], document["plans"][1]["out_of_memory"]
+    assert (code, told["fits"], told["out_of_memory"]) == (0, True, risk)
+    assert 0.1 < risk < 0.5
+    assert main(["plan", path, "--explain", "2"]) == 0
+    assert f"\nIt may run out of memory ({risk:.0%}).\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("asked", ["0", "999", "banana", pytest.param("9" * 5000, id="digits"),
                                    pytest.param("n" * 5000, id="letters")])  # fmt: skip
 def test_what_can_t_be_explained_is_input_that_can_t_be_used(write, capsys, tmp_path, monkeypatch, asked):

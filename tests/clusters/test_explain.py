@@ -8,8 +8,10 @@ import pytest
 
 from plait.clusters.answer import plan_cluster, price_plan
 from plait.clusters.explain import reasons, why_it_lost, why_not_ranked
+from plait.estimates.estimate import DARING, RISK
 from plait.plans.prediction import Terms
-from tests.clusters.jobs import job, unequal
+from plait.units import Seconds
+from tests.clusters.jobs import job, on_rtx_4090, unequal
 
 
 def term(terms: Terms, words: str) -> float:
@@ -57,4 +59,28 @@ def test_a_faster_plan_that_was_not_played_is_not_called_a_loser():
     best, slow = found.best.found, found.plans[-1].found
     assert "faster than the best: it was left out" in why_not_ranked(best, slow, found.tasks, 0.1)
     assert why_not_ranked(slow, best, found.tasks, 0.1) == found.plans[-1].lost_because
-    assert "dies first" in why_not_ranked(slow, best, found.tasks, -1.0)
+    assert "may run out of memory (0%): it needs" in why_not_ranked(slow, best, found.tasks, -1.0)
+
+
+def test_plans_that_come_to_mind_fit_by_the_limit_of_the_search():
+    """Where the best plan may run out of memory, one that needs less does not surely do."""
+    found = plan_cluster(on_rtx_4090(16))
+    assert found.limit == DARING
+    daring = 0
+    for one in found.obvious:
+        risk = price_plan(found.job, one.plan).risk
+        assert (one.step_seconds is not None) is (risk <= DARING)
+        assert ("dies first" in one.why) is (risk > DARING)
+        assert (f"may run out of memory ({risk:.0%})" in one.why) is (RISK < risk <= DARING)
+        daring += RISK < risk <= DARING
+    assert daring
+
+
+def test_where_no_plan_is_safe_the_safest_of_those_that_are_proposed_is_named():
+    found = plan_cluster(on_rtx_4090(16))
+    (words,) = [one for one in found.cautions if one.startswith("no plan is safe")]
+    place = int(words.partition("the safest that is proposed, plan ")[2].partition(" ")[0]) - 1
+    safest = found.plans[place]
+    assert safest.risk < found.best.risk - 0.01
+    assert safest.risk <= min(one.risk for one in found.plans) + 0.005
+    assert f"with one of {safest.risk:.0%}: it takes {Seconds(safest.found.seconds)} a step (+" in words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import product
 from time import process_time
@@ -27,7 +28,8 @@ from plait.plans.legality import is_legal
 from plait.specs.cluster import ClusterSpec, GroupSpec
 from plait.specs.model import Experts, LatentAttention, ModelSpec
 from plait.specs.presets import PRESETS
-from tests.clusters.jobs import SMALL, job, unequal
+from plait.units import Bytes, Seconds
+from tests.clusters.jobs import SMALL, job, on_rtx_4090, unequal
 
 GPT3 = ModelSpec(**PRESETS["gpt3-175b"], max_positions=2048)
 EXPERTS = replace(SMALL, experts=Experts(count=8, per_token=2, ffn=1024))
@@ -244,6 +246,22 @@ def test_a_model_that_fits_nowhere_is_told_with_its_largest_bytes_and_a_change()
     huge = replace(GPT3, layers=96)
     with pytest.raises(NothingFits, match=r"dies first: it needs .* most of it .*the nearest change"):
         plan_cluster(job(8, model=huge, batch=8, device="rtx-4090"))
+
+
+def test_a_change_that_would_fit_is_told_with_the_step_that_its_own_plan_has():
+    with pytest.raises(NothingFits) as caught:
+        plan_cluster(on_rtx_4090(2))
+    assert "; fewer with offload, more ranks, sgd, or a smaller model; " in str(caught.value)  # tensor 8 has them all
+    would, _, might = str(caught.value).partition("; that might fit: ")
+    daring, offloaded = plan_cluster(on_rtx_4090(16)).best, plan_cluster(on_rtx_4090(8, offload="optimizer")).best
+    assert daring.risk > RISK >= offloaded.risk
+    assert f'"optimizer" with nodes = 8 (32 devices): {Bytes(max(offloaded.prediction.memory_bytes))} of ' in would
+    assert f"each host's memory, {Seconds(offloaded.found.seconds)} a step" in would
+    assert might.startswith("nodes = 16 (64 devices): ")
+    assert might.endswith(f", {Seconds(daring.found.seconds)} a step, may run out of memory ({daring.risk:.0%})")
+    steps = [float(seconds) for seconds in re.findall(r"([\d.]+) s a step", would)]
+    assert len(steps) > 2
+    assert steps == sorted(steps)
 
 
 def test_whole_experts_on_each_tensor_rank_fit_once_they_may_be_split():

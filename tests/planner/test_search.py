@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -243,15 +244,17 @@ def test_the_change_that_would_fit_does(fixed, advice, change):
     tight = machine(memory=room_for(least))
     with pytest.raises(NothingFits) as caught:
         search(asked, tight)
-    assert f"the nearest change that would fit: plan.{advice}" in str(caught.value)
-    assert search(change(asked), tight).plans
+    assert f"the nearest change of each kind that would fit: plan.{advice}" in str(caught.value)
+    best = search(change(asked), tight).best.prediction.step_seconds
+    (bound,) = re.findall(rf"plan\.{advice}.*?, at most ([\d.]+) ms a step", str(caught.value))
+    assert 1e3 * best <= float(bound) * 1.01
 
 
 def test_more_ranks_or_shorter_sequences_are_tried_and_nothing_is_promised_that_fails():
     with pytest.raises(NothingFits) as caught:
         search(job(2), machine(memory=100))
     assert "nothing that was tried would fit; nearest comes" in str(caught.value)
-    with pytest.raises(NothingFits, match=r"the nearest change that would fit: \d+ ranks"):
+    with pytest.raises(NothingFits, match=r"the nearest change of each kind that would fit: \d+ ranks"):
         search(job(2), machine(memory=600_000))
 
 

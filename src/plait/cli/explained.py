@@ -59,6 +59,7 @@ class Explanation:
             "beside_seconds": self.one.beside_seconds,
             "lost_because": self.one.lost_because,
             "fits": self.one.fits,
+            "out_of_memory": self.one.risk,
             "reasons": reasons,
             "obvious": [_document(one) for one in self.obvious],
             "what_if": what_if_document(self.what_if),
@@ -75,8 +76,7 @@ class Explanation:
         yield from left_open_lines(self.asked, self.left_open)
         beside = f"{Seconds(one.step_seconds)} a step, {rival} {Seconds(one.beside_seconds)}"
         yield [("", f"{beside}: {one.lost_because or 'it wins'}")]
-        if self.place is None:
-            yield [("", f"It {'fits' if one.fits else 'does not fit'} the memory.")]
+        yield from ([("", f"It {words}.")] for words in _room(one, asked=self.place is None))
         for reason in one.reasons:
             pays = f"{Seconds(reason.own)}, {rival} {Seconds(reason.rivals)}"
             yield [("dim", f"  {Seconds(reason.without)} without what it pays more ({pays}): {reason.words}")]
@@ -85,6 +85,16 @@ class Explanation:
             yield [("bold", "Plans that one might have expected")]
         yield from ([("", f"  {obvious.name}: {_step(obvious)}{obvious.why}")] for obvious in self.obvious)
         yield from what_if_lines(self.now, self.what_if)
+
+
+def _room(one: Explained, *, asked: bool) -> Iterator[str]:
+    """What is to be known of its memory; of a plan that is ranked only where that is no matter of course."""
+    from plait.planner.remedies import may_run_out
+
+    if RISK < one.risk <= DARING:
+        yield may_run_out(one.risk)
+    elif asked:
+        yield "fits the memory" if one.fits else "does not fit the memory"
 
 
 def what_if_document(found: Sequence[WhatIf]) -> list[dict[str, Any]]:
@@ -144,14 +154,12 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
     UnusableInput for neither place nor file and for what can't be priced, IllegalJob for a plan that is not legal."""
     from plait.clusters.answer import price_plan
     from plait.clusters.explain import explained, why_not_ranked
-    from plait.estimates.estimate import DARING, RISK
 
     place, file = _asked_for(asked, plans.job, plans)
     ranked, tasks = [one.found for one in plans.plans], plans.tasks
-    most_risk = DARING if plans.daring else RISK
     if place is None:
         one = price_plan(plans.job, file.plan)
-        lost = why_not_ranked(one, ranked[0], tasks, most_risk)
+        lost = why_not_ranked(one, ranked[0], tasks, plans.limit)
     else:
         one, lost = ranked[place - 1], plans.plans[place - 1].lost_because
     rival = ranked[1] if place == 1 and len(ranked) > 1 else ranked[0]
@@ -159,7 +167,7 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
         place=place,
         asked=asked,
         left_open=file.left_open,
-        one=explained(one, rival, tasks[0].machines, lost, most_risk),
+        one=explained(one, rival, tasks[0].machines, lost, plans.limit),
         obvious=plans.obvious,
         now=plans.best.found.seconds,
         what_if=plans.changes,

@@ -67,8 +67,7 @@ class ClusterPlan:
 class ClusterPlans:
     """`plans` best first. `considered`, `legal`, `unfit`: how many plans there are, how many of them are legal, and how
     many were priced and don't fit; `unpriced` ones can't be among the best (of unequal machines: are not expected
-    to be). `too_close_to_call`: the second takes no more than 5 % longer. `daring`: no plan is safe, and the best may
-    run out of memory."""
+    to be). `too_close_to_call`: the second takes no more than 5 % longer."""
 
     job: Job
     tasks: tuple[Task, ...]
@@ -80,7 +79,6 @@ class ClusterPlans:
     unpriced: int
     plans: tuple[ClusterPlan, ...]
     too_close_to_call: bool
-    daring: bool
     cautions: tuple[str, ...]
     _found: Found = field(repr=False)
 
@@ -88,6 +86,11 @@ class ClusterPlans:
     def best(self) -> ClusterPlan:
         """The best one."""
         return self.plans[0]
+
+    @property
+    def limit(self) -> float:
+        """The probability of running out of memory beyond which no plan was proposed."""
+        return self._found.limit
 
     @cached_property
     def better(self) -> tuple[WhatIf, ...]:
@@ -103,7 +106,7 @@ class ClusterPlans:
     @cached_property
     def obvious(self) -> tuple[Obvious, ...]:
         """Plans that come to mind, and why they lost; of equal machines."""
-        return obvious_plans(self.job, self.tasks[0], self.best.found) if len(self.tasks) == 1 else ()
+        return obvious_plans(self.job, self.tasks[0], self._found) if len(self.tasks) == 1 else ()
 
 
 def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
@@ -141,7 +144,6 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
         unpriced=found.unpriced,
         plans=ranked,
         too_close_to_call=len(ranked) > 1 and found.plans[1].seconds <= best.seconds * (1 + _CLOSE),
-        daring=found.daring,
         cautions=tuple(_cautions(job, tasks, best, found)),
         _found=found,
     )
@@ -188,7 +190,8 @@ def not_looked_at(tasks: Sequence[Task]) -> tuple[str, ...]:
 def _cautions(job: Job, tasks: Sequence[Task], best: Played, found: Found) -> list[str]:
     told = [*not_looked_at(tasks), *offload_cautions(best, [task.machines for task in tasks])]
     if found.daring:
-        told.append(unsafe(best.risk))
+        proposed = [(one.plan, one.risk) for one in found.plans]
+        told.append(unsafe(proposed, lambda place: found.plans[place].seconds))
     told += [
         f"{name} has no units for {job.training.precision}: priced in {dtype}, its own format of 16 bits"
         for name, dtype in dict.fromkeys((task.machines.device.name, task.dtype) for task in tasks)

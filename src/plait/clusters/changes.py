@@ -36,10 +36,10 @@ def changes(job: Job, tasks: Sequence[Task], found: Found, how: _How) -> tuple[W
     def best_on(changed: Sequence[Task]) -> tuple[Plan, float] | None:
         if len(changed) == 1:
             searched = found_on(job, changed[0], places=_PLACES, shapes=_SHAPES)
-            again, others, daring = [played(found.plans[0].plan, changed[0])], searched.plans, searched.daring
+            again, others, limit = [played(found.plans[0].plan, changed[0])], searched.plans, searched.limit
         else:
-            again, others, daring = [played_on_groups(one.plan, changed) for one in found.plans], (), found.daring
-        plans = [*(one for one in again if one.risk <= (DARING if daring else RISK)), *others]
+            again, others, limit = [played_on_groups(one.plan, changed) for one in found.plans], (), found.limit
+        plans = [*(one for one in again if one.risk <= limit), *others]
         best = min(plans, key=lambda one: one.seconds, default=None)
         return None if best is None else (best.plan, best.seconds)
 

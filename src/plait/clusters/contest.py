@@ -15,7 +15,7 @@ import numpy as np
 
 from plait.clusters.space import Space
 from plait.estimates.arrangements import Arrangements, Column, Numbers
-from plait.estimates.estimate import DARING, RISK, fullness, running_out
+from plait.estimates.estimate import DARING, RISK, fullness, most_risk, running_out
 from plait.estimates.memory import memory
 from plait.estimates.step import floors, times
 from plait.estimates.task import Task
@@ -42,7 +42,7 @@ class Contest:
     @property
     def limit(self) -> float:
         """The probability of running out of memory beyond which a plan does not fit."""
-        return DARING if self.daring else RISK
+        return most_risk(daring=self.daring)
 
 
 class _Places:

@@ -70,6 +70,7 @@ def explained(one: Played, rival: Played, machines: Machines, lost_because: str 
         lost_because=lost_because,
         reasons=reasons(one, rival, machines),
         fits=one.risk <= most_risk,
+        risk=one.risk,
     )
 
 
@@ -131,10 +132,10 @@ def _work(plan: Plan, best: Plan) -> str:
 
 def too_large(one: Played, tasks: Sequence[Task]) -> str:
     """What a plan that does not fit needs, on the rank that dies first, and of which bytes most is."""
-    return dies_first(smallest(one, tasks, fits=False))
+    return dies_first(smallest(one, tasks))
 
 
-def smallest(one: Played, tasks: Sequence[Task], *, fits: bool) -> Smallest:
+def smallest(one: Played, tasks: Sequence[Task]) -> Smallest:
     """A plan's memory, on the rank that dies first, beside that of its device; or what it has in its host's, where that
     is what does not fit."""
     held, rank, groups = one.memory[one.fullest], sum(one.sizes[: one.fullest]), [task.machines for task in tasks]
@@ -144,7 +145,7 @@ def smallest(one: Played, tasks: Sequence[Task], *, fits: bool) -> Smallest:
     case = Case(one.plan, tasks[0].model, adamw=tasks[0].moments > 1, apart=apart)
     on_device = Smallest(
         plan=one.plan,
-        fits=fits,
+        risk=held.risk,
         rank=rank,
         held=held.taken,
         kind=held.dominant,

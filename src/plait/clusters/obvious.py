@@ -17,19 +17,21 @@ import numpy as np
 from plait.clusters.explain import too_large, why_it_lost
 from plait.clusters.played import Played, played
 from plait.clusters.rules import legal
-from plait.clusters.search import plan_of
+from plait.clusters.search import Found, plan_of
 from plait.estimates.arrangements import Arrangements
 from plait.estimates.estimate import RISK
 from plait.estimates.task import Task
 from plait.planner.reasons import Obvious
+from plait.planner.remedies import may_run_out
 from plait.plans.plan import Plan
 from plait.specs.job import Job
 
 __all__ = ["obvious_plans"]
 
 
-def obvious_plans(job: Job, task: Task, best: Played) -> tuple[Obvious, ...]:
-    """Those of a job on equal machines, beside its best plan."""
+def obvious_plans(job: Job, task: Task, searched: Found) -> tuple[Obvious, ...]:
+    """Those of a job on equal machines, beside the best plan that was found, and by the same limit of memory."""
+    best = searched.plans[0]
     seen, found = {_shape(best.plan)}, list[Obvious]()
     for name, keys in _changes(best.plan, task.machines.devices_per_node):
         plan = _changed(job, task, best.plan, keys)
@@ -37,10 +39,15 @@ def obvious_plans(job: Job, task: Task, best: Played) -> tuple[Obvious, ...]:
             continue
         seen.add(_shape(plan))
         one = played(plan, task)
-        fits = one.risk <= RISK
-        reason = why_it_lost(one, best, task.machines) if fits else too_large(one, [task])
+        fits = one.risk <= searched.limit
+        reason = _why_it_lost(one, best, task) if fits else too_large(one, [task])
         found.append(Obvious(name=name, why=reason, plan=plan, step_seconds=one.seconds if fits else None))
     return tuple(found)
+
+
+def _why_it_lost(one: Played, best: Played, task: Task) -> str:
+    reason = why_it_lost(one, best, task.machines)
+    return reason if one.risk <= RISK else f"{reason}; it {may_run_out(one.risk)}"
 
 
 def _changes(best: Plan, node: int) -> Iterator[tuple[str, dict[str, Any]]]:

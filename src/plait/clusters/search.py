@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from plait.clusters.contest import DARING, Contest, contest
+from plait.clusters.contest import Contest, contest
 from plait.clusters.pipelines import balanced
 from plait.clusters.played import Played, played
 from plait.clusters.space import space_of
 from plait.errors import IllegalJob, UnusableInput
 from plait.estimates.arrangements import RECOMPUTE, SCHEDULES, Arrangements
+from plait.estimates.estimate import DARING, most_risk
 from plait.estimates.task import Task
 from plait.plans.legality import problems
 from plait.plans.plan import Plan
@@ -43,6 +44,11 @@ class Found:
     unpriced: int
     daring: bool
     nearest: Played | None
+
+    @property
+    def limit(self) -> float:
+        """The probability of running out of memory beyond which no plan was proposed."""
+        return most_risk(daring=self.daring)
 
 
 def found_on(job: Job, task: Task, places: int = _PLACES, shapes: int = _SHAPES) -> Found:

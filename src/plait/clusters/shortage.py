@@ -34,7 +34,7 @@ def why_nothing_fits(job: Job, tasks: Sequence[Task], found: Found) -> str:
     one = _smallest(tasks, found)
     assert one is not None
     kinds = (freed(job, _FREED), _more_nodes(job), _larger_devices(job), _offloaded(job), shorter(job))
-    return in_words(one, kinds, _smallest_of)
+    return in_words(job, one, kinds, _smallest_of)
 
 
 def _smallest_of(job: Job) -> Smallest | None:
@@ -43,15 +43,18 @@ def _smallest_of(job: Job) -> Smallest | None:
             return None
         tasks = tasks_of(job)
         found = found_on(job, tasks[0], places=1, shapes=1) if len(tasks) == 1 else found_on_groups(job, tasks)
+        if found.plans and len(tasks) == 1:
+            found = found_on(job, tasks[0])  # whether anything fits is known soon; which is the best, and its step, not
     except (UnusableInput, IllegalJob):
         return None
-    return _smallest(tasks, found)
+    one = _smallest(tasks, found)
+    return replace(one, seconds=found.plans[0].seconds) if one is not None and found.plans else one
 
 
 def _smallest(tasks: Sequence[Task], found: Found) -> Smallest | None:
     """The nearest to fitting; where some fit, the best."""
     one = found.plans[0] if found.plans else found.nearest
-    return None if one is None else smallest(one, tasks, fits=bool(found.plans))
+    return None if one is None else smallest(one, tasks)
 
 
 def _more_nodes(job: Job) -> Iterator[Change]:

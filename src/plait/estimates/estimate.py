@@ -26,6 +26,7 @@ __all__ = [
     "estimate",
     "fullness",
     "interval",
+    "most_risk",
     "reserved",
     "running_out",
 ]
@@ -75,6 +76,11 @@ def fullness(task: Task, held: Bytes) -> Column:
     device = task.machines.device
     on_device, there = reserved(held.total) / device.memory_bytes, device.host_memory_bytes
     return on_device if there is None else np.maximum(on_device, held.host / there)
+
+
+def most_risk(*, daring: bool) -> float:
+    """The probability of running out of memory up to which plans are proposed; `daring`: where none is safe."""
+    return DARING if daring else RISK
 
 
 def interval(seconds: float, spread: float) -> tuple[float, float]:

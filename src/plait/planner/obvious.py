@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from plait.estimates.estimate import DARING, RISK
+from plait.estimates.estimate import RISK, most_risk
 from plait.planner.explain import Rival, reasons, why_it_lost
 from plait.planner.reasons import TIE, Explained, Obvious
 from plait.planner.search import Plans, RankedPlan
@@ -40,6 +40,7 @@ def explained(plans: Plans, one: RankedPlan) -> Explained:
         beside_seconds=rival.played.step.seconds,
         lost_because=None if one is plans.best else why_it_lost(played, rival),
         reasons=reasons(played, rival),
+        risk=one.risk,
     )
 
 
@@ -47,7 +48,8 @@ def explained_outside(plan: Plan, job: Job, plans: Plans) -> Explained:
     """What becomes of a legal plan that is none of a search's: priced as it is, and laid beside the best."""
     rival, prices = plans.best.rival, plans.best.prices
     one = played(plan, prices)
-    fits = risk(one.memory, prices) <= (DARING if plans.best.risk > RISK else RISK)
+    out = risk(one.memory, prices)
+    fits = out <= most_risk(daring=plans.best.risk > RISK)
     return Explained(
         plan=plan,
         step_seconds=one.step.seconds,
@@ -55,6 +57,7 @@ def explained_outside(plan: Plan, job: Job, plans: Plans) -> Explained:
         lost_because=_why_not_best(one, job, rival) if fits else too_large(one, prices),
         reasons=reasons(one, rival),
         fits=fits,
+        risk=out,
     )
 
 

@@ -48,13 +48,15 @@ class Reason(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Explained:
     """A plan beside the best one (the best itself beside the second): its step, why it lost (None: it won), and all
-    that costs it more, the largest first. `fits`: whether it has the memory that it needs."""
+    that costs it more, the largest first. `fits`: whether it has the memory that it
+    needs; `risk`: the probability that it runs out."""
 
     plan: Plan
     step_seconds: float
     beside_seconds: float
     lost_because: str | None
     reasons: tuple[Reason, ...]
+    risk: float
     fits: bool = True
 
 

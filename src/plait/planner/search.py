@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from time import perf_counter
 
 from plait.errors import IllegalJob, NothingFits
-from plait.estimates.estimate import DARING, RISK
+from plait.estimates.estimate import RISK, most_risk
 from plait.planner.break_even import compression_words
 from plait.planner.candidates import Choices, candidates
 from plait.planner.contest import SURE, contested
@@ -25,7 +25,7 @@ from plait.planner.prices import JobPrices
 from plait.planner.remedies import unsafe
 from plait.planner.run_mean import beginning_words
 from plait.planner.shortage import why_nothing_fits
-from plait.planner.simulator import Played, bounded, risk, state
+from plait.planner.simulator import Played, bounded, performed, risk, state
 from plait.planner.sum_choice import SumChoice, sums_over_data
 from plait.plans.completion import filled
 from plait.plans.legality import is_legal, problems
@@ -121,12 +121,16 @@ def search(
     priced = [bounded(prices.settled(filled(fixed), fixed.constraints), prices) for fixed in legal]
     risks = [risk(one.memory, prices) for one in priced]
     daring = all(one > RISK for one in risks)
-    fitting = [one for one, out in zip(priced, risks, strict=True) if out <= (DARING if daring else RISK)]
+    fitting = [one for one, out in zip(priced, risks, strict=True) if out <= most_risk(daring=daring)]
     if not fitting:
         raise NothingFits(why_nothing_fits(job, priced, measurements, prices))
     ranked = contested(fitting, prices, sure)
     best, rival = ranked[0], Rival(ranked[0], prices)
     plans = tuple(RankedPlan(plan=one.plan, found=one, rival=rival, prices=prices) for one in ranked)
+
+    def seconds_of(place: int) -> float:
+        return performed(ranked[place], prices).step.seconds
+
     return Plans(
         considered=len(considered),
         legal=len(legal),
@@ -136,7 +140,7 @@ def search(
         guesses=outside_what_was_measured(best.plan, prices, here),
         corrections=corrected_by_runs(measurements),
         cautions=(
-            *([unsafe(plans[0].risk)] if daring else []),
+            *([unsafe([(one.plan, one.risk) for one in plans], seconds_of)] if daring else []),
             *compression_words(best, prices),
             *beginning_words(best, prices),
         ),

@@ -2,7 +2,8 @@
 
     freed keys │ offload │ 2, 4, … times as many ranks │ half a sequence
 
-A changed job's plans are those with the smallest microbatches. It knows what ranks hold, no second.
+A changed job's plans are those with the smallest microbatches, and its step no longer than that of the one that needs
+least. It knows what ranks hold, and how long a step takes where it is asked.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from plait.estimates.estimate import RISK
+from plait.errors import UnusableInput
 from plait.planner.by_rank import ByRank
 from plait.planner.candidates import candidates
 from plait.planner.fewer import (
@@ -30,7 +31,7 @@ from plait.planner.memory import Memory
 from plait.planner.prices import JobPrices
 from plait.planner.remedies import Change, Smallest, dies_first, freed, shorter
 from plait.planner.remedies import why_nothing_fits as in_words
-from plait.planner.simulator import Played, memories, needed, risk
+from plait.planner.simulator import Played, memories, needed, played, risk
 from plait.plans.completion import filled
 from plait.plans.legality import is_legal
 from plait.plans.plan import Plan
@@ -64,12 +65,15 @@ def why_nothing_fits(job: Job, plans: Sequence[Played], measurements: Measuremen
 
     def smallest_of(changed: Job) -> Smallest | None:
         own = JobPrices(changed.model, changed.training, measurements, changed.cluster)
-        return _smallest(_least(changed, own), own)
+        one = _smallest(_least(changed, own), own)
+        return _timed(one, own) if one is not None and one.fits else one
 
     nearest = min(plans, key=lambda one: needed(one.memory, prices))
     one = _filled(nearest.plan, nearest.memory, prices)
     on_cpu = measurements.host is not None and measurements.host.device == "cpu"
-    return in_words(one, (freed(job, _FREED), _offloaded(job), _more_ranks(job, on_cpu), shorter(job)), smallest_of)
+    return in_words(
+        job, one, (freed(job, _FREED), _offloaded(job), _more_ranks(job, on_cpu), shorter(job)), smallest_of
+    )
 
 
 def too_large(one: Played, prices: JobPrices) -> str:
@@ -82,6 +86,14 @@ def _smallest(plans: Iterator[tuple[Plan, ByRank[Memory]]], prices: JobPrices) -
     return None if nearest is None else _filled(*nearest, prices)
 
 
+def _timed(one: Smallest, prices: JobPrices) -> Smallest:
+    """With the step of that plan, which that of the job's best is no longer than; unknown where no link is."""
+    try:
+        return replace(one, seconds=played(one.plan, prices).step.seconds, bound=True)
+    except UnusableInput:
+        return one
+
+
 def _filled(plan: Plan, by_rank: ByRank[Memory], prices: JobPrices) -> Smallest:
     shared = prices.machine.shares_memory
     memory = tuple(by_rank)
@@ -90,7 +102,7 @@ def _filled(plan: Plan, by_rank: ByRank[Memory], prices: JobPrices) -> Smallest:
     case = Case(plan, prices.model, adamw=prices.training.optimizer == "adamw", apart=not shared)
     return Smallest(
         plan=plan,
-        fits=risk(by_rank, prices) <= RISK,
+        risk=risk(by_rank, prices),
         rank=rank,
         held=memory[rank].total,
         kind=kind,
