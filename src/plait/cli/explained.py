@@ -89,6 +89,7 @@ class Explanation:
 
 def _room(one: Explained, *, asked: bool) -> Iterator[str]:
     """What is to be known of its memory; of a plan that is ranked only where that is no matter of course."""
+    from plait.estimates.estimate import DARING, RISK
     from plait.planner.remedies import may_run_out
 
     if RISK < one.risk <= DARING:

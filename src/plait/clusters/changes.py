@@ -14,7 +14,6 @@ from typing import Literal
 from plait.clusters.played import played
 from plait.clusters.search import Found, found_on
 from plait.clusters.unequal import played_on_groups
-from plait.estimates.estimate import DARING, RISK
 from plait.estimates.task import Task
 from plait.planner.what_if import WhatIf, what_if
 from plait.plans.plan import Plan
