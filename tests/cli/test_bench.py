@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 import tomli_w
 
+from plait.api import load
 from plait.cli.bench import result_lines
+from plait.cli.benching import bench as run_bench
 from plait.cli.main import main
+from plait.plans.completion import complete
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
 from plait.specs.measurement_files import read_measurements, write_measurements
+from plait.specs.measurements import Measurements
 from plait.training.bench_result import Benched, BenchResult
 from plait.training.result import Measured
 from tests.contract.golden import assert_shape, golden
@@ -52,6 +56,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank_pools: Any) -> P
     monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("plait.training.bench.RankPools", lambda **_: nullcontext(rank_pools))
     return tmp_path
+
+
+def measured_there(document: dict[str, Any]) -> Measurements:
+    """The made-up machine, as if it were the one that a bench has run on."""
+    machine = document["machine"]
+    return replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
 
 
 def bench(*words: str) -> int:
@@ -113,6 +123,30 @@ def test_what_is_refused_is_refused_before_anything_starts(place, capsys, monkey
     assert "taken: is not empty; name another" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
+def test_it_is_laid_beside_the_very_profile_that_predicts(place, monkeypatch):
+    """That of the job's hosts, read once; and at the end the machine beside it."""
+    asked: list[int] = []
+    beside: list[Measurements] = []
+
+    def measured(*, hosts: int) -> Measurements:
+        asked.append(hosts)
+        return MACHINE
+
+    def times_as_long(known: Measurements) -> float:
+        beside.append(known)
+        return 1.24
+
+    monkeypatch.setattr("plait.cli.benching.hosts_of", lambda job: 2)
+    monkeypatch.setattr("plait.cli.benching.measured", measured)
+    monkeypatch.setattr("plait.devices.drift.times_as_long", times_as_long)
+    found = run_bench(load("job.toml"), [complete(load("job.toml"))], repeats=1, steps=1, run="drifted")
+    assert asked == [2]
+    assert beside == [MACHINE]
+    assert found is not None
+    assert found.drift is not None
+    assert json.loads((place / "drifted" / "bench.json").read_text())["times_as_long"] == 1.24
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -144,8 +178,7 @@ def _fails(*_: object) -> None:
 def test_a_bench_corrects_the_profile_and_the_profile_stays(place, capsys):
     assert bench("--plans", "2") == 0
     document = json.loads((place / "runs" / "bench-job" / "bench.json").read_text())
-    machine = document["machine"]
-    here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
+    here = measured_there(document)
     write_measurements(here, place / "machine.json")
     capsys.readouterr()
     assert main(["profile", "--from-run", "runs/bench-job", "--measurements", "machine.json", "--cut"]) == 0
@@ -166,8 +199,7 @@ def test_a_run_on_two_hosts_corrects_what_was_measured_of_two(place, capsys, mea
     job = tomllib.loads((run / "job.toml").read_text())
     job["cluster"] |= {"nodes": 2, "devices_per_node": 1}
     (run / "job.toml").write_text(tomli_w.dumps(job))
-    machine = json.loads((run / "bench.json").read_text())["machine"]
-    here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
+    here = measured_there(json.loads((run / "bench.json").read_text()))
     one, two = (place / "cache" / f"measurements{name}.json" for name in ("", "-2-hosts"))
     for path in (one, two) if measured_together else (one,):
         write_measurements(here, path)
@@ -183,8 +215,7 @@ def test_a_correction_says_that_its_run_was_not_alone(place, capsys):
     assert bench("--plans", "1") == 0
     path = place / "runs" / "bench-job" / "bench.json"
     document = json.loads(path.read_text())
-    machine = document["machine"]
-    here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
+    here = measured_there(document)
     write_measurements(here, place / "machine.json")
     for one in document["plans"]:
         one["measured"]["other_cores"] = 1.3
@@ -221,8 +252,7 @@ def test_one_that_is_beyond_belief_corrects_nothing_unless_asked_to(place, capsy
     assert bench("--plans", "1") == 0
     path = place / "runs" / "bench-job" / "bench.json"
     document = json.loads(path.read_text())
-    machine = document["machine"]
-    here = replace(MACHINE, host=replace(MACHINE.host, processor=machine["processor"], cores=machine["cores"]))
+    here = measured_there(document)
     write_measurements(here, place / "machine.json")
     (one,) = document["plans"]
     for terms in (one["measured"], *one["measured"]["stages"]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,16 +60,20 @@ def bench(
         require_this_machine(job)
         require_hosts(job.cluster.nodes)
 
+        @cache
+        def known() -> Measurements:
+            return measurements or measured(hosts=hosts_of(job))
+
         def contest() -> Contest:
             if world is not None:
                 for ranks in {one.ranks for one in plans}:
                     world.require(ranks)
-            entries = _entries(job, plans, most, measurements or measured(hosts=hosts_of(job)))
+            entries = _entries(job, plans, most, known())
             return begun(job, entries, Path(run), record, repeats=repeats, steps=steps)
 
         found = bench_here(contest(), on_turn) if world is None else bench_on(world, contest, on_turn)
         if found is not None:
-            found = replace(found, times_as_long=times_as_long(measurements or measured()))
+            found = replace(found, times_as_long=times_as_long(known()))
             ended(Path(run), found)
             report(run)
         return found
