@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
 
 from plait.cli.ranked import SHOWN, ranked_lines
-from plait.plans.describe import plan_difference
+from plait.plans.differences import plan_difference
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, Terms
 
@@ -22,14 +22,19 @@ class Ranked:
     """As much of a ranked plan as a table asks for."""
 
     plan: Plan
-    seconds: float
+    step_seconds: float
     lost_because: str | None = "it is slower"
+    asked: list[float] = field(default_factory=list[float])
 
     @property
     def prediction(self) -> Prediction:
-        terms = Terms(compute=self.seconds, bubble=0.0, optimizer=0.0, exposed={})
+        self.asked.append(self.step_seconds)
+        terms = Terms(compute=self.step_seconds, bubble=0.0, optimizer=0.0, exposed={})
         return SimpleNamespace(  # pyright: ignore[reportReturnType]
-            step_seconds=self.seconds, interval=(self.seconds, self.seconds), terms=terms, memory_bytes=(2**30,)
+            step_seconds=self.step_seconds,
+            interval=(self.step_seconds, self.step_seconds),
+            terms=terms,
+            memory_bytes=(2**30,),
         )
 
 
@@ -61,6 +66,13 @@ def test_runners_up_are_not_hidden_by_what_is_as_fast():
     assert told[-1] == f"… and 4 more (--top {len(plans)})"
 
 
+def test_all_that_is_predicted_is_asked_of_shown_plans_alone():
+    """Of thousands it would take longer than the search."""
+    asked: list[float] = []
+    lines([Ranked(BEST, 1.1**place, asked=asked) for place in range(3 * SHOWN)])
+    assert len(set(asked)) == SHOWN
+
+
 @pytest.mark.parametrize("top", [1, 3, 24, 99])
 def test_who_asks_for_so_many_plans_gets_a_line_for_each(top):
     plans = [Ranked(plan, 1.1**place) for place in range(12) for plan in (BEST, KEPT)]
@@ -73,14 +85,14 @@ def test_who_asks_for_so_many_plans_gets_a_line_for_each(top):
 def test_a_plan_that_differs_in_lists_alone_is_told_by_them():
     two = replace(BEST, pipeline=2, stages=(4, 4))
     assert plan_difference(replace(two, stages=(5, 3)), two) == "stages 5+3"
-    assert plan_difference(replace(BEST, data_shares=(2, *(1,) * 7)), BEST).startswith("data_shares 2 : 1")
-    assert plan_difference(BEST, replace(BEST, data_shares=(2, *(1,) * 7))) == "data_shares equal"
+    assert plan_difference(replace(BEST, data_shares=(2, *(1,) * 7)), BEST).startswith("data shares 2 : 1")
+    assert plan_difference(BEST, replace(BEST, data_shares=(2, *(1,) * 7))) == "equal data shares"
 
 
 def test_what_a_plan_has_no_use_for_is_no_difference():
     deep = replace(BEST, data=4, pipeline=2, schedule="interleaved", virtual_stages=2, stages=(2,) * 4, zero=3,
                    sequence_parallel=True, data_shares=(1,) * 4)  # fmt: skip
-    told = "schedule interleaved, stages a rank 2, ZeRO 3, sequence parallel on"
+    told = "interleaved, 2 stages a rank, sequence parallel, ZeRO 3"
     assert plan_difference(deep, BEST) == f"data 4, pipeline 2, {told}"
-    assert plan_difference(BEST, deep) == "data 8, pipeline 1, ZeRO 0, sequence parallel off"
+    assert plan_difference(BEST, deep) == "data 8, pipeline 1, no sequence parallel, ZeRO 0"
     assert plan_difference(replace(BEST, data=16, tensor=1), replace(deep, pipeline=1)) == "data 16, tensor 1, ZeRO 0"

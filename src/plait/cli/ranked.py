@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from plait.cli.output import Line
@@ -50,8 +51,8 @@ def ranked_document(one: _Ranked) -> dict[str, Any]:
 def ranked_lines(plans: Sequence[_Ranked], top: int | None) -> Iterator[Line]:
     """The first `top` plans in a table, or the first few that differ, each with those that are as fast; and how many
     more there are."""
-    runs = _runs(plans) if top is None else [range(place, place + 1) for place in range(len(plans))]
-    runs = runs[: top or SHOWN]
+    each = (range(place, place + 1) for place in range(len(plans)))
+    runs = list(islice(_runs(plans) if top is None else each, top or SHOWN))
     head, first, *others = columns([_HEAD, *(_row(plans[run[0]]) for run in runs)], words=(0, len(_HEAD) - 1))
     yield [("dim", head)]
     for run, line, style in zip(runs, (first, *others), ("bold green", *("" for _ in others)), strict=True):
@@ -62,30 +63,26 @@ def ranked_lines(plans: Sequence[_Ranked], top: int | None) -> Iterator[Line]:
         yield [("dim", f"… and {left} more (--top {len(plans)})")]
 
 
-def _runs(plans: Sequence[_Ranked]) -> list[range]:
-    """The places of plans that follow one another and are as fast as the first of them."""
-    runs: list[range] = []
+def _runs(plans: Sequence[_Ranked]) -> Iterator[range]:
+    """The places of plans that follow one another and are as fast as the first of them; of as many plans as it takes
+    until nobody asks for more."""
+    first = 0
     for place, one in enumerate(plans):
-        if runs and abs(_step(one) / _step(plans[runs[-1][0]]) - 1) <= _ALIKE:
-            runs[-1] = range(runs[-1].start, place + 1)
-        else:
-            runs.append(range(place, place + 1))
-    return runs
+        if abs(one.step_seconds / plans[first].step_seconds - 1) > _ALIKE:
+            yield range(first, place)
+            first = place
+    yield range(first, len(plans))
 
 
 def _as_fast(run: range, plans: Sequence[_Ranked]) -> str:
     """How many more there are in a run than its first, at which places, and in what these differ from it."""
-    from plait.plans.describe import plan_difference
+    from plait.plans.differences import plan_difference
 
     leader, *alike = (plans[place].plan for place in run)
     told = [plan_difference(one, leader) for one in alike[:_TOLD]]
     told += ["…"] if len(alike) > _TOLD else []
     places = f"places {run[0] + 2} to {run.stop}" if len(alike) > 1 else f"place {run.stop}"
     return f"  and {len(alike)} more within {_ALIKE:.1%} ({places}): {'; '.join(told)}"
-
-
-def _step(one: _Ranked) -> float:
-    return one.prediction.step_seconds
 
 
 _HEAD = ("plan", "step", "", "memory a rank", "why it lost")

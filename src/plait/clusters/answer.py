@@ -58,6 +58,11 @@ class ClusterPlan:
         return prediction_of(self.found)
 
     @property
+    def step_seconds(self) -> float:
+        """Of its step."""
+        return self.found.seconds
+
+    @property
     def risk(self) -> float:
         """The probability that its fullest rank runs out of memory."""
         return self.found.risk

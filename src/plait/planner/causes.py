@@ -11,17 +11,16 @@ long they compute at what; which of it makes a plan lose is `explain`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import NamedTuple
 
+from plait.plans.differences import WORDS, differing
 from plait.plans.plan import Plan
 from plait.plans.reductions import MET_EACH_ROUND
 from plait.sharding.mesh_shape import AXES
-from plait.specs.grids import is_grid
-from plait.units import Bytes
 
-__all__ = ["Work", "along", "computing", "differing", "unevenly", "updating", "waiting"]
+__all__ = ["Work", "along", "computing", "unevenly", "updating", "waiting"]
 
 _TOLD = 0.1  # of all that a plan computes longer: what is less is not named
 
@@ -36,51 +35,6 @@ class Work(NamedTuple):
     acting: float
 
 
-# ---- keys, as a reason names them; nothing where a plan has no use for one ------------------------------------------
-
-
-def _degree(axis: str) -> Callable[[Plan], str]:
-    return lambda plan: f"{axis} {plan.mesh.size(axis)}"
-
-
-def _of_replicas(words: Callable[[Plan], str]) -> Callable[[Plan], str]:
-    return lambda plan: words(plan) if plan.data > 1 else ""
-
-
-def _of_stages(words: Callable[[Plan], str]) -> Callable[[Plan], str]:
-    return lambda plan: words(plan) if plan.pipeline > 1 else ""
-
-
-def _of_tensor_ranks(words: Callable[[Plan], str]) -> Callable[[Plan], str]:
-    return lambda plan: words(plan) if plan.tensor > 1 else ""
-
-
-def _shares(axis: str, shares: Sequence[float]) -> str:
-    equal = len(set(shares)) == 1
-    return f"equal {axis} shares" if equal else f"{axis} shares {' : '.join(f'{one:g}' for one in shares)}"
-
-
-_WORDS: dict[str, Callable[[Plan], str]] = {
-    **{axis: _degree(axis) for axis in AXES},
-    "schedule": _of_stages(lambda plan: "its grid" if is_grid(plan.schedule) else plan.schedule),
-    "virtual_stages": lambda plan: f"{plan.virtual_stages} stages a rank" if plan.schedule == "interleaved" else "",
-    "microbatch": lambda plan: f"microbatch {plan.microbatch}",
-    "sequence_parallel": _of_tensor_ranks(lambda plan: f"{'no ' * (not plan.sequence_parallel)}sequence parallel"),
-    "zero": _of_replicas(lambda plan: f"ZeRO {plan.zero}"),
-    "synchronisation": _of_replicas(lambda plan: plan.synchronisation),
-    "local_steps": _of_replicas(lambda plan: f"every {plan.local_steps} steps"),
-    "staleness": _of_replicas(lambda plan: f"staleness {plan.staleness}"),
-    "servers": _of_replicas(lambda plan: f"servers {plan.servers}"),
-    "compression": _of_replicas(lambda plan: f"compression {plan.compression}"),
-    "offload": lambda plan: f"offload {plan.offload}",
-    "stages": _of_stages(lambda plan: f"stages {'+'.join(map(str, plan.stages))}"),
-    "data_shares": _of_replicas(lambda plan: _shares("data", plan.data_shares)),
-    "tensor_shares": _of_tensor_ranks(lambda plan: _shares("tensor", plan.tensor_shares)),
-    "bucket_bytes": _of_replicas(lambda plan: f"buckets of {Bytes(plan.bucket_bytes)}"),
-}
-
-_SHARES = ("data_shares", "tensor_shares")
-
 # beside the degree of an axis, what decides which messages go along it, and how often
 _TRAVELS = {
     "data": ("zero", "synchronisation", "local_steps", "staleness", "servers", "compression"),
@@ -92,18 +46,6 @@ _ACTS = ("tensor", "pipeline", "schedule", "virtual_stages", "microbatch")
 _OPERATES = ("tensor", "tensor_shares", "sequence_parallel", "microbatch")
 _COLLECTS = ("data", "tensor", "tensor_shares", "pipeline", "zero", "microbatch")
 _UPDATES = ("data", "tensor", "pipeline", "zero", "synchronisation", "staleness", "servers", "offload")
-
-
-def differing(plan: Plan, other: Plan, keys: Sequence[str] = ()) -> list[str]:
-    """What a plan has of these keys and the other has not, in words; of all keys where these are alike."""
-    unlike = [key for key in _WORDS if _value(plan, key) != _value(other, key) and _WORDS[key](plan)]
-    return [_WORDS[key](plan) for key in ([key for key in keys if key in unlike] or unlike)]
-
-
-def _value(plan: Plan, key: str) -> object:
-    """Equal shares are equal among any number of ranks."""
-    value = getattr(plan, key)
-    return () if key in _SHARES and len(set(value)) == 1 else value
 
 
 # ---- what follows from them -----------------------------------------------------------------------------------------
@@ -131,7 +73,7 @@ def waiting(plan: Plan, other: Plan) -> str:
 
 def unevenly(plan: Plan, other: Plan) -> str:
     """What makes uneven stages dearer, as the beginning of a sentence about the slowest."""
-    stages = _WORDS["stages"](plan)
+    stages = WORDS["stages"](plan)
     found = _listed(differing(plan, other, ["stages"]))
     return f"{stages}: the slowest" if found == stages else f"{found}: the slowest of {stages}"
 
@@ -225,7 +167,7 @@ def _sharing(plan: Plan, other: Plan) -> str:
 
 
 def _words(plan: Plan, keys: dict[str, bool]) -> list[str]:
-    return [words for key, holds in keys.items() if holds and (words := _WORDS[key](plan))]
+    return [words for key, holds in keys.items() if holds and (words := WORDS[key](plan))]
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-from plait.planner.causes import Work, along, computing, differing, unevenly, updating, waiting
+from plait.planner.causes import Work, along, computing, unevenly, updating, waiting
 from plait.planner.paces import pace_words, paces_of
 from plait.planner.playing import ended
 from plait.planner.prices import JobPrices
 from plait.planner.reasons import Cost, Reason, as_more, in_one_sentence, reasons_among
 from plait.planner.simulator import Played, play
 from plait.planner.step_cost import StepCost
+from plait.plans.differences import differing
 from plait.plans.plan import Plan
 from plait.sharding.mesh_shape import AXES
 from plait.specs.wording import counted

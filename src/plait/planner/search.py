@@ -58,6 +58,11 @@ class RankedPlan:
         return state(self.found, self.prices)
 
     @property
+    def step_seconds(self) -> float:
+        """Of its step; of one that was not played, as far as it is known."""
+        return self.found.step.seconds
+
+    @property
     def risk(self) -> float:
         """The probability that it runs out of memory."""
         return risk(self.found.memory, self.prices)

@@ -19,7 +19,7 @@ from plait.specs.grids import is_grid
 from plait.specs.wording import counted
 from plait.units import Bytes
 
-__all__ = ["describe", "keys_in_short", "plan_difference", "plan_name"]
+__all__ = ["describe", "keys_in_short", "plan_name"]
 
 _MOST_STAGES, _MOST_ALIKE = 8, 4  # whose layers are listed one by one; and where all have as many
 _KEPT = {
@@ -52,36 +52,18 @@ def plan_name(plan: Plan) -> str:
     return ", ".join(words)
 
 
-def plan_difference(plan: Plan, other: Plan) -> str:
-    """In what a plan differs from another, by its keys; stages and shares where nothing else says it. What a plan
-    without pipeline or tensor ranks has no use for is not mentioned."""
-    mine, its = vars(plan), vars(other)
-    moot = {"schedule", "virtual_stages"} if plan.pipeline == 1 else set[str]()
-    moot |= {"sequence_parallel"} if plan.tensor == 1 else set()
-    keys = [key for key in mine if mine[key] != its[key] and key not in moot]
-    told = [key for key in keys if key not in _LISTS] or keys
-    return ", ".join(f"{_KEY_WORDS.get(key, key)} {_in_short(key, mine[key])}" for key in told)
-
-
 def keys_in_short(keys: Mapping[str, Any]) -> str:
     """Keys of a plan as its file has them, with their values: microbatch 1, stages 6+6, sequence_parallel false."""
     return ", ".join(f"{key} {_value(key, value)}" for key, value in keys.items())
 
 
-def _value(key: str, value: Any) -> str:
-    return _in_short(key, value) if key in _LISTS else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-_KEY_WORDS = {"zero": "ZeRO", "virtual_stages": "stages a rank", "sequence_parallel": "sequence parallel"}
 _LISTS = ("stages", "tensor_shares", "data_shares")
 
 
-def _in_short(key: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
+def _value(key: str, value: Any) -> str:
     if key in _LISTS:
         return _layers(value) if key == "stages" else _ratio(value) or "equal"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _sentences(plan: Plan) -> Iterator[str]:
