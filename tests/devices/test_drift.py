@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -40,12 +41,23 @@ def test_a_slower_profile_makes_now_faster_in_proportion(monkeypatch):
         assert times_as_long(replace(machine(), host=HERE, blocks=slower)) == pytest.approx(1 / times)
 
 
-def test_it_really_looks_at_this_machine_on_one_thread_and_leaves_others_alone():
+def test_it_really_looks_at_this_machine_on_one_thread_and_leaves_others_alone(monkeypatch):
+    before, slow = torch.get_num_threads(), known(100.0)
+    seen: list[int] = []
+
+    def measured(**how: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return measure_blocks(**how)
+
+    monkeypatch.setattr("plait.devices.drift.measure_blocks", measured)
     torch.set_num_threads(2)
-    found = times_as_long(known(100.0), budget=0.05)
+    try:
+        found = times_as_long(slow, budget=0.05)
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
     assert found is not None
     assert 0 < found < 0.2, "of a profile that was a hundred times slower"
-    assert torch.get_num_threads() == 2
 
 
 def test_of_another_machine_nothing_is_said():

@@ -8,14 +8,12 @@ A prediction is of the profile's minute. It knows what was measured, no predicti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import torch
+from collections.abc import Sequence
 
 from plait.devices.device import Device
 from plait.devices.host import processor_name
 from plait.devices.overheads import measure_blocks, measure_dispatch
+from plait.devices.threads import one_thread
 from plait.specs.measurements import Measurements, SmallBlock
 
 __all__ = ["times_as_long"]
@@ -30,7 +28,7 @@ def times_as_long(known: Measurements, *, budget: float = 0.5) -> float | None:
     if host is None or host.device != "cpu" or host.processor != processor_name() or not known.blocks:
         return None
     device = Device()
-    with _one_thread():
+    with one_thread():
         _, start = measure_dispatch(budget=_DISPATCH_SECONDS, device=device)
         now = measure_blocks(budget=budget, device=device, start=start)
     return _seconds(now) / _seconds(known.blocks)
@@ -38,14 +36,3 @@ def times_as_long(known: Measurements, *, budget: float = 0.5) -> float | None:
 
 def _seconds(blocks: Sequence[SmallBlock]) -> float:
     return sum(one.forward_seconds + one.backward_seconds for one in blocks)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As a rank computes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -13,13 +13,13 @@ What is seen is a function of the length alone, so that the same tokens have the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor
 
+from plait.devices.threads import one_thread
 from plait.inference.decoder import decoder_around
 from plait.inference.kv_cache import KVCache
 from plait.models.attention import Attention
@@ -29,7 +29,9 @@ from plait.models.sequences import Sequences
 __all__ = ["ModelRunner", "first_seen"]
 
 _CACHED = 32 * 2**20  # bytes of weights that stay in the processor's cache from token to token
-_FEW = 16  # tokens of a step whose products are too small to be shared
+# Tokens of a step whose products are too small to be shared: where memory is not what it waits for, two threads are no
+# faster than one, and on a machine with other work to do many times slower: each of its products waits for both
+_FEW = 16
 
 
 def first_seen(known: int, window: int) -> int:
@@ -91,7 +93,7 @@ class ModelRunner:
             positions=reach.positions,
             samples=self._samples[: len(rows)],
         )
-        with _one_thread(self._small and len(rows) * count <= _FEW):
+        with one_thread(self._small and len(rows) * count <= _FEW):
             hidden = self._decoder.embed(sequences)
             for block in self._blocks:
                 hidden = block(hidden, sequences)
@@ -99,15 +101,3 @@ class ModelRunner:
         for row in rows:
             self._computed[row] += count
         return logits
-
-
-@contextmanager
-def _one_thread(enabled: bool) -> Iterator[None]:
-    """Compute without helpers: where memory is not what a step waits for, two threads are no faster than one, and on a
-    machine with other work to do many times slower, as each of hundreds of products waits for both."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if enabled else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
