@@ -21,6 +21,7 @@ from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.model import ModelSpec
 from plait.specs.training import TrainingSpec
+from plait.units import Bytes
 from tests.planner.machines import machine, room_for
 
 MODEL = ModelSpec(layers=4, hidden=64, heads=4, kv_heads=2, ffn=128, vocab=300, max_positions=32, positions="rope",
@@ -158,6 +159,24 @@ def test_each_host_has_a_memory_of_its_own(nodes, of_a_host):
     assert search(asked, machine(cores=2, memory=room_for(held))).best.risk <= 0.1
     with pytest.raises(NothingFits):
         search(asked, machine(cores=2, memory=held))
+
+
+def test_of_several_hosts_the_fullest_one_s_rank_dies_first():
+    """Of two stages on hosts of their own the one that holds more; what it needs is more than there is."""
+    asked = replace(job(2, pipeline=2, microbatch=8, schedule="gpipe"), cluster=ClusterSpec(ranks=2, nodes=2))
+    held = search(asked, machine(cores=2)).best.prediction.memory_bytes
+    with pytest.raises(NothingFits) as caught:
+        search(asked, machine(cores=2, memory=max(held)))
+    need, needs = Bytes(round(1.05 * max(held))), f"rank {held.index(max(held))} dies first: it needs "
+    assert f"all ranks of a host together need {need} of the {Bytes(max(held))} that they share" in str(caught.value)
+    assert f"{needs}{need}" in str(caught.value)
+
+
+def test_on_a_device_what_is_needed_is_never_said_to_be_there():
+    held = max(search(job(1, microbatch=8), machine()).best.prediction.memory_bytes)
+    with pytest.raises(NothingFits) as caught:
+        search(job(1, microbatch=8), machine(memory=held))
+    assert f"it needs {Bytes(round(1.05 * held))} of the {Bytes(held)} that a device has" in str(caught.value)
 
 
 def test_what_a_rank_takes_before_it_holds_a_tensor_counts():

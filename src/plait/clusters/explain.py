@@ -17,11 +17,13 @@ from plait.clusters.played import Played, row_of
 from plait.estimates.rank_groups import Axis, rank_group
 from plait.estimates.task import Task
 from plait.planner.fewer import (
+    MORE_RANKS,
+    SHORTER,
+    STATES,
     Case,
     Remedy,
     always,
     fewer,
-    offload,
     ranks_along,
     recompute,
     sequence_parallel,
@@ -38,21 +40,14 @@ from plait.specs.wording import counted
 
 __all__ = ["explained", "reasons", "smallest", "too_large", "why_it_lost", "why_not_ranked"]
 
-_MORE_RANKS, _SMALLER, _SHORTER = (
-    ranks_along("tensor", "pipeline"),
-    always("a smaller model"),
-    always("shorter sequences"),
-)
 _FEWER: dict[str, tuple[Remedy, ...]] = {
-    "weights": (_MORE_RANKS, zero(3), _SMALLER),
-    "gradients": (_MORE_RANKS, zero(2), _SMALLER),
-    "optimizer": (offload, zero(1), _MORE_RANKS, sgd, _SMALLER),
+    **STATES,
     "activations": (
-        recompute, sequence_parallel, smaller_microbatch, ranks_along("tensor", "context", "pipeline"), _SHORTER,
+        recompute, sequence_parallel, smaller_microbatch, ranks_along("tensor", "context", "pipeline"), SHORTER,
     ),
-    "logits": (smaller_microbatch, ranks_along("tensor"), _SHORTER),
+    "logits": (smaller_microbatch, ranks_along("tensor"), SHORTER),
 }  # fmt: skip
-_FEWER_IN_HOST = (zero(1), _MORE_RANKS, sgd, always("no offload"))
+_FEWER_IN_HOST = (zero(1), MORE_RANKS, sgd, always("no offload"))
 
 
 def why_it_lost(loser: Played, winner: Played, machines: Machines) -> str:

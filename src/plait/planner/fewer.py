@@ -9,7 +9,7 @@ Which of these lessen what, each planner's table says. It knows a plan and its m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import NamedTuple
 
@@ -18,6 +18,10 @@ from plait.plans.plan import Plan
 from plait.specs.model import ModelSpec
 
 __all__ = [
+    "MORE_RANKS",
+    "SHORTER",
+    "SMALLER_MODEL",
+    "STATES",
     "Case",
     "Remedy",
     "always",
@@ -121,3 +125,12 @@ def smaller_microbatch(case: Case) -> str | None:
 def no_compression(case: Case) -> str | None:
     """Nothing kept of what sums and averages leave out."""
     return "no compression" if case.plan.compresses else None
+
+
+MORE_RANKS = ranks_along("tensor", "pipeline")
+SMALLER_MODEL, SHORTER = always("a smaller model"), always("shorter sequences")
+STATES: Mapping[str, tuple[Remedy, ...]] = {  # of bytes that a rank keeps from step to step, on any machine
+    "weights": (MORE_RANKS, zero(3), SMALLER_MODEL),
+    "gradients": (MORE_RANKS, zero(2), SMALLER_MODEL),
+    "optimizer": (offload, zero(1), MORE_RANKS, sgd, SMALLER_MODEL),
+}

@@ -34,9 +34,9 @@ _Each = TypeVar("_Each")
 class Machine:
     """One that was measured, or as many like it as `cluster` has nodes. `host`: which one was, where that is known;
     `cores`: of each of them, None where each rank has its own; `busy_share` of these other programs had while it was
-    measured; `memory_bytes` likewise, of the host or of each rank's
-    device, None where that is not known; `rank_bytes` of it a rank takes before it holds a tensor. `links`: how many
-    times as fast they are as was measured or said. Raises UnusableInput where `dtype` was not measured."""
+    measured; `memory_bytes` likewise, of the host or of each rank's device, None where that is not known; `rank_bytes`
+    of it a rank takes before it holds a tensor. `links`: how many times as fast they are as was measured or said.
+    Raises UnusableInput where `dtype` was not measured."""
 
     def __init__(
         self, measurements: Measurements, dtype: Dtype, cluster: ClusterSpec | None = None, links: float = 1.0

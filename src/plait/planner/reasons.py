@@ -48,8 +48,8 @@ class Reason(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Explained:
     """A plan beside the best one (the best itself beside the second): its step, why it lost (None: it won), and all
-    that costs it more, the largest first. `fits`: whether it has the memory that it
-    needs; `risk`: the probability that it runs out."""
+    that costs it more, the largest first. `fits`: whether it has the memory that it needs;
+    `risk`: the probability that it runs out."""
 
     plan: Plan
     step_seconds: float

@@ -31,9 +31,9 @@ __all__ = ["Change", "Smallest", "dies_first", "freed", "may_run_out", "shorter"
 class Smallest:
     """A job's plan that comes nearest to fitting, or one that fits; `risk`: the probability that it runs out of memory.
     Its `rank` that dies first holds `held` bytes, `most` of them of one `kind`, and `fewer` says what would lessen
-    those. `room` is what `whose` memory has; where ranks share it, `together` is what all of them hold. `in_host`: what
-    a plan keeps in each host's memory besides. `seconds`: of the job's step, where it fits and that is known; `bound`:
-    no more than these."""
+    those. `room` is what `whose` memory has; where ranks share it, `together` is what all hold that are `sharing` it.
+    `in_host`: what a plan keeps in each host's memory besides. `seconds`: of the job's step, where it fits and that is
+    known; `bound`: no more than these."""
 
     plan: Plan
     risk: float
@@ -45,6 +45,7 @@ class Smallest:
     room: int
     whose: str
     together: int | None = None
+    sharing: str = "all ranks"
     in_host: int = 0
     seconds: float | None = None
     bound: bool = False
@@ -91,7 +92,7 @@ def dies_first(one: Smallest) -> str:
     dies = may_run_out(one.risk) if one.fits else "dies first"
     if one.together is None:
         return f"rank {one.rank} {dies}: {needs}{room}, {most}"
-    return f"all ranks together need {Bytes(one.together)}{room}; rank {one.rank} {dies}: {needs}, {most}"
+    return f"{one.sharing} together need {Bytes(one.together)}{room}; rank {one.rank} {dies}: {needs}, {most}"
 
 
 def may_run_out(risk: float) -> str:

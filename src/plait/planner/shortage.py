@@ -15,12 +15,15 @@ from plait.errors import UnusableInput
 from plait.planner.by_rank import ByRank
 from plait.planner.candidates import candidates
 from plait.planner.fewer import (
+    MORE_RANKS,
+    SHORTER,
+    SMALLER_MODEL,
+    STATES,
     Case,
     Remedy,
     always,
     fewer,
     no_compression,
-    offload,
     ranks_along,
     sequence_parallel,
     sgd,
@@ -40,20 +43,13 @@ from plait.specs.measurements import Measurements
 
 __all__ = ["too_large", "why_nothing_fits"]
 
-_MORE_RANKS, _SMALLER, _SHORTER = (
-    ranks_along("tensor", "pipeline"),
-    always("a smaller model"),
-    always("shorter sequences"),
-)
 _FEWER: dict[str, tuple[Remedy, ...]] = {
-    "weights": (_MORE_RANKS, zero(3), _SMALLER),
-    "gradients": (_MORE_RANKS, zero(2), _SMALLER),
-    "optimizer": (offload, zero(1), _MORE_RANKS, sgd, _SMALLER),
-    "host": (zero(1), _MORE_RANKS, sgd, _SMALLER, always("no offload")),
-    "residuals": (no_compression, _MORE_RANKS, _SMALLER),
-    "activations": (sequence_parallel, smaller_microbatch, _MORE_RANKS, _SHORTER),
-    "logits": (smaller_microbatch, ranks_along("tensor"), _SHORTER, always("a smaller vocabulary")),
-    "messages": (smaller_microbatch, _SHORTER),
+    **STATES,
+    "host": (zero(1), MORE_RANKS, sgd, SMALLER_MODEL, always("no offload")),
+    "residuals": (no_compression, MORE_RANKS, SMALLER_MODEL),
+    "activations": (sequence_parallel, smaller_microbatch, MORE_RANKS, SHORTER),
+    "logits": (smaller_microbatch, ranks_along("tensor"), SHORTER, always("a smaller vocabulary")),
+    "messages": (smaller_microbatch, SHORTER),
 }
 _FREED = ("zero", "microbatch", "sequence_parallel", "schedule", "data", "tensor", "pipeline")
 _TIMES = (2, 4, 8, 16, 32, 64)  # as many ranks
@@ -96,21 +92,24 @@ def _timed(one: Smallest, prices: JobPrices) -> Smallest:
 
 def _filled(plan: Plan, by_rank: ByRank[Memory], prices: JobPrices) -> Smallest:
     shared = prices.machine.shares_memory
-    memory = tuple(by_rank)
-    rank = max(range(len(memory)), key=lambda place: memory[place].total)
+    memory, machine = tuple(by_rank), prices.machine
+    hosts = list(machine.hosts(range(len(memory)))) if shared else [range(len(memory))]
+    fullest = max(hosts, key=lambda ranks: sum(memory[rank].total for rank in ranks))
+    rank = max(fullest, key=lambda rank: memory[rank].total)
     kind = memory[rank].dominant
     case = Case(plan, prices.model, adamw=prices.training.optimizer == "adamw", apart=not shared)
     return Smallest(
         plan=plan,
         risk=risk(by_rank, prices),
         rank=rank,
-        held=memory[rank].total,
+        held=machine.taken(memory[rank].total),
         kind=kind,
         most=getattr(memory[rank], kind),
         fewer=fewer(_FEWER[kind], case),
-        room=prices.machine.memory_bytes or 0,
+        room=machine.memory_bytes or 0,
         whose="they share" if shared else "a device has",
         together=needed(by_rank, prices) if shared else None,
+        sharing="all ranks of a host" if len(hosts) > 1 else "all ranks",
     )
 
 
