@@ -21,15 +21,15 @@ _OOM = (
 MENTIONED = re.compile(_OOM, re.IGNORECASE)  # in a cell that should have a number
 
 _BETWEEN = (  # words that may stand between a denial and what is denied
-    r"(?:(?:an?|any|the|single|one|go(?:es|ing)?|went|run(?:s|ning)?|ran|get(?:s|ting)?|got|hit(?:s|ting)?|see[ns]?|saw|"
+    r"(?:(?:to|an?|any|the|single|one|go(?:es|ing)?|went|run(?:s|ning)?|ran|get(?:s|ting)?|got|hit(?:s|ting)?|see[ns]?|saw|"
     r"ever|longer|into|be|been|have|had|signs?\sof|encounter(?:s|ed|ing)?|observed?|caus(?:e[ds]?|ing)|cuda|gpu)[\s_-]+)*"
 )
 _DENIED = re.compile(
-    rf"(?:\b(?:no|not|non|never|nor|without|w/o|free\sof|avoid(?:s|ed|ing)?|prevent(?:s|ed|ing)?|would|could|might|"
+    rf"(?:\b(?:no|not|non|never|nor|without|w/o|free\sof|avoid(?:s|ed|ing)?|prevent(?:s|ed|ing)?|fix(?:es|ed|ing)?|would|could|might|"
     rf"may|otherwise|almost|nearly|close\sto)|n['’]?t)[\s_-]+{_BETWEEN}{_OOM}|"
     rf"\b(?:larger|bigger|higher|greater|longer)\b[^:,]{{0,40}}{_OOM}|"
     rf"{_OOM}\s(?:at|with|for|beyond|from)\s(?:an?\s|any\s|the\s)?(?:larger|bigger|higher|greater|longer)\b|"
-    rf"{_OOM}[\s_-]*free\b|{_OOM}\s*(?:[:=?]\s*(?:no|0)\s*(?:$|[,)])|[:=?]?\s*(?:none|false)\b)|"
+    rf"{_OOM}\s(?:above|over|past)\b|{_OOM}[\s_-]*risk\b|{_OOM}[\s_-]*free\b|{_OOM}\s*(?:[:=?]\s*(?:no|0)\s*(?:$|[,)])|[:=?]?\s*(?:none|false)\b)|"
     rf"{_OOM}\s(?:errors?\s)?(?:is\s|was\s|were\s)?(?:avoided|prevented)\b|"
     rf"{_OOM}\s(?:errors?\s)?(?:(?:did|does|was|were|is)\s?(?:not|n['’]?t)|not)\s"
     r"(?:occur|happen|seen|observed|hit|encountered|reached|triggered)",

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from plait.plans.prediction import Prediction, Terms
+from plait.specs.measurements import BUSY_CORES
 from plait.units import Seconds
 
 __all__ = ["Departure", "departures", "disturbance", "drifted"]
@@ -25,7 +26,6 @@ __all__ = ["Departure", "departures", "disturbance", "drifted"]
 _LEAST_SHARE = 0.05  # of the predicted step: less is not told
 _LEAST_RATIO = 1.1
 _ALIKE = 1.15  # stages no further apart than this depart together
-_DISTURBS = 0.25  # cores, of other programs
 _DRIFTS = 0.1  # of what small blocks took in the profile
 
 _BETWEEN_STAGES = "bytes between stages, a part of the bubble, take"
@@ -66,7 +66,7 @@ def departures(
 
 def disturbance(other_cores: float | None) -> str | None:
     """In words, where other programs kept so many cores busy that what was measured is not the plan's doing alone."""
-    if other_cores is None or other_cores <= _DISTURBS:
+    if other_cores is None or other_cores <= BUSY_CORES:
         return None
     return f"other programs kept {other_cores:.1f} cores busy meanwhile: the step is slower than on a quiet machine"
 

@@ -27,6 +27,7 @@ from plait.specs.model import Norm
 from plait.specs.training import Dtype
 
 __all__ = [
+    "BUSY_CORES",
     "LEAST_RATIO",
     "MOST_RATIO",
     "Attention",
@@ -65,7 +66,7 @@ MemoryBoundKind = Literal[
 
 Corrected = Literal["computing", "optimizer", "links inside a host", "links between hosts"]
 LEAST_RATIO, MOST_RATIO = 1 / 3, 3.0  # what differs by more is no error of a measurement
-_BUSY = 0.25  # cores of other programs, from which a profile is not to be trusted
+BUSY_CORES = 0.25  # of other programs, from which what was measured beside them is not to be trusted
 
 
 class Processor(NamedTuple):
@@ -100,7 +101,7 @@ class Host:
     @property
     def was_busy(self) -> bool:
         """Whether other programs were at work when it was profiled."""
-        return self.busy_cores > _BUSY
+        return self.busy_cores > BUSY_CORES
 
     @property
     def busy_share(self) -> float:
