@@ -30,8 +30,8 @@ def test_words_for_running_out(text: str) -> None:
     ["", "no OOM", "No OOMs", "did not OOM", "didn't OOM", "didn’t go OOM", "without OOM", "without any OOM", "w/o OOM",
      "never OOM", "non-OOM", "OOM-free", "OOM: no", "OOM=False", "no CUDA out of memory", "no sign of OOM",
      "did not run out of memory", "without running out of memory", "to avoid OOM", "OOM avoided", "close to OOM",
-     "OOM did not occur", "OOM was not observed", "tuned so as not to OOM", "fixed OOM by recompute", "OOM risk", "BLOOM",
-     "boom", "memory 40 GiB"],
+     "OOM did not occur", "OOM was not observed", "tuned so as not to OOM", "fixed OOM by recompute", "OOM risk",
+     "BLOOM", "boom", "memory 40 GiB"],
 )  # fmt: skip
 def test_words_for_not_running_out(text: str) -> None:
     assert not speaks_of_running_out(text, OWN)
