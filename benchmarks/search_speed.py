@@ -4,8 +4,9 @@
     python benchmarks/search_speed.py --only catalogue     nothing is measured
 
 One core. On this machine it is the demo's model with a larger batch, and one of 24 layers; memory is taken to be
-enough: every legal plan counts. On the catalogue's A100 it is GPT-3 175B, all keys of its plan left open; `plait plan`
-tells then what better machines would bring as well, which takes some more searches (`better`).
+enough: every legal plan counts. Ranks share its few cores, which brings plans close to each other, or have one each. On
+the catalogue's A100 it is GPT-3 175B, all keys of its plan left open; `plait plan` tells then what better machines
+would bring as well, which takes some more searches (`better`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from plait.planner.search import search
 
 _ROOT = Path(__file__).parent.parent
 _DEMO, _GPT3 = _ROOT / "examples" / "demo.toml", _ROOT / "examples" / "jobs" / "gpt3_1024_a100.toml"
-_CASES = ((8, 64, False), (64, 512, False), (1024, 2048, False), (1024, 2048, True))
+_CASES = (  # ranks, batch, whether of 24 layers, whether each rank has a core
+    (8, 64, False, False),
+    (64, 512, False, False),
+    (1024, 2048, False, False),
+    (1024, 2048, True, False),
+    (1024, 2048, True, True),
+)
 _CLUSTERS = ((1024, 1536), (4096, 1536), (10_240, 1536), (100_000, 12_000))
 
 
@@ -41,15 +48,16 @@ def main() -> None:
 
 def _measured() -> Iterator[dict[str, Any]]:
     job, known = load(_DEMO), measured()
-    if known.host is not None:
-        known = replace(known, host=replace(known.host, memory_bytes=2**50))
-    for ranks, batch, deep in _CASES:
+    for ranks, batch, deep, apart in _CASES:
         model = replace(job.model, layers=24, heads=16, kv_heads=16, hidden=256, ffn=1024) if deep else job.model
         cluster = replace(job.cluster, ranks=ranks, ranks_open=False)
         asked = replace(job, model=model, cluster=cluster, training=replace(job.training, global_batch=batch))
+        if (host := known.host) is not None:
+            host = replace(host, memory_bytes=2**50, cores=ranks if apart else host.cores)
         clock = _Clock()
-        found = search(asked, known)
-        case = {"ranks": ranks, "batch": batch, "layers": model.layers, "legal": found.legal, "played": found.played}
+        found = search(asked, replace(known, host=host))
+        case = {"ranks": ranks, "cores": host.cores if host else None, "batch": batch, "layers": model.layers}
+        case |= {"legal": found.legal, "played": found.played}
         yield {**case, **clock.read()}
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 
 import pytest
 
+from plait.errors import IllegalJob
 from plait.planner.search import search
 from plait.sharding.buckets import bucket_boundaries
 from plait.specs.cluster import ClusterSpec
@@ -81,3 +84,29 @@ def test_a_bucket_is_filled_weight_by_weight():
     sizes = Asked([1] * 1000)
     assert len(bucket_boundaries(sizes, 2**60)) == 1
     assert sizes.times <= 3 * len(sizes)
+
+
+def test_nothing_of_a_search_waits_for_the_garbage_collector():
+    asked = Job(model=MODEL, training=TrainingSpec(global_batch=8, sequence_length=32), cluster=ClusterSpec(ranks=4))
+    search(asked, MACHINE)  # what is worked out once is kept
+    gc.collect()
+    gc.disable()
+    try:
+        assert search(asked, MACHINE).legal > 10
+        assert not gc.isenabled()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("constraints", [{}, {"tensor": 3}], ids=["found", "refused"])
+def test_the_garbage_collector_goes_on_after_a_search(constraints):
+    asked = Job(
+        model=MODEL,
+        training=TrainingSpec(global_batch=8, sequence_length=32),
+        cluster=ClusterSpec(ranks=4),
+        constraints=constraints,
+    )
+    with pytest.raises(IllegalJob) if constraints else nullcontext():
+        search(asked, MACHINE)
+    assert gc.isenabled()
