@@ -11,11 +11,12 @@ import pytest
 from plait.api import load
 from plait.cli.main import main
 from plait.clusters.answer import plan_cluster, price_plan
-from plait.clusters.hosts import bytes_on_hosts
-from plait.clusters.tasks import tasks_of
 from plait.errors import NothingFits, UnusableInput
 from plait.estimates.arrangements import SCHEDULES
+from plait.estimates.estimate import RISK
 from plait.layers.parameters import parameters
+from plait.plans.completion import complete
+from plait.plans.files import write_plan
 from plait.specs.model import ModelSpec
 from plait.specs.presets import PRESETS
 from plait.units import Seconds
@@ -38,7 +39,7 @@ def test_70b_on_rtx_4090_needs_half_as_many_machines_with_it():
     assert (moved.cluster.nodes, best.plan.offload) == (8, "optimizer")
     assert best.found.terms.optimizer > 1.0  # the update is on the host, and nothing hides it
     state = 16 * parameters(moved.model).total / 8
-    assert state <= best.host_bytes < 1.2 * state  # the fullest host; stages are unequal
+    assert state <= best.found.host_bytes < 1.2 * state  # the fullest host; stages are unequal
     without = replace(moved, constraints={})
     with pytest.raises(NothingFits):
         plan_cluster(without)
@@ -76,19 +77,16 @@ def test_no_schedule_and_no_level_is_refused_with_it(schedule, zero):
 def test_hosts_are_summed_over_their_own_ranks():
     asked = job(16, offload="optimizer", pipeline=4, tensor=1, zero=1, context=1, schedule="1f1b")
     found = plan_cluster(asked)
-    one, (task,) = found.best.found, tasks_of(asked)
+    one = found.best.found
     each = [held.host for held in one.memory]
-    (hosts,) = bytes_on_hosts(one, [task.machines])
-    assert hosts == pytest.approx(4 * max(each[0] + each[1], each[2] + each[3]))  # two places of four ranks on each
-    assert found.best.host_bytes == hosts
+    assert one.host_bytes == pytest.approx(4 * max(each[0] + each[1], each[2] + each[3]))  # two places of four ranks
 
 
 def test_unequal_machines_update_on_their_own_hosts():
     asked = unequal(offload="optimizer")
     best = plan_cluster(asked).best
     assert best.plan.offloads
-    hosts = bytes_on_hosts(best.found, [task.machines for task in tasks_of(asked)])
-    assert sum(hosts) >= 16 * parameters(SMALL).total
+    assert sum(host.held for host in best.found.hosts) >= 16 * parameters(SMALL).total
     told = plan_cluster(asked).cautions
     assert any("pcie5 at 56 GB/s and pcie4 at 26 GB/s" in words for words in told)
     assert sum("of the memory of each host with" in words for words in told) == 2
@@ -105,11 +103,65 @@ def test_what_is_assumed_is_told():
 def test_a_host_whose_memory_is_known_is_checked():
     asked = job(20, model=ModelSpec(**PRESETS["llama3.1-405b"], max_positions=1024), batch=40, device="gb200", each=4,
                 offload="optimizer")  # fmt: skip
-    with pytest.raises(NothingFits, match=r"needs 302 GiB of the 224 GiB that its host has for each gb200") as found:
+    with pytest.raises(
+        NothingFits, match=r"all ranks of a host together need 1.18 TiB of the 894 GiB that a host"
+    ) as found:
         plan_cluster(asked)
     assert "nodes = 10 (40 devices)" in str(found.value)
     fits = plan_cluster(job(8, device="gb200", each=4, offload="optimizer"))
     assert any("it has 894 GiB" in words for words in fits.cautions)
+
+
+UNEVEN = """
+[model]
+layers = LAYERS
+hidden = 8192
+heads = 64
+ffn = 32768
+vocab = 400_000
+tie_embeddings = false
+[training]
+precision = "bf16"
+sequence_length = 1024
+global_batch = 32
+[cluster]
+device = "gb200"
+nodes = 1
+devices_per_node = 4
+[plan]
+"""  # the first and the last stage have a large table besides
+FOUR_STAGES = """
+offload = "optimizer"
+pipeline = 4
+data = 1
+tensor = 1
+context = 1
+schedule = "1f1b"
+recompute = "full"
+microbatch = 1
+"""
+
+
+def uneven(folder: Path, layers: int, plan: str = FOUR_STAGES) -> Path:
+    """Four stages on a host of four GB200."""
+    path = folder / "job.toml"
+    path.write_text(UNEVEN.replace("LAYERS", str(layers)) + plan, encoding="utf-8")
+    return path
+
+
+def test_a_host_s_ranks_share_its_memory(tmp_path):
+    asked = load(uneven(tmp_path, 64))
+    for one in (plan_cluster(asked).best.found, price_plan(asked, complete(asked))):
+        part = one.hosts[0].machines.device.host_memory_bytes
+        assert max(held.host for held in one.memory) > part > one.host_bytes / 4
+        assert one.risk < RISK
+    deeper = load(uneven(tmp_path, 70))
+    one = price_plan(deeper, complete(deeper))
+    assert one.risk == 1.0
+    assert one.memory[one.fullest].risk < RISK  # its devices have room
+    with pytest.raises(NothingFits, match="all ranks of a host together need") as found:
+        plan_cluster(deeper)
+    assert "rank 0 dies first" in str(found.value)
 
 
 def test_where_nobody_published_the_link_to_a_host_it_is_refused_alone():
@@ -129,3 +181,23 @@ def test_commands_tell_it(capsys, tmp_path, monkeypatch):
     assert document["plans"][0]["host_bytes"] > 100 * 2**30
     assert main(["plan", str(JOBS / "llama2_7b_4_gpus.toml"), "--json", "--top", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["plans"][0]["host_bytes"] == 0
+
+
+def test_a_plan_that_is_simulated_or_explained_is_told_what_its_hosts_need(capsys, tmp_path):
+    plan, page = tmp_path / "plan.toml", tmp_path / "page.html"
+    path = uneven(tmp_path, 64)
+    assert main(["plan", str(path), "--json", "--out", str(plan)]) == 0
+    best = json.loads(capsys.readouterr().out)["plans"][0]
+    assert main(["simulate", str(path), "--plan", str(plan), "--json", "--page", str(page)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [document[key] for key in ("host_bytes", "out_of_memory")] == [best["host_bytes"], best["out_of_memory"]]
+    assert document["cautions"][-1].endswith("GiB of the memory of each host with gb200: it has 894 GiB")
+    assert "it has 894 GiB" in page.read_text(encoding="utf-8")
+    path = uneven(tmp_path, 70)
+    write_plan(plan, complete(load(path)))
+    assert main(["simulate", str(path), "--plan", str(plan)]) == 0
+    assert "it has no more than 894 GiB" in capsys.readouterr().out
+    replicas = uneven(tmp_path, 16, plan='offload = "optimizer"\ndata = 4\nmicrobatch = 1\nrecompute = "full"\n')
+    write_plan(plan, complete(load(replicas)))
+    assert main(["plan", str(uneven(tmp_path, 16, plan="")), "--explain", str(plan), "--out", str(page)]) == 0
+    assert "all ranks of a host together need" in capsys.readouterr().out

@@ -22,6 +22,7 @@ from plait.clusters.tasks import tasks_of
 from plait.errors import IllegalJob, NothingFits, UnusableInput
 from plait.estimates.estimate import RISK, running_out
 from plait.estimates.memory import memory
+from plait.estimates.offload import in_fullest_host
 from plait.estimates.step import times
 from plait.plans.arrangements import divisors, microbatch_sizes
 from plait.plans.legality import is_legal
@@ -60,8 +61,7 @@ def test_the_bounded_search_returns_what_pricing_everything_returns(asked):
     (task,) = tasks_of(asked)
     space = space_of(asked)
     every = space.plans(space.cores)
-    held = memory(task, every)
-    risk = running_out(task, held.total, held.host)
+    risk = running_out(task, memory(task, every).total, in_fullest_host(task, every))
     seconds = times(task, every).step
     found = contest(space, task, 8)
     safe = np.sort(seconds[risk <= RISK])

@@ -10,8 +10,9 @@ import pytest
 from plait.estimates import offload
 from plait.estimates.estimate import fullness, running_out
 from plait.estimates.memory import memory
-from plait.estimates.offload import update_in_host
+from plait.estimates.offload import in_fullest_host, kept_in_host, update_in_host
 from plait.estimates.step import floors, times
+from plait.estimates.weights import held_by
 from plait.layers.parameters import parameters
 from plait.plans.offload import BATCH_BYTES, HOST_RATE
 from plait.specs.connections import TO_HOST
@@ -31,11 +32,26 @@ ELEMENTS = np.array([1e9])
     ],
 )
 def test_a_weight_s_state_moves_from_device_to_host(zero, ranks, keys, state, host):
-    here, there = (memory(task(**keys), arranged(data=8, zero=zero, offload=moved)) for moved in (False, True))
+    asked, (without, moved) = task(**keys), (arranged(data=8, zero=zero, offload=moved) for moved in (False, True))
+    here, there = memory(asked, without), memory(asked, moved)
     elements = parameters(GPT).total / ranks
     assert here.total[0] - there.total[0] == pytest.approx(state * elements, rel=1e-9)
-    assert there.host[0] == pytest.approx(host * elements, rel=1e-9)
-    assert (here.host[0], there.optimizer[0]) == (0, 0)
+    assert in_fullest_host(asked, moved)[0] == pytest.approx(8 * host * elements, rel=1e-9)
+    assert (in_fullest_host(asked, without)[0], there.optimizer[0]) == (0, 0)
+
+
+@pytest.mark.parametrize(("pipeline", "data", "stages"), [(2, 8, 1), (4, 4, 2), (8, 2, 4), (8, 1, 8), (3, 4, 2)])
+def test_the_fullest_host_has_all_its_stages(pipeline, data, stages):
+    asked = replace(task(), machines=machines(nodes=max(1, pipeline * data // 8), each=8))
+    plan = arranged(pipeline=pipeline, data=data, zero=1, offload=True)
+    each, mean = GPT.layers / pipeline, np.array([GPT.layers / pipeline])
+    assert each == int(each)
+    first, middle, last = (
+        kept_in_host(asked, plan, held_by(asked, plan, place, mean))[0] for place in ("first", "middle", "last")
+    )
+    ends = first + last if stages == pipeline else max(first, last)
+    others = stages - 1 - (stages == pipeline)
+    assert in_fullest_host(asked, plan)[0] == pytest.approx(min(8, data) * (ends + others * middle))
 
 
 def test_the_longest_of_the_three_is_paid_and_a_batch_of_the_others():
@@ -83,13 +99,11 @@ def test_plans_with_and_without_it_stand_side_by_side():
 def test_a_host_whose_memory_is_known_may_run_out():
     asked = replace(task(), machines=machines("gb200", nodes=1, each=4))
     part = asked.machines.device.host_memory_bytes
+    assert part is not None
     assert part == 240e9
     one = np.array([1e9])
-    assert running_out(asked, one, np.array([part * 1.0]))[0] < 0.5
-    assert running_out(asked, one, np.array([part + 1.0]))[0] == 1.0
+    assert running_out(asked, one, np.array([part * 4.0]))[0] < 0.5
+    assert running_out(asked, one, np.array([part * 4 + 1.0]))[0] == 1.0
     assert running_out(task(), one, np.array([1e15]))[0] < 0.5  # nobody knows: told, not refused
-    held = memory(asked, arranged(data=4, zero=1, offload=True))
-    assert fullness(asked, replace(held, host=np.array([3.0 * part])))[0] == 3.0
-    assert fullness(asked, held)[0] == pytest.approx(
-        (held.total[0] * 1.05 + 2 * 2**30) / asked.machines.device.memory_bytes
-    )
+    assert fullness(asked, one, np.array([12.0 * part]))[0] == 3.0
+    assert fullness(asked, one, one)[0] == pytest.approx((1.05e9 + 2 * 2**30) / asked.machines.device.memory_bytes)

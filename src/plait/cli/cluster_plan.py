@@ -79,7 +79,7 @@ def cluster_document(plans: ClusterPlans, top: int, told: Explanation | None = N
 
 
 def _ranked_document(one: ClusterPlan) -> dict[str, Any]:
-    return ranked_document(one) | {"host_bytes": one.host_bytes, "bill": bill_document(one.bill)}
+    return ranked_document(one) | {"host_bytes": one.found.host_bytes, "bill": bill_document(one.bill)}
 
 
 def bill_document(bill: Bill) -> dict[str, Any]:

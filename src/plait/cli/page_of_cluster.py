@@ -46,11 +46,10 @@ def page_of_cluster(path: Path, plans: ClusterPlans, commands: Sequence[str] = (
 
 def page_on_cluster(path: Path, job: Job, one: Played, step: Step, commands: Sequence[str] = ()) -> PlanPage:
     """Of one plan alone; `commands` that do it again."""
-    from plait.clusters.answer import not_looked_at
-    from plait.clusters.tasks import tasks_of
+    from plait.clusters.answer import cautions_of
     from plait.report.plan_data import PlanPage
 
-    return PlanPage(**_parts(path, job, one, step), notes=not_looked_at(tasks_of(job)), commands=tuple(commands))
+    return PlanPage(**_parts(path, job, one, step), notes=cautions_of(job, one), commands=tuple(commands))
 
 
 def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:

@@ -30,13 +30,14 @@ _WIDTH = 120  # characters of the drawing
 
 @dataclass(frozen=True, kw_only=True)
 class _Simulated:
-    """A plan and its step, what draws its page with the commands that do it again, what is a guess in it, and what is
-    told besides: in JSON, and for people."""
+    """A plan and its step, what draws its page with the commands that do it again, what is a guess in it, what to
+    know of it before it runs, and what is told besides: in JSON, and for people."""
 
     plan: Plan
     step: Step
     page: Callable[[Sequence[str]], PlanPage]
     guesses: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict)
     lines: Sequence[str] = ()
 
@@ -62,6 +63,7 @@ def command(
     left_open = {} if file is None else file.left_open
     each = found.plan.ranks // found.plan.pipeline
     told = [*left_open_lines(plan, left_open), *([("yellow", f"a guess: {guess}")] for guess in found.guesses)]
+    told += [[("yellow", caution)] for caution in found.cautions]
     if trace is not None:
         _write("trace", trace, f"{jsonlib.dumps(chrome_trace(found.step.timeline, each))}\n")
         told.append([("", f"trace written to {trace}")])
@@ -111,18 +113,25 @@ def _elsewhere(path: Path, job: Job, given: Plan | None) -> _Simulated:
     """On machines of the catalogue, where nobody sees it run: with its memory and its bill."""
     from plait.cli.cluster_plan import bill_document, bill_lines, memory_line
     from plait.cli.page_of_cluster import page_on_cluster
-    from plait.clusters.answer import plan_cluster, price_plan, step_on
+    from plait.clusters.answer import cautions_of, plan_cluster, price_plan, step_on
     from plait.clusters.bill import bill_of
     from plait.clusters.tasks import tasks_of
 
     plan = given or plan_cluster(job).best.plan
     one, step = price_plan(job, plan), step_on(job, plan)
-    bill = bill_of(one.seconds, tasks_of(job), job.training.steps)
+    bill, cautions = bill_of(one.seconds, tasks_of(job), job.training.steps), cautions_of(job, one)
     return _Simulated(
         plan=plan,
         step=step,
         page=lambda commands: page_on_cluster(path, job, one, step, commands),
-        document={"memory_bytes": list(one.memory_bytes), "out_of_memory": one.risk, "bill": bill_document(bill)},
+        cautions=cautions,
+        document={
+            "memory_bytes": list(one.memory_bytes),
+            "host_bytes": one.host_bytes,
+            "out_of_memory": one.risk,
+            "bill": bill_document(bill),
+            "cautions": list(cautions),
+        },
         lines=(memory_line(one), *bill_lines(bill, job.training)),
     )
 

@@ -7,7 +7,7 @@ It has the shape of the measured machine's answer (`planner.search.Plans`), so t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from time import perf_counter
@@ -16,7 +16,7 @@ from plait.clusters.bill import Bill, Objective, bill_of, require_known
 from plait.clusters.changes import changes
 from plait.clusters.explain import why_it_lost
 from plait.clusters.groups import found_on_groups
-from plait.clusters.hosts import bytes_on_hosts, offload_cautions
+from plait.clusters.hosts import offload_cautions
 from plait.clusters.obvious import obvious_plans
 from plait.clusters.pipelines import ends_of, pipeline_on, timeline_of
 from plait.clusters.played import Played, played
@@ -36,20 +36,18 @@ from plait.plans.prediction import Prediction
 from plait.specs.job import Job
 from plait.specs.training import PRECISIONS
 
-__all__ = ["ClusterPlan", "ClusterPlans", "not_looked_at", "plan_cluster", "prediction_of", "price_plan", "step_on"]
+__all__ = ["ClusterPlan", "ClusterPlans", "cautions_of", "plan_cluster", "prediction_of", "price_plan", "step_on"]
 
 _CLOSE = 0.05  # repeated runs of one configuration differ by as much (docs/cost_model.md)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterPlan:
-    """A plan, what is predicted of it, what it costs, and why it lost; None for the best. `host_bytes`: what it keeps
-    in the memory of the host that it fills most."""
+    """A plan, what is predicted of it, what it costs, and why it lost; None for the best."""
 
     plan: Plan
     found: Played
     bill: Bill
-    host_bytes: int
     lost_because: str | None = None
 
     @cached_property
@@ -64,7 +62,7 @@ class ClusterPlan:
 
     @property
     def risk(self) -> float:
-        """The probability that its fullest rank runs out of memory."""
+        """The probability that its fullest rank, or a host, runs out of memory."""
         return self.found.risk
 
 
@@ -133,7 +131,6 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
             plan=one.plan,
             found=one,
             bill=bill_of(one.seconds, tasks, job.training.steps),
-            host_bytes=max(bytes_on_hosts(one, groups)),
             lost_because=None if one is best else why_it_lost(one, best, groups[0]),
         )
         for one in found.plans
@@ -149,7 +146,7 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
         unpriced=found.unpriced,
         plans=ranked,
         too_close_to_call=len(ranked) > 1 and found.plans[1].seconds <= best.seconds * (1 + _CLOSE),
-        cautions=tuple(_cautions(job, tasks, best, found)),
+        cautions=(*cautions_of(job, best), *_daring(found)),
         _found=found,
     )
 
@@ -186,25 +183,25 @@ def prediction_of(one: Played) -> Prediction:
     )
 
 
-def not_looked_at(tasks: Sequence[Task]) -> tuple[str, ...]:
-    """A sentence for each kind of device of which, in its dtype, few published runs were looked at."""
-    found = (outside_what_was_looked_at(task.machines.device, task.dtype) for task in tasks)
-    return tuple(dict.fromkeys(words for words in found if words is not None))
-
-
-def _cautions(job: Job, tasks: Sequence[Task], best: Played, found: Found) -> list[str]:
-    told = [*not_looked_at(tasks), *offload_cautions(best, [task.machines for task in tasks])]
+def _daring(found: Found) -> Iterator[str]:
+    """What to know where no plan is safe."""
     if found.daring:
-        proposed = [(one.plan, one.risk) for one in found.plans]
-        told.append(unsafe(proposed, lambda place: found.plans[place].seconds))
+        yield unsafe([(one.plan, one.risk) for one in found.plans], lambda place: found.plans[place].seconds)
+
+
+def cautions_of(job: Job, one: Played) -> tuple[str, ...]:
+    """What is taken for granted in the price of a plan, and what its hosts need."""
+    tasks = tasks_of(job)
+    few = (outside_what_was_looked_at(task.machines.device, task.dtype) for task in tasks)
+    told = [*dict.fromkeys(words for words in few if words is not None), *offload_cautions(one.hosts)]
     told += [
         f"{name} has no units for {job.training.precision}: priced in {dtype}, its own format of 16 bits"
         for name, dtype in dict.fromkeys((task.machines.device.name, task.dtype) for task in tasks)
         if dtype != PRECISIONS[job.training.precision].compute
     ]
-    if job.model.heads % best.plan.tensor:
+    if job.model.heads % one.plan.tensor:
         told.append(
-            f"tensor = {best.plan.tensor} does not divide the {job.model.heads} heads: priced as if they were dealt "
+            f"tensor = {one.plan.tensor} does not divide the {job.model.heads} heads: priced as if they were dealt "
             "evenly"
         )
-    return told
+    return tuple(told)

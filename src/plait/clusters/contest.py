@@ -17,6 +17,7 @@ from plait.clusters.space import Space
 from plait.estimates.arrangements import Arrangements, Column, Numbers
 from plait.estimates.estimate import DARING, RISK, fullness, most_risk, running_out
 from plait.estimates.memory import memory
+from plait.estimates.offload import in_fullest_host
 from plait.estimates.step import floors, times
 from plait.estimates.task import Task
 
@@ -92,8 +93,8 @@ def contest(space: Space, task: Task, places: int) -> Contest:
             break
         plans = space.plans(cores.rows(part))
         seen += len(plans)
-        held = memory(task, plans)
-        risk, full = running_out(task, held.total, held.host), fullness(task, held)
+        held, in_host = memory(task, plans).total, in_fullest_host(task, plans)
+        risk, full = running_out(task, held, in_host), fullness(task, held, in_host)
         if not len(safe.seconds) and full.min() < smallest[0]:
             smallest = float(full.min()), plans.rows(np.array([full.argmin()]))
         unfit += int((risk > DARING).sum())

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
-from plait.clusters.hosts import bytes_on_hosts
+from plait.clusters.hosts import FullestHost
 from plait.clusters.played import Played, row_of
 from plait.estimates.rank_groups import Axis, rank_group
 from plait.estimates.task import Task
@@ -131,11 +131,10 @@ def too_large(one: Played, tasks: Sequence[Task]) -> str:
 
 
 def smallest(one: Played, tasks: Sequence[Task]) -> Smallest:
-    """A plan's memory, on the rank that dies first, beside that of its device; or what it has in its host's, where that
-    is what does not fit."""
+    """A plan's memory, on the rank that dies first, beside that of its device; or what all ranks of a host keep in its
+    memory, where that is what does not fit."""
     held, rank, groups = one.memory[one.fullest], sum(one.sizes[: one.fullest]), [task.machines for task in tasks]
     device = max((group for group in groups if group.first_rank <= rank), key=lambda group: group.first_rank).device
-    part, in_host = device.host_memory_bytes, round(held.host)
     apart = all(to_host_of(group.device) is not None for group in groups)
     case = Case(one.plan, tasks[0].model, adamw=tasks[0].moments > 1, apart=apart)
     on_device = Smallest(
@@ -148,11 +147,19 @@ def smallest(one: Played, tasks: Sequence[Task]) -> Smallest:
         fewer=fewer(_FEWER[held.dominant], case),
         room=device.memory_bytes,
         whose=f"{device.name} has",
-        in_host=max(bytes_on_hosts(one, groups)),
+        in_host=one.host_bytes,
     )
-    if part is None or in_host <= part:
-        return on_device
+    full = max((host for host in one.hosts if host.overflows), key=lambda host: host.held, default=None)
+    return on_device if full is None else _in_host(on_device, one, full, fewer(_FEWER_IN_HOST, case))
+
+
+def _in_host(on_device: Smallest, one: Played, full: FullestHost, less: str) -> Smallest:
+    """Of a host without room the rank that keeps most in its memory, beside what all its ranks do."""
+    of_ranks = [round(held.host) for held, count in zip(one.memory, one.sizes, strict=True) for _ in range(count)]
+    own = range(full.first_rank, full.first_rank + full.machines.devices_per_node)
+    rank = max(own, key=lambda rank: of_ranks[rank])
     return replace(
-        on_device, held=in_host, kind="optimizer", most=in_host, fewer=fewer(_FEWER_IN_HOST, case), room=part,
-        whose=f"its host has for each {device.name}", in_host=0,
+        on_device, risk=one.risk, rank=rank, held=of_ranks[rank], kind="optimizer", most=of_ranks[rank], fewer=less,
+        room=full.room or 0, whose=f"a host with {full.machines.device.name} has", together=full.held,
+        sharing="all ranks of a host", in_host=0,
     )  # fmt: skip

@@ -1,49 +1,71 @@
-"""What offload asks of the hosts of a cluster, and what is taken for granted of them, in words.
+"""What a plan keeps in the memory of the hosts of a cluster, whether there is room, and what is taken for granted.
 
     ranks of a host ──sum──> bytes in its memory, of the fullest host of each group
 
-It knows plans that were priced, and prices none.
+It knows bytes of ranks, and prices none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from plait.clusters.played import Played
 from plait.plans.offload import HOST_RATE
 from plait.specs.catalogue import to_host_of
 from plait.specs.machines import Machines
 from plait.units import Bytes
 
-__all__ = ["bytes_on_hosts", "offload_cautions"]
+__all__ = ["FullestHost", "fullest_hosts", "offload_cautions"]
 
 
-def bytes_on_hosts(one: Played, groups: Sequence[Machines]) -> tuple[int, ...]:
-    """Of each group the bytes that a plan keeps in the memory of its fullest host; 0 without offload."""
-    ranks = np.repeat([held.host for held in one.memory], one.sizes)
-    hosts = (
-        ranks[group.first_rank : group.first_rank + group.ranks].reshape(group.nodes, group.devices_per_node)
-        for group in groups
-    )
-    return tuple(round(float(each.sum(axis=1).max())) for each in hosts)
+@dataclass(frozen=True, kw_only=True)
+class FullestHost:
+    """Of a group of machines the host in whose memory a plan keeps most: the number of its `first_rank`, and the bytes
+    that all its ranks keep there; 0 without offload."""
+
+    machines: Machines
+    first_rank: int
+    held: int
+
+    @property
+    def room(self) -> int | None:
+        """Bytes that it has; None where the catalogue doesn't know."""
+        return self.machines.host_memory_bytes
+
+    @property
+    def overflows(self) -> bool:
+        """Whether that is known not to be enough."""
+        return self.room is not None and self.held > self.room
 
 
-def offload_cautions(one: Played, groups: Sequence[Machines]) -> Iterator[str]:
+def fullest_hosts(of_ranks: Sequence[float], groups: Sequence[Machines]) -> tuple[FullestHost, ...]:
+    """Of each group the fullest, where each rank keeps so many bytes in its host's memory."""
+    return tuple(_fullest(np.array(of_ranks), group) for group in groups)
+
+
+def _fullest(of_ranks: np.ndarray[tuple[int], np.dtype[np.float64]], group: Machines) -> FullestHost:
+    own = of_ranks[group.first_rank : group.first_rank + group.ranks]
+    hosts = own.reshape(group.nodes, group.devices_per_node).sum(axis=1)
+    place = int(hosts.argmax())
+    first_rank = group.first_rank + place * group.devices_per_node
+    return FullestHost(machines=group, first_rank=first_rank, held=round(float(hosts[place])))
+
+
+def offload_cautions(hosts: Sequence[FullestHost]) -> Iterator[str]:
     """What is assumed of an update on the hosts, and the memory that these need; nothing of a plan without."""
-    if not one.plan.offloads:
+    if not any(one.held for one in hosts):
         return
-    links = dict.fromkeys(link for group in groups if (link := to_host_of(group.device)) is not None)
+    links = dict.fromkeys(link for one in hosts if (link := to_host_of(one.machines.device)) is not None)
     copies = " and ".join(f"{link.name} at {link.bytes_per_second / 1e9:.0f} GB/s" for link in links)
     yield (
         f"offload was measured on no such host: each rank's update is taken to read and write {HOST_RATE / 1e9:.0f} "
         f"GB/s of its host's memory, and copies to go by {copies} a device; these hide behind the update, and neither "
         "behind forward or backward"
     )
-    for group, size in zip(groups, bytes_on_hosts(one, groups), strict=True):
-        each = group.device.host_memory_bytes
+    for one in hosts:
         there = "how much it has, the catalogue doesn't know"
-        if each is not None:
-            there = f"it has {Bytes(each * group.devices_per_node)}"
-        yield f"offload needs {Bytes(size)} of the memory of each host with {group.device.name}: {there}"
+        if one.room is not None:
+            there = f"it has {'no more than ' if one.overflows else ''}{Bytes(one.room)}"
+        yield f"offload needs {Bytes(one.held)} of the memory of each host with {one.machines.device.name}: {there}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plait.clusters.hosts import FullestHost, fullest_hosts
 from plait.clusters.pipelines import (
     Pipeline,
     blocks_of_ranks,
@@ -25,25 +26,26 @@ from plait.estimates.coverage import spread_of
 from plait.estimates.estimate import interval, reserved, running_out
 from plait.estimates.layers import Layer, layers_of
 from plait.estimates.memory import bytes_of_stage
+from plait.estimates.offload import kept_in_host
 from plait.estimates.task import Task
 from plait.estimates.weights import held_by
 from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
 
-__all__ = ["KINDS", "Held", "Played", "held_at", "played", "terms_of"]
+__all__ = ["KINDS", "Held", "Played", "held_at", "hosts_of", "played", "terms_of"]
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Bytes that a program allocates on a rank, by kind, those of its device that are then taken, those in its host's
-    memory, and how likely it is that there are not as many."""
+    """Bytes that a program allocates on a rank, by kind, those of its device that are then taken, how likely it is that
+    there are not as many, and those in its host's memory."""
 
     kinds: dict[str, float]
     taken: int
-    host: float
     risk: float
+    host: float
 
     @property
     def dominant(self) -> str:
@@ -55,7 +57,8 @@ class Held:
 class Played:
     """A plan, its seconds, by what part of them four of five steps differ (`spread`), their terms, its `rounds`
     (microbatches of a step), and what ranks hold: `memory` of each kind of ranks, as many as `sizes` say, in the order
-    of their numbers. Alike are those at one place along the pipeline; of unequal machines, in one group."""
+    of their numbers. Alike are those at one place along the pipeline; of unequal machines, in one group. `hosts`: of
+    each group of machines the one in whose memory most is kept."""
 
     plan: Plan
     seconds: float
@@ -64,6 +67,7 @@ class Played:
     rounds: int
     memory: tuple[Held, ...]
     sizes: tuple[int, ...]
+    hosts: tuple[FullestHost, ...]
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -77,8 +81,13 @@ class Played:
 
     @property
     def risk(self) -> float:
-        """The probability that its fullest rank runs out of memory."""
-        return self.memory[self.fullest].risk
+        """The probability that its fullest rank, or a host, runs out of memory."""
+        return 1.0 if any(one.overflows for one in self.hosts) else self.memory[self.fullest].risk
+
+    @property
+    def host_bytes(self) -> int:
+        """In the memory of the host in which it keeps most; 0 without offload."""
+        return max(one.held for one in self.hosts)
 
     @property
     def memory_bytes(self) -> tuple[int, ...]:
@@ -106,15 +115,16 @@ def played(plan: Plan, task: Task) -> Played:
         pipeline, end, without, busiest, mine,
         data=max(layers.data), optimizer=max(layers.optimizer) + layers.fixed, slower=layers.slower,
     )  # fmt: skip
-    each = plan.ranks // plan.pipeline
+    memory, sizes = _memory(plan, task), (plan.ranks // plan.pipeline,) * plan.pipeline
     return Played(
         plan=plan,
         seconds=terms.seconds,
         spread=spread_of(task.machines.device, task.dtype),
         terms=terms,
         rounds=pipeline.microbatches,
-        memory=_memory(plan, task),
-        sizes=(each,) * plan.pipeline,
+        memory=memory,
+        sizes=sizes,
+        hosts=hosts_of(memory, sizes, [task]),
     )
 
 
@@ -151,6 +161,12 @@ def _memory(plan: Plan, task: Task) -> tuple[Held, ...]:
     return tuple(held_at(plan, task, place, blocks[place]) for place in range(plan.pipeline))
 
 
+def hosts_of(memory: Sequence[Held], sizes: Sequence[int], tasks: Sequence[Task]) -> tuple[FullestHost, ...]:
+    """The fullest host of each group, where so many ranks hold this each."""
+    of_ranks = [held.host for held, count in zip(memory, sizes, strict=True) for _ in range(count)]
+    return fullest_hosts(of_ranks, [task.machines for task in tasks])
+
+
 def held_at(plan: Plan, task: Task, place: int, blocks: int) -> Held:
     """What a rank at a place along the pipeline holds, with so many blocks."""
     row, last = row_of(plan), plan.pipeline - 1
@@ -164,6 +180,6 @@ def held_at(plan: Plan, task: Task, place: int, blocks: int) -> Held:
     return Held(
         kinds=kinds,
         taken=round(float(reserved(total)[0])),
-        host=float(found.host[0]),
-        risk=float(running_out(task, total, found.host)[0]),
+        risk=float(running_out(task, total)[0]),
+        host=float(kept_in_host(task, row, held)[0]),
     )

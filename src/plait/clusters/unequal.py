@@ -15,7 +15,7 @@ from itertools import accumulate
 import numpy as np
 
 from plait.clusters.pipelines import Pipeline, ends_of, layers_of_stages, pipeline_through, row_of
-from plait.clusters.played import Held, Played, held_at, terms_of
+from plait.clusters.played import Held, Played, held_at, hosts_of, terms_of
 from plait.errors import UnusableInput
 from plait.estimates.coverage import spread_of
 from plait.estimates.layers import Layers, layers_of
@@ -67,7 +67,7 @@ def _played(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> Play
     memory, sizes = _memory(plan, tasks)
     return Played(
         plan=plan, seconds=terms.seconds, spread=max(spread_of(task.machines.device, task.dtype) for task in tasks),
-        terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes,
+        terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes, hosts=hosts_of(memory, sizes, tasks),
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """All that is said of plans at once: seconds with an interval, where they go, bytes, and how likely they are to fit.
 
 An interval holds four of five measured runs of the kinds that were looked at, and is wider elsewhere (`coverage`). A
-rank's device must hold what the program allocates, what its allocator can't use, and what drivers and libraries take.
+rank's device must hold what the program allocates, what its allocator can't use, and what drivers and libraries take;
+a host what all its ranks keep in its memory.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.coverage import spread_of
 from plait.estimates.memory import Bytes, memory
+from plait.estimates.offload import in_fullest_host
 from plait.estimates.step import Times, times
 from plait.estimates.task import Task
 
@@ -58,24 +60,22 @@ def estimate(task: Task, plans: Arrangements) -> Estimates:
         memory=held,
         low=seconds.step / wide,
         high=seconds.step * wide,
-        out_of_memory=running_out(task, held.total, held.host),
+        out_of_memory=running_out(task, held.total, in_fullest_host(task, plans)),
     )
 
 
 def running_out(task: Task, allocated: Column, in_host: Column | float = 0.0) -> Column:
-    """The probability that a device runs out of memory where a program allocates so many bytes on it, and so many in
-    its part of the host's memory: these are exact, and taken to fit where nobody knows how large that is."""
+    """The probability that memory runs out where a program allocates so many bytes on a device, and all ranks of a host
+    so many in its memory: these are exact, and taken to fit where nobody knows how large that is."""
     risk = beyond(reserved(allocated), float(task.machines.device.memory_bytes))
-    there = task.machines.device.host_memory_bytes
+    there = task.machines.host_memory_bytes
     return risk if there is None else np.where(in_host > there, 1.0, risk)
 
 
-def fullness(task: Task, held: Bytes) -> Column:
-    """The part of a device's memory that is needed, or of its part of the host's where that is fuller: above 1 it does
-    not fit."""
-    device = task.machines.device
-    on_device, there = reserved(held.total) / device.memory_bytes, device.host_memory_bytes
-    return on_device if there is None else np.maximum(on_device, held.host / there)
+def fullness(task: Task, allocated: Column, in_host: Column) -> Column:
+    """The part of a device's memory that is needed, or of the host's where that is fuller: above 1 it does not fit."""
+    on_device, there = reserved(allocated) / task.machines.device.memory_bytes, task.machines.host_memory_bytes
+    return on_device if there is None else np.maximum(on_device, in_host / there)
 
 
 def most_risk(*, daring: bool) -> float:

@@ -3,7 +3,7 @@
     weights       every element held, in the dtype of products; under ZeRO 3 a share, and two layers whole
     gradients     in the dtype in which they are kept; a share from ZeRO 2 on
     optimizer     master weights and two moments in float32: 12 bytes; a share from ZeRO 1 on
-    host          under offload, in place of that: masters, moments and gradients in the host's memory
+                  under offload none: masters, moments and gradients are in the host's memory (`offload`)
     activations   what every block saves, times the microbatches under way
     logits        of the last stage: as they are, in float32, and their gradient
 
@@ -19,9 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plait.estimates.arrangements import SCHEDULES, Arrangements, Column, Flags, Numbers
-from plait.estimates.offload import bytes_in_host
 from plait.estimates.practice import Practice
-from plait.estimates.rank_groups import rank_group
 from plait.estimates.task import Task
 from plait.estimates.weights import Held, held_by
 from plait.estimates.widths import widths
@@ -32,20 +30,18 @@ __all__ = ["Bytes", "bytes_of_stage", "memory", "saved_by_block"]
 
 @dataclass(frozen=True, kw_only=True)
 class Bytes:
-    """Bytes of the fullest rank, column by column. `host`: those in its host's memory. `last`: whether that is one of
-    the last stage."""
+    """Bytes of the fullest rank, column by column. `last`: whether that is one of the last stage."""
 
     weights: Column
     gradients: Column
     optimizer: Column
     activations: Column
     logits: Column
-    host: Column
     last: Column
 
     @property
     def total(self) -> Column:
-        """All kinds on the device: what a program allocates, without what its libraries take."""
+        """All kinds: what a program allocates on a device, without what its libraries take."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.logits
 
 
@@ -64,31 +60,24 @@ def memory(task: Task, plans: Arrangements) -> Bytes:
 
 def bytes_of_stage(task: Task, plans: Arrangements, held: Held, place: Numbers | int, heads: Flags) -> Bytes:
     """What a rank at this place along the pipeline holds, with these weights; `heads`: whether it makes the logits."""
-    group, apart = rank_group(plans, "data").ranks, rank_group(plans, "copies").ranks
     item, practice = float(task.itemsize), task.practice
-
-    def shared(level: int) -> Column:
-        """Elements of which a rank keeps only its share from this level on."""
-        return np.where(plans.zero >= level, held.dense / group + held.experts / apart, held.dense + held.experts)
-
     copies = np.where(plans.zero > 0, float(practice.gradient_copies), 1.0)
     wide = practice.gradient_bytes * copies
     tokens, losses = plans.microbatch * task.sequence / plans.context, 1 + task.model.prediction_layers
     one = (held.dense + held.experts) / np.maximum(held.blocks + held.predictions, 1)
     whole = np.where(plans.zero == 3, held.dense + held.experts if practice.gathers_once else 2 * one, 0.0)
-    state, kept = task.state_bytes * shared(1), item * shared(3)
+    state, kept = task.state_bytes * held.share(plans, 1), item * held.share(plans, 3)
     if practice.wide_shards:  # the shares of the weights are the masters
-        kept = np.where(plans.zero == 3, 4.0 * shared(3), kept)
-        state = np.where(plans.zero == 3, state - 4.0 * shared(1), state)
+        kept = np.where(plans.zero == 3, 4.0 * held.share(plans, 3), kept)
+        state = np.where(plans.zero == 3, state - 4.0 * held.share(plans, 1), state)
     gathered = (plans.zero == 3) & practice.gathers_once
-    sums = wide * shared(2) + np.where(plans.zero >= 2, wide * one, 0.0)
+    sums = wide * held.share(plans, 2) + np.where(plans.zero >= 2, wide * one, 0.0)
     return Bytes(
         weights=kept + item * whole,
         gradients=np.where(gathered, wide * (held.dense + held.experts), sums),
         optimizer=np.where(plans.offload, 0.0, state),
         activations=_activations(task, plans, held, place),
         logits=np.where(heads, losses * tokens * task.model.vocab / plans.tensor * practice.loss_bytes * item / 2, 0.0),
-        host=np.where(plans.offload, bytes_in_host(task) * shared(1), 0.0),
         last=np.zeros(len(plans)),
     )
 

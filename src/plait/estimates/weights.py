@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from plait.estimates.arrangements import SCHEDULES, Arrangements, Column
+from plait.estimates.rank_groups import rank_group
 from plait.estimates.task import Task
 from plait.estimates.widths import kv_share
 from plait.layers.parameters import BlockParameters, Parameters, parameters, prediction_parameters
@@ -37,6 +38,11 @@ class Held:
     predictions: Column
     keys: Column
     whole: Column
+
+    def share(self, plans: Arrangements, level: int) -> Column:
+        """Elements of which a rank keeps only its part of what equals hold, from this level of ZeRO on."""
+        group, copies = rank_group(plans, "data").ranks, rank_group(plans, "copies").ranks
+        return np.where(plans.zero >= level, self.dense / group + self.experts / copies, self.dense + self.experts)
 
 
 def held_by(task: Task, plans: Arrangements, place: Place, blocks: Column | None = None) -> Held:

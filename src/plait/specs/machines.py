@@ -40,6 +40,12 @@ class Machines:
         return self.nodes * self.devices_per_node
 
     @property
+    def host_memory_bytes(self) -> int | None:
+        """Of a host, for all its devices; None: as whoever built it chose."""
+        part = self.device.host_memory_bytes
+        return None if part is None else part * self.devices_per_node
+
+    @property
     def domain(self) -> int:
         """How many neighbouring ranks `inside` joins: a host's, or those of several (NVL72)."""
         return min(self.ranks, max(self.devices_per_node, self.inside.domain or 0))
