@@ -26,7 +26,7 @@ from plait.plans.legality import problems
 from plait.plans.offers import sound_offers
 from plait.plans.planned import another_model, on_this_machine, require_this_machine
 from plait.plans.report import Report
-from plait.specs.cluster import ClusterSpec, usable_cores
+from plait.specs.cluster import ClusterSpec, has_accelerator, usable_cores
 from plait.specs.files import job_table, parse_job, read_table
 from plait.specs.job import Job
 from plait.specs.texts import Look, look_at_texts
@@ -375,5 +375,6 @@ def _report(table: Mapping[str, Any], left_alone: tuple[str, ...] = ()) -> Repor
     errors = errors or tuple(problems(settled, unknown - {"cluster.ranks"}))  # what `load` settles may still be illegal
     hosts_a_node = hosts_of(settled) // settled.cluster.nodes  # unequal hosts of torchrun's count as one
     cores = usable_cores() * hosts_a_node
-    warnings = tuple(cautions(settled, cores, unknown, left_out=parsed.left_out, texts_seen=texts.whole))
+    seen = {"texts_seen": texts.whole, "accelerated": has_accelerator()}
+    warnings = tuple(cautions(settled, cores, unknown, left_out=parsed.left_out, **seen))
     return Report(errors=errors, warnings=warnings, parameters=None if errors else parameters(settled.model))

@@ -42,6 +42,7 @@ def test_a_whole_profile(run_on_ranks: RunOnRanks, tmp_path: Path):
     assert {one.ranks for one in measured.collectives} == {one.ranks for one in measured.overlap} == {2}
     assert measured.host is not None
     assert measured.host.device == current_device().kind
+    assert (measured.host.host_memory_bytes > 0) is current_device().is_accelerator
     assert measured.memory_bandwidth > 0
     assert measured.memory_bandwidth_all > 0
     assert measured.attention

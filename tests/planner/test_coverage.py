@@ -123,8 +123,12 @@ def test_what_is_doubted_of_the_profile_comes_first():
 
 def test_a_host_that_was_not_measured():
     offloaded = Plan(stages=(2,), offload="optimizer")
-    (words,) = told(offloaded)
-    assert "10 GB/s a rank are assumed" in words
+    rate, room = told(offloaded)
+    assert "10 GB/s a rank are assumed" in rate
+    assert room == "how much memory the host has was not measured: it is taken to be enough"
+    assert MEASURED.host is not None
+    known = replace(MEASURED, host=replace(MEASURED.host, host_memory_bytes=2**40))
+    assert told(offloaded, known) == (rate,)
     shared = replace(MEASURED, host=machine(cores=4).host)
     assert told(offloaded, shared) == ()
 

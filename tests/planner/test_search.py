@@ -217,6 +217,27 @@ def test_offload_makes_room_on_a_device_and_none_in_the_memory_that_is_the_host_
     assert least("optimizer", 2).step_seconds > least("none", 2).step_seconds
 
 
+@pytest.mark.parametrize(("ranks", "nodes"), [(2, 1), (4, 2)])
+def test_what_a_host_s_devices_offload_has_to_fit_its_memory(ranks, nodes):
+    asked = job(ranks, offload="optimizer", data=ranks, zero=0, microbatch=1)
+    asked = replace(asked, cluster=replace(asked.cluster, nodes=nodes, devices_per_node=2))
+
+    def on_host(size):
+        known = machine()
+        assert known.host is not None
+        return replace(known, host=replace(known.host, host_memory_bytes=size))
+
+    (one, *_) = search(asked, on_host(0)).plans  # not known: enough
+    kept = 2 * one.prediction.optimizer_bytes[0]
+    assert search(asked, on_host(kept)).best.risk < 0.01
+    with pytest.raises(NothingFits) as found:
+        search(asked, on_host(kept - 1))
+    whose = "all ranks of a host" if nodes > 1 else "all ranks"
+    told = f"{whose} together need {Bytes(kept)} of the {Bytes(kept - 1)} that their host has; rank 0 dies first: "
+    assert told + f"it needs {Bytes(kept // 2)}, most of it optimizer: " in str(found.value)
+    assert "plan.zero = 1: " in str(found.value)
+
+
 def test_nothing_fits_names_what_dominates():
     with pytest.raises(NothingFits) as caught:
         search(job(2), machine(cores=2, memory=10**6))

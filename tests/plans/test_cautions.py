@@ -46,6 +46,11 @@ def test_what_is_suspicious(key, value, suspicious, word):
     assert word in caution.message
 
 
+def test_offload_is_suspicious_where_there_is_no_accelerator():
+    asked = with_value(CONTRACT, "plan.offload", "optimizer")
+    assert cautions(asked, cores=4, accelerated=True) == []
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

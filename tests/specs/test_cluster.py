@@ -8,13 +8,20 @@ from pathlib import Path
 import pytest
 
 from plait.specs.catalogue import ASSUMED, speed_between
-from plait.specs.cluster import ClusterSpec, misplaced, usable_cores
+from plait.specs.cluster import ClusterSpec, has_accelerator, misplaced, usable_cores
 from plait.specs.connections import BETWEEN
 from plait.specs.files import job_from_table, job_table
 
 
 def test_there_is_a_core():
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(("name", "there"), [("nvidiactl", True), ("kfd", True), ("dri", False)])
+def test_an_accelerator_is_known_by_its_driver(tmp_path: Path, name: str, there: bool):
+    assert not has_accelerator(tmp_path)
+    (tmp_path / name).touch()
+    assert has_accelerator(tmp_path) is there
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ def describe_host(device: Device) -> Host:
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         busy_cores=host.busy_cores() or 0.0,
         rank_bytes=device.process_memory,
+        host_memory_bytes=host.memory_bytes() if device.is_accelerator else 0,
     )
 
 

@@ -73,6 +73,8 @@ def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:
         yield "what servers are asked travels over gloo, beside the program: this wire's own sends speak for it"
     if plan.offloads and not prices.machine.shares_memory:
         yield f"the update in host memory was not measured: {HOST_RATE / 1e9:.0f} GB/s a rank are assumed"
+        if prices.machine.host_memory_bytes is None:
+            yield "how much memory the host has was not measured: it is taken to be enough"
 
 
 def _speeds(plan: Plan, prices: JobPrices) -> Iterator[str]:

@@ -35,7 +35,8 @@ class Machine:
     """One that was measured, or as many like it as `cluster` has nodes. `host`: which one was, where that is known;
     `cores`: of each of them, None where each rank has its own; `busy_share` of these other programs had while it was
     measured; `memory_bytes` likewise, of the host or of each rank's device, None where that is not known; `rank_bytes`
-    of it a rank takes before it holds a tensor. `links`: how many times as fast they are as was measured or said.
+    of it a rank takes before it holds a tensor; `host_memory_bytes`: of the host of such devices. `links`: how many
+    times as fast they are as was measured or said.
     Raises UnusableInput where `dtype` was not measured."""
 
     def __init__(
@@ -55,6 +56,7 @@ class Machine:
         self.memory_bytes = host.memory_bytes if host is not None else None
         self.rank_bytes = host.rank_bytes if host is not None else 0
         self.shares_memory = on_cpu
+        self.host_memory_bytes = None if host is None or on_cpu else host.host_memory_bytes or None
 
     def crowd(self, ranks: int) -> float:
         """How many times longer anything takes where `ranks` ranks, numbered on end, share the cores of their hosts."""

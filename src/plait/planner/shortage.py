@@ -34,7 +34,7 @@ from plait.planner.memory import Memory
 from plait.planner.prices import JobPrices
 from plait.planner.remedies import Change, Smallest, dies_first, freed, shorter
 from plait.planner.remedies import why_nothing_fits as in_words
-from plait.planner.simulator import Played, memories, needed, played, risk
+from plait.planner.simulator import Played, fullness, in_fullest_host, memories, needed, played, risk
 from plait.plans.completion import filled
 from plait.plans.legality import is_legal
 from plait.plans.plan import Plan
@@ -64,7 +64,7 @@ def why_nothing_fits(job: Job, plans: Sequence[Played], measurements: Measuremen
         one = _smallest(_least(changed, own), own)
         return _timed(one, own) if one is not None and one.fits else one
 
-    nearest = min(plans, key=lambda one: needed(one.memory, prices))
+    nearest = min(plans, key=lambda one: fullness(one.memory, prices))
     one = _filled(nearest.plan, nearest.memory, prices)
     on_cpu = measurements.host is not None and measurements.host.device == "cpu"
     return in_words(
@@ -78,7 +78,7 @@ def too_large(one: Played, prices: JobPrices) -> str:
 
 
 def _smallest(plans: Iterator[tuple[Plan, ByRank[Memory]]], prices: JobPrices) -> Smallest | None:
-    nearest = min(plans, key=lambda one: needed(one[1], prices), default=None)
+    nearest = min(plans, key=lambda one: fullness(one[1], prices), default=None)
     return None if nearest is None else _filled(*nearest, prices)
 
 
@@ -92,13 +92,11 @@ def _timed(one: Smallest, prices: JobPrices) -> Smallest:
 
 def _filled(plan: Plan, by_rank: ByRank[Memory], prices: JobPrices) -> Smallest:
     shared = prices.machine.shares_memory
-    memory, machine = tuple(by_rank), prices.machine
-    hosts = list(machine.hosts(range(len(memory)))) if shared else [range(len(memory))]
-    fullest = max(hosts, key=lambda ranks: sum(memory[rank].total for rank in ranks))
-    rank = max(fullest, key=lambda rank: memory[rank].total)
-    kind = memory[rank].dominant
+    memory, machine, in_host = tuple(by_rank), prices.machine, in_fullest_host(by_rank, prices)
     case = Case(plan, prices.model, adamw=prices.training.optimizer == "adamw", apart=not shared)
-    return Smallest(
+    rank = _fullest(prices, [one.total for one in memory], hosts=shared)
+    kind = memory[rank].dominant
+    on_device = Smallest(
         plan=plan,
         risk=risk(by_rank, prices),
         rank=rank,
@@ -109,8 +107,24 @@ def _filled(plan: Plan, by_rank: ByRank[Memory], prices: JobPrices) -> Smallest:
         room=machine.memory_bytes or 0,
         whose="they share" if shared else "a device has",
         together=needed(by_rank, prices) if shared else None,
-        sharing="all ranks of a host" if len(hosts) > 1 else "all ranks",
+        sharing="all ranks of a host" if len(list(machine.hosts(memory))) > 1 else "all ranks",
+        in_host=in_host,
     )
+    if machine.host_memory_bytes is None or in_host <= machine.host_memory_bytes:
+        return on_device
+    rank = _fullest(prices, [one.host for one in memory], hosts=True)
+    held = memory[rank].host
+    return replace(
+        on_device, rank=rank, held=held, kind="optimizer", most=held, fewer=fewer(_FEWER["host"], case),
+        room=machine.host_memory_bytes, whose="their host has", together=in_host, in_host=0,
+    )  # fmt: skip
+
+
+def _fullest(prices: JobPrices, held: Sequence[int], *, hosts: bool) -> int:
+    """The rank that holds most, where `hosts` counts of the host whose ranks together hold most."""
+    ranks = range(len(held))
+    among = max(prices.machine.hosts(ranks), key=lambda own: sum(held[rank] for rank in own)) if hosts else ranks
+    return max(among, key=lambda rank: held[rank])
 
 
 def _least(job: Job, prices: JobPrices) -> Iterator[tuple[Plan, ByRank[Memory]]]:

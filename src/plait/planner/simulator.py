@@ -35,6 +35,8 @@ __all__ = [
     "Played",
     "Step",
     "bounded",
+    "fullness",
+    "in_fullest_host",
     "least",
     "memories",
     "needed",
@@ -172,17 +174,37 @@ def needed(memory: ByRank[Memory], prices: JobPrices) -> int:
     def taken(one: Memory) -> int:
         return machine.taken(one.total)
 
-    if not machine.shares_memory:
-        return memory.most(taken)
+    return _of_fullest_host(memory, machine, taken) if machine.shares_memory else memory.most(taken)
+
+
+def in_fullest_host(memory: ByRank[Memory], prices: JobPrices) -> int:
+    """The bytes that a plan keeps in the memory of a host whose devices have their own, of the one with most; 0 without
+    offload."""
+    machine = prices.machine
+    return 0 if machine.shares_memory else _of_fullest_host(memory, machine, lambda one: one.host)
+
+
+def _of_fullest_host(memory: ByRank[Memory], machine: Machine, taken: Callable[[Memory], int]) -> int:
+    """What the ranks of a host take together, of the one where that is most."""
     if machine.nodes == 1:
         return memory.total(taken)
     return max(map(sum, machine.hosts([taken(one) for one in memory])))
 
 
+def fullness(memory: ByRank[Memory], prices: JobPrices) -> float:
+    """The part of a memory that a plan needs, of the device's or the host's, whichever is fuller: above 1 it does not
+    fit. Unknown memory is enough."""
+    machine = prices.machine
+    needs = (needed(memory, prices), machine.memory_bytes), (in_fullest_host(memory, prices), machine.host_memory_bytes)
+    return max(need / there if there else 0.0 for need, there in needs)
+
+
 def risk(memory: ByRank[Memory], prices: JobPrices) -> float:
-    """The probability that a rank runs out of memory, by the spread of predictions for devices that were not measured
-    (`estimates`). Unknown memory is enough."""
-    there = prices.machine.memory_bytes
+    """The probability that memory runs out: a rank's, by the spread of predictions for devices that were not measured
+    (`estimates`), or that of a host, of which the bytes are exact. Unknown memory is enough."""
+    there, in_host = prices.machine.memory_bytes, prices.machine.host_memory_bytes
+    if in_host is not None and in_fullest_host(memory, prices) > in_host:
+        return 1.0
     return 0.0 if there is None else float(beyond(needed(memory, prices), float(there)))
 
 

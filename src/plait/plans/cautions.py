@@ -43,13 +43,16 @@ def cautions(
     *,
     left_out: frozenset[str] = frozenset(),
     texts_seen: bool = True,
+    accelerated: bool = False,
 ) -> list[Caution]:
     """Everything suspicious about a job that is to run on a machine of so many cores, or on hosts of as many each.
 
     `unknown`: keys for which the job holds a stand-in. `left_out`: keys of `[training]` that have their default because
-    nobody wrote them. `texts_seen`: whether all its texts could be looked at.
+    nobody wrote them. `texts_seen`: whether all its texts could be looked at. `accelerated`: whether the machine has an
+    accelerator.
     """
-    known = [sign for sign in _SIGNS if not unknown & {sign.key, *sign.reads}]
+    signs = _SIGNS if accelerated else (*_SIGNS, _OF_A_CPU)
+    known = [sign for sign in signs if not unknown & {sign.key, *sign.reads}]
     found = [Caution(key=sign.key, message=message) for sign in known if (message := sign.says(job))]
     if job.cluster.elsewhere:
         found += planned_only(job, left_out)
@@ -248,6 +251,6 @@ _SIGNS = (
     _Sign(key="plan.local_steps", says=_learns_never_alone, reads=_TELLING),
     _Sign(key="plan.servers", says=_serves_alone, reads=_TELLING),
     _Sign(key="plan.gradient_precision", says=_narrow_gradients, reads=_reading("training.precision")),
-    _Sign(key="plan.offload", says=_offload),
     _Sign(key="plan.bucket_bytes", says=_buckets),
 )
+_OF_A_CPU = _Sign(key="plan.offload", says=_offload)

@@ -16,9 +16,10 @@ from pathlib import Path
 from plait.errors import Problem
 from plait.specs.values import MOST_RANKS
 
-__all__ = ["ClusterSpec", "GroupSpec", "misplaced", "usable_cores"]
+__all__ = ["ClusterSpec", "GroupSpec", "has_accelerator", "misplaced", "usable_cores"]
 
 _CGROUP = Path("/sys/fs/cgroup")
+_DEVICES, _ACCELERATORS = Path("/dev"), ("nvidiactl", "kfd", "accel")  # NVIDIA's, AMD's, and the kernel's for others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +100,8 @@ def usable_cores(cgroup: Path = _CGROUP) -> int:
     if len(quota) == 2 and quota[0] != "max":  # "200000 100000": microseconds of CPU in each period
         cores = min(cores, -(-int(quota[0]) // int(quota[1])))
     return max(cores, 1)
+
+
+def has_accelerator(devices: Path = _DEVICES) -> bool:
+    """Whether the system shows this process an accelerator's driver (Linux); torch has the last word on that."""
+    return any((devices / name).exists() for name in _ACCELERATORS)

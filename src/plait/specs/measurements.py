@@ -82,6 +82,7 @@ class Host:
 
     `busy_cores`: cores that other programs kept busy just before; a profile of a busy machine is noise. `rank_bytes`:
     of the memory, what a rank takes before it holds any tensor: interpreter and libraries, or a device's context.
+    `host_memory_bytes`: of an accelerator's host, where `memory_bytes` are the device's own; 0: not known.
     """
 
     processor: str
@@ -92,6 +93,7 @@ class Host:
     date: str = ""
     busy_cores: NotNegative = 0.0
     rank_bytes: Annotated[int, Field(ge=0)] = 0
+    host_memory_bytes: Annotated[int, Field(ge=0)] = 0
 
     @property
     def on(self) -> Processor:
