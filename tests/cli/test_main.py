@@ -279,6 +279,42 @@ def test_colours_are_for_terminals(monkeypatch, capsys):
     assert "\x1b[1mkey" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_a_file_says_is_shown_and_not_obeyed(monkeypatch, capsys, terminal):
+    from plait.cli.output import tell, write_lines
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    write_lines([[("", "key\x1b[31m: "), ("", "one\ntwo \udcff")]], sys.stdout)
+    tell("round\x9b31m")
+    seen = capsys.readouterr()
+    assert seen.out == "key\\u001B[31m: one\ntwo \\uDCFF\n"
+    assert seen.err == "round\\u009B31m\n"
+
+
+def test_commands_show_what_they_were_given(tmp_path, capsys):
+    for words in (["check", "a\x1b[31m.toml"], ["check\x1b[31m"]):
+        assert main(words) == 2
+        assert "\\u001B[31m" in (told := capsys.readouterr().err)
+        assert "\x1b" not in told
+    (job := tmp_path / "job.toml").write_text('[model]\nname = "a\\u001b\\nb"\n["mod\\u001bel"]\n')
+    assert main(["check", str(job)]) == 1
+    told = capsys.readouterr().out
+    assert r'"a\u001B\nb"' in told
+    assert r"mod\u001Bel: unknown key" in told
+
+
+def test_a_stream_of_few_characters_gets_those_alone(tmp_path):
+    ascii_alone = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = plait("check", "é.toml", env=ascii_alone)
+    assert done.returncode == 2
+    assert done.stderr.startswith(r"error: \xe9.toml can't be read")
+    asked = JOB.parents[2] / "examples" / "jobs" / "llama2_7b_4_gpus.toml"
+    done = plait("plan", str(asked), "--out", str(tmp_path / "plan.toml"), env=ascii_alone)
+    assert done.returncode == 0, done.stderr
+    assert r" \xd7 " in done.stdout
+
+
 def test_check_answers_within_a_second_start_included():
     def seconds() -> float:
         start = time.perf_counter()

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from plait.specs.wording import kind_of, nearest, shown
+from plait.specs.wording import kind_of, nearest, shown, visible
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,26 @@ from plait.specs.wording import kind_of, nearest, shown
         ((4, 3), "[4, 3]"),
         ({"a": 1}, "a table"),
         (datetime.date(2020, 1, 2), "2020-01-02"),
+        ("a\x1b[31m\nb", r'"a\u001B[31m\nb"'),
     ],
 )
 def test_values_are_shown_as_toml_has_them(value, text):
     assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("Zürich × 2 … 日本 🙂", "Zürich × 2 … 日本 🙂"),
+        ("\x1b]0;title\x07", r"\u001B]0;title\u0007"),
+        ("a\r\n\tb\x7f\x9b", r"a\r\n\tb\u007F\u009B"),
+        ("\u202egnp.exe", r"\u202Egnp.exe"),
+        ("\udcff", r"\uDCFF"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out(text, seen):
+    assert visible(text) == seen
+    seen.encode()
 
 
 def test_numbers_too_long_for_python_to_write_are_described():

@@ -6,7 +6,8 @@
            3   it broke while it ran
 
 With `--json`, stdout holds exactly one document, whatever happens: while the command works, what anybody prints there
-goes to stderr. Colours appear on a terminal only; rich is imported only then.
+goes to stderr. Colours appear on a terminal only; rich is imported only then. What files and command lines say may be
+anything: what a terminal would obey is written out (`visible`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import typer
 
 from plait.errors import Problem
 from plait.specs.documents import finite
-from plait.specs.wording import shown
+from plait.specs.wording import shown, visible
 
 if TYPE_CHECKING:
     from plait.plans.planned import Caution
@@ -89,14 +90,14 @@ def emit(answer: Answer, *, as_json: bool) -> int:
 
 def tell(line: str) -> None:
     """Say on stderr, at once, what is going on."""
-    print(line, file=sys.stderr, flush=True)
+    print(_plain(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 def write_lines(lines: Sequence[Line], stream: TextIO) -> None:
     """Print styled lines: in colour on a terminal, plain elsewhere, never broken in two by us."""
     if not stream.isatty():
         for line in lines:
-            print("".join(text for _, text in line), file=stream)
+            print(_plain("".join(text for _, text in line), stream), file=stream)
         stream.flush()
         return
     from rich.console import Console
@@ -104,7 +105,14 @@ def write_lines(lines: Sequence[Line], stream: TextIO) -> None:
 
     console = Console(file=stream)
     for line in lines:
-        console.print(Text.assemble(*((text, style) for style, text in line)), soft_wrap=True)
+        console.print(Text.assemble(*((_plain(text, stream), style) for style, text in line)), soft_wrap=True)
+
+
+def _plain(text: str, stream: TextIO) -> str:
+    """The text as the stream can show it, its line ends alone obeyed."""
+    encoding = stream.encoding or "utf-8"
+    seen = "\n".join(visible(line) for line in text.split("\n"))
+    return seen.encode(encoding, "backslashreplace").decode(encoding)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from plait.specs.wording import visible
+
 __all__ = ["columns", "difference"]
 
 
@@ -16,6 +18,7 @@ def difference(said: float, found: float) -> str:
 
 def columns(rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)) -> list[str]:
     """Rows of as many cells each, as lines: columns of `words` (their places) to the left, all others to the right."""
+    rows = [[visible(cell) for cell in row] for row in rows]  # a cell is one line
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -5,11 +5,12 @@ It knows words only, no rule.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Any, cast
 
-__all__ = ["counted", "cut", "kind_of", "nearest", "ranks_named", "shown"]
+__all__ = ["counted", "cut", "kind_of", "nearest", "ranks_named", "shown", "visible"]
 
 _LONGEST = 60  # characters of a value that are shown
 _KINDS: dict[type, str] = {
@@ -20,6 +21,10 @@ _KINDS: dict[type, str] = {
     list: "a list",
     dict: "a table",
 }
+# what a terminal obeys, or a line breaks at: control characters, marks that turn the direction of writing, and halves
+# of characters, which stand for bytes that are no text
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORT = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
 _BITS = 128  # past this, an integer is described rather than written
 
 
@@ -51,6 +56,12 @@ def cut(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def visible(text: str) -> str:
+    """The text as one line in which everything can be seen: what a terminal would obey stands there as TOML writes it,
+    `\\u001B`."""
+    return _UNSEEN.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04X}"), text)
+
+
 def kind_of(value: object) -> str:
     """What sort of TOML value it is: "a text", "a list"."""
     for kind, words in _KINDS.items():
@@ -64,7 +75,7 @@ def _written(value: object) -> str:
         case bool():
             return str(value).lower()
         case str():
-            return f'"{value}"'
+            return f'"{visible(value)}"'
         case int() if value.bit_length() > _BITS:
             return f"an integer of {value.bit_length()} bits"
         case list() | tuple():
