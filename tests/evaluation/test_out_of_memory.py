@@ -47,20 +47,41 @@ def test_words_for_not_running_out(text: str) -> None:
         "mbs 4 would OOM",
         "OOM at larger mbs",
         "OOMs above mbs 4",
+        "OOM with it off",
+        "no recompute (OOM with it off)",
+        "full (OOM without)",
+        "selective recompute: OOM when disabled",
+        "OOM without offload",
+        "without offload: OOM",
+        "with flash attention off it OOMs",
+        "OOM if sequence parallelism is off",
+        "OOM otherwise",
+        "OOM before the fix",
     ],
 )
 def test_words_about_another_run(text: str) -> None:
     assert not speaks_of_running_out(text, OWN)
 
 
+@pytest.mark.parametrize(
+    ("text", "recomputes"),
+    [("OOM without recompute", False), ("OOM with activation checkpointing disabled", False),
+     ("OOM with recompute on", True), ("without checkpointing OOM", False)],
+)  # fmt: skip
+def test_a_switch_is_the_run_s_own_where_it_has_it_so(text: str, recomputes: bool) -> None:
+    assert speaks_of_running_out(text, OWN, recomputes=recomputes)
+    assert not speaks_of_running_out(text, OWN, recomputes=not recomputes)
+    assert not speaks_of_running_out(text, OWN)
+
+
 def test_a_row_says_it_in_its_notes_or_in_place_of_what_was_measured(tmp_path: Path) -> None:
     head = "model,gpu,n_gpus,gbs,seq,iter_s,mem_gib,notes"
-    cells = ("OOM,,", ",OOM,", ",,OOM", "1.5,40,no OOM", "1.5,no OOM,", ",,")
+    cells = ("OOM,,", ",OOM,", ",,OOM", "1.5,40,no OOM", "1.5,no OOM,", ",,", "1.5,40,OOM with more layers")
     lines = [f"GPT,A100,8,64,2048,{cell}" for cell in cells]
     (path := tmp_path / "runs.csv").write_text("\n".join([head, *lines]))
     rows = read_rows(path)
     assert not any(row.problems for row in rows)
-    assert [ran_out(row) for row in rows] == [True, True, True, False, False, None]
+    assert [ran_out(row) for row in rows] == [True, True, True, False, False, None, False]
 
 
 def test_between_what_fits_and_what_runs_out_the_answer_is_uncertain() -> None:

@@ -3,8 +3,9 @@
     "OOM"  "CUDA out of memory"  "OOM, no iteration"             ran out
     "no OOM"  "did not run out of memory"  "to avoid OOM"        did not
     "mbs 8 OOM", of a run with 4; "larger batches OOM"           another run did
+    "OOM without offload"  "OOM with it off"  "OOM otherwise"    so did one that lacks what this one has
 
-It knows texts, and the numbers that a run states of its own plan; no row, no price.
+It knows texts, and what a run states of its own plan; no row, no price.
 """
 
 from __future__ import annotations
@@ -35,15 +36,29 @@ _DENIED = re.compile(
     r"(?:occur|happen|seen|observed|hit|encountered|reached|triggered)",
     re.IGNORECASE,
 )
+_OFF, _ON = r"\b(?:off|disabled|removed|left out|false)\b", r"\b(?:on|enabled|true)\b"
+_SWITCHED = re.compile(  # what another run had otherwise
+    rf"{_OOM}\s(?:errors?\s)?(?:otherwise|else|before|until)\b|"
+    rf"{_OOM}\s(?:errors?\s)?(?:(?:without|w/o|unless)\b[^,:()]*|(?:with|if|when)\b[^,:()]*?(?:{_OFF}|{_ON}))|"
+    rf"\b(?:(?:without|w/o|unless)\s[^,:()]{{1,40}}?|(?:with|if|when)\b[^,:()]*?(?:{_OFF}|{_ON}))[\s:,]+(?:it\s)?{_OOM}",
+    re.IGNORECASE,
+)
+_AGAIN = re.compile(r"recomput|checkpoint|remat|\bac\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[;\n]|\.(?=\s|$)")
 _DEGREE = re.compile(r"\b(tp|pp|dp|cp|ep|vpp|mbs|gbs|seq)\s?[=:]?\s?([0-9]{1,9})\b", re.IGNORECASE)
 
 
-def speaks_of_running_out(text: str, own: Mapping[str, float]) -> bool:
-    """Whether a text says that the run ran out of memory whose `own` numbers, by column, these are."""
-    return any(
-        MENTIONED.search(_DENIED.sub(" ", clause)) and not _of_another(clause, own) for clause in _CLAUSE.split(text)
-    )
+def speaks_of_running_out(text: str, own: Mapping[str, float], *, recomputes: bool | None = None) -> bool:
+    """Whether a text says that the run ran out of memory whose `own` numbers, by column, these are. `recomputes`:
+    whether it does work again, as far as it states that."""
+
+    def left(switched: re.Match[str]) -> str:
+        """A mention that is of this run, for all that it names a switch: it has it so."""
+        off = re.search(rf"\b(?:without|w/o)\b|{_OFF}", switched[0], re.IGNORECASE) is not None
+        return switched[0] if recomputes is (not off) and _AGAIN.search(switched[0]) else " "
+
+    clauses = [(clause, _SWITCHED.sub(left, _DENIED.sub(" ", clause))) for clause in _CLAUSE.split(text)]
+    return any(MENTIONED.search(rest) and not _of_another(clause, own) for clause, rest in clauses)
 
 
 def _of_another(clause: str, own: Mapping[str, float]) -> bool:

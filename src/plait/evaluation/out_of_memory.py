@@ -15,6 +15,7 @@ from plait.estimates.estimate import RISK
 from plait.evaluation.memory_words import speaks_of_running_out
 from plait.evaluation.rows import MEASURED, Row
 from plait.evaluation.scores import Found, found_of
+from plait.evaluation.spellings import recompute
 
 __all__ = ["ANSWERS", "FLAGGED", "OutOfMemory", "answer", "out_of_memory", "ran_out"]
 
@@ -39,8 +40,12 @@ class OutOfMemory:
 
 
 def ran_out(row: Row) -> bool | None:
-    """Whether a row's run ran out of memory; None where it says neither that nor what was measured."""
-    if any(speaks_of_running_out(row.texts.get(column, ""), row.numbers) for column in (*MEASURED, "notes")):
+    """Whether a row's run ran out of memory; None where it says neither that nor what was measured. One whose steps
+    were timed did not, whatever its notes tell of others."""
+    again = recompute(row.text("recompute"))
+    recomputes = None if again is None else again != "none"
+    said = MEASURED if "iter_s" in row.numbers else (*MEASURED, "recompute", "notes")
+    if any(speaks_of_running_out(row.texts.get(column, ""), row.numbers, recomputes=recomputes) for column in said):
         return True
     return False if any(column in row.numbers for column in MEASURED) else None
 
