@@ -204,7 +204,7 @@ def test_the_command_tells_it_as_the_contract_has_it(capsys: pytest.CaptureFixtu
     document = json.loads(capsys.readouterr().out)
     assert_shape(document, golden("evaluate"))
     assumed = {row["case_id"]: row["assumed_links"] for row in document["rows"]}
-    assert (assumed["a1"], assumed["b1"]) == ([], ["between"])
+    assert (assumed["a1"], assumed["b1"]) == ([], [])  # all stated; and on one host, between which there is nothing
     assert document["out_of_memory"]["n"] == 1
     assert sum(document["skipped"].values()) == 5
 
@@ -263,8 +263,23 @@ def test_each_row_of_a_short_file_is_told(tmp_path: Path, capsys: pytest.Capture
     (path := tmp_path / "runs.csv").write_text(head + "mine,GPT,24,2048,16,A100,8,64,2048,1\n")
     assert main(["evaluate", str(path)]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mine")]
-    assert "(its link between and inside assumed)" in line
+    assert "(its link inside assumed)" in line
     assert line.split()[-1] == "GiB"
+
+
+def test_what_a_file_says_of_a_run_is_shown_on_its_line_and_not_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "case_id,source,model,layers,hidden,heads,gpu,n_gpus,gbs,seq,iter_s\n"
+    run = '"one\x1b[31m\ntwo","lab\x07",GPT,24,2048,16,A100,8,64,2048,1\n'
+    (path := tmp_path / "runs.csv").write_text(head + run + run.replace("A100", "A\x1b[31m"))
+    assert main(["evaluate", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert r"one\u001B[31m\ntwo" in said
+    assert r"lab\u0007" in said
+    assert not {*"\x1b\x07"} & {*said}
+    assert main(["evaluate", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["case_id"] == "one\x1b[31m\ntwo"
 
 
 def test_kendalls_tau_leaves_out_what_is_as_good_as_equal() -> None:

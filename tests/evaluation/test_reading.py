@@ -10,7 +10,10 @@ from plait.evaluation.evaluate import judge
 from plait.evaluation.reading import Unreadable, read_run
 from plait.evaluation.rows import Row, read_rows
 
-HEAD = "model,gpu,n_gpus,gbs,seq,iter_s,tp,pp,ep,mbs,recompute,precision,notes"
+HEAD = (
+    "model,arch,layers,hidden,heads,kv_heads,gpu,n_gpus,gpus_per_node,interconnect,gbs,seq,iter_s,tp,pp,cp,ep,vpp,mbs,"
+    "recompute,precision,notes"
+)
 
 
 def row(tmp_path: Path, **cells: str) -> Row:
@@ -19,7 +22,8 @@ def row(tmp_path: Path, **cells: str) -> Row:
         "tp": "1", "pp": "16", "ep": "8", "mbs": "1", "recompute": "full", "precision": "BF16", **cells,
     }  # fmt: skip
     path = tmp_path / "runs.csv"
-    path.write_text(f"{HEAD}\n{','.join(told.get(name, '') for name in HEAD.split(','))}\n")
+    cells_in_order = (f'"{told.get(name, "")}"' for name in HEAD.split(","))
+    path.write_text(f"{HEAD}\n{','.join(cells_in_order)}\n")
     (found,) = read_rows(path)
     return found
 
@@ -66,8 +70,57 @@ def test_experts_that_fill_no_whole_groups_are_refused(tmp_path: Path) -> None:
         ({"mbs": "256"}, "fewer sequences in a batch than microbatch × data ranks"),
         ({"gbs": "8"}, "fewer sequences in a batch than microbatch × data ranks"),
         ({"model": "Llama3-8B", "pp": "64", "ep": "1"}, "fewer layers than stages"),
+        ({"model": "Llama3-8B", "pp": "16", "ep": "1", "vpp": "3"}, "fewer layers than stages"),
+        (
+            {"model": "Llama3-8B", "pp": "2", "tp": "64", "ep": "1"},
+            "more tensor ranks than heads, which is not modelled",
+        ),
+        ({"model": "Llama3-8B", "pp": "2", "ep": "4"}, "ep of a model that has no experts"),
+        ({"ep": "16", "tp": "16", "pp": "1", "n_gpus": "768", "gbs": "4096"}, None),
+        ({"ep": "48", "tp": "16", "pp": "1", "n_gpus": "768", "gbs": "4096"}, "ep does not divide the experts"),
+        ({"cp": "8", "seq": "4"}, "more context ranks than tokens of a sequence"),
+        (
+            {"hidden": "4096", "layers": "32", "heads": "32", "kv_heads": "5", "ep": "1"},
+            "kv_heads does not divide heads",
+        ),
+        (
+            {"hidden": "512", "layers": "32", "ep": "1", "arch": "T5 encoder-decoder"},
+            "an architecture that is no decoder",
+        ),
+        (
+            {
+                "hidden": "512",
+                "layers": "32",
+                "heads": "8",
+                "ep": "1",
+                "arch": "dense, no MoE",
+                "notes": "without LoRA",
+            },
+            None,
+        ),
     ],
 )
-def test_a_plan_that_can_t_have_run_is_refused(tmp_path: Path, cells: dict[str, str], words: str) -> None:
+def test_a_plan_that_can_t_have_run_is_refused(tmp_path: Path, cells: dict[str, str], words: str | None) -> None:
+    if words is None:
+        assert judge(row(tmp_path, **cells)).seconds
+        return
     with pytest.raises(Unreadable, match=words):
         read_run(row(tmp_path, **cells))
+
+
+@pytest.mark.parametrize(
+    ("cells", "assumed"),
+    [
+        ({}, {"inside", "between"}),
+        ({"interconnect": "NVLink"}, {"between"}),
+        ({"interconnect": "NVLink", "n_gpus": "8", "pp": "1"}, set()),  # one host
+        ({"n_gpus": "8", "pp": "1"}, {"inside"}),
+        ({"gpus_per_node": "1"}, {"between"}),
+        ({"gpus_per_node": "1", "n_gpus": "1", "pp": "1", "ep": "1"}, set()),
+        ({"gpu": "GB200", "interconnect": "NVL72", "n_gpus": "64", "gpus_per_node": "4", "pp": "4"}, set()),  # one rack
+    ],
+)
+def test_links_that_nothing_is_sent_over_are_not_assumed(
+    tmp_path: Path, cells: dict[str, str], assumed: set[str]
+) -> None:
+    assert read_run(row(tmp_path, gbs="4096", **cells)).assumed == assumed

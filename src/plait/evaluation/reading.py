@@ -18,6 +18,7 @@ from plait.estimates.task import Task
 from plait.evaluation.practices import practice_of
 from plait.evaluation.rows import Row
 from plait.evaluation.spellings import precision, recompute, sequence_parallel, unread, zero_level
+from plait.plans.arrangements import split_units
 from plait.specs.hardware import DeviceSpec
 from plait.specs.hardware_words import device_in, wiring_in
 from plait.specs.machines import Machines
@@ -30,6 +31,7 @@ __all__ = ["Run", "Unreadable", "read_run"]
 _HEAD_WIDTH = 128  # of heads that nobody counted
 _ENDS = 2  # embedding and head, which may be stages of their own
 _ONE_TOKEN = re.compile(r"\b(?:w/o|without|no) mtp\b", re.IGNORECASE)  # multi-token prediction was left out
+_LACKED = re.compile(r"\b(?:non?|not|without|w/o)[\s-]+(?:moe|experts?|lora|adapters?)\b")
 _VOCABULARY = {"gpt": 51_200, "llama": 128_256}  # where none is stated: Megatron's padded GPT-2, Llama 3
 
 
@@ -53,7 +55,7 @@ def read_run(row: Row) -> Run:
     """The run of a row. Raises Unreadable."""
     if row.problems:
         raise Unreadable("; ".join(row.problems))
-    if re.search(r"\blora\b|\badapters?\b", row.text("notes")):
+    if re.search(r"\blora\b|\badapters?\b", _LACKED.sub(" ", row.text("notes"))):
         raise Unreadable("only adapters were trained, which has no price here")
     device = device_in(row.texts.get("gpu", ""))
     if device is None:
@@ -71,7 +73,7 @@ def read_run(row: Row) -> Run:
     task = Task(
         model=model, global_batch=batch, sequence=sequence, machines=machines, dtype=dtype, practice=practice_of(row)
     )
-    return Run(task=task, plans=_plans(row, model, ranks, batch), assumed=wiring.assumed, unread=unread(row))
+    return Run(task=task, plans=_plans(row, task), assumed=wiring.assumed & _used(machines), unread=unread(row))
 
 
 def _needed(row: Row, column: str) -> int:
@@ -84,6 +86,12 @@ def _needed(row: Row, column: str) -> int:
 def _devices_a_host(row: Row, device: DeviceSpec, ranks: int) -> int:
     most = min(row.whole("gpus_per_node") or device.per_node, ranks)
     return max(size for size in range(1, most + 1) if ranks % size == 0)
+
+
+def _used(machines: Machines) -> set[str]:
+    """Which links such machines send over: between hosts nothing where all stand in one domain of the link inside."""
+    found = {"inside": machines.domain > 1, "between": machines.ranks > machines.domain}
+    return {name for name, used in found.items() if used}
 
 
 def _dtype(row: Row, device: DeviceSpec) -> str:
@@ -103,13 +111,17 @@ def _model(row: Row, sequence: int) -> ModelSpec:
     if hidden is None:
         return _named(row, sequence)
     family = "llama" if re.search(r"llama|qwen|mistral", row.text("arch")) else "gpt"
-    if re.search(r"moe|expert|hybrid|mamba", row.text("arch")):
+    if re.search(r"moe|expert|hybrid|mamba", _LACKED.sub(" ", row.text("arch"))):
         raise Unreadable("an architecture with experts or other blocks whose sizes are not stated")
+    if re.search(r"\bm?t5\b|encoder\W?decoder|u-?net\b|diffusion|\bvit\b|resnet", row.text("arch")):
+        raise Unreadable("an architecture that is no decoder, whose blocks are not modelled")
     ffn = row.whole("ffn") or 4 * hidden
     vocab = row.whole("vocab") or _VOCABULARY[family]
     gated = family == "llama"
     layers = row.whole("layers") or _layers(row, hidden, ffn, vocab, gated)
     heads = row.whole("heads") or max(1, hidden // _HEAD_WIDTH)
+    if heads % (row.whole("kv_heads") or heads):
+        raise Unreadable("kv_heads does not divide heads, which is not modelled: a job with them is refused")
     return ModelSpec(
         layers=layers, hidden=hidden, heads=heads, kv_heads=row.whole("kv_heads") or heads, ffn=ffn, vocab=vocab,
         max_positions=sequence, positions="rope" if gated else "learned", norm="rms" if gated else "layer",
@@ -148,7 +160,8 @@ def _bare(name: str) -> str:
 # ---- the plan -------------------------------------------------------------------------------------------------------
 
 
-def _plans(row: Row, model: ModelSpec, ranks: int, batch: int) -> Arrangements:
+def _plans(row: Row, task: Task) -> Arrangements:
+    model, batch, ranks = task.model, task.global_batch, task.machines.ranks
     tensor, pipeline, context, expert = (row.whole(column) or 1 for column in ("tp", "pp", "cp", "ep"))
     inner = tensor * pipeline * context
     data = row.whole("dp") or max(1, ranks // inner)
@@ -156,11 +169,10 @@ def _plans(row: Row, model: ModelSpec, ranks: int, batch: int) -> Arrangements:
         raise Unreadable("tp × pp × cp × dp is not n_gpus")
     if data * (row.whole("mbs") or 1) > batch:
         raise Unreadable("fewer sequences in a batch than microbatch × data ranks")
-    if pipeline > model.layers + _ENDS:
-        raise Unreadable("fewer layers than stages")
+    virtual = _virtual_stages(row, model, pipeline)
+    _require_legal(task, stages=pipeline * virtual, tensor=tensor, context=context, expert=expert)
     if (ranks // pipeline) % expert:
         raise Unreadable("ep does not divide the tp × cp × dp devices of a stage")
-    virtual = _virtual_stages(row, model, pipeline)
     open_keys = list(product(_microbatches(row, batch // data), _recompute(row)))
     sizes, again = [size for size, _ in open_keys], [RECOMPUTE.index(name) for _, name in open_keys]
 
@@ -178,6 +190,21 @@ def _plans(row: Row, model: ModelSpec, ranks: int, batch: int) -> Arrangements:
     )  # fmt: skip
 
 
+def _require_legal(task: Task, *, stages: int, tensor: int, context: int, expert: int) -> None:
+    """Raises Unreadable for what `plait check` refuses in a job: nobody has a price for it."""
+    if stages > task.model.layers + _ENDS:
+        raise Unreadable("fewer layers than stages")
+    name, units = min(split_units(task.model).items(), key=lambda item: item[1])
+    if tensor > units:
+        raise Unreadable(f"more tensor ranks than {name}, which is not modelled: a job with them is refused")
+    if expert > 1 and task.model.experts is None:
+        raise Unreadable("ep of a model that has no experts")
+    if task.model.experts is not None and task.model.experts.count % expert:
+        raise Unreadable("ep does not divide the experts")
+    if context > task.sequence:
+        raise Unreadable("more context ranks than tokens of a sequence")
+
+
 def _microbatches(row: Row, share: int) -> list[int]:
     stated = row.whole("mbs")
     if stated is not None:
@@ -189,7 +216,7 @@ def _virtual_stages(row: Row, model: ModelSpec, pipeline: int) -> int:
     stated = row.whole("vpp")
     if stated is None and pipeline > 1 and re.search("interleav", f"{row.text('vpp')} {row.text('notes')}"):
         stated = next((v for v in (4, 3, 2) if model.layers % (pipeline * v) == 0), 1)
-    return min(stated or 1, max(1, -(-(model.layers + _ENDS) // pipeline)))
+    return stated or 1
 
 
 def _zero(row: Row) -> int:

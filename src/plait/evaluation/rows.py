@@ -36,6 +36,16 @@ _WORDS = {"vpp": re.compile("interleav", re.IGNORECASE), **dict.fromkeys(MEASURE
 _LEAST, _MOST = 1e-9, 1e12
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?")
 _DEPTHS, _DEGREES = ("layers", "heads", "kv_heads"), ("n_gpus", "gpus_per_node", "tp", "pp", "dp", "cp", "ep", "vpp")
+# Groups of three digits, set apart by commas or blanks. A comma and three digits alone may be a decimal comma, where a
+# number needs not be whole.
+_GROUPED = re.compile(r"[0-9]{1,3}(?:(,[0-9]{3})+|(?:[ \u00a0\u2009\u202f][0-9]{3})+)(\.[0-9]+)?")
+_NOTHING = re.compile(
+    r"[-–—?.\s]*|n/?a|none|null|unknown|unstated|tbd|not (?:stated|given|known|reported|applicable)", re.IGNORECASE
+)
+_PLAIN = {
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2212"), "-"),
+    **dict.fromkeys(map(ord, "\u00a0\u2009\u202f"), " "),
+}
 _LARGEST = dict.fromkeys(_DEPTHS, DEEPEST) | dict.fromkeys(_DEGREES, MOST_RANKS)  # as in a job
 _LONGEST = 50  # lines of one row, whose quoted cells may have some
 _CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",\r\n][^,\r\n]*|)(?=[,\r\n]|$)')
@@ -58,8 +68,9 @@ class Row:
         return self.texts.get("case_id") or f"line {self.line}"
 
     def text(self, column: str) -> str:
-        """What a column says, in lower case; empty where it says nothing."""
-        return self.texts.get(column, "").lower()
+        """What a column says, in lower case, dashes and blanks of all kinds as plain ones; empty where it says
+        nothing."""
+        return self.texts.get(column, "").translate(_PLAIN).lower()
 
     def number(self, column: str) -> float | None:
         """What a column states."""
@@ -150,7 +161,7 @@ def _row(line: int, names: list[str], cells: list[str]) -> Row:
     texts = {name: stated[name] for name in _TEXTS if name in stated}
     numbers: dict[str, float] = {}
     for name in (*_WHOLE, *_REAL):
-        if name not in stated:
+        if name not in stated or _NOTHING.fullmatch(stated[name]):
             continue
         found = _number(stated[name], whole=name in _WHOLE, most=_LARGEST.get(name, _MOST))
         if found is not None:
@@ -165,6 +176,9 @@ def _row(line: int, names: list[str], cells: list[str]) -> Row:
 
 
 def _number(text: str, *, whole: bool, most: float) -> float | None:
+    grouped = _GROUPED.fullmatch(text)
+    if grouped and (whole or grouped[2] or not grouped[1]):
+        text = re.sub(r"[^0-9.]", "", text)
     if not _NUMBER.fullmatch(text):
         return None
     found = float(text)

@@ -26,6 +26,7 @@ from plait.sharding.boxes import shares
 from plait.sharding.mesh_shape import MeshShape
 from plait.specs.grids import is_grid
 from plait.specs.job import Job, fixed_degree
+from plait.specs.model import ModelSpec
 
 __all__ = [
     "applies_portions",
@@ -247,22 +248,21 @@ def tensor_fits(job: Job, tensor: int) -> bool:
     return not weights or (len(weights) == tensor and idle_rank(job, weights) is None)
 
 
-def split_units(job: Job) -> dict[str, int]:
+def split_units(model: ModelSpec) -> dict[str, int]:
     """What the tensor axis splits, in the words of a message, and into how many units at most."""
-    model = job.model
     return {"heads": model.heads, "ffn features": model.ffn, "tokens of the vocabulary": model.vocab}
 
 
 def scarcest(job: Job) -> tuple[str, int]:
     """Of what is split, that of which there is the least."""
-    return min(split_units(job).items(), key=lambda item: item[1])
+    return min(split_units(job.model).items(), key=lambda item: item[1])
 
 
 def idle_rank(job: Job, weights: tuple[float, ...]) -> tuple[int, str] | None:
     """The first tensor rank that these shares leave without any unit, and of what; None if there is none."""
     if len(set(weights)) == 1 and len(weights) <= scarcest(job)[1]:
         return None
-    for name, units in split_units(job).items():
+    for name, units in split_units(job.model).items():
         for rank, (start, stop) in enumerate(shares(units, weights)):
             if start == stop:
                 return (rank, name)

@@ -41,7 +41,7 @@ def _shares_leave_none_out(job: Job) -> bool:
 def _shares_leave_out(job: Job) -> Breach:
     shares = fixed_list(job, "tensor_shares")
     rank, name = idle_rank(job, shares) or (0, "heads")
-    units = split_units(job)[name]
+    units = split_units(job.model)[name]
     return Breach(
         key="plan.tensor_shares",
         message=f"tensor_shares = {shown(shares)} leave tensor rank {rank} without any of the {units} {name}",
