@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 from plait.planner.coverage import doubts, outside_what_was_measured
 from plait.planner.prices import JobPrices
@@ -11,13 +12,23 @@ from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.links import Transfer
-from plait.specs.measurements import Attention, Gemm, Host, Processor
+from plait.specs.measurements import Attention, Gemm, Host, MemoryBound, MemoryBoundKind, Optimizer, Processor
 from tests.planner.machines import machine
 from tests.planner.shapes import GPT2, TRAINING
 
 CORNERS = [(m, n, k) for m in (1, 64) for n in (1, 64) for k in (1, 64)]
 MEASURED = replace(
-    machine(), gemm=tuple(Gemm(m=m, n=n, k=k, dtype="fp32", flops_per_second=1e9) for m, n, k in CORNERS)
+    machine(),
+    gemm=tuple(Gemm(m=m, n=n, k=k, dtype="fp32", flops_per_second=1e9) for m, n, k in CORNERS),
+    attention=tuple(
+        Attention(batch=1, heads=1, seq=size, head_dim=size, dtype="fp32", forward_seconds=1e-6, backward_seconds=1e-6)
+        for size in (1, 64)
+    ),
+    memory_bound=tuple(
+        MemoryBound(kind=kind, elements=64, width=8, dtype="fp32", forward_seconds=1e-6, backward_seconds=1e-6)
+        for kind in get_args(MemoryBoundKind)
+    ),
+    optimizer=(Optimizer(name="adamw", tensors=1, parameters=1, seconds=1e-6),),
 )
 
 
@@ -28,6 +39,19 @@ def told(plan, measurements=MEASURED, model=GPT2, cluster=None):
 def test_nothing_is_said_of_what_was_measured():
     assert told(Plan(stages=(2,))) == ()
     assert told(Plan(data=2, pipeline=2, stages=(1, 1), data_shares=(1, 1))) == ()
+
+
+def test_kinds_of_operations_that_were_not_timed():
+    plan, rest = Plan(stages=(2,)), "was timed in fp32: products and the memory's bandwidth speak for what is missing"
+    without_norms = tuple(one for one in MEASURED.memory_bound if "norm" not in one.kind)
+    assert told(plan, replace(MEASURED, memory_bound=without_norms)) == (f"no layer norm {rest}",)
+    assert told(plan, replace(MEASURED, attention=(), optimizer=())) == (f"no attention, adamw {rest}",)
+    (words,) = told(plan, replace(MEASURED, attention=(), memory_bound=(), optimizer=()))
+    assert words.startswith("no add, attention, copy, cross entropy, ")
+    assert (
+        told(replace(plan, offload="optimizer"), replace(MEASURED, optimizer=()))[:1]
+        == told(replace(plan, offload="optimizer"))[:1]
+    )
 
 
 def test_a_group_that_was_not_measured():

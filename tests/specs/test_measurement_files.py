@@ -30,7 +30,7 @@ MINIMAL = {
 }
 
 counts = st.integers(1, 2**40)
-positives = st.floats(min_value=1e-12, max_value=1e18)
+positives, rates = st.floats(min_value=1e-12, max_value=1e6), st.floats(min_value=1.0, max_value=1e18)
 links = st.builds(
     Link,
     backend=st.sampled_from(["gloo", "nccl"]),
@@ -38,7 +38,7 @@ links = st.builds(
     ranks=st.integers(1, 4096),
     alpha0=positives,
     alpha1=positives,
-    bytes_per_second=positives,
+    bytes_per_second=rates,
     error=positives,
     transfers=st.lists(st.builds(Transfer, bytes=counts, seconds=positives), max_size=3).map(tuple),
 )
@@ -48,7 +48,7 @@ gemms = st.builds(
     n=counts,
     k=counts,
     dtype=st.sampled_from(["fp64", "fp32", "bf16", "fp16"]),
-    flops_per_second=positives,
+    flops_per_second=rates,
     layout=st.sampled_from(["forward", "input_gradient", "weight_gradient"]),
 )
 
@@ -96,7 +96,7 @@ def test_the_contracts_document_alone_is_enough(tmp_path: Path):
 
 def changed(key: str, value: object) -> dict[str, Any]:
     """MINIMAL with one value of its first product, or of the whole, replaced."""
-    if key in MINIMAL or key == "speeds":
+    if key in MINIMAL or key in ("speeds", "memory_bandwidth_all"):
         return MINIMAL | {key: value}
     return MINIMAL | {"gemm": [MINIMAL["gemm"][0] | {key: value}]}
 
@@ -110,6 +110,12 @@ def changed(key: str, value: object) -> dict[str, Any]:
         ("flops_per_second", 0),
         ("flops_per_second", -1.0),
         ("flops_per_second", float("nan")),
+        ("flops_per_second", 1e-300),
+        ("flops_per_second", 1e300),
+        ("m", 2**61),
+        ("memory_bandwidth", 0.5),
+        ("memory_bandwidth_all", 1e19),
+        ("speeds", [1.0, 1e-13]),
         ("memory_bandwidth", float("inf")),
         ("memory_bandwidth", "fast"),
         ("speeds", [1.0, 0.0]),
@@ -128,6 +134,25 @@ def test_a_wrong_value_is_refused_by_its_key(tmp_path: Path, key: str, value: ob
     with pytest.raises(UnusableInput, match=key) as refusal:
         read_measurements(path)
     assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("flops_per_second", 1e-300, "gemm.0.flops_per_second = 1e-300 is below 1, the least that can be"),
+        ("flops_per_second", 1e19, "gemm.0.flops_per_second = 1e+19 is above 1e+18, the most that can be"),
+        ("flops_per_second", "fast", 'gemm.0.flops_per_second = "fast": Input should be a valid number'),
+        ("speeds", [1.0, -0.5], "speeds.1 = -0.5 is below 1e-12, the least that can be"),
+        ("collectives", [{"backend": "gloo"}], "collectives.0.kind is missing"),
+    ],
+)
+def test_a_refusal_has_the_field_its_value_and_what_is_wrong(tmp_path: Path, key: str, value: object, words: str):
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(changed(key, value)))
+    with pytest.raises(UnusableInput) as refusal:
+        read_measurements(path)
+    assert f"\n  {words}" in str(refusal.value)
+    assert "gemm = " not in str(refusal.value)  # its one item is wrong; that the list is then empty goes without saying
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe\x00", b'{"gemm": ' + b"[" * 100_000])

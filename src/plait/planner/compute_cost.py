@@ -137,6 +137,16 @@ class ComputeCost:
             and min(features) <= operation.head_dim <= max(features)
         )
 
+    def timed(self, operation: Attend | Move) -> bool:
+        """Whether anything of its kind was; else products speak for it, or the memory's bandwidth."""
+        if isinstance(operation, Attend):
+            return self._attention[operation.way] is not None
+        return any(one.kind == operation.kind for one in self._measured.memory_bound)
+
+    def timed_optimizer(self, name: str) -> bool:
+        """The same of an optimizer's step."""
+        return any(one.name == name for one in self._measured.optimizer)
+
     def attend_seconds(self, operation: Attend) -> float:
         """Seconds of fused attention."""
         rows, sequence, head_dim, way = operation

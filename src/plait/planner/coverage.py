@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 from plait.layers.gpt import describe_gpt
 from plait.planner.communication_volume import traffic_of_step
-from plait.planner.operations import Attend, Multiply, operations_of
+from plait.planner.operations import Attend, Move, Multiply, Operation, operations_of
 from plait.planner.prices import JobPrices
 from plait.planner.sum_prices import COLLECTIVES
 from plait.plans.offload import HOST_RATE
 from plait.plans.plan import Plan
 from plait.specs.catalogue import ASSUMED
 from plait.specs.measurements import Correction, Host, Measurements, Processor
+from plait.specs.training import PRECISIONS
 from plait.specs.wording import counted
 from plait.units import Bytes
 
@@ -28,7 +29,7 @@ def outside_what_was_measured(plan: Plan, prices: JobPrices, here: Processor | N
     """One sentence for each kind of guess in this plan's prediction; none where everything was measured. `here`: what
     the caller runs on, if that is to be what was profiled."""
     host = prices.machine.host
-    parts = (_links, _messages, _products, _speeds)
+    parts = (_links, _messages, _untimed, _products, _speeds)
     return (*(doubts(host, here) if host else ()), *(words for part in parts for words in part(plan, prices)))
 
 
@@ -99,15 +100,33 @@ def _messages(plan: Plan, prices: JobPrices) -> Iterator[str]:
             )
 
 
-def _products(plan: Plan, prices: JobPrices) -> Iterator[str]:
-    asked: set[Multiply] = set()
-    attended: set[Attend] = set()
+def _operations(plan: Plan, prices: JobPrices) -> set[Operation]:
+    """All that any rank does to a microbatch."""
+    asked: set[Operation] = set()
     for layer in {layer.kind: layer for layer in describe_gpt(prices.model)}.values():
         for rank in range(plan.tensor):
             found = operations_of(layer, prices.model, prices.training.sequence_length, plan, rank)
-            both = (*found.forward, *found.backward)
-            asked.update(one for one in both if isinstance(one, Multiply))
-            attended.update(one for one in both if isinstance(one, Attend))
+            asked.update((*found.forward, *found.backward))
+    return asked
+
+
+def _untimed(plan: Plan, prices: JobPrices) -> Iterator[str]:
+    """Kinds of operations of which the profile has none."""
+    compute, optimizer = prices.machine.compute, prices.training.optimizer
+    lacking = [one for one in _operations(plan, prices) if isinstance(one, Attend | Move) and not compute.timed(one)]
+    kinds = sorted({"attention" if isinstance(one, Attend) else one.kind.replace("_", " ") for one in lacking})
+    elsewhere = plan.offloads and not prices.machine.shares_memory  # `_links` has that
+    kinds += [] if compute.timed_optimizer(optimizer) or elsewhere else [optimizer]
+    if kinds:
+        dtype = PRECISIONS[prices.training.precision].compute
+        instead = "products and the memory's bandwidth speak for what is missing"
+        yield f"no {', '.join(kinds)} was timed in {dtype}: {instead}"
+
+
+def _products(plan: Plan, prices: JobPrices) -> Iterator[str]:
+    operations = _operations(plan, prices)
+    asked = {one for one in operations if isinstance(one, Multiply)}
+    attended = {one for one in operations if isinstance(one, Attend)}
     outside = [one for one in asked if not prices.machine.compute.covers(one)]
     if outside:
         largest = max(outside, key=lambda one: (one.m * one.n * one.k, one))

@@ -24,12 +24,14 @@ from pydantic import Field
 __all__ = [
     "RECEIVES_AHEAD",
     "Count",
+    "Delay",
     "Link",
     "LinkKind",
     "LinkSpeed",
     "NotNegative",
     "Overlap",
     "Positive",
+    "Rate",
     "Transfer",
     "link_steps",
     "wire_bytes",
@@ -41,10 +43,14 @@ RECEIVES_AHEAD = frozenset({"gloo"})
 
 LinkKind = Literal["all_reduce", "all_reduce_in_place", "reduce_scatter", "all_gather", "send", "exchange"]
 
-# What a file of measurements may hold; pydantic reads these at the border, inside they are documentation.
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# What a file of measurements may hold; pydantic reads these at the border, inside they are documentation. What lies
+# outside was measured of nothing, and whoever computes with it ends at infinity: rates are in FLOP/s or bytes/s,
+# `Positive` are seconds and ratios.
+Count = Annotated[int, Field(ge=1, le=2**60)]
+Rate = Annotated[float, Field(ge=1.0, le=1e18, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1e-12, le=1e6, allow_inf_nan=False)]
+Delay = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
 
 
 def link_steps(kind: LinkKind, ranks: int) -> int:
@@ -85,14 +91,14 @@ class Link:
     backend: str
     kind: LinkKind
     ranks: Count
-    alpha0: NotNegative
-    alpha1: NotNegative
-    bytes_per_second: Positive
+    alpha0: Delay
+    alpha1: Delay
+    bytes_per_second: Rate
     error: NotNegative = 0.0
     transfers: tuple[Transfer, ...] = ()
     hosts: Count = 1
     burst: NotNegative = 0.0
-    overhead: NotNegative = 0.0
+    overhead: Delay = 0.0
 
     def seconds(self, payload: float) -> float:
         """The time that the formula gives a payload of that many bytes."""
@@ -117,7 +123,7 @@ class LinkSpeed:
     each direction at once."""
 
     alpha: Positive
-    bytes_per_second: Positive
+    bytes_per_second: Rate
 
     def times_as_fast(self, factor: float) -> LinkSpeed:
         """The same, as of a `Link`."""

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from plait.errors import UnusableInput
 from plait.specs.cache import cache_directory
 from plait.specs.measurements import Measurements
 from plait.specs.whole_files import write_whole
+from plait.specs.wording import shown
 
 __all__ = [
     "default_path",
@@ -28,6 +30,8 @@ __all__ = [
     "require_place",
     "write_measurements",
 ]
+
+_BOUNDS = {"ge": "below {:g}, the least", "le": "above {:g}, the most"}  # by pydantic's names of them
 
 
 def default_path(environment: Mapping[str, str] = os.environ, *, hosts: int = 1) -> Path:
@@ -90,10 +94,23 @@ def read_measurements(path: Path) -> Measurements:
 
 
 def _complaint(path: Path, error: ValidationError) -> str:
-    shown = [
-        f"  {'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
-        for problem in error.errors(include_url=False, include_context=False)[:5]
-    ]
-    more = error.error_count() - len(shown)
+    # a list whose every item is wrong counts as empty besides
+    problems = [one for one in error.errors(include_url=False) if one["type"] != "too_short" or not one["input"]]
+    told = [f"  {_problem(one)}" for one in problems[:5]]
+    more = len(problems) - len(told)
     first = f"{path} holds no measurements (`plait profile` writes new ones):"
-    return "\n".join([first, *shown, *([f"  and {more} more"] if more else [])])
+    return "\n".join([first, *told, *([f"  and {more} more"] if more else [])])
+
+
+def _problem(one: ErrorDetails) -> str:
+    """A field, its value, and what it may be."""
+    place, bounds = ".".join(map(str, one["loc"])), one.get("ctx", {})
+    if not place:
+        return f"the file: {one['msg']}"
+    if one["type"] == "missing":
+        return f"{place} is missing"
+    said = f"{place} = {shown(one['input'])}"
+    beyond = (
+        f"{said} is {words.format(bounds[name])} that can be" for name, words in _BOUNDS.items() if name in bounds
+    )
+    return next(beyond, f"{said}: {one['msg']}")

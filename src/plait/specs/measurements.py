@@ -22,7 +22,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from plait.specs.links import Count, Link, NotNegative, Overlap, Positive
+from plait.specs.links import Count, Delay, Link, NotNegative, Overlap, Positive, Rate
 from plait.specs.model import Norm
 from plait.specs.training import Dtype
 
@@ -124,7 +124,7 @@ class Gemm:
     n: Count
     k: Count
     dtype: Dtype
-    flops_per_second: Positive
+    flops_per_second: Rate
     layout: Layout = "forward"
 
 
@@ -153,7 +153,7 @@ class MemoryBound:
     width: Count
     dtype: Dtype
     forward_seconds: Positive
-    backward_seconds: NotNegative
+    backward_seconds: Delay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +170,9 @@ class Optimizer:
 class Dispatch:
     """What one operator on a few elements costs: without a graph, recorded in one, and its share of backward."""
 
-    plain: NotNegative = 0.0
-    forward: NotNegative = 0.0
-    backward: NotNegative = 0.0
+    plain: Delay = 0.0
+    forward: Delay = 0.0
+    backward: Delay = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +222,7 @@ class Measurements:
     `corrections`: what runs said of all this since, kept apart from it; none of a new profile."""
 
     gemm: Annotated[tuple[Gemm, ...], Field(min_length=1)]
-    memory_bandwidth: Positive
+    memory_bandwidth: Rate
     collectives: tuple[Link, ...] = ()
     host: Host | None = None
     memory_bandwidth_all: NotNegative = 0.0
