@@ -9,7 +9,7 @@ Columns: one row for each distinct (tensor, context, expert, microbatch, sequenc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.collectives import Network
 from plait.estimates.kernels import Kernels
+from plait.estimates.overlap import Product, Waits, entering, leaving
 from plait.estimates.practice import Practice
 from plait.estimates.rank_groups import rank_group
 from plait.estimates.widths import Widths, widths
@@ -91,6 +92,11 @@ class Shapes:
         return np.where(self.rows.sequence_parallel, self.tokens / self.rows.tensor, self.tokens)
 
     @property
+    def residual_bytes(self) -> Column:
+        """Bytes of the residual stream, all tokens."""
+        return self.tokens * self.model.hidden * self.each
+
+    @property
     def widths(self) -> Widths:
         """Features of a token in attention."""
         return widths(self.model, self.rows.tensor)
@@ -132,20 +138,21 @@ class Shapes:
     def _loss(self) -> Parts:
         """The norm, the product with the vocabulary and the loss."""
         columns = np.ceil(self.model.vocab / self.rows.tensor / _PADDED) * _PADDED
-        forward, backward, _ = self._product(self.tokens, columns, np.asarray(float(self.model.hidden)))
+        product = self._product(self.tokens, columns, np.asarray(float(self.model.hidden)))
         logits = self.tokens * columns * 4.0
-        forward = forward + self.kernels.move(3 * logits, kernels=4) + self._norm()
-        backward = backward + self.kernels.move(2 * logits, kernels=3) + 2 * self._norm()
-        size = self.tokens * self.model.hidden * self.each
-        return self._passes(forward, backward, kernels=8, tensor=self._sum(size))
+        forward = product.forward + self.kernels.move(3 * logits, kernels=4) + self._norm()
+        backward = product.inputs + product.weights + self.kernels.move(2 * logits, kernels=3) + 2 * self._norm()
+        waits = entering(self.rows, self.practice, self._sum(self.residual_bytes), product)
+        return self._passes(forward, backward, kernels=8, waits=waits)
 
     def _joining(self) -> Parts:
         """Hidden vectors and the next tokens' embeddings, normalised, become one vector; ranks gather their parts."""
         hidden = self.model.hidden
-        product, back, _ = self._product(self.tokens, hidden / self.rows.tensor, np.asarray(2.0 * hidden))
+        product = self._product(self.tokens, hidden / self.rows.tensor, np.asarray(2.0 * hidden))
+        gathered = self._sum(self.residual_bytes) / 2
         parts = self._passes(
-            product + 2 * self._norm(), back + 4 * self._norm(), kernels=5,
-            tensor=self._sum(self.tokens * hidden * self.each) / 2,
+            product.forward + 2 * self._norm(), product.inputs + product.weights + 4 * self._norm(), kernels=5,
+            waits=Waits(gathered, gathered, np.zeros(len(self.rows))),
         )  # fmt: skip
         return parts + self.embedding()
 
@@ -155,32 +162,28 @@ class Shapes:
         table = self.model.vocab * self.model.hidden / self.rows.tensor * float(self.practice.gradient_bytes)
         return self._passes(
             self.kernels.move(3 * size, kernels=4), self.kernels.move(4 * size + table, kernels=3), kernels=5,
-            tensor=self._sum(self.tokens * self.model.hidden * self.each) / 2,
+            waits=leaving(self.rows, self.practice, self._sum(self.residual_bytes)),
         )  # fmt: skip
 
     # ---- halves of a block ------------------------------------------------------------------------------------------
 
     def _attention(self, causal: bool) -> Parts:
         model = self.model
-        forward, backward, weights = self._norms(), 2 * self._norms(), np.zeros(len(self.rows))
-        for m, n, k in self._projections():
-            one = self._product(m, n, k)
-            forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
+        products = [self._product(*one) for one in self._projections()]
         core, core_back = self._core(causal)
         moves = self._moved(3 * self.residual * model.hidden)
         if model.positions == "rope":
             moves = moves + self._moved(2 * self.tokens * (self.widths.queries + self.widths.keys))
-        forward, backward = forward + core + moves, backward + core_back + 2 * moves
+        forward, backward = core + moves + self._norms(), core_back + 2 * (moves + self._norms())
         count = 12.0 if self.practice.fused_attention else 19.0
-        entering = self.widths.short or model.hidden  # what tensor ranks' heads are made from
-        said = (self._sum(self.tokens * entering * self.each) + self._sum(self.tokens * model.hidden * self.each)) / 2
-        parts = self._passes(forward, backward, kernels=count, tensor=said, weights=weights)
+        short = self.tokens * (self.widths.short or model.hidden) * self.each  # what tensor ranks' heads are made from
+        parts = self._half(forward, backward, count, products, self._around(products, self._sum(short)))
         ring = self._ring(core)
         again = self.nothing()
         if not self.practice.fused_attention:
             again = replace(again, compute=core, kernels=np.full(len(self.rows), 7.0))
         for product in self._up() if self.practice.fused_attention else ():
-            again = replace(again, compute=again.compute + self._product(*product)[0], kernels=again.kernels + 1)
+            again = replace(again, compute=again.compute + self._product(*product).forward, kernels=again.kernels + 1)
         return Parts(
             forward=replace(parts.forward, context=ring),
             backward=replace(parts.backward, context=2 * ring),
@@ -189,15 +192,12 @@ class Shapes:
 
     def _mlp(self, ffn: int) -> Parts:
         width = ffn / self.rows.tensor
-        forward, backward, weights = self._norms(), 2 * self._norms(), np.zeros(len(self.rows))
-        for m, n, k in self._feed(self.tokens, width):
-            one = self._product(m, n, k)
-            forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
+        products = [self._product(*one) for one in self._feed(self.tokens, width)]
         moves = self._moved(
             (3 if self.model.gated else 2) * self.tokens * width + 3 * self.residual * self.model.hidden
         )
-        size = self.tokens * self.model.hidden * self.each
-        return self._passes(forward + moves, backward + 2 * moves, kernels=9.0, tensor=self._sum(size), weights=weights)
+        moves = moves + self._norms()
+        return self._half(moves, 2 * moves, 9.0, products, self._around(products, self._sum(self.residual_bytes)))
 
     def _experts(self, experts: Experts) -> Parts:
         rows, hidden = self.rows, self.model.hidden
@@ -205,22 +205,16 @@ class Shapes:
         routed = tokens * experts.per_token
         width, local = float(experts.ffn), experts.count / rows.expert
         each = np.ceil(np.maximum(routed * rows.expert / experts.count, 1.0) / _FILLED) * _FILLED
-        forward, backward, weights = self._norms(), 2 * self._norms(), np.zeros(len(self.rows))
-        forward = forward + self.kernels.multiply(tokens, np.asarray(float(experts.count)), np.asarray(float(hidden)))
-        for m, n, k in self._feed(each, np.asarray(width)):
-            one = self._product(m, n, k, local)
-            forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
-        if experts.shared:
-            for m, n, k in self._feed(self.tokens, experts.shared * width / rows.tensor):
-                one = self._product(m, n, k)
-                forward, backward, weights = forward + one[0], backward + one[1], weights + one[2]
-        moves = self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
-        whole = self._sum(self.tokens * hidden * self.each)
+        chosen = self.kernels.multiply(tokens, np.asarray(float(experts.count)), np.asarray(float(hidden)))
+        products = [self._product(*one, local) for one in self._feed(each, np.asarray(width))]
+        moves = self._norms() + self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
+        whole, nothing = self._sum(self.residual_bytes), np.zeros(len(rows))
         gathered = np.where(rows.sequence_parallel, 0.0, whole / 2)  # each rank's part of the results, for all of them
-        parts = self._passes(
-            forward + moves, backward + 2 * moves, kernels=self.kernels.constants.routed,
-            tensor=gathered + (whole if experts.shared else 0.0), weights=weights,
-        )  # fmt: skip
+        waits = Waits(gathered, gathered, nothing)
+        if experts.shared:
+            shared = [self._product(*one) for one in self._feed(self.tokens, experts.shared * width / rows.tensor)]
+            products, waits = [*products, *shared], waits.and_(self._around(shared, whole))
+        parts = self._half(chosen + moves, 2 * moves, self.kernels.constants.routed, products, waits)
         sent = self.network.dispatch(tokens * hidden * self.each, experts.per_token, *rank_group(rows, "expert"))
         return Parts(
             forward=replace(parts.forward, expert=2 * sent), backward=replace(parts.backward, expert=2 * sent),
@@ -251,10 +245,9 @@ class Shapes:
         yield tokens, (2 if self.model.gated else 1) * width, hidden
         yield tokens, hidden, width
 
-    def _product(self, m: Column, n: Column, k: Column, times: Column | float = 1.0) -> tuple[Column, Column, Column]:
-        """Forward, the two products of backward, and of these the weight's gradient alone."""
-        ahead, weight = self.kernels.multiply(m, n, k, times), self.kernels.multiply(n, k, m, times)
-        return ahead, self.kernels.multiply(m, k, n, times) + weight, weight
+    def _product(self, m: Column, n: Column, k: Column, times: Column | float = 1.0) -> Product:
+        multiply = self.kernels.multiply
+        return Product(multiply(m, n, k, times), multiply(m, k, n, times), multiply(n, k, m, times))
 
     def _core(self, causal: bool) -> tuple[Column, Column]:
         """Attention itself: q kᵀ, softmax, times v."""
@@ -299,22 +292,28 @@ class Shapes:
         sent = self.network.reduce_scatter(size, *rank_group(rows, "context"))
         return np.maximum(0.0, sent - core)
 
-    def _passes(
-        self, forward: Column, backward: Column, kernels: float, tensor: Column, weights: Column | float = 0.0
+    def _around(self, products: Sequence[Product], enters: Column) -> Waits:
+        """A half's on the tensor axis: of what `enters`, by the seconds of an all-reduce, and of its result."""
+        first, *_, last = products
+        into = entering(self.rows, self.practice, enters, first, waiting=last.weights)
+        return into.and_(leaving(self.rows, self.practice, self._sum(self.residual_bytes), last))
+
+    def _half(
+        self, forward: Column, backward: Column, kernels: float, products: Sequence[Product], waits: Waits
     ) -> Parts:
-        """Both passes of a half: its tensor sum stands once in each."""
-        zero = np.zeros(len(self.rows))
+        """Both passes of a half: its products, and what is computed beside them."""
+        ahead, inputs, weights = (sum(one[1:], one[0]) for one in zip(*products, strict=True))
+        return self._passes(forward + ahead, backward + inputs + weights, kernels, waits, weights)
+
+    def _passes(
+        self, forward: Column, backward: Column, kernels: float, waits: Waits, weights: Column | float = 0.0
+    ) -> Parts:
+        """Both passes of a layer or a half."""
         launched = kernels * (0.5 if self.practice.compiled else 1.0)
         called = np.where(self.rows.tensor > 1, self.kernels.constants.called, 0.0)
-        ahead, back = tensor + zero, tensor + zero
-        if self.practice.pipelined_tensor:
-            ahead = np.maximum(0.0, ahead - 0.5 * forward)
-        if self.practice.overlap_tensor:  # of backward nearly half is weights' gradients, which can wait
-            back = np.maximum(0.0, back - 0.4 * backward)
-        first = replace(self.nothing(), compute=forward, kernels=called + launched, tensor=ahead)
-        launched = called + launched * _BACKWARD_KERNELS
+        first = replace(self.nothing(), compute=forward, kernels=called + launched, tensor=waits.forward)
         second = replace(
-            self.nothing(), compute=backward, weights=weights + zero, hidden=tensor - back, kernels=launched,
-            tensor=back,
+            self.nothing(), compute=backward, weights=weights + np.zeros(len(self.rows)), hidden=waits.hidden,
+            kernels=called + launched * _BACKWARD_KERNELS, tensor=waits.backward,
         )  # fmt: skip
         return Parts(forward=first, backward=second, again=self.nothing())

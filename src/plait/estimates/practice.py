@@ -19,9 +19,13 @@ class Practice:
     `gradient_copies`: how many times each is held where the optimizer is shared out. `loss_bytes`: of each logit
     while the loss is computed: in 16 bits, in float32, a gradient of each; less where the loss is fused.
     `selects_products`: where attention keeps no scores, selective recompute does half of the products again; else
-    only what is element-wise, for next to nothing. `overlap_data`: sums over data go on behind backward.
-    `overlap_tensor`: weights' gradients are computed while their input's is summed over the tensor axis;
-    `pipelined_tensor`: products and transfers are cut in pieces that hide each other, forward too. `compiled`:
+    only what is element-wise, for next to nothing. `overlap_data`: sums over data go on behind backward;
+    `overlap_gathers`: and new weights are gathered while the next forward goes on; both in pieces of a block, or of
+    `bucket_bytes` where these are smaller.
+    `overlap_tensor`: weights' gradients are computed while their input's is summed over the tensor axis,
+    `waiting_weights`: those of a whole half of a block, and not of the product alone that read the input;
+    `pipelined_tensor`: under sequence parallelism products and transfers are cut in a piece for each tensor rank, of
+    which one is on its way while another is computed. `compiled`:
     element-wise work is fused by a compiler; `fused_kernels`: by hand; `fused_gradients`: products add weights'
     gradients up by themselves. `balanced`: stages are cut by cost; else equally, embedding and head on top.
     `whole_sends`: every tensor rank sends the whole value to the next stage; else its part of it. `overlap_sends`:
@@ -38,7 +42,10 @@ class Practice:
     loss_bytes: float = 12.0
     selects_products: bool = True
     overlap_data: bool = True
+    overlap_gathers: bool = False
+    bucket_bytes: float = 25 * 2.0**20
     overlap_tensor: bool = True
+    waiting_weights: bool = True
     pipelined_tensor: bool = False
     compiled: bool = False
     fused_kernels: bool = False

@@ -92,6 +92,7 @@ class Stages:
         layers = self.task.model.layers
         return total(*[self.whole(self.kinds[kind]).times(len(each) / layers) for kind, each in self._numbers.items()])
 
+    @cached_property
     def shares(self) -> tuple[Column, Column]:
         """Of blocks' work, the forward passes' part and that of gradients of weights that can be made apart."""
         every = [

@@ -1,7 +1,7 @@
 """A step of each plan, in seconds: stages make a pipeline; sums and the optimizer come after it.
 
     pipeline     microbatches · the slowest rank, what it waits for its neighbours, and the bubble
-    data         gradients' sum, less what the last backward hides: under ZeRO 2 and 3 that of every microbatch, and
+    data         gradients' sum, less what backward hides (`overlap`): under ZeRO 2 and 3 that of every microbatch, and
                  under ZeRO 3 weights of every block, twice; and the sum of what several tensor ranks have
     optimizer    bytes of its state / bandwidth; under offload on the host (`offload`)
 
@@ -17,6 +17,7 @@ import numpy as np
 from plait.estimates.arrangements import Arrangements, Column, Numbers
 from plait.estimates.block import Part
 from plait.estimates.offload import update_in_host
+from plait.estimates.overlap import in_pieces, late, travelling
 from plait.estimates.pipeline import Work, bubble, transfers
 from plait.estimates.rank_groups import rank_group
 from plait.estimates.stages import Stages, gpu, total
@@ -82,7 +83,7 @@ def times(task: Task, plans: Arrangements) -> Times:
 
 def _mean(stages: Stages, seconds: Column, added: Column) -> Work:
     """Gradients are added up where those of weights are made."""
-    forward, weights = stages.shares()
+    forward, weights = stages.shares
     return Work(seconds=seconds + added, forward=forward * seconds, weights=weights * seconds + added)
 
 
@@ -108,19 +109,45 @@ class Sums:
 
     def data(self, mine: Column, m: Numbers, own: Part, blocks: Part) -> Column:
         """Seconds of a step in which sums over data, and weights' way to all who need them, hold a rank up."""
-        plans, practice = self.plans, self.task.practice
+        fetched = (self.plans.zero == 3) & (not self.task.practice.gathers_once)
+        each_time = np.where(fetched, m * mine * self._of_a_block(mine, blocks), self._of_a_step(mine, m, own))
+        return each_time + self._repeated(mine)
+
+    def _of_a_step(self, mine: Column, m: Numbers, own: Part) -> Column:
+        """Of gradients, once, or under ZeRO 2 with every microbatch, as no rank keeps them whole; of new weights."""
+        plans, practice, p = self.plans, self.task.practice, self.plans.pipeline
         dense, experts = self._weights(mine)
         scatter = self._shared_out(float(practice.gradient_bytes), dense, experts)
-        gather = self._shared_out(float(self.task.itemsize), dense, experts)
-        hides = 0.6 * self.stages.seconds(own) * practice.overlap_data
-        late = self.late(np.where(plans.zero >= 1, scatter + gather, 2 * scatter), hides)
-        earlier = np.where(plans.zero == 2, (m - 1) * self.late(scatter, hides), 0.0)  # a rank keeps no whole gradient
-        each = dense / np.maximum(mine, 1), experts / np.maximum(mine, 1)
-        gathers = 2 * self._shared_out(float(self.task.itemsize), *each)
-        whole = gathers + self._shared_out(float(practice.gradient_bytes), *each)
-        sharded = m * mine * self.late(whole, self.stages.seconds(blocks))
-        every_time = (plans.zero == 3) & (not practice.gathers_once)
-        return np.where(every_time, sharded, late + earlier) + self._repeated(mine)
+        summed = scatter * np.where(plans.zero >= 1, 1, 2)
+        gathered = np.where(plans.zero >= 1, self._shared_out(float(self.task.itemsize), dense, experts), 0.0)
+        pieces = np.maximum(np.maximum(mine, 1), (dense + experts) * practice.gradient_bytes / practice.bucket_bytes)
+        earlier = scatter
+        if practice.overlap_data:
+            last_group = m - (-(-m // p) - 1) * p
+            summed = self._behind(summed, travelling(plans, self._backward(own), last_group), pieces)
+            earlier = self.late(scatter, self.stages.seconds(own))
+        if practice.overlap_gathers:
+            gathered = self._behind(gathered, travelling(plans, self._forward(own), np.minimum(m, p)), pieces)
+        return summed + gathered + np.where(plans.zero == 2, (m - 1) * earlier, 0.0)
+
+    def _of_a_block(self, mine: Column, blocks: Part) -> Column:
+        """Under ZeRO 3 of one block and microbatch: its weights, twice, and its gradients, while another is at work."""
+        dense, experts = (elements / np.maximum(mine, 1) for elements in self._weights(mine))
+        weights = self._shared_out(float(self.task.itemsize), dense, experts)
+        gradients = self._shared_out(float(self.task.practice.gradient_bytes), dense, experts)
+        return self.late(weights, self._forward(blocks)) + self.late(weights + gradients, self._backward(blocks))
+
+    def _forward(self, part: Part) -> Column:
+        return self.stages.shares[0] * self.stages.seconds(part)
+
+    def _backward(self, part: Part) -> Column:
+        """Of it what makes gradients of weights, where that is done apart."""
+        forward, weights = self.stages.shares
+        return np.where(self.stages.divided, weights, 1 - forward) * self.stages.seconds(part)
+
+    def _behind(self, transfers: Column, work: Column, pieces: Column) -> Column:
+        """What holds a step up of transfers in so many pieces behind work, and what they take of it meanwhile."""
+        return in_pieces(transfers, work, pieces) + self.task.constants.interference * np.minimum(transfers, work)
 
     def _shared_out(self, each: float, dense: Column, experts: Column) -> Column:
         """Seconds in which the ranks with the same weights share out `each` bytes of every one, or gather them."""
@@ -142,8 +169,7 @@ class Sums:
 
     def late(self, transfers: Column, work: Column) -> Column:
         """What of the transfers is left over when so much work hides them, and what they take of it meanwhile."""
-        hidden = np.minimum(transfers, work)
-        return transfers - hidden + self.task.constants.interference * hidden
+        return late(transfers, work) + self.task.constants.interference * np.minimum(transfers, work)
 
     def accumulated(self, mine: Column, m: Numbers) -> Column:
         """Adding each microbatch's gradients to those before it."""

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import inf
 
 from plait.estimates.practice import Practice
 from plait.evaluation.rows import Row
 
 __all__ = ["practice_of"]
 
-_MEGATRON = Practice(fused_kernels=True, balanced=False, whole_sends=False, selects_products=False)
+_MEGATRON = Practice(
+    fused_kernels=True, balanced=False, whole_sends=False, selects_products=False, waiting_weights=False
+)
 _EXPLICIT = replace(
     _MEGATRON, fused_attention=False, masks=True, overlap_data=False, overlap_tensor=False, gradient_bytes=2
 )
@@ -26,10 +29,15 @@ _EXPLICIT = replace(
 # (--overlap-p2p-communication-warmup-flush is off), and never those of a stage a rank: NVIDIA/Megatron-LM@d98e8a6,
 # megatron/training/arguments.py (overlap_p2p_comm) and core/pipeline_parallel/schedules.py; the same by default in
 # NVIDIA-NeMo/Megatron-Bridge@0685ff5, training/comm_overlap.py.
-_CORE = replace(_MEGATRON, fused_gradients=True, overlap_sends=True)
-_FSDP = Practice(wide_shards=True, attention_kernel=2)
+# Runs in Megatron-LM's README and Megatron-Bridge's recipes have --tp-comm-overlap, which takes products and transfers
+# to pieces under sequence parallelism, and --overlap-param-gather; sums go block by block (communication-overlap.md).
+_CORE = replace(
+    _MEGATRON, fused_gradients=True, overlap_sends=True, pipelined_tensor=True, overlap_gathers=True, bucket_bytes=inf
+)
+_FSDP = Practice(wide_shards=True, attention_kernel=2, waiting_weights=False, overlap_gathers=True)
 _YEAR = re.compile(r"(?<![0-9])20[12][0-9](?![0-9])")
 _OVERLAP_OFF = re.compile(r"overlap[^;,.]{0,40}\b(?:off|disabled)\b")
+_OVERLAPS = ("overlap_data", "overlap_gathers", "overlap_tensor", "overlap_sends", "pipelined_tensor")
 _MODERN = 2022  # Megatron-LM adds gradients in its products, and hides sums behind them, since early 2022
 
 
@@ -39,7 +47,8 @@ def practice_of(row: Row) -> Practice:
     found = _of_program(told, row)
     notes = f"{row.text('notes')} {row.text('precision')}"
     if _OVERLAP_OFF.search(notes):
-        found = replace(found, overlap_data=False, overlap_tensor=False, overlap_sends=False)
+        off = dict.fromkeys(_OVERLAPS, False)
+        found = replace(found, **off)
     if re.search(r"\bcompile", notes):
         found = replace(found, compiled=True)
     if re.search(r"async ?tp|asynctp", notes):
