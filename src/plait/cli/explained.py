@@ -126,10 +126,10 @@ def _words(one: WhatIf, now: float) -> str:
     if one.plan is None or one.step_seconds is None:
         return f"{one.change}: nothing would fit"
     more = one.step_seconds / now - 1
-    how = "no change of the step"
-    if abs(more) >= _EQUAL:
-        how = f"{Seconds(one.step_seconds)} a step ({more:+.0%})"
-    return f"{one.change}: {how}" + (f", by another plan: {plan_name(one.plan)}" if one.changes else "")
+    if abs(more) < _EQUAL:
+        return f"{one.change}: no change of the step"
+    by = f", by another plan: {plan_name(one.plan)}" if one.changes else ""
+    return f"{one.change}: {Seconds(one.step_seconds)} a step ({more:+.0%}){by}"
 
 
 def explain(asked: str, job: Job, measurements: Measurements, plans: Plans) -> Explanation:
