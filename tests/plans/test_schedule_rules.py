@@ -6,6 +6,7 @@ import pytest
 
 from plait.plans.completion import complete
 from plait.plans.legality import problems
+from plait.plans.rule import with_value
 from plait.specs.files import parse_job
 from plait.specs.grids import tidy
 
@@ -27,7 +28,12 @@ def job(plan, **training):
         ({"schedule": "zb-v", "pipeline": 4}, "plan.pipeline", 2, "(8 stages) exceeds the 7 layers"),
         ({"schedule": "zb-v", "pipeline": 2, "stages": [4, 3]}, "plan.stages", (2, 2, 2, 1), "which has 4 stages"),
         ({"schedule": GRID, "pipeline": 4}, "plan.pipeline", 2, "the grid is drawn for 2 ranks"),
-        ({"schedule": GRID, "data": 2, "microbatch": 2}, "plan.microbatch", 4, "drawn for 2 microbatches, but the 8"),
+        (
+            {"schedule": GRID, "data": 2, "microbatch": 2},
+            "plan.microbatch",
+            4,
+            "with data = 2 a global batch of 16 makes 4",
+        ),
         ({"schedule": GRID, "virtual_stages": 2}, "plan.virtual_stages", 1, "this grid gives each rank 1 stage"),
     ],
 )
@@ -37,6 +43,34 @@ def test_what_does_not_fit_is_told_with_what_would(plan, key, legal, said):
     assert problem.key == key
     assert said in problem.message
     assert legal in problem.legal or str(legal) in problem.legal
+
+
+THREE = tidy("F0 F1 F2 .. B0 B1 B2\n.. F0 B0 F1 B1 F2 B2")
+
+
+@pytest.mark.parametrize(
+    ("plan", "batch", "key", "legal", "said"),
+    [
+        ({}, 4, "training.global_batch", 3, "with data = 1 a global batch of 4 makes 2 a replica, of 2 sequences each"),
+        ({"tensor": 2}, 4, "training.global_batch", 3, "with data = 1 a global batch of 4 makes 2"),
+        ({"data": 2}, 2, "training.global_batch", 6, "with data = 2 a global batch of 2 makes 1"),
+        ({"microbatch": 2}, 8, "plan.microbatch", 3, "with data = 1 a global batch of 8 makes 4"),
+    ],
+)
+def test_microbatches_that_no_number_of_replicas_makes_are_the_grid_s_and_not_the_ranks(plan, batch, key, legal, said):
+    parsed = job({"schedule": THREE, **plan}, global_batch=batch)
+    (problem,) = problems(parsed.job, parsed.unknown)
+    assert problem.key == key
+    assert f"the grid is drawn for 3 microbatches, but {said}" in problem.message
+    assert "can't be 4 ranks" not in problem.message
+    assert legal in problem.legal
+    assert not problems(with_value(parsed.job, problem.key, legal))
+
+
+def test_a_grid_that_some_number_of_replicas_makes_is_legal_with_that_number():
+    parsed = job({"schedule": THREE}, global_batch=5)  # of two replicas one has 3 sequences
+    assert not problems(parsed.job, parsed.unknown)
+    assert complete(parsed.job).data == 2
 
 
 def test_a_grid_that_deadlocks_is_drawn():

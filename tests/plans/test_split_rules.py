@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plait.plans.arrangements import arrangements, fillable
+from plait.plans.arrangements import arrangements, filling
 from plait.plans.completion import complete
 from plait.plans.describe import describe, plan_name
 from plait.plans.legality import is_legal, plan_problems, problems
@@ -90,8 +90,8 @@ def test_what_does_not_work_out_is_explained(job, key, said):
 
 
 def test_experts_fill_only_whole_groups_of_ranks():
-    assert fillable(job_of(experts=4, expert=4), 8)
-    assert not fillable(job_of(experts=4, expert=4, pipeline=3), 6)
+    assert [*filling(job_of(experts=4, expert=4), 8)]
+    assert not [*filling(job_of(experts=4, expert=4, pipeline=3), 6)]
 
 
 def test_they_are_told_in_words():

@@ -39,16 +39,19 @@ __all__ = [
     "even_stages",
     "expert_degree",
     "experts_fit",
-    "fillable",
+    "filling",
     "fixed_degrees",
     "fixed_list",
     "fixes_all",
     "grid_of",
     "grid_rows",
     "idle_rank",
+    "microbatch_size",
     "microbatch_sizes",
     "most",
     "pipeline_fits",
+    "rounds",
+    "rounds_fit",
     "row_span",
     "scarcest",
     "servers_alone",
@@ -61,6 +64,11 @@ __all__ = [
 
 def arrangements(job: Job, ranks: int) -> Iterator[MeshShape]:
     """Every legal arrangement of `ranks`, those with the most data parallelism first, then the least tensor."""
+    return (mesh for mesh in _meshes(job, ranks) if rounds_fit(job, mesh.data))
+
+
+def _meshes(job: Job, ranks: int) -> Iterator[MeshShape]:
+    """The same, whatever microbatches a grid has."""
     ranks, left = divmod(ranks, context_degree(job))
     if left:
         return
@@ -74,18 +82,26 @@ def arrangements(job: Job, ranks: int) -> Iterator[MeshShape]:
                     yield MeshShape(pipeline=pipeline, data=data, tensor=tensor)
 
 
-def fillable(job: Job, ranks: int) -> bool:
-    """Whether the degrees that the job leaves open can fill what its fixed degrees leave of `ranks`, which they divide.
+def filling(job: Job, ranks: int) -> Iterator[int]:
+    """The numbers of replicas with which the degrees that the job leaves open can fill `ranks`, the fewest first;
+    whether these replicas have the microbatches of its grid is not asked (`rounds_fit`).
 
     Data must leave a microbatch for somebody, where that is fixed; tensor and pipeline only have a most, so that the
     largest tensor is as good as any; but for experts, whose ranks are looked for one arrangement after another.
     """
     if expert_degree(job) > 1:
-        return next(arrangements(job, ranks), None) is not None
-    rest = ranks // prod(fixed_degrees(job).values())
-    tensors, stages = (1 if degree(job, axis) else most(job, axis) for axis in ("tensor", "pipeline"))
-    datas = (1,) if degree(job, "data") else (data for data in divisors(rest) if data_fits(job, data))
-    return any(rest // data // _largest_divisor(rest // data, tensors) <= stages for data in datas)
+        yield from sorted({mesh.data for mesh in _meshes(job, ranks)})
+        return
+    fixed, data_fixed = fixed_degrees(job), degree(job, "data")
+    rest, left = divmod(ranks, prod(fixed.values()))
+    if left:
+        return
+    tensors, stages = (1 if axis in fixed else most(job, axis) for axis in ("tensor", "pipeline"))
+    for data in divisors(rest) if data_fixed is None else (1,):
+        if data_fixed is None and not data_fits(job, data):
+            continue
+        if rest // data // _largest_divisor(rest // data, tensors) <= stages:
+            yield data_fixed or data
 
 
 def _largest_divisor(number: int, most: int) -> int:
@@ -140,13 +156,26 @@ def grid_rows(job: Job) -> int | None:
     return None if grid is None else grid.ranks
 
 
-def _rounds_fit(job: Job, rows: int) -> bool:
-    """Whether so many sequences of a replica can be the microbatches of the job's grid, if it has one."""
+def rounds_fit(job: Job, data: int) -> bool:
+    """Whether the replica with the most sequences, of so many, has as many microbatches as the job's grid, if it has
+    one."""
     grid = grid_of(job)
-    if grid is None:
-        return True
-    size = cast("int", job.constraints.get("microbatch", -(-rows // grid.microbatches)))
-    return size > 0 and -(-rows // size) == grid.microbatches
+    return grid is None or rounds(job, data) == grid.microbatches
+
+
+def rounds(job: Job, data: int) -> int:
+    """How many microbatches the replica with the most sequences has."""
+    size = microbatch_size(job, data)
+    return -(-row_span(job, data)[1] // size) if size > 0 else 0
+
+
+def microbatch_size(job: Job, data: int) -> int:
+    """The sequences of a microbatch, with so many replicas: what the job fixes, or one; of a grid's microbatches, as
+    many as each of them has."""
+    if "microbatch" in job.constraints:
+        return cast("int", job.constraints["microbatch"])
+    grid = grid_of(job)
+    return 1 if grid is None else -(-row_span(job, data)[1] // grid.microbatches)
 
 
 def virtual_stages(job: Job) -> int:
@@ -217,7 +246,7 @@ def data_fits(job: Job, data: int) -> bool:
     weights = fixed_list(job, "data_shares")
     least, largest = row_span(job, data)
     enough = least >= 1 and cast("int", job.constraints.get("microbatch", 1)) <= largest
-    return enough and (not weights or len(weights) == data) and _rounds_fit(job, largest)
+    return enough and (not weights or len(weights) == data)
 
 
 def row_span(job: Job, data: int) -> tuple[int, int]:

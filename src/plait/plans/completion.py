@@ -16,8 +16,7 @@ from plait.plans.arrangements import (
     arrangements,
     degree,
     even_stages,
-    grid_of,
-    row_span,
+    microbatch_size,
     stage_count,
     virtual_stages,
 )
@@ -66,7 +65,7 @@ def filled(job: Job) -> Plan:
     keys: dict[str, Any] = {
         "schedule": "interleaved" if stages > 1 else "1f1b",
         "virtual_stages": stages,
-        "microbatch": _microbatch(job, mesh.data),
+        "microbatch": microbatch_size(job, mesh.data),
         "stages": even_stages(job.model.layers, stage_count(job, mesh.pipeline)),
         "tensor_shares": (1,) * mesh.tensor,
         "data_shares": (1,) * mesh.data,
@@ -93,12 +92,6 @@ def left_open(given: Collection[str], plan: Plan, *, here: bool = True) -> dict[
 def _sums(plan: Plan) -> bool:
     """Whether replicas sum gradients in every step."""
     return plan.data > 1 and not plan.averages and not plan.served
-
-
-def _microbatch(job: Job, data: int) -> int:
-    """One sequence; of a grid's microbatches, as many as each of them has."""
-    grid = grid_of(job)
-    return 1 if grid is None else -(-row_span(job, data)[1] // grid.microbatches)
 
 
 def with_most_ranks(job: Job) -> Job:

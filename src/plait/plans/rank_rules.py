@@ -9,7 +9,7 @@ from plait.plans.arrangements import (
     applies_portions,
     divisors,
     expert_degree,
-    fillable,
+    filling,
     fixed_degrees,
     fixes_all,
     most,
@@ -54,7 +54,7 @@ def _product_misfits(job: Job) -> Breach:
 
 
 def _fillable(job: Job) -> bool:
-    return fixes_all(job) or (_product_fits(job) and fillable(job, job.cluster.ranks))
+    return fixes_all(job) or next(filling(job, job.cluster.ranks), None) is not None
 
 
 def _unfillable(job: Job) -> Breach:

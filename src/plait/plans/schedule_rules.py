@@ -12,8 +12,17 @@ from __future__ import annotations
 from typing import cast
 
 from plait.errors import IllegalSchedule
-from plait.plans.arrangements import degree, grid_of, grid_rows, row_span
-from plait.plans.rule import Breach, Remedy, Rule, nearest_first
+from plait.plans.arrangements import (
+    degree,
+    filling,
+    grid_of,
+    grid_rows,
+    microbatch_size,
+    rounds,
+    rounds_fit,
+    row_span,
+)
+from plait.plans.rule import Breach, Remedy, Rule, multiples_near, nearest_first
 from plait.schedules.grid import read_grid
 from plait.schedules.registry import stages_a_rank
 from plait.specs.grids import SCHEDULES, is_grid
@@ -84,49 +93,57 @@ def _rows_do_not(job: Job) -> Breach:
 
 
 def _rounds_suit(job: Job) -> bool:
-    grid, data = grid_of(job), degree(job, "data")
-    if grid is None or data is None:
+    """Whether some number of replicas that fills the ranks has the grid's microbatches; where none fills them, that is
+    another rule's matter."""
+    if grid_of(job) is None:
         return True
-    rows = row_span(job, data)[1]
-    sizes = (job.constraints["microbatch"],) if "microbatch" in job.constraints else (-(-rows // grid.microbatches),)
-    return any(-(-rows // cast("int", size)) == grid.microbatches for size in sizes if size)
+    replicas = _replicas(job)
+    return not replicas or any(rounds_fit(job, data) for data in replicas)
+
+
+def _replicas(job: Job) -> tuple[int, ...]:
+    """The numbers of replicas that there may be: the fixed one, or all that fill the ranks."""
+    fixed = degree(job, "data")
+    return tuple(filling(job, job.cluster.ranks)) if fixed is None else (fixed,)
 
 
 def _rounds_do_not(job: Job) -> Breach:
-    grid, data = grid_of(job), degree(job, "data") or 1
-    wanted, rows = grid.microbatches if grid else 1, row_span(job, data)[1]
-    size = cast("int", job.constraints.get("microbatch", -(-rows // wanted)))
-    batches = nearest_first({wanted * size * data, wanted * data}, job.training.global_batch)
+    grid, batch, (data, *others) = grid_of(job), job.training.global_batch, _replicas(job) or (1,)
+    wanted, size, made = grid.microbatches if grid else 1, microbatch_size(job, data), rounds(job, data)
+    fixed = cast("int", job.constraints.get("microbatch", 1))
+    batches = {near for step in {wanted * data, wanted * fixed * data} for near in multiples_near(batch, step)}
     return Breach(
         key="plan.schedule",
         message=(
-            f"the grid is drawn for {wanted} {'microbatch' if wanted == 1 else 'microbatches'}, "
-            f"but the {counted(rows, 'sequence')} of a replica in microbatches of {size} are {-(-rows // size)}"
+            f"the grid is drawn for {counted(wanted, 'microbatch', 'es')}, but with data = {data} a global batch of "
+            f"{batch} makes {made} a replica, of {counted(size, 'sequence')} each"
+            f"{'; nor does it fit another number of replicas' if others else ''}"
         ),
-        remedies=(("plan.microbatch", (-(-rows // wanted),)), ("training.global_batch", batches)),
-        legal=f"a grid of {-(-rows // size)} microbatches",
+        remedies=(
+            ("plan.microbatch", (-(-row_span(job, data)[1] // wanted),)),
+            ("training.global_batch", nearest_first(batches, batch)),
+        ),
+        legal=f"a grid of {counted(made, 'microbatch', 'es')}",
     )
 
 
 _KEYS = frozenset({"plan.schedule", "plan.virtual_stages"})
 
+_OF_BATCHES = frozenset(
+    {
+        "plan.schedule",
+        "plan.data",
+        "plan.data_shares",
+        "plan.microbatch",
+        "plan.synchronisation",
+        "plan.servers",
+        "training.global_batch",
+    }
+)
+
 SCHEDULE_RULES = (
     Rule(reads=frozenset({"plan.schedule"}), holds=_grid_is_sound, breach=_grid_is_not),
     Rule(reads=_KEYS | {"plan.pipeline", "plan.stages", "model.layers"}, holds=_stages_suit, breach=_stages_do_not),
     Rule(reads=frozenset({"plan.schedule", "plan.pipeline"}), holds=_rows_suit, breach=_rows_do_not),
-    Rule(
-        reads=frozenset(
-            {
-                "plan.schedule",
-                "plan.data",
-                "plan.data_shares",
-                "plan.microbatch",
-                "plan.synchronisation",
-                "plan.servers",
-                "training.global_batch",
-            }
-        ),
-        holds=_rounds_suit,
-        breach=_rounds_do_not,
-    ),
+    Rule(reads=_OF_BATCHES, holds=_rounds_suit, breach=_rounds_do_not),
 )
