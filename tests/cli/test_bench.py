@@ -108,8 +108,12 @@ def test_given_plans_alone_and_beside_the_best(place, capsys):
     )
     (one,) = json.loads(out)["plans"]
     assert (one["plan"]["tensor"], one["repeats"]) == (2, 2)
+    taken = {"microbatch": 1, "tensor_shares": [1, 1], "sequence_parallel": False}
+    assert one["left_open"] == taken
     assert bench("--plan", "mine.toml", "--plans", "1", "--json", "--out", "both") == 0
-    assert [one["plan"]["tensor"] for one in json.loads(capsys.readouterr().out)["plans"]] == [2, 1]
+    mine, best = json.loads(capsys.readouterr().out)["plans"]
+    assert (mine["plan"]["tensor"], mine["left_open"]) == (2, taken)
+    assert (best["plan"]["tensor"], best["left_open"]) == (1, {})
 
 
 def test_what_is_refused_is_refused_before_anything_starts(place, capsys, monkeypatch):
@@ -165,10 +169,13 @@ def test_a_record_that_is_none_is_refused_before_a_directory_is_made(place, caps
 
 def test_where_no_plan_was_measured_the_answer_is_no(place, capsys, monkeypatch):
     monkeypatch.setattr("plait.training.bench.rehearse", _fails)
-    assert bench("--plans", "1", "--json") == 1
+    (place / "mine.toml").write_text("[plan]\ndata = 2\ntensor = 1\nzero = 0\nmicrobatch = 2\nbucket_bytes = 1048576\n")
+    assert bench("--plan", "mine.toml", "--json") == 1
     document = json.loads(capsys.readouterr().out)
     assert (document["plans"], document["agreement"]) == ([], None)
-    assert document["failed"][0]["error"].endswith(": ArithmeticError: planted")
+    (failed,) = document["failed"]
+    assert failed["error"].endswith(": ArithmeticError: planted")
+    assert failed["left_open"] == {"data_shares": [1, 1]}
 
 
 def _fails(*_: object) -> None:

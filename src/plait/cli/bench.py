@@ -55,11 +55,12 @@ def command(
             return None
         asked = legal_job(job)
         require_this_machine(asked)
-        given = [legal_plan(path, asked).plan for path in plan or ()]
+        given = [legal_plan(path, asked) for path in plan or ()]
         RunDirectory.require_free(run)
         found = bench(
             asked,
-            given,
+            [file.plan for file in given],
+            left_open={file.plan: file.left_open for file in given},
             best=_ALL if every else plans,
             repeats=repeats,
             steps=steps,

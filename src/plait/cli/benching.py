@@ -5,12 +5,12 @@ Here planner and runtime meet, as in `api`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plait.api import measured, plan, report, require_legal
 from plait.errors import IllegalJob
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
+_NOTHING: Mapping[Plan, Mapping[str, Any]] = {}
 _MOST = 8  # plans, where nobody says how many
 
 
@@ -33,6 +34,7 @@ def bench(
     job: Job,
     plans: Sequence[Plan] = (),
     *,
+    left_open: Mapping[Plan, Mapping[str, Any]] = _NOTHING,
     best: int | None = None,
     repeats: int = 3,
     steps: int = 15,
@@ -43,6 +45,7 @@ def bench(
 ) -> BenchResult | None:
     """Measure `plans` and the `best` ones of the job (None: none where plans are given, else 8), in `repeats` rounds of
     `steps` steps; predicted beside measured into the new directory `run`. `record`: a file of turns to go on with.
+    `left_open`: of plans from files, which keys those leave open, with what was taken.
 
     Where torchrun has started the program, its processes are the ranks: each calls this, and the first one alone gets a
     result. Raises IllegalJob for a plan that is not legal for the job, UnusableInput for data or a directory that can't
@@ -68,7 +71,7 @@ def bench(
             if world is not None:
                 for ranks in {one.ranks for one in plans}:
                     world.require(ranks)
-            entries = _entries(job, plans, most, known())
+            entries = _entries(job, plans, most, known(), left_open)
             return begun(job, entries, Path(run), record, repeats=repeats, steps=steps)
 
         found = bench_here(contest(), on_turn) if world is None else bench_on(world, contest, on_turn)
@@ -79,7 +82,9 @@ def bench(
         return found
 
 
-def _entries(job: Job, plans: Sequence[Plan], most: int, known: Measurements) -> tuple[Entry, ...]:
+def _entries(
+    job: Job, plans: Sequence[Plan], most: int, known: Measurements, left_open: Mapping[Plan, Mapping[str, Any]]
+) -> tuple[Entry, ...]:
     from plait.devices.host import this_processor
     from plait.planner.coverage import outside_what_was_measured
     from plait.planner.prices import JobPrices
@@ -97,6 +102,7 @@ def _entries(job: Job, plans: Sequence[Plan], most: int, known: Measurements) ->
             prediction=predict(one, prices),
             guesses=outside_what_was_measured(one, prices, here),
             link=prices.machine.between_hosts,
+            left_open=left_open.get(one, {}),
         )
         for one in dict.fromkeys([*plans, *found])
     )

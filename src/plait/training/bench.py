@@ -45,12 +45,14 @@ _LONGEST = 1800.0  # the same under torchrun, whose ranks are asked for all turn
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A plan, what was predicted of it, and where that lies outside what was measured."""
+    """A plan, what was predicted of it, and where that lies outside what was measured. `left_open`: what its file
+    leaves open, with what was taken."""
 
     plan: Plan
     prediction: Prediction
     guesses: tuple[str, ...] = ()
     link: LinkSpeed | None = None  # between hosts, as it was priced
+    left_open: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,14 +169,19 @@ class _Bench:
         return BenchResult(
             plans=tuple(
                 Benched(
-                    plan=entry.plan, prediction=entry.prediction, runs=tuple(self.taken[place]), guesses=entry.guesses
+                    plan=entry.plan,
+                    prediction=entry.prediction,
+                    runs=tuple(self.taken[place]),
+                    guesses=entry.guesses,
+                    left_open=entry.left_open,
                 )
                 for place, entry in enumerate(entries)
                 if place not in lost
             ),
             failed=tuple(
-                Failed(plan=entries[place].plan, prediction=entries[place].prediction, error=words)
-                for place, words in sorted(lost.items())
+                Failed(plan=entry.plan, prediction=entry.prediction, error=lost[place], left_open=entry.left_open)
+                for place, entry in enumerate(entries)
+                if place in lost
             ),
         )
 

@@ -7,8 +7,8 @@ It knows numbers that are there, not how they were taken (`bench`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from statistics import median
 from typing import Any
@@ -27,12 +27,13 @@ __all__ = ["BenchResult", "Benched", "Failed", "bench_document"]
 
 @dataclass(frozen=True, kw_only=True)
 class Benched:
-    """A plan with all that was measured of it: one `Measured` a round; at least one."""
+    """A plan with all that was measured of it: one `Measured` a round; at least one. `left_open`: as `Entry` has it."""
 
     plan: Plan
     prediction: Prediction
     runs: tuple[Measured, ...]
     guesses: tuple[str, ...] = ()
+    left_open: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def measured(self) -> Measured:
@@ -62,6 +63,7 @@ class Failed:
     plan: Plan
     prediction: Prediction
     error: str
+    left_open: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,12 @@ def bench_document(result: BenchResult) -> dict[str, Any]:
     return {
         "plans": [_benched(one) for one in result.plans],
         "failed": [
-            {"plan": plan_table(one.plan), "predicted": asdict(_predicted(one.prediction)), "error": one.error}
+            {
+                "plan": plan_table(one.plan),
+                "left_open": dict(one.left_open),
+                "predicted": asdict(_predicted(one.prediction)),
+                "error": one.error,
+            }
             for one in result.failed
         ],
         "agreement": None if agreed is None else asdict(agreed) | {"repeat_spread": result.spread},
@@ -138,6 +145,7 @@ def _benched(one: Benched) -> dict[str, Any]:
     measured = one.measured
     return {
         "plan": plan_table(one.plan),
+        "left_open": dict(one.left_open),
         "name": plan_name(one.plan),
         "predicted": asdict(_predicted(one.prediction)),
         "measured": asdict(measured),
