@@ -98,6 +98,27 @@ def test_a_plan_that_plait_did_not_write_is_replaced_only_if_asked(capsys, place
     assert ask(capsys, "plan", "job.toml")[1]["written"] == "plan.toml"  # now it is one of Plait's
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "whose"),
+    [
+        ("bucket_bytes = ", "bucket_bytes = 1", "was edited since"),
+        ("# 4 ranks: ", "# mine: ", "was edited since"),
+        ("# as Plait wrote it: ", "# ", "was not written by"),
+    ],
+)
+def test_a_plan_that_somebody_edited_is_theirs(capsys, place, old, new, whose):
+    ask(capsys, "plan", "job.toml")
+    written = (place / "plan.toml").read_text()
+    assert written.count(old) == 1
+    (place / "plan.toml").write_text(written.replace(old, new))
+    _, document = ask(capsys, "plan", "job.toml")
+    assert document["written"] is None
+    assert document["not_written"].startswith(f"the plan.toml that is there {whose} ")
+    assert (place / "plan.toml").read_text() == written.replace(old, new)
+    (place / "plan.toml").write_text(written)
+    assert ask(capsys, "plan", "job.toml")[1]["written"] == "plan.toml"
+
+
 def test_a_job_is_no_place_for_a_plan(capsys, place):
     before = (place / "job.toml").read_text()
     code, document = ask(capsys, "plan", "job.toml", "--out", "./job.toml")

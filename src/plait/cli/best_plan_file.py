@@ -1,9 +1,7 @@
 """Where `plait plan` leaves the best plan, and where it must not: a plan that somebody wrote is never replaced unasked.
 
-    --out FILE     there, whatever it was, unless the command itself reads it: that is refused
-    no --out       plan.toml, if it is not there yet or is one that Plait wrote; else nowhere, which is said
-
-What Plait wrote has a [prediction].
+--out FILE     there, whatever it was, unless the command itself reads it: that is refused
+no --out       plan.toml, if it is not there yet or is as Plait wrote it (`plans.seal`); else nowhere, which is said
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait.cli.output import Line
 from plait.errors import UnusableInput
+from plait.plans.seal import Origin, origin
 
 if TYPE_CHECKING:
     from plait.plans.plan import Plan
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["BestPlanFile", "best_plan_file"]
 
 _DEFAULT = Path("plan.toml")
+_WHOSE: Mapping[Origin, str] = {
+    "edited": "was edited since `plait plan` wrote it",
+    "somebody's": "was not written by `plait plan`",
+}
 _ELSEWHERE = "--out FILE writes the best plan elsewhere"
 
 
@@ -63,9 +66,9 @@ def best_plan_file(out: Path | None, job: Path, explained: str | None) -> BestPl
         raise UnusableInput(f"--out {out} is {read}, which it would replace: name another file")
     if read is not None:
         return BestPlanFile(path=None, why_not=f"{path} is {read} ({_ELSEWHERE})")
-    if out is None and path.exists() and not _written_by_plait(path):
-        why_not = f"the {path} that is there was not written by `plait plan`, it has no [prediction]"
-        return BestPlanFile(path=None, why_not=f"{why_not} ({_ELSEWHERE}, --out {path} replaces it)")
+    if out is None and path.exists() and (whose := origin(path)) != "Plait's":
+        why_not = f"the {path} that is there {_WHOSE[whose]} ({_ELSEWHERE}, --out {path} replaces it)"
+        return BestPlanFile(path=None, why_not=why_not)
     return BestPlanFile(path=path)
 
 
@@ -73,13 +76,4 @@ def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except OSError:  # one of them is not there, or has a name that no file has
-        return False
-
-
-def _written_by_plait(path: Path) -> bool:
-    from plait.specs.files import read_table
-
-    try:
-        return {"plan", "prediction"} <= set(read_table(path))
-    except UnusableInput:
         return False

@@ -2,7 +2,7 @@
 
     # 4 ranks: 2 replicas of a pipeline of 2 stages ...      the plan in words
     [plan]                                                   every key of the job's [plan], chosen
-    [prediction]                                             what was said of it, if anything
+    [prediction]                                             what was said of it, if anything; and under it a seal
 
 A key that somebody took out is filled in as in a job that leaves it open, the same wherever the file is read; commands
 say which. A bad key is refused as in a job.
@@ -23,6 +23,7 @@ from plait.plans.completion import complete, left_open, with_most_ranks
 from plait.plans.describe import describe
 from plait.plans.plan import Plan
 from plait.plans.prediction import Prediction, prediction_from_table, prediction_table
+from plait.plans.seal import sealed
 from plait.specs.border import sift
 from plait.specs.files import read_table
 from plait.specs.grids import with_grid
@@ -52,13 +53,15 @@ def plan_table(plan: Plan) -> dict[str, Any]:
 
 
 def write_plan(path: str | PathLike[str], plan: Plan, prediction: Prediction | None = None) -> None:
-    """Write the file whole or not at all; raises UnusableInput where nothing can be written."""
+    """Write the file whole or not at all, sealed where it has a prediction; raises UnusableInput where nothing can be
+    written."""
     tables = {"plan": plan_table(plan)}
     if prediction is not None:
         tables["prediction"] = prediction_table(prediction)
     words = "".join(f"# {line}\n" for line in describe(plan).splitlines())
+    text = f"{words}\n{tomli_w.dumps(tables, multiline_strings=True)}"
     try:
-        write_whole(Path(path), f"{words}\n{tomli_w.dumps(tables, multiline_strings=True)}")
+        write_whole(Path(path), text if prediction is None else sealed(text))
     except OSError as error:
         raise UnusableInput(f"the plan can't be written to {path}: {error.strerror or error}") from error
 
