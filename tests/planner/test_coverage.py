@@ -5,14 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
-from plait.planner.coverage import doubts, outside_what_was_measured
+from plait.planner.coverage import corrected_by_runs, doubts, outside_what_was_measured
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
+from plait.planner.simulator import predict
 from plait.plans.plan import Plan
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.links import Transfer
-from plait.specs.measurements import Attention, Gemm, Host, MemoryBound, MemoryBoundKind, Optimizer, Processor
+from plait.specs.measurements import (
+    Attention,
+    Correction,
+    Gemm,
+    Host,
+    MemoryBound,
+    MemoryBoundKind,
+    Optimizer,
+    Processor,
+)
 from tests.planner.machines import machine
 from tests.planner.shapes import GPT2, TRAINING
 
@@ -180,3 +190,18 @@ def test_attention_beyond_the_measured_shapes():
     assert told(Plan(stages=(2,)), attended(64, 64)) == ()
     (words,) = told(Plan(stages=(2,)), attended(64, 3))
     assert words == "attention over 6 tokens, 4 features a head, lies outside the measured shapes"
+
+
+def test_a_correction_that_was_cut_unasked_is_left_out_and_that_is_said():
+    """As files of before hold it: the ratio at its bound, and no word of who wanted it."""
+    plain = Correction(what="computing", ratio=3.0, source="runs/x", date="2026-11-29")
+    plan = Plan(stages=(2,))
+    before, held, wanted = (
+        replace(MEASURED, corrections=corrections) for corrections in ((), (plain,), (replace(plain, asked_for=True),))
+    )
+    (words,) = told(plan, held)
+    assert words.startswith("a correction is left out: computing: more than 3.00 times what was profiled, as runs/x")
+    assert told(plan, wanted) == ()
+    assert (corrected_by_runs(held), len(corrected_by_runs(wanted))) == ((), 1)
+    steps = [predict(plan, JobPrices(GPT2, TRAINING, one)).step_seconds for one in (before, held, wanted)]
+    assert steps[0] == steps[1] < steps[2]

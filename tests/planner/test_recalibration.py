@@ -142,7 +142,9 @@ def test_what_is_beyond_all_belief_is_left_out_or_cut_where_that_is_asked_for(wh
     assert (one.what, one.ratio) == (what, pytest.approx(3.0 if times > 1 else 1 / 3, rel=1e-12))
     assert words in correction_words(one)
     assert "a crowded machine" in correction_words(one)
-    assert recalibrated(asked, TRUE, [run], source="runs/x", cut=True).measurements.corrections == (one,)
+    assert recalibrated(asked, TRUE, [run], source="runs/x", cut=True).measurements.corrections == (
+        replace(one, asked_for=True),
+    )
 
 
 def test_a_plan_that_tells_nothing_says_nothing_of_links():

@@ -29,7 +29,7 @@ def outside_what_was_measured(plan: Plan, prices: JobPrices, here: Processor | N
     """One sentence for each kind of guess in this plan's prediction; none where everything was measured. `here`: what
     the caller runs on, if that is to be what was profiled."""
     host = prices.machine.host
-    parts = (_links, _messages, _untimed, _products, _speeds)
+    parts = (_disbelieved, _links, _messages, _untimed, _products, _speeds)
     return (*(doubts(host, here) if host else ()), *(words for part in parts for words in part(plan, prices)))
 
 
@@ -45,7 +45,7 @@ def doubts(host: Host, here: Processor | None) -> Iterator[str]:
 
 def corrected_by_runs(measurements: Measurements) -> tuple[str, ...]:
     """One sentence for each correction that a prediction contains beside what was measured."""
-    return tuple(map(correction_words, measurements.corrections))
+    return tuple(correction_words(one) for one in measurements.corrections if one.believed)
 
 
 def correction_words(one: Correction) -> str:
@@ -54,6 +54,12 @@ def correction_words(one: Correction) -> str:
     words = f"{one.what}: {bound}{one.ratio:.2f} times what was profiled, as {one.source} took"
     words += f" ({one.date})" if one.date else ""
     return f"{words}; so wrong is no profile, but a crowded machine or another one" if one.cut else words
+
+
+def _disbelieved(plan: Plan, prices: JobPrices) -> Iterator[str]:
+    del plan  # whichever it is
+    for one in prices.machine.disbelieved:
+        yield f"a correction is left out: {correction_words(one)} (`plait profile` measures this machine anew)"
 
 
 def _links(plan: Plan, prices: JobPrices) -> Iterator[str]:

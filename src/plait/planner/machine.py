@@ -50,6 +50,7 @@ class Machine:
         self.speeds = Speeds(measurements, self._ranks_a_node)
         self.communication = CommunicationCost(measurements, place.inter_link, links)
         self.host = host = measurements.host
+        self.disbelieved = tuple(one for one in measurements.corrections if not one.believed)
         on_cpu = host is not None and host.device == "cpu"
         self.cores = float(host.cores) if host is not None and on_cpu else None
         self.busy_share = host.busy_share if host is not None and on_cpu else 0.0

@@ -62,11 +62,11 @@ def recalibrated(
         ratio = min(max(median(ratios), LEAST_RATIO), MOST_RATIO) if ratios else 1.0
         if abs(ratio - 1) <= _NOISE:
             continue
-        one = Correction(what=what, ratio=ratio, source=source, date=date)
-        if one.cut and not cut:
-            left_out.append(one)
-        else:
+        one = Correction(what=what, ratio=ratio, source=source, date=date, asked_for=cut)
+        if one.believed:
             found = replace(found, corrections=(*found.corrections, one))
+        else:
+            left_out.append(one)
     return Recalibrated(measurements=found, left_out=tuple(left_out))
 
 
@@ -87,7 +87,7 @@ def _computing_ratio(job: Job, known: Measurements, run: Observed) -> float | No
     measured = sum(one.compute for one in run.stages or (run.terms,))
 
     def computing(ratio: float) -> float:
-        one = Correction(what="computing", ratio=ratio, source="")
+        one = Correction(what="computing", ratio=ratio, source="", asked_for=True)
         predicted = _predicted(job, replace(known, corrections=(*known.corrections, one)), run.plan)
         return sum(one.compute for one in (predicted.stages if run.stages else (predicted.terms,)))
 
@@ -108,7 +108,7 @@ def _link_ratio(what: Corrected, job: Job, known: Measurements, run: Observed) -
     measured = _communicating(run.terms, run.transfers)
 
     def communicating(ratio: float) -> float:
-        one = Correction(what=what, ratio=ratio, source="")
+        one = Correction(what=what, ratio=ratio, source="", asked_for=True)
         predicted = _predicted(job, replace(known, corrections=(*known.corrections, one)), run.plan)
         return _communicating(predicted.terms, predicted.transfers)
 

@@ -199,17 +199,23 @@ class Contention:
 @dataclass(frozen=True, kw_only=True)
 class Correction:
     """How many times longer than these measurements say something took in runs: a step's computing, its update, or
-    messages. `source`: which runs, `date`: of them."""
+    messages. `source`: which runs, `date`: of them. `asked_for`: whatever its ratio (`--cut`)."""
 
     what: Corrected
     ratio: Annotated[float, Field(ge=LEAST_RATIO, le=MOST_RATIO)]
     source: str
     date: str = ""
+    asked_for: bool = False
 
     @property
     def cut(self) -> bool:
         """Whether it stands at a bound, and what was measured lies there or beyond."""
         return not LEAST_RATIO < self.ratio < MOST_RATIO
+
+    @property
+    def believed(self) -> bool:
+        """Whether predictions are to contain it: not what was cut, which files of before hold unasked."""
+        return self.asked_for or not self.cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,5 +244,5 @@ class Measurements:
     corrections: tuple[Correction, ...] = ()
 
     def correction(self, what: Corrected) -> float:
-        """The ratio by which to multiply what is predicted from these; 1 where no run has said anything."""
-        return next((one.ratio for one in self.corrections if one.what == what), 1.0)
+        """The ratio by which to multiply what is predicted from these; 1 where no run has said anything believable."""
+        return next((one.ratio for one in self.corrections if one.what == what and one.believed), 1.0)
