@@ -27,6 +27,16 @@ def test_every_layer_is_a_slat_in_its_order():
     assert slats == ["embedding", *(f"layer {k}" for k in range(7)), "head"]
 
 
+def test_layers_whose_numbers_do_not_fit_are_one_slat_with_the_first_and_the_last():
+    tree = parse(mesh(Plan(pipeline=8, stages=(4,) * 8)))
+    slats = [rect.attributes["data-tip"] for rect in tree.all("rect", "slat")]
+    assert slats[:6] == ["embedding", *(f"layer {k}" for k in range(4)), "layer 4"]
+    assert slats[-2:] == ["layers 28–31", "head"]
+    (slat,) = [rect for rect in tree.all("rect", "slat") if rect.attributes["data-tip"] == "layers 28–31"]
+    (name,) = [text for text in tree.all("text", "tick") if text.text == "28–31"]
+    assert slat.number("x") < name.number("x") < slat.number("x") + slat.number("width")
+
+
 def test_uneven_tensor_shares_are_drawn_uneven():
     plan = Plan(tensor=2, stages=(2,), tensor_shares=(3, 1))
     first, second = (box.number("width") for box in parse(mesh(plan)).all("rect", "rank"))

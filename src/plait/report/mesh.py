@@ -64,27 +64,27 @@ def _stage(plan: Plan, stage: int, replicas: int, left: float, width: float) -> 
 
 def _layers(plan: Plan, stage: int, left: float, width: float) -> Iterator[Markup]:
     """The stage's part of the model: a slat a layer, wider ones for embedding and head; where numbers don't fit in
-    slats, those of the first and the last over all."""
+    slats, one for all layers of a stage, with the first's and the last's."""
     own = plan.stages_at(stage)
     first, last = 0 in own, len(plan.stages) - 1 in own
     names = [str(sum(plan.stages[:one]) + layer) for one in own for layer in range(plan.stages[one])]
-    slats = [*([("embedding", _END)] if first else []), *((n, 1.0) for n in names), *([("head", _END)] if last else [])]
-    unit = width / sum(wide for _, wide in slats)
-    fit = all(unit * wide > _LETTER * len(name) + 4 for name, wide in slats if name.isdigit())
+    unit = width / (len(names) + _END * (first + last))
+    fit = all(_fits(name, unit) for name in names)
+    inner = [(name, f"layer {name}", 1.0) for name in names]
+    if not fit and len(own) == 1 and len(names) > 1:
+        inner = [(named := f"{names[0]}–{names[-1]}", f"layers {named}", float(len(names)))]
+    ends = [[(end, end, _END)] if there else [] for end, there in (("embedding", first), ("head", last))]
     x = left
-    for name, wide in slats:
+    for name, tip, wide in (*ends[0], *inner, *ends[1]):
         inset = min(2.0, unit * wide / 4)
-        yield rectangle(x, 26, unit * wide - inset, 24, rx=min(3.0, unit / 4), class_="slat", data_tip=_called(name))
-        if unit * wide > _LETTER * len(name) + 4 and (fit or not name.isdigit()):
+        yield rectangle(x, 26, unit * wide - inset, 24, rx=min(3.0, unit / 4), class_="slat", data_tip=tip)
+        if _fits(name, unit * wide) and (fit or name not in names):
             yield words((x + (unit * wide - inset) / 2, 42), name, anchor="middle", class_="tick")
         x += unit * wide
-    if not fit and len(own) == 1:
-        middle = left + unit * (len(names) / 2 + (_END if first else 0.0))
-        yield words((middle, 42), f"{names[0]}–{names[-1]}", anchor="middle", class_="tick")
 
 
-def _called(slat: str) -> str:
-    return f"layer {slat}" if slat.isdigit() else slat
+def _fits(name: str, width: float) -> bool:
+    return width > _LETTER * len(name) + 4
 
 
 def _ranks(plan: Plan, stage: int, replica: int, left: float, top: float, width: float) -> Iterator[Markup]:
