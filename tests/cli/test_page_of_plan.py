@@ -19,7 +19,9 @@ from plait.planner.changes import changes
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import played
+from plait.plans.completion import complete
 from plait.plans.plan import Plan
+from plait.report.plan_page import render_plan
 from plait.report.spans import end_of
 from plait.specs.cluster import ClusterSpec
 from plait.specs.measurement_files import write_measurements
@@ -126,6 +128,33 @@ def test_unequal_machines_have_a_room_each():
     page = page_of_cluster(Path("there.toml"), plan_cluster(job))
     assert [[bar.rank for bar in room.bars] for room in page.rooms] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert page.rooms[0].limit != page.rooms[1].limit
+
+
+@pytest.mark.parametrize(
+    ("keys", "machine", "batch", "drawn"),
+    [
+        ({"data": 2, "pipeline": 2}, KNOWN, 16, (False, 2, 2)),
+        ({"data": 2, "pipeline": 2}, KNOWN, 15, (True, 2, 1)),
+        ({"data": 2, "tensor": 2, "data_shares": [3, 1]}, KNOWN, 16, (True, 1, 2)),
+        ({"data": 4}, replace(KNOWN, speeds=(1.0, 1.0, 1.0, 0.5)), 16, (True, 1, 1)),
+    ],
+)
+def test_of_replicas_that_differ_the_slowest_alone_is_drawn_and_that_is_said(keys, machine, batch, drawn):
+    job = here(tensor=1, zero=0, **keys) if "tensor" not in keys else here(zero=0, **keys)
+    job = replace(job, training=replace(job.training, global_batch=batch))
+    prices = JobPrices(job.model, job.training, machine, job.cluster)
+    page = page_of_one(Path("here.toml"), job, machine, played(complete(job), prices), prices)
+    assert (page.replicas_differ, len(page.lanes), page.ranks_a_lane) == drawn
+    written = next(one.text for one in parse(render_plan(page)).all("section") if one.attributes["id"] == "step")
+    assert ("Replicas differ: the slowest one is drawn." in written) == drawn[0]
+    assert "share of the lines' time, predicted" in written
+
+
+def test_and_so_it_is_on_unequal_machines():
+    groups = [{"device": "h100-80gb", "devices_per_node": 4}, {"device": "l40s", "devices_per_node": 4}]
+    job = there({"groups": groups, "inter_link": "ib-hdr"}, data=4, tensor=2, pipeline=1)
+    page = page_of_cluster(Path("there.toml"), plan_cluster(job))
+    assert (page.replicas_differ, page.lane_names, page.ranks_a_lane) == (True, ("slowest replica",), 2)
 
 
 def test_of_many_ranks_those_that_hold_the_same_are_one_bar():

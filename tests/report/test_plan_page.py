@@ -44,6 +44,7 @@ def example() -> PlanPage:
         lanes=lanes(),
         lane_names=("ranks 0–1", "ranks 2–3"),
         ranks_a_lane=2,
+        replicas_differ=False,
         idle=0.25,
         rooms=(Room(bars=tuple(Bar(rank=k, parts=PARTS) for k in range(4)), limit=256 * MIB),),
         cost=Cost(steps=1000, run_seconds=300.0, run_money=1200.0, run_joules=3.6e6),

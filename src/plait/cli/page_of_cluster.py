@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.cli.page_of_plan import bars_of, changed, drawn_search, job_facts, lane_names, thought
+from plait.cli.page_of_plan import bars_of, changed, drawn_lanes, drawn_search, job_facts, thought, uneven_rows
 
 if TYPE_CHECKING:
     from plait.clusters.answer import ClusterPlans
@@ -60,7 +60,7 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
     plan, training, tasks = one.plan, job.training, tasks_of(job)
     groups = [task.machines for task in tasks]
     bill = bill_of(one.seconds, tasks, training.steps)
-    replicas_differ = len(groups) > 1 and plan.pipeline == 1
+    replicas_differ = uneven_rows(plan, training.global_batch) or (len(groups) > 1 and plan.pipeline == 1)
     return {
         "name": path.stem,
         "facts": (*job_facts(job), *map(_machines, groups)),
@@ -71,8 +71,7 @@ def _parts(path: Path, job: Job, one: Played, step: Step) -> dict[str, Any]:
         "terms": one.terms,
         "tokens_per_step": training.global_batch * training.sequence_length,
         "lanes": _lanes(step, one.terms),
-        "lane_names": ("slowest replica",) if replicas_differ else lane_names(plan),
-        "ranks_a_lane": 1 if replicas_differ else plan.ranks // plan.pipeline,
+        **drawn_lanes(plan, replicas_differ),
         "idle": step.timeline.bubble_fraction,
         "rooms": tuple(_rooms(one, groups)),
         "cost": Cost(steps=bill.steps, run_seconds=bill.run_seconds, run_money=bill.run_money,

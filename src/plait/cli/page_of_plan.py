@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "bars_of",
     "changed",
+    "drawn_lanes",
     "drawn_search",
     "job_facts",
     "lane_names",
@@ -41,6 +42,7 @@ __all__ = [
     "page_of_one",
     "page_of_search",
     "thought",
+    "uneven_rows",
     "write_page",
 ]
 
@@ -121,8 +123,7 @@ def _parts(path: Path, job: Job, machine: Measurements, one: Played, prices: Job
         "terms": step.terms,
         "tokens_per_step": training.global_batch * training.sequence_length,
         "lanes": lanes_of(one),
-        "lane_names": lane_names(plan),
-        "ranks_a_lane": plan.ranks // plan.pipeline,
+        **drawn_lanes(plan, _replicas_differ(plan, training.global_batch, prices)),
         "idle": step.timeline.bubble_fraction,
         "rooms": tuple(_rooms(one, prices)),
         "cost": Cost(steps=training.steps, run_seconds=training.steps * step.seconds),
@@ -177,6 +178,27 @@ def job_facts(job: Job) -> Iterator[str]:
     yield model_size(parameters(job.model))
     yield f"{count(training.global_batch * training.sequence_length)} tokens a step"
     yield f"{count(training.steps)} step" + ("" if training.steps == 1 else "s")
+
+
+def _replicas_differ(plan: Plan, global_batch: int, prices: JobPrices) -> bool:
+    """Whether they have other numbers of rows, or compute at other speeds."""
+    return uneven_rows(plan, global_batch) or len(set(prices.slower(plan))) > 1
+
+
+def uneven_rows(plan: Plan, global_batch: int) -> bool:
+    """Whether replicas that have rows of a batch have different numbers of them."""
+    from plait.plans.rows import row_counts
+
+    return len({rows for rows in row_counts(plan, global_batch) if rows}) > 1
+
+
+def drawn_lanes(plan: Plan, replicas_differ: bool) -> dict[str, Any]:
+    """Whose the lines of a step are: of all replicas, or of the slowest."""
+    return {
+        "lane_names": ("slowest replica",) if replicas_differ and plan.pipeline == 1 else lane_names(plan),
+        "ranks_a_lane": plan.ranks // plan.pipeline // (plan.data if replicas_differ else 1),
+        "replicas_differ": replicas_differ,
+    }
 
 
 def lane_names(plan: Plan) -> tuple[str, ...]:

@@ -66,7 +66,8 @@ class Thought:
 @dataclass(frozen=True, kw_only=True)
 class PlanPage:
     """All of it. `interval_words`: what the interval of a step means. `lanes` begin at second 0 of a step and end with
-    it; each stands for `ranks_a_lane`. `idle`: the share of the schedule in which ranks do not compute."""
+    it; each stands for `ranks_a_lane`; where `replicas_differ`, they are the slowest one's. `idle`: the share of the
+    schedule in which ranks do not compute."""
 
     name: str
     facts: tuple[str, ...]
@@ -79,6 +80,7 @@ class PlanPage:
     lanes: tuple[Lane, ...]
     lane_names: tuple[str, ...]
     ranks_a_lane: int
+    replicas_differ: bool
     idle: float
     rooms: tuple[Room, ...]
     cost: Cost

@@ -120,6 +120,8 @@ def _step_words(data: PlanPage) -> str:
         said.append(
             f"Hatched is the bubble. In {percent(data.idle)} of the schedule ranks wait, or only send and receive."
         )
+    if data.replicas_differ:
+        said.append("Replicas differ: the slowest one is drawn.")
     if data.ranks_a_lane > 1:
         said.append(f"A line stands for {count(data.ranks_a_lane)} ranks that do the same at the same time.")
     return " ".join(said)

@@ -51,7 +51,8 @@ def timeline(predicted: _Lanes, measured: _Lanes, names: Sequence[str] = ()) -> 
         return Markup("")
     count = max(map(len, sides.values()))
     called = names or [f"rank {rank}" for rank in range(count)]
-    return fragment(_drawing(sides, called), _legend(sides), _left_out(count, "lines" if names else "ranks"))
+    what = "lines" if names else "ranks"
+    return fragment(_drawing(sides, called), _legend(sides, what), _left_out(count, what))
 
 
 def _drawing(sides: dict[str, _Lanes], names: Sequence[str]) -> Markup:
@@ -129,16 +130,16 @@ def _end_marker(side: str, end: float, place: int, bottom: float, scale: Scale) 
     return fragment(marker, words((x - 6, y + 2), f"{side} {seconds(end)}", anchor="end", class_=f"value {side}"))
 
 
-def _legend(sides: dict[str, _Lanes]) -> Markup:
-    """Every kind that occurs, with its share of the ranks' time on each side."""
+def _legend(sides: dict[str, _Lanes], what: str) -> Markup:
+    """Every kind that occurs, with its share on each side of the time of all that is drawn: of ranks, or of lines."""
     shares = {side: _shares(lanes) for side, lanes in sides.items()}
     kinds = [kind for kind in MEANINGS if any(kind in found for found in shares.values())]
     entries = [(kind, MEANINGS[kind], " | ".join(percent(s.get(kind, 0.0)) for s in shares.values())) for kind in kinds]
-    return legend(entries, note=f"share of the ranks' time, {' | '.join(sides)}")
+    return legend(entries, note=f"share of the {what}' time, {' | '.join(sides)}")
 
 
 def _shares(lanes: _Lanes) -> dict[str, float]:
-    """The share of the ranks' time in which each kind runs, and in which none does; kinds may run side by side."""
+    """The share of the lanes' time in which each kind runs, and in which none does; kinds may run side by side."""
     total = end_of(lanes) * len(lanes)
     kinds = {span.kind for lane in lanes for span in lane}
     found = {kind: sum(busy_seconds(_of_kind(lane, kind)) for lane in lanes) / total for kind in kinds}
