@@ -29,6 +29,7 @@ def test_the_contract_s_job_is_not_suspicious():
         ("plan.sequence_parallel", True, "plan.sequence_parallel", "nothing"),
         ("training.precision", "fp64", "plan.gradient_precision", "fp64"),
         ("cluster.ranks", 5, "cluster.ranks", "4 cores"),
+        ("cluster.inter_link", "ib-hdr", "cluster.inter_link", "name `nodes`, or let torchrun"),
         ("training.learning_rate", 3.0, "training.learning_rate", "far above"),
         ("training.weight_decay", 1.0, "training.weight_decay", "faster than they learn"),
         ("training.betas", (0.95, 0.9), "training.betas", "swapped"),

@@ -122,8 +122,10 @@ def _vocabulary(job: Job) -> str:
 
 def _joins_nothing(job: Job) -> str:
     link = job.cluster.inter_link
-    alone = job.cluster.nodes == 1
-    return f"inter_link = {shown(link)} joins nothing where there is one node" if link and alone else ""
+    if not link or job.cluster.nodes > 1:
+        return ""
+    others = "" if job.cluster.elsewhere else ": name `nodes`, or let torchrun start it on several"
+    return f"inter_link = {shown(link)} joins nothing where there is one node{others}"
 
 
 # ---- the plan -------------------------------------------------------------------------------------------------------
