@@ -18,6 +18,7 @@ from plait.planner.simulator import predict
 from plait.plans.legality import plan_problems
 from plait.plans.meetings import FEW, pace_of
 from plait.plans.plan import Plan
+from plait.sharding.mesh_shape import AXES
 from plait.specs.cluster import ClusterSpec
 from plait.specs.job import Job
 from plait.specs.links import LinkSpeed
@@ -199,6 +200,22 @@ def test_the_gentlest_of_those_that_keep_enough(share):
         if one.keys.get("synchronisation") == mild.keys.get("synchronisation") == "diloco":
             assert mild.plan.local_steps <= one.plan.local_steps
     assert gentlest(hiding.choices, 1.01) is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps"), [({}, 10_000), ({"data": 2, "zero": 0}, 10_000), ({"data": 2, "zero": 0}, 200)]
+)
+def test_who_writes_what_is_advised_gets_the_plan_that_was_priced(keys, steps):
+    """Also where the best plan is none of replicas."""
+    asked = job(training=replace(TRAINING, steps=steps), **keys)
+    plans, hiding = found(asked)
+    assert {key: plans.best.plan.mesh.size(key) for key in hiding.advice if key in AXES} == (
+        {} if keys else {"data": 1, "pipeline": 2}
+    )
+    words = next(hiding_lines(hiding))
+    assert ("holds up another plan, data 2" in words) == (not keys)
+    then = search(replace(asked, constraints={**asked.constraints, **hiding.advice}), MACHINE)
+    assert then.best.plan == hiding.advised.plan
 
 
 def test_the_best_plan_stands_among_the_choices_where_it_is_another():

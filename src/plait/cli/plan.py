@@ -195,7 +195,7 @@ def _hiding_document(found: Hiding) -> dict[str, Any]:
         "best_seconds": found.best_seconds,
         "unhindered_seconds": found.unhindered_seconds,
         "dense_seconds": found.dense_seconds,
-        "advised": dict(found.advised.keys),
+        "advised": dict(found.advice),
         "choices": [
             {
                 "keys": dict(one.keys),

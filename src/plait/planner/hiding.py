@@ -23,6 +23,7 @@ from plait.planner.simulator import Played, least, performed, play, played, risk
 from plait.plans.legality import plan_problems
 from plait.plans.meetings import FEW, dense_steps, meetings
 from plait.plans.plan import Plan
+from plait.sharding.mesh_shape import AXES
 from plait.specs.job import Job, PlanValue
 from plait.specs.links import LinkSpeed
 
@@ -80,6 +81,13 @@ class Hiding:
         """The mildest that keeps `ENOUGH`, or at least nearly that; where none does, the one that keeps most."""
         mild = (gentlest(self.choices, share) for share in (ENOUGH, NEARLY))
         return next(filter(None, mild), self.choices[0])
+
+    @property
+    def advice(self) -> Mapping[str, PlanValue]:
+        """Keys to write in `[plan]` so that what is advised is planned: its own, and the degrees in which its mesh is
+        another than the best plan's."""
+        degrees = {axis: self.plan.mesh.size(axis) for axis in AXES}
+        return {k: n for k, n in degrees.items() if n != self.best.mesh.size(k)} | dict(self.advised.keys)
 
 
 def gentlest(choices: Sequence[Choice], kept: float) -> Choice | None:

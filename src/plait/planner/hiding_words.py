@@ -41,8 +41,9 @@ def hiding_lines(found: Hiding) -> Iterator[str]:
     """A paragraph of them."""
     link = f"{8 * found.link.bytes_per_second / 1e6:.3g} Mbit/s, {Seconds(found.link.alpha)} a message"
     least, dense = found.unhindered_seconds, Seconds(found.dense_seconds)
+    another = "" if found.best == found.plan else "another plan, "
     yield (
-        f"The link between hosts ({link}) holds up {plan_name(found.plan)}: {dense} a step, "
+        f"The link between hosts ({link}) holds up {another}{plan_name(found.plan)}: {dense} a step, "
         f"{Seconds(least)} if replicas had nothing to tell each other."
     )
     yield f"What would hide it, and how much of that speed a run of {found.steps} steps keeps, by its mean step:"
@@ -59,7 +60,7 @@ def hiding_lines(found: Hiding) -> Iterator[str]:
 def _advice(found: Hiding) -> str:
     """What is advised, as it can be written, and why; where a dense beginning is what costs, what would shorten it."""
     taken = found.advised
-    keys = ", ".join(_toml(key, value) for key, value in taken.keys.items())
+    keys = ", ".join(_toml(key, value) for key, value in found.advice.items())
     why = "and least was seen to be lost by it" if taken.kept >= NEARLY else "none keeps nine tenths"
     advice = f"To take one, write {keys} in [plan]: it keeps {taken.kept:.0%}, {why}."
     if taken.kept < NEARLY <= found.unhindered_seconds / taken.step_seconds:
