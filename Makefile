@@ -28,7 +28,7 @@ demo: $(VENV)/.demo-ready
 
 test: lint
 	@printf '\n== pytest\n'
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m tests.halves
 
 # Every check speaks before the first failure counts.
 lint: $(VENV)/.test-ready

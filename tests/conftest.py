@@ -6,6 +6,8 @@
 `a_function_of_this_module` is imported by the ranks: keep it at the top level, and slow imports (transformers) inside
 functions. It leaves torch's global settings (default dtype, deterministic mode) as it found them: the ranks live on.
 A test that fails a rank kills only its own pool; the next test that asks for that size gets a new one.
+
+What measures time is marked `clock`: `make test` runs the others two at a time, and these alone (`tests.halves`).
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ from tests.check.good import GOOD
 from tests.check.published import BROKEN, Table, job
 from tests.contract.golden import contract_table
 
+pytestmark = pytest.mark.clock
+
 SECOND = 1.0
 PROGRAM = """
 import json, sys

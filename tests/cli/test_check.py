@@ -182,6 +182,7 @@ def test_what_is_suspicious_is_legal(write, changes, key):
     assert key in [warning.key for warning in report.warnings]
 
 
+@pytest.mark.clock
 def test_it_answers_within_a_second_however_wrong_the_job(write):
     wrong = {"cluster.ranks": 2**20, "training.global_batch": 2**62 + 1, "model.layers": 2**40, "model.heads": 2**20}
     path = write({**contract_table({**wrong, "model.hidden": 2**62 - 1}, ["plan"])})

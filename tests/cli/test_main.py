@@ -315,6 +315,7 @@ def test_a_stream_of_few_characters_gets_those_alone(tmp_path):
     assert r" \xd7 " in done.stdout
 
 
+@pytest.mark.clock
 def test_check_answers_within_a_second_start_included():
     def seconds() -> float:
         start = time.perf_counter()

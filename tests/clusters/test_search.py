@@ -82,6 +82,7 @@ def test_plans_that_a_space_holds_are_legal_one_by_one(asked, chance):
     assert is_legal(replace(asked, constraints={**asked.constraints, **fixed}))
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(
     ("ranks", "batch", "seconds", "plans"), [(4096, 1536, 2.0, 1_000_000), (100_000, 12_000, 10.0, 20_000_000)]
 )

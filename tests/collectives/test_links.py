@@ -111,6 +111,7 @@ def overhead_of_an_exchange() -> float:
         return links._overhead("exchange", replace(links._ring(world(), 3), ahead=0.0))
 
 
+@pytest.mark.clock
 def test_of_what_scatters_between_hosts_the_mean_counts(run_on_ranks: RunOnRanks):
     found = run_on_ranks(2, seconds_of_a_call_that_scatters)
     assert found == [pytest.approx([0.01, 0.01, 0.05 / 3], rel=0.3)] * 2
@@ -129,6 +130,7 @@ def seconds_of_a_call_that_scatters() -> list[float]:
     return found
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(("hosts", "least", "most"), [(1, 0.0, 0.0), (2, 0.02, 0.2)])
 def test_what_a_message_takes_from_who_computes(run_on_ranks: RunOnRanks, hosts: int, least: float, most: float):
     slow = 0.03  # seconds that starting one takes, in place of sleeping threads that wake for it

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from plait.devices.contention import ContentionReport, measure_contention
 from tests.devices.grids import TINY
 
+pytestmark = pytest.mark.clock
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ranks_at_work_at_once(run_on_ranks: Callable[..., list[Any]], workers: int):

@@ -49,6 +49,7 @@ def test_what_is_mapped_from_a_file_is_told_from_what_is_the_process_s_own(tmp_p
     del filled
 
 
+@pytest.mark.clock
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system doesn't say how busy it is")
 def test_a_working_thread_is_seen():
     stop = threading.Event()

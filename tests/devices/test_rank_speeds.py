@@ -14,6 +14,8 @@ from plait.devices import rank_speeds
 from plait.devices.rank_speeds import measure_speeds
 from tests.devices.grids import TINY
 
+pytestmark = pytest.mark.clock
+
 
 def slowed(factor: float) -> tuple[float, ...]:
     """What is measured where the last rank's products are followed by work that makes them `factor` times as long."""

@@ -26,6 +26,8 @@ from plait.plans.plan import Plan
 from plait.specs.training import TrainingSpec
 from tests.parallel.sleeping_link import SleepingLink
 
+pytestmark = pytest.mark.clock
+
 LAYERS, WIDTH = 8, 6
 COMPUTE, TRANSFER = 0.015, 0.010  # seconds of a layer's backward, of a bucket on the link
 MOST_EXPOSED = 0.3

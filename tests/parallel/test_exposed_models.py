@@ -34,6 +34,8 @@ from plait.training.optimizer import Optimizer
 from plait.training.step import train_step
 from tests.parallel.sleeping_link import SleepingLink
 
+pytestmark = pytest.mark.clock
+
 SPEC = ModelSpec(
     layers=8, hidden=16, heads=2, kv_heads=2, ffn=64, vocab=7, max_positions=8, positions="rope", norm="rms",
     bias=False, tie_embeddings=False,

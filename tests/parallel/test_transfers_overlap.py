@@ -27,6 +27,8 @@ from plait.schedules.registry import BUILT
 from plait.schedules.timeline import simulate
 from tests.schedules.drawing import built
 
+pytestmark = pytest.mark.clock
+
 COMPUTE, TRANSFER = 0.080, 0.050  # seconds of a stage's forward or backward, of a tensor on the link
 MICROBATCHES = 6
 _TRIES = 10  # other work on the machine makes a step longer, never shorter

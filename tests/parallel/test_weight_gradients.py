@@ -94,6 +94,7 @@ def exposed_share(*, deferred: bool) -> float:
     return recorder.blocked_seconds["tensor"] / ((link.transfers - sent) * SUM)
 
 
+@pytest.mark.clock
 def test_sums_hide_behind_them(monkeypatch):
     add = WeightGradients._add
 

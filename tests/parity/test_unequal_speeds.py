@@ -66,6 +66,7 @@ def fastest_steps(model, training, plans, nap=NAP):
     return found
 
 
+@pytest.mark.clock
 def test_the_planned_split_beats_the_even_one(run_on_ranks):
     dealt, even = planned(), planned(data_shares=(1, 1))
     assert dealt.plan.data_shares == (8, 4)
@@ -75,6 +76,7 @@ def test_the_planned_split_beats_the_even_one(run_on_ranks):
     assert dealt.prediction.step_seconds <= 0.8 * even.prediction.step_seconds
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(
     ("axis", "key", "even", "microbatch"), [("pipeline", "stages", (3, 3), 1), ("tensor", "tensor_shares", (1, 1), 6)]
 )

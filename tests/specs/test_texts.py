@@ -131,6 +131,7 @@ def test_nothing_is_said_of_sizes_that_are_not_known(texts):
 # ---- patience -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("text", ["/**/*.no-such-ending", "/*/*/*/*/*/*/*.no", tuple(f"no{n}" for n in range(10**5))])
 def test_an_answer_comes_while_a_user_waits(text):
     start = time.perf_counter()

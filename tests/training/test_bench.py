@@ -212,6 +212,7 @@ def measured(place: Path, keys: dict[str, Any], context: Any = None) -> Any:
     return found
 
 
+@pytest.mark.clock
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("last", [False, True], ids=["stage 0", "stage 1"])
 def test_a_slow_stage_moves_its_own_term_and_no_communication(tmp_path, last):
@@ -230,6 +231,7 @@ def test_a_slow_stage_moves_its_own_term_and_no_communication(tmp_path, last):
     assert "communication" not in first.words
 
 
+@pytest.mark.clock
 @pytest.mark.usefixtures("warm")
 def test_a_slow_link_between_stages_is_the_transfers_and_no_stage(tmp_path):
     plain = measured(tmp_path, PP2).measured
@@ -241,6 +243,7 @@ def test_a_slow_link_between_stages_is_the_transfers_and_no_stage(tmp_path):
     assert found.departures[0].term in ("transfers", "pipeline"), found.departures
 
 
+@pytest.mark.clock
 @pytest.mark.usefixtures("warm")
 def test_a_slow_link_between_replicas_is_the_data_axis_and_no_compute(tmp_path):
     plain = measured(tmp_path, DP2).measured
