@@ -56,7 +56,13 @@ def program(run):
             notes.append(f"rank {failure.rank}: {failure.report.splitlines()[0]}")
     return Found({}, " ".join(notes))
 
+def before(run):
+    return run(2, summed, Found({("a", 1): np.ones(3)}))[1]
+
 with together() as world, carry(tenfold):
+    for task in ("its first", "another"):  # one program after another, in one world
+        told = led(world, before, tasks=[summed], classes=[Found], timeout=20)
+        assert told.note == "1 of 2" and told.sums[("a", 1)].tolist() == [30.0] * 3, task
     answer = led(world, program, tasks=[summed, broken], classes=[Found], timeout=60)
 print(answer.note, flush=True)
 end_where_python_would_wait(7)

@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 _Task = Callable[..., Any]
 _Run = Callable[..., list[Any]]
-_ANSWER = "answer"
 
 
 def led(
@@ -64,11 +63,13 @@ class _Led(Generic[T]):
         self._orders: SimpleQueue[tuple[int, dict[str, int]]] = SimpleQueue()  # for the rank's thread
         self._told: SimpleQueue[tuple[int, dict[str, Any]]] = SimpleQueue()  # on rank 0, for the program
         self._heard = self._given = 0  # orders
-        self._own: dict[str, Any] = {}  # what rank 0 asks of itself, and answers
+        self._own: dict[str, Any] = {}  # what rank 0 asks of itself
         self._spent: PlaitError | None = None
         self._error: BaseException | None = None
+        self._answer: list[T] = []
         self._ended = threading.Event()
-        self._store = world.store("parcels of the program")
+        self._number = next(world.programs)  # what an earlier one has said in this world stays said
+        self._store = self._parcels()
         threading.Thread(target=self._serve, name="rank", daemon=True).start()
 
     def lead(self, program: Callable[[_Run], T]) -> T:
@@ -78,21 +79,30 @@ class _Led(Generic[T]):
             self._attend()
         if self._error is not None:
             raise self._error
-        put(self._store, _ANSWER, packed(self._own[_ANSWER], self._classes))
-        self._world.say(_ANSWER, {"hanging": self._spent is not None})
+        (answer,) = self._answer
+        put(self._store, "answer", packed(answer, self._classes))
+        self._world.say(self._named("answer"), {"hanging": self._spent is not None})
         self._world.hanging = self._spent is not None
-        return self._own[_ANSWER]
+        return answer
 
     def follow(self) -> T:
         """On every other rank."""
-        while (told := self._world.heard(_ANSWER, 0)) is None:
+        while (told := self._world.heard(self._named("answer"), 0)) is None:
             self._attend()
         self._world.hanging = told["hanging"]
-        return unpacked(take(self._store, _ANSWER), self._classes)
+        return unpacked(take(self._store, "answer"), self._classes)
+
+    def _named(self, what: str) -> str:
+        """What is this program's own in a world that may perform several."""
+        return f"{what} of program {self._number}"
+
+    def _parcels(self) -> Any:
+        """Another connection to where this program's parcels lie; each thread has its own."""
+        return self._world.store(self._named("parcels"))
 
     def _attend(self) -> None:
         self._world.listen()
-        while (order := self._world.heard(f"order {self._heard + 1}", 0)) is not None:
+        while (order := self._world.heard(self._named(f"order {self._heard + 1}"), 0)) is not None:
             self._heard += 1
             self._orders.put((self._heard, order))
         while self._world.news:
@@ -103,7 +113,7 @@ class _Led(Generic[T]):
 
     def _perform(self, program: Callable[[_Run], T]) -> None:
         try:
-            self._own[_ANSWER] = program(self._run)
+            self._answer.append(program(self._run))
         except BaseException as error:  # the main thread raises it
             self._error = error
         self._ended.set()
@@ -114,7 +124,7 @@ class _Led(Generic[T]):
         self._given += 1
         key = f"{self._given}"
         put(self._store, key, packed(args, self._classes))
-        self._world.say(f"order {key}", {"task": self._tasks.index(function), "ranks": ranks})
+        self._world.say(self._named(f"order {key}"), {"task": self._tasks.index(function), "ranks": ranks})
         done: set[int] = set()
         while len(done) < ranks:
             done.add(self._next_done(ranks, done))
@@ -145,7 +155,7 @@ class _Led(Generic[T]):
     # ---- the rank's thread -----------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        store, size = self._world.store("parcels of the program"), 0
+        store, size = self._parcels(), 0
         while True:
             number, order = self._orders.get()
             try:
@@ -164,7 +174,7 @@ class _Led(Generic[T]):
             if dist.is_initialized():
                 dist.destroy_process_group()
             if self._world.rank < ranks:
-                self._join(ranks, f"world {number}")
+                self._join(ranks, self._named(f"world {number}"))
         return ranks
 
     def _obey(self, store: Any, key: str, task: _Task) -> None:

@@ -60,6 +60,7 @@ class World:
         self._siblings = Siblings()
         self._stop_asked = self._attentive = self._over = False
         self.hanging = False  # whether ranks have been left in a collective that doesn't end
+        self.programs = count(1)  # numbers what is performed within it, in one order on every process (`led`)
         self._patience = _start_seconds()
         self._number = next(_NUMBERS)  # every process makes its worlds in one order: what the last one said stays there
         self._unanswered, self._answer = Stopwatch(), 0.0
