@@ -15,6 +15,23 @@ from tests.hosts.namespaces import Hosts, Launch
 from tests.hosts.test_training import PATIENCE, ended_within, job_file
 
 TP2_DP2 = {"tensor": 2, "data": 2, "pipeline": 1}  # tensor ranks stand on one host
+AXES = {"plan.data", "plan.tensor", "plan.pipeline"}
+PLANS = {  # and what is said of them
+    "tp2 x dp2, ZeRO 2": (TP2_DP2 | {"zero": 2}, "REASSOCIATION"),
+    "dp4, int8": ({"data": 4, "pipeline": 1, "tensor": 1, "compression": "int8"}, "LOSSY"),
+    "dp4, ZeRO 3": ({"data": 4, "pipeline": 1, "tensor": 1, "zero": 3, "microbatch": 1}, "REASSOCIATION"),
+}
+PROGRAM = """
+import json, os, sys
+from pathlib import Path
+from plait.api import load, verify_job
+from plait.launchers import together
+from plait.verification.report import document
+
+with together():  # or each by itself
+    told = {name: document(verify_job(load(f"{name}/job.toml"))) for name in sys.argv[1:]}
+Path(f"told-{os.environ['RANK']}.json").write_text(json.dumps(told))
+"""
 SCRIPT = """
 import os, sys, time
 from contextlib import ExitStack
@@ -50,27 +67,40 @@ def said(launch: Launch) -> str:
     return "\n".join(file.read_text() for file in launch.files)
 
 
-@pytest.mark.parametrize(
-    ("plan", "across"),
-    [
-        (TP2_DP2 | {"zero": 2}, ["data"]),
-        ({"data": 2, "pipeline": 2, "tensor": 1, "microbatch": 1}, ["pipeline"]),
-        ({"data": 4, "pipeline": 1, "tensor": 1, "compression": "int8"}, ["data"]),
-        ({"data": 4, "pipeline": 1, "tensor": 1, "zero": 3, "microbatch": 1}, ["data"]),
-    ],
-    ids=["tp2 x dp2, ZeRO 2", "dp2 x pp2", "dp4, int8", "dp4, ZeRO 3"],
-)
-def test_a_plan_is_proven_over_two_hosts(hosts: Hosts, tmp_path: Path, plan: Any, across: list[str]) -> None:
+def test_a_plan_is_proven_over_two_hosts(hosts: Hosts, tmp_path: Path) -> None:
     hosts.throttle("200mbit")
-    job_file(tmp_path, plan=plan)
+    job_file(tmp_path, plan={"data": 2, "pipeline": 2, "tensor": 1, "microbatch": 1})
     launch = verify(hosts, tmp_path, "--json")
     assert launch.wait(PATIENCE) == [0, 0], said(launch)
     found = document(launch.outputs[0])
-    assert found["verdict"] == ("LOSSY" if "compression" in plan else "REASSOCIATION")
-    assert found["departures"] == []
-    assert found["narrowed"].keys() & {"plan.data", "plan.tensor", "plan.pipeline"} == set()
-    assert found["standing"] == {"hosts": [[0, 1], [2, 3]], "idle": [], "across": across}
+    assert (found["verdict"], found["departures"]) == ("REASSOCIATION", [])
+    assert found["narrowed"].keys() & AXES == set()
+    assert found["standing"] == {"hosts": [[0, 1], [2, 3]], "idle": [], "across": ["pipeline"]}
     assert "{" not in launch.outputs[1], "only rank 0 speaks"
+
+
+@pytest.fixture(scope="module")
+def proven(hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a program of one's own is told of each of `PLANS`, one after another on the same ranks."""
+    place = tmp_path_factory.mktemp("proven")
+    for name, (plan, _) in PLANS.items():
+        (place / name).mkdir()
+        job_file(place / name, plan=plan)
+    (place / "proves.py").write_text(PROGRAM)
+    hosts.throttle("200mbit")
+    launch = hosts.launch(place, ["proves.py", *PLANS], environment={"PLAIT_CACHE": str(place / "cache")})
+    assert launch.wait(2 * PATIENCE) == [0, 0], said(launch)
+    first, *others = (json.loads((place / f"told-{rank}.json").read_text()) for rank in range(4))
+    assert others == [first] * 3, "every process gets the same result"
+    return first
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_so_are_several_in_a_program_of_one_s_own(proven: dict[str, Any], name: str) -> None:
+    found = proven[name]
+    assert (found["verdict"], found["departures"]) == (PLANS[name][1], [])
+    assert found["narrowed"].keys() & AXES == set()
+    assert found["standing"] == {"hosts": [[0, 1], [2, 3]], "idle": [], "across": ["data"]}
 
 
 def test_a_planted_defect_is_a_bug_there_and_the_code_of_every_rank(hosts: Hosts, tmp_path: Path) -> None:
