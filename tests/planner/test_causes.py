@@ -50,7 +50,7 @@ def searched(name):
 
 def named(words):
     """The keys that a reason names before its colon, and their values."""
-    for token in words.partition(":")[0].split(", "):
+    for token in re.split(r"(?<! ):", words)[0].split(", "):
         if found := _NUMBERS.fullmatch(token):
             yield found[1], int(found[2])
         elif found := re.fullmatch(r"ZeRO (\d)", token):

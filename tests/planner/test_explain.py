@@ -10,6 +10,7 @@ import pytest
 
 from plait.planner import explain
 from plait.planner.explain import Rival, reasons, why_it_lost
+from plait.planner.obvious import explained_outside
 from plait.planner.prices import JobPrices
 from plait.planner.search import search
 from plait.planner.simulator import play, played
@@ -133,6 +134,61 @@ def test_smaller_operations_are_blamed_where_dispatch_counts():
     assert all(
         one.lost_because.startswith(f"microbatch {one.plan.microbatch}: smaller operations, ") for one, _ in ranked[1:]
     )
+
+
+def beside_the_best(change, measurements, ranks=2, **constraints):
+    """The best plan of a search, and what is said of it with some of its keys changed."""
+    keys = {"tensor": 1, "pipeline": 1, "microbatch": 1, "zero": 1, **constraints}
+    asked = Job(model=MODEL, training=TRAINING, cluster=ClusterSpec(ranks=ranks), constraints=keys)
+    plans = search(asked, measurements)
+    return plans.best, explained_outside(replace(plans.best.plan, **change), asked, plans)
+
+
+@pytest.mark.parametrize("zero", range(4))
+@pytest.mark.parametrize("pipeline", [1, 2])
+def test_uneven_rows_are_blamed_and_even_ones_win(zero, pipeline):
+    best, one = beside_the_best(
+        {"data_shares": (7, 1)}, MACHINES["own devices"], 2 * pipeline, zero=zero, pipeline=pipeline
+    )
+    assert re.fullmatch(r"data shares 7 : 1: the last replica to end has 7 of 8 sequences, \+\d\d%", one.lost_because)
+    first = one.reasons[0]
+    # under ZeRO 3 a microbatch is priced with its part of the weights that a step fetches, which varies with how many
+    assert first.without == pytest.approx(best.step_seconds, rel=5e-3 if zero == 3 else 1e-6)
+    assert first.words.endswith(f"+{(first.own - first.rivals) / best.step_seconds:.0%}")
+
+
+def test_rows_that_no_deal_makes_even_are_told_beside_fewer_ranks():
+    best, one = beside_the_best({"data": 3, "data_shares": (1, 1, 1)}, MACHINES["own devices"], 4)
+    (rows,) = [reason for reason in one.reasons if "sequences" in reason.words]
+    assert rows.words.startswith("data 3: the last replica to end has 3 of 8 sequences, +")
+    work = played(one.plan, best.prices).cost.working(0)
+    assert rows.own == pytest.approx(work * (3 - 8 / 3) / 3)
+
+
+@pytest.mark.parametrize(("shares", "rows"), [((1, 1), 4), ((1, 3), 6)])
+def test_rows_that_ignore_speeds_are_a_reason_and_so_are_the_speeds(shares, rows):
+    unlike = replace(machine(latency=1e-5), speeds=(1.0, 0.5))
+    best, one = beside_the_best({"data_shares": shares}, unlike)
+    assert best.plan.data_shares != (1, 1)
+    words = [reason.words for reason in one.reasons if reason.without <= best.step_seconds]
+    assert len(words) == 2
+    assert words[0] == f"data rank 1 computes at half the speed: it takes {rows} of 8 sequences"
+    assert f"shares{' 1 : 3' * (rows == 6)}: the last replica to end has {rows} of 8 sequences, +" in words[1]
+
+
+def test_ranks_that_only_serve_are_told_with_what_the_others_compute():
+    changed = {"synchronisation": "parameter-server", "servers": 2, "zero": 0}
+    best, one = beside_the_best(changed, machine(latency=0.0, link=1e15), 4)
+    first = one.reasons[0]
+    assert first.words == "parameter-server, servers 2: 2 replicas in place of 4: compute of each +100%"
+    half, all_ = (played(replace(one.plan, servers=servers), best.prices).cost for servers in (2, 0))
+    assert first.without == pytest.approx(play(one.plan, replace(half, rounds=all_.rounds), best.prices).seconds)
+    assert first.own == pytest.approx(half.working(0) / 2)
+    _, three = beside_the_best({**changed, "servers": 1}, machine(latency=0.0, link=1e15), 4)
+    serves, *others = three.reasons
+    (rows,) = [reason for reason in others if "sequences" in reason.words]
+    assert serves.words == "parameter-server, servers 1: 3 replicas in place of 4: compute of each +33%"
+    assert rows.words.startswith("servers 1: the last replica to end has 3 of 8 sequences, +")
 
 
 def test_equal_plans_are_called_equal():

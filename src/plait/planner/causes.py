@@ -20,7 +20,7 @@ from plait.plans.plan import Plan
 from plait.plans.reductions import MET_EACH_ROUND
 from plait.sharding.mesh_shape import AXES
 
-__all__ = ["Work", "along", "computing", "unevenly", "updating", "waiting"]
+__all__ = ["Work", "along", "computing", "dealing", "serving", "unevenly", "updating", "waiting"]
 
 _TOLD = 0.1  # of all that a plan computes longer: what is less is not named
 
@@ -76,6 +76,16 @@ def unevenly(plan: Plan, other: Plan) -> str:
     stages = WORDS["stages"](plan)
     found = _listed(differing(plan, other, ["stages"]))
     return f"{stages}: the slowest" if found == stages else f"{found}: the slowest of {stages}"
+
+
+def dealing(plan: Plan, other: Plan) -> str:
+    """What makes rows dearer that are not dealt out as fast as replicas compute."""
+    return _listed(differing(plan, other, ["data", "data_shares", "servers"]))
+
+
+def serving(plan: Plan, other: Plan) -> str:
+    """What makes ranks dearer that only serve."""
+    return _listed(differing(plan, other, ["data", "synchronisation", "servers"]))
 
 
 def computing(plan: Plan, other: Plan, work: Work, others: Work) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from operator import mul
 from typing import Any
 
 from plait.planner.prices import JobPrices
@@ -65,8 +64,7 @@ def _layers(job: Job, mesh: MeshShape, plan: Plan, prices: JobPrices) -> Iterato
 
 def _rows(job: Job, mesh: MeshShape, plan: Plan, prices: JobPrices) -> Iterator[_Keys]:
     workers, batch = mesh.data - servers_alone(job), job.training.global_batch
-    seconds = prices.stage_seconds(plan)
-    paces = [1 / max(map(mul, seconds, slower)) for slower in prices.slower(plan)[: max(0, workers)]]
+    paces = prices.paces(plan)[: max(0, workers)]
     speeds = list(levelled([pace / max(paces) for pace in paces]))
     if "data_shares" not in job.constraints and len(set(speeds)) > 1 and batch >= workers:
         by_speed = balanced_shares(speeds, batch)

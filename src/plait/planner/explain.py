@@ -4,6 +4,8 @@
     communication of an axis    that axis for nothing
     bubble                      no waiting: as long as its busiest stage works, or the cores are full
     uneven stages               every stage as slow as their mean
+    uneven rows                 rows dealt out by speed, parts of one too
+    ranks that only serve       as if these had rows like the others
     compute, optimizer          as much work in all as the winner, or its optimizer
     fewer ranks                 as much work on each as if there were as many
     slower ranks                every rank as fast as the fastest
@@ -14,10 +16,11 @@ reason taken away from both plans, the winner would not be ahead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
-from plait.planner.causes import Work, along, computing, unevenly, updating, waiting
+from plait.planner.causes import Work, along, computing, dealing, serving, unevenly, updating, waiting
 from plait.planner.paces import pace_words, paces_of
 from plait.planner.playing import ended
 from plait.planner.prices import JobPrices
@@ -26,6 +29,7 @@ from plait.planner.simulator import Played, play
 from plait.planner.step_cost import StepCost
 from plait.plans.differences import differing
 from plait.plans.plan import Plan
+from plait.plans.rows import row_counts
 from plait.sharding.mesh_shape import AXES
 from plait.specs.wording import counted
 
@@ -54,6 +58,16 @@ class Rival:
     def uneven(self) -> float:
         """Seconds that its stages cost it by not being even."""
         return _uneven(self.played, self.prices)
+
+    @cached_property
+    def unfair(self) -> float:
+        """Seconds that rows cost it which are not dealt out by speed."""
+        return _unfair(self.played, self.prices)
+
+    @cached_property
+    def serving(self) -> float:
+        """Seconds that its ranks cost it that only serve."""
+        return _serving(self.played, self.prices)
 
     @cached_property
     def slow(self) -> float:
@@ -86,6 +100,7 @@ def _costs(loser: Played, rival: Rival) -> Iterator[Cost]:
         yield _bubble(loser, rival)
         words = f"{unevenly(plan, winner.plan)} is {cost.unevenness:.0%} above the mean"
         yield Cost(_uneven(loser, prices), rival.uneven, words)
+    yield from _rows(loser, rival)
     work, others = _work(loser, prices), _work(winner, prices)
     more = sum(work) / sum(others) - 1
     if more > 0:
@@ -115,6 +130,20 @@ def _bubble(loser: Played, rival: Rival) -> Cost:
     return Cost(own, rival.idle, words)
 
 
+def _rows(loser: Played, rival: Rival) -> Iterator[Cost]:
+    plan, best, prices = loser.plan, rival.played.plan, rival.prices
+    if own := _unfair(loser, prices):
+        batch = prices.training.global_batch
+        _, last = max(
+            (size / pace, size) for size, pace in zip(row_counts(plan, batch), prices.paces(plan), strict=True)
+        )
+        words = f"{dealing(plan, best)}: the last replica to end has {last} of {counted(batch, 'sequence')}"
+        yield Cost(own, rival.unfair, f"{words}, {as_more(own - rival.unfair, rival.played.step.seconds)}")
+    if own := _serving(loser, prices):
+        words = f"{serving(plan, best)}: {counted(plan.workers, 'replica')} in place of {plan.data}: compute of each"
+        yield Cost(own, rival.serving, f"{words} {as_more(plan.data / plan.workers - 1, 1)}")
+
+
 # ---- what a thing costs a plan: its seconds less those of the same step without it -----------------------------------
 
 
@@ -128,6 +157,27 @@ def _axis(one: Played, prices: JobPrices, axis: str) -> float:
 
 def _uneven(one: Played, prices: JobPrices) -> float:
     return _saved(one, prices, one.cost.with_even_stages()) if one.plan.pipeline > 1 else 0.0
+
+
+def _unfair(one: Played, prices: JobPrices) -> float:
+    plan, batch = one.plan, prices.training.global_batch
+    rows, paces = row_counts(plan, batch)[: plan.workers], prices.paces(plan)[: plan.workers]
+    if plan.asynchronous:  # portions go to who asks
+        paces = (1.0,) * plan.workers
+    fair = [round(batch * pace / sum(paces), 9) for pace in paces]
+    return 0.0 if list(rows) == fair else _dealt(one, prices, fair)
+
+
+def _serving(one: Played, prices: JobPrices) -> float:
+    plan = one.plan
+    if plan.workers == plan.data:
+        return 0.0
+    rows = row_counts(plan, prices.training.global_batch)[: plan.workers]
+    return _dealt(one, prices, [round(size * plan.workers / plan.data, 9) for size in rows])
+
+
+def _dealt(one: Played, prices: JobPrices, rows: Sequence[float]) -> float:
+    return _saved(one, prices, replace(one.cost, rounds=prices.rounds(one.plan, rows)))
 
 
 def _slow(one: Played, prices: JobPrices) -> float:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
+from operator import mul
 
 from plait.layers.gpt import describe_gpt
 from plait.planner.alike import places_like
@@ -30,6 +32,7 @@ from plait.planner.update_prices import UpdatePrices
 from plait.planner.weight_volume import WeightMessage, When, fetched_units, weight_messages
 from plait.plans.holdings import rank_layers
 from plait.plans.plan import Plan
+from plait.plans.rows import row_counts
 from plait.specs.cluster import ClusterSpec
 from plait.specs.links import LinkKind
 from plait.specs.measurements import Measurements
@@ -117,13 +120,30 @@ class JobPrices:
         found[plan.last_place] += head
         return tuple(found)
 
+    def paces(self, plan: Plan) -> tuple[float, ...]:
+        """Of each replica, microbatches a second of its slowest stage."""
+        seconds = self.stage_seconds(plan)
+        return tuple(1 / max(map(mul, seconds, slower)) for slower in self.slower(plan))
+
+    def rounds(self, plan: Plan, rows: Sequence[float] = ()) -> tuple[Round, ...]:
+        """The microbatches of the replica that all wait for; as if data ranks had so many `rows`."""
+
+        def part(size: float) -> float:  # of all layers' time
+            if size == plan.microbatch:
+                return 1.0
+            whole = ceil(size)
+            return size / whole * self._layers_seconds(replace(plan, microbatch=whole)) / self._layers_seconds(plan)
+
+        rows = rows or row_counts(plan, self.training.global_batch)
+        return rounds_waited_for(plan, rows, self.slower(plan), self.stage_seconds(plan), part)
+
     def step(self, plan: Plan) -> StepCost:
         """The parts of one step under a plan."""
         widest = plan.tensor_shares.index(max(plan.tensor_shares))  # the tensor rank that holds and sums most
         stages = stages_of(self.model, self.training, plan, data=busiest(plan), tensor=widest)
         size = stage_message_bytes(self.model, self.training, plan, plan.microbatch, tensor_rank=0)
         pairs = self.machine.neighbours(plan)
-        rounds = self._rounds(plan)
+        rounds = self.rounds(plan)
         like = _places_that_cost_alike(plan, stages, rounds)
         sent = {place: weight_messages(stages[place], self.training, plan, place) for place in dict.fromkeys(like)}
         kinds = self.layers.by_kind(plan)
@@ -170,7 +190,7 @@ class JobPrices:
     def _best_bucket_bytes(self, plan: Plan) -> int:
         stages = stages_of(self.model, self.training, plan)
         place, stage = max(enumerate(stages), key=lambda one: one[1].elements)
-        first, *_ = self._rounds(plan)
+        first, *_ = self.rounds(plan)
         backward = _sum([cost.backward for cost in self.layers.of(plan, stage.layers)])
         return self.sums.bucket_bytes(plan, stage, replace(first, part=1.0).seconds(backward, place))
 
@@ -218,15 +238,6 @@ class JobPrices:
     def _views(self, plan: Plan, number: int) -> float:
         compute, at_work = self.machine.compute, self.machine.at_work(plan)
         return compute.work([Views(number, "forward")]).crowded(compute, at_work)
-
-    def _rounds(self, plan: Plan) -> tuple[Round, ...]:
-        def part(rows: int) -> float:  # of all layers' time
-            if rows == plan.microbatch:
-                return 1.0
-            return self._layers_seconds(replace(plan, microbatch=rows)) / self._layers_seconds(plan)
-
-        slower, seconds = self.slower(plan), self.stage_seconds(plan)
-        return rounds_waited_for(plan, self.training.global_batch, slower, seconds, part)
 
     def _layers_seconds(self, plan: Plan) -> float:
         return sum(self.layers.seconds(plan))

@@ -5,7 +5,7 @@
     under ZeRO 2 and 3       each round as long as the slowest replica that has a microbatch in it
     asynchronous portions    go to who asks: on average as fast as the mean of all
 
-It knows rows and speeds; what part of a microbatch's time a smaller one takes it is told.
+It knows rows, also parts of one, and speeds; what part of a microbatch's time a smaller one takes it is told.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from statistics import fmean
 from plait.planner.step_cost import Round
 from plait.plans.plan import Plan
 from plait.plans.reductions import MET_EACH_ROUND
-from plait.plans.rows import cut, row_counts
 
 __all__ = ["rounds_waited_for"]
 
 
 def rounds_waited_for(
     plan: Plan,
-    global_batch: int,
+    rows: Sequence[float],
     slower: Sequence[tuple[float, ...]],
     stage_seconds: Sequence[float],
-    part: Callable[[int], float],
+    part: Callable[[float], float],
 ) -> tuple[Round, ...]:
-    """One for each microbatch that the step's pipeline is played with. `slower`: of each replica, how many times longer
-    each of its stages computes than on the rank that was measured, where it takes `stage_seconds`; `part(rows)`: of a
-    whole microbatch's time."""
-    counts, slower = row_counts(plan, global_batch)[: plan.workers], slower[: plan.workers]
+    """One for each microbatch that the step's pipeline is played with. `rows`: of each data rank; `slower`: of each
+    replica, how many times longer each of its stages computes than on the rank that was measured, where it takes
+    `stage_seconds`; `part(rows)`: of a whole microbatch's time."""
+    counts, slower = rows[: plan.workers], slower[: plan.workers]
     if plan.asynchronous:
         mean = tuple(1 / fmean(1 / one for one in stage) for stage in zip(*slower, strict=True))
         slower = (mean,) * plan.workers
@@ -50,7 +49,8 @@ def rounds_waited_for(
     return tuple(max(lines, key=lambda line: sum(map(load, line))))
 
 
-def _line(plan: Plan, count: int, slower: tuple[float, ...], part: Callable[[int], float]) -> list[Round]:
-    sizes = cut(count, plan.microbatch)
+def _line(plan: Plan, count: float, slower: tuple[float, ...], part: Callable[[float], float]) -> list[Round]:
+    whole, rest = divmod(count, plan.microbatch)
+    sizes = [plan.microbatch] * int(whole) + [rest] * (rest > 0)
     known = {size: Round(part=part(size), slower=slower) for size in set(sizes)}
     return [known[size] for size in sizes]
