@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from plait.clusters.answer import plan_cluster, price_plan
 from plait.clusters.explain import reasons, why_it_lost, why_not_ranked
 from plait.estimates.estimate import DARING, RISK
+from plait.plans.differences import differing
 from plait.plans.prediction import Terms
 from plait.units import Seconds
 from tests.clusters.jobs import job, on_rtx_4090, unequal
@@ -25,7 +27,9 @@ def term(terms: Terms, words: str) -> float:
     return terms.optimizer if "optimizer" in words else terms.compute
 
 
-@pytest.mark.parametrize("asked", [job(16), job(16, tensor=2, pipeline=2), job(8, zero=3), unequal()])
+@pytest.mark.parametrize(
+    "asked", [job(16), job(16, tensor=2, pipeline=2), job(8, zero=3), unequal(), unequal(microbatch=4)]
+)
 def test_what_is_named_is_larger_than_the_best_plan_s_and_alone_enough(asked):
     found = plan_cluster(asked)
     best, *losers = found.plans
@@ -34,10 +38,14 @@ def test_what_is_named_is_larger_than_the_best_plan_s_and_alone_enough(asked):
         words = str(one.lost_because)
         if words.startswith(("as fast as the best", "no single reason")):
             continue
+        told += 1
+        if "rows are not dealt out" in words:
+            dealt = replace(one.plan, data_shares=best.plan.data_shares)
+            assert price_plan(asked, dealt).seconds <= best.found.seconds * (1 + 1e-9)
+            continue
         own, rivals = term(one.found.terms, words), term(best.found.terms, words)
         assert own > rivals
         assert one.found.seconds - (own - rivals) <= best.found.seconds * (1 + 1e-9)
-        told += 1
     assert told
 
 
@@ -52,6 +60,51 @@ def test_communication_that_both_pay_is_no_reason():
     assert sums > 0
     assert not any("communication" in reason.words for reason in reasons(dear, best, machines))
     assert "compute +" in why_it_lost(other, best, machines)
+
+
+def beside_the_best(asked, **change):
+    """The best plan of a search, the same with some of its keys changed, and why that one lost."""
+    found = plan_cluster(asked)
+    other = price_plan(asked, replace(found.best.plan, **change))
+    return found.best, other, reasons(other, found.best.found, found.tasks[0].machines)
+
+
+def test_offload_is_blamed_for_its_copies_and_its_updates_on_the_hosts():
+    best, other, (reason, *others) = beside_the_best(job(8), offload="optimizer")
+    assert re.fullmatch(r"offload's copies and its updates in host memory: optimizer \+\d+%", reason.words)
+    assert reason.without == pytest.approx(best.found.seconds)
+    assert (reason.own, others) == (other.terms.optimizer, [])
+    _, _, (whole, *_) = beside_the_best(job(8, offload="optimizer", zero=1), zero=0)
+    assert whole.words.startswith("more weights on a rank to update: optimizer +")
+
+
+@pytest.mark.parametrize("shares", [(1,) * 8, (1, 2, 3, 4, 5, 6, 7, 36), (4,) * 4 + (12,) * 4])
+def test_of_unequal_machines_uneven_rows_are_blamed(shares):
+    best, other, (reason, *others) = beside_the_best(unequal(pipeline=1, tensor=1), data_shares=shares)
+    assert best.plan.data_shares == (12,) * 4 + (4,) * 4
+    names = "equal data shares" if len(set(shares)) == 1 else f"data shares {' : '.join(map(str, shares))}"
+    more = f"{other.seconds / best.step_seconds - 1:.0%}"
+    assert reason.words == f"{names}: rows are not dealt out by speed +{more}"
+    assert reason.without == pytest.approx(best.step_seconds)
+    assert others == []
+
+
+def test_rows_of_replicas_of_a_pipeline_are_counted_and_blamed():
+    asked = unequal(pipeline=4, tensor=1, schedule="1f1b")
+    best, other, found = beside_the_best(asked, data_shares=(3, 1))
+    assert other.rounds == pytest.approx(1.5 * best.found.rounds)
+    assert found[0].words.startswith("data shares 3 : 1: rows are not dealt out by speed +")
+    assert found[0].without == pytest.approx(best.step_seconds, rel=0.02)  # but for its transfers
+
+
+def test_operations_that_are_slower_name_what_is_another():
+    found = plan_cluster(unequal())
+    best = found.best.found
+    for one in found.plans[1:]:
+        for reason in reasons(one.found, best, found.tasks[0].machines):
+            if "its operations and their sums" in reason.words:
+                names = reason.words.partition(":")[0].split(", ")
+                assert set(names) <= set(differing(one.plan, best.plan))
 
 
 def test_a_faster_plan_that_was_not_played_is_not_called_a_loser():

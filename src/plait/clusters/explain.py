@@ -1,6 +1,8 @@
 """What a plan pays for, on machines of the catalogue, beside the plan that won: term by term, as their prices have it.
 
-    communication of an axis, the bubble, compute, optimizer      each plan's own term
+    communication of an axis, the bubble, optimizer      each plan's own term
+    uneven rows, of unequal machines                     what a deal of microbatches by speed would save
+    compute                                              each plan's own term, without that
 
 The terms of a plan add up to its step, so that a reader can check the sentence with the numbers beside it; the sentence
 itself is `planner.reasons`'.
@@ -33,6 +35,7 @@ from plait.planner.fewer import (
 )
 from plait.planner.reasons import Cost, Explained, Reason, as_more, in_one_sentence, reasons_among
 from plait.planner.remedies import Smallest, dies_first
+from plait.plans.differences import differing
 from plait.plans.plan import Plan
 from plait.specs.catalogue import to_host_of
 from plait.specs.machines import Machines
@@ -47,6 +50,9 @@ _FEWER: dict[str, tuple[Remedy, ...]] = {
     ),
     "logits": (smaller_microbatch, ranks_along("tensor"), SHORTER),
 }  # fmt: skip
+_COMPUTES = ("data", "tensor", "pipeline", "context", "expert", "schedule", "microbatch", "sequence_parallel")
+_DEALS = ("data", "data_shares")
+_UPDATES = ("data", "tensor", "pipeline", "zero", "stages")
 _FEWER_IN_HOST = (zero(1), MORE_RANKS, sgd, always("no offload"))
 
 
@@ -95,10 +101,12 @@ def _costs(loser: Played, winner: Played, machines: Machines) -> Iterator[Cost]:
     if best.bubble:
         words += f" ({as_more(terms.bubble - best.bubble, fastest)})"
     yield Cost(terms.bubble, best.bubble, words)
-    part = as_more(terms.compute - best.compute, best.compute)
-    yield Cost(terms.compute, best.compute, f"{_work(plan, winner.plan)}: compute {part}")
+    (unfair, compute), (others, rivals) = _compute(loser, winner), _compute(winner, loser)
+    names = _listed(plan, winner.plan, _DEALS)
+    yield Cost(unfair, others, f"{names}: rows are not dealt out by speed {as_more(unfair - others, fastest)}")
+    yield Cost(compute, rivals, f"{_work(plan, winner.plan)}: compute {as_more(compute - rivals, best.compute)}")
     part = as_more(terms.optimizer - best.optimizer, fastest)
-    yield Cost(terms.optimizer, best.optimizer, f"more weights on a rank to update: optimizer {part}")
+    yield Cost(terms.optimizer, best.optimizer, f"{_update(loser, winner)}: optimizer {part}")
 
 
 def _axis(axis: str, plan: Plan, machines: Machines) -> str:
@@ -122,7 +130,31 @@ def _work(plan: Plan, best: Plan) -> str:
         return f"tensor {plan.tensor}: smaller operations"
     if plan.microbatch < best.microbatch:
         return f"microbatch {plan.microbatch}: smaller operations, gradients added up more often"
-    return f"tensor {plan.tensor}, microbatch {plan.microbatch}: its operations and their sums"
+    if plan.microbatch > best.microbatch and (plan.tensor, plan.pipeline) == (best.tensor, best.pipeline):
+        return f"microbatch {plan.microbatch}: rows dealt out in larger parts"
+    return f"{_listed(plan, best, _COMPUTES)}: its operations and their sums"
+
+
+def _compute(one: Played, other: Played) -> tuple[float, float]:
+    """The seconds of a plan's microbatches that a deal by speed would save, and those that it would compute then; no
+    deal saves anything where the other plan has the same."""
+    terms = one.terms
+    even = 1.0 if all(getattr(one.plan, key) == getattr(other.plan, key) for key in _DEALS) else one.even
+    waits = sum(terms.exposed[axis] for axis in ("tensor", "context", "expert"))
+    return (1 - even) * (terms.compute + waits), even * terms.compute
+
+
+def _update(loser: Played, winner: Played) -> str:
+    if loser.plan.offloads and not winner.plan.offloads:
+        return "offload's copies and its updates in host memory"
+    most, others = (max(held.kinds["optimizer"] + held.host for held in one.memory) for one in (loser, winner))
+    if most > others:
+        return "more weights on a rank to update"
+    return f"{_listed(loser.plan, winner.plan, _UPDATES)}: slower updates"
+
+
+def _listed(plan: Plan, best: Plan, keys: Sequence[str]) -> str:
+    return ", ".join(differing(plan, best, keys))
 
 
 def too_large(one: Played, tasks: Sequence[Task]) -> str:

@@ -22,7 +22,7 @@ from plait.clusters.played import held_at
 from plait.clusters.rules import legal
 from plait.clusters.search import Found, order
 from plait.clusters.tasks import GROUP_SCHEDULES
-from plait.clusters.unequal import Bench, groups_of_stages, seconds_of_replica
+from plait.clusters.unequal import Bench, groups_of_stages, seconds_of_replicas
 from plait.errors import IllegalJob, PlaitError, UnusableInput
 from plait.estimates.arrangements import Arrangements, Column
 from plait.estimates.estimate import DARING, RISK
@@ -208,13 +208,11 @@ def _cut(job: Job, base: Plan, bench: Bench) -> Iterator[Plan]:
 
 def _by_speed(plan: Plan, bench: Bench) -> tuple[int, ...]:
     """Whole microbatches dealt to replicas so that the last one ends as early as can be; as sequences."""
-    tasks, layers = bench.tasks, bench.layers(plan)
-    paces = [seconds_of_replica(one, plan.stages) for task, one in zip(tasks, layers, strict=True)
-             for _ in range(task.machines.ranks // plan.tensor)]  # fmt: skip
-    count, left = divmod(tasks[0].global_batch, plan.microbatch)
+    count, left = divmod(bench.tasks[0].global_batch, plan.microbatch)
     if left:
         raise PlaitError("a batch that is no whole number of microbatches is dealt evenly")
-    dealt = dealt_blocks(count, paces, beside=[0.0] * len(paces))
+    seconds = seconds_of_replicas(plan, bench.tasks, bench.layers(plan))
+    dealt = dealt_blocks(count, seconds, beside=[0.0] * len(seconds))
     return tuple(size * plan.microbatch for size in dealt)
 
 

@@ -58,7 +58,8 @@ class Played:
     """A plan, its seconds, by what part of them four of five steps differ (`spread`), their terms, its `rounds`
     (microbatches of a step), and what ranks hold: `memory` of each kind of ranks, as many as `sizes` say, in the order
     of their numbers. Alike are those at one place along the pipeline; of unequal machines, in one group. `hosts`: of
-    each group of machines the one in whose memory most is kept."""
+    each group of machines the one in whose memory most is kept; `even`: what part of the time until its last replica
+    has ended is left where microbatches are dealt out by speed."""
 
     plan: Plan
     seconds: float
@@ -68,6 +69,7 @@ class Played:
     memory: tuple[Held, ...]
     sizes: tuple[int, ...]
     hosts: tuple[FullestHost, ...]
+    even: float = 1.0
 
     @property
     def interval(self) -> tuple[float, float]:

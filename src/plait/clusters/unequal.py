@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from operator import mul
 
 import numpy as np
 
@@ -20,11 +21,12 @@ from plait.errors import UnusableInput
 from plait.estimates.coverage import spread_of
 from plait.estimates.layers import Layers, layers_of
 from plait.estimates.task import Task
+from plait.planner.balance import dealt_blocks
 from plait.plans.plan import Plan
 from plait.plans.rows import row_counts
 from plait.specs.machines import Machines
 
-__all__ = ["Bench", "groups_of_stages", "pipelines_of", "played_on_groups", "seconds_of_replica"]
+__all__ = ["Bench", "groups_of_stages", "pipelines_of", "played_on_groups", "seconds_of_replicas"]
 
 
 class Bench:
@@ -68,7 +70,19 @@ def _played(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> Play
     return Played(
         plan=plan, seconds=terms.seconds, spread=max(spread_of(task.machines.device, task.dtype) for task in tasks),
         terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes, hosts=hosts_of(memory, sizes, tasks),
+        even=_even(plan, tasks, layers),
     )  # fmt: skip
+
+
+def _even(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> float:
+    """What part of the time until its last replica has ended is left where microbatches are dealt out by speed."""
+    count = -(-tasks[0].global_batch // plan.microbatch)
+    if count < plan.data:
+        return 1.0
+    seconds = [1.0] * plan.data if plan.pipeline > 1 else seconds_of_replicas(plan, tasks, layers)
+    dealt = dealt_blocks(count, seconds, beside=[0.0] * plan.data)
+    now = [-(-rows // plan.microbatch) for rows in row_counts(plan, tasks[0].global_batch)]
+    return min(1.0, max(map(mul, dealt, seconds)) / max(map(mul, now, seconds)))
 
 
 def _after(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> tuple[float, float]:
@@ -96,7 +110,7 @@ def _pipelines(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> l
     return [
         pipeline_through(
             own, added, kind=plan.schedule, places=tuple(range(plan.pipeline)),
-            microbatches=int(row_of(plan).microbatches(tasks[0].global_batch)[0]),
+            microbatches=-(-max(row_counts(plan, tasks[0].global_batch)) // plan.microbatch),
             sends=tuple(_send(layers, groups, stage) for stage in range(plan.pipeline - 1)),
         )
     ]  # fmt: skip
@@ -116,9 +130,14 @@ def _replica(plan: Plan, layers: Layers, rows: int) -> Pipeline:
     return pipeline_through(own, layers.added, kind=plan.schedule, places=(0,), microbatches=rounds)
 
 
-def seconds_of_replica(layers: Layers, stages: Sequence[int]) -> float:
-    """Seconds of a microbatch in a replica of one stage."""
-    return sum(one.seconds for one in layers_of_stages(stages, layers)[0]) + layers.added[0]
+def seconds_of_replicas(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> list[float]:
+    """Seconds of a microbatch in each replica of one stage."""
+
+    def seconds(own: Layers) -> float:
+        return sum(one.seconds for one in layers_of_stages(plan.stages, own)[0]) + own.added[0]
+
+    return [seconds(own) for task, own in zip(tasks, layers, strict=True)
+            for _ in range(task.machines.ranks // plan.tensor)]  # fmt: skip
 
 
 def _layers(plan: Plan, tasks: Sequence[Task]) -> list[Layers]:
