@@ -8,12 +8,15 @@ from dataclasses import replace
 import pytest
 
 from plait.clusters.answer import plan_cluster, price_plan
-from plait.clusters.explain import reasons, why_it_lost, why_not_ranked
+from plait.clusters.explain import reasons, too_large, why_it_lost, why_not_ranked
+from plait.clusters.tasks import tasks_of
 from plait.estimates.estimate import DARING, RISK
 from plait.plans.differences import differing
+from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
-from plait.units import Seconds
-from tests.clusters.jobs import job, on_rtx_4090, unequal
+from plait.specs.cluster import ClusterSpec, GroupSpec
+from plait.units import Bytes, Seconds
+from tests.clusters.jobs import SMALL, job, on_rtx_4090, unequal
 
 
 def term(terms: Terms, words: str) -> float:
@@ -56,17 +59,16 @@ def test_communication_that_both_pay_is_no_reason():
     other = price_plan(asked, replace(best.plan, microbatch=1))
     sums = best.terms.exposed["data"]
     dear = replace(other, terms=replace(other.terms, exposed={**other.terms.exposed, "data": sums}))
-    machines = plan_cluster(asked).tasks[0].machines
     assert sums > 0
-    assert not any("communication" in reason.words for reason in reasons(dear, best, machines))
-    assert "compute +" in why_it_lost(other, best, machines)
+    assert not any("communication" in reason.words for reason in reasons(dear, best))
+    assert "compute +" in why_it_lost(other, best)
 
 
 def beside_the_best(asked, **change):
     """The best plan of a search, the same with some of its keys changed, and why that one lost."""
     found = plan_cluster(asked)
     other = price_plan(asked, replace(found.best.plan, **change))
-    return found.best, other, reasons(other, found.best.found, found.tasks[0].machines)
+    return found.best, other, reasons(other, found.best.found)
 
 
 def test_offload_is_blamed_for_its_copies_and_its_updates_on_the_hosts():
@@ -97,11 +99,40 @@ def test_rows_of_replicas_of_a_pipeline_are_counted_and_blamed():
     assert found[0].without == pytest.approx(best.step_seconds, rel=0.02)  # but for its transfers
 
 
+@pytest.mark.parametrize("blocks", [(1, 7), (7, 1)])
+def test_an_axis_crosses_a_node_where_its_own_group_s_nodes_end(blocks):
+    """Four A100 on one host, four H100 on two; what is told is of the stage with most layers."""
+    groups = (
+        GroupSpec(device="a100-80gb", devices_per_node=4),
+        GroupSpec(device="h100-80gb", nodes=2, devices_per_node=2),
+    )
+    asked = replace(unequal(), cluster=ClusterSpec(groups=groups, ranks=8))
+    one = price_plan(asked, Plan(tensor=4, pipeline=2, stages=blocks, tensor_shares=(1,) * 4, data_shares=(1,)))
+    (words,) = [reason.words for reason in reasons(one, plan_cluster(asked).best.found) if "tensor 4" in reason.words]
+    assert words.startswith("tensor 4 crosses the node: +" if blocks == (1, 7) else "tensor 4: +")
+
+
+@pytest.mark.parametrize("names", [("h100-80gb", "rtx-4090"), ("rtx-4090", "h100-80gb")])
+def test_of_unequal_machines_the_rank_dies_first_that_lacks_the_most_of_its_own_memory(names):
+    """H100s need twice what they have and more, RTX 4090s several times that, which are fewer bytes."""
+    groups = tuple(GroupSpec(device=name, devices_per_node=4) for name in names)
+    model = replace(SMALL, layers=60, hidden=8192, ffn=32768)
+    asked = replace(unequal(), model=model, cluster=ClusterSpec(groups=groups, ranks=8))
+    fast, slow = (names.index(name) for name in ("h100-80gb", "rtx-4090"))
+    stages = (40, 20) if fast == 0 else (20, 40)
+    plan = Plan(data=4, pipeline=2, stages=stages, tensor_shares=(1,), data_shares=(1,) * 4, zero=1)
+    one = price_plan(asked, plan)
+    assert one.memory[fast].risk == one.memory[slow].risk
+    assert one.memory[fast].taken > one.memory[slow].taken
+    words = f"rank {4 * slow} dies first: it needs {Bytes(one.memory[slow].taken)} of the 23.6 GiB that rtx-4090 has"
+    assert too_large(one, tasks_of(asked)).startswith(words)
+
+
 def test_operations_that_are_slower_name_what_is_another():
     found = plan_cluster(unequal())
     best = found.best.found
     for one in found.plans[1:]:
-        for reason in reasons(one.found, best, found.tasks[0].machines):
+        for reason in reasons(one.found, best):
             if "its operations and their sums" in reason.words:
                 names = reason.words.partition(":")[0].split(", ")
                 assert set(names) <= set(differing(one.plan, best.plan))

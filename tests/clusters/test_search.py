@@ -236,7 +236,7 @@ def test_why_a_plan_lost_knows_where_its_experts_stand():
         one = played(plan, task)
         silent = replace(one.terms, exposed=dict.fromkeys(one.terms.exposed, 0.0))
         best = replace(one, terms=silent, seconds=silent.seconds)
-        return [reason.words.partition(":")[0] for reason in reasons(one, best, task.machines)]
+        return [reason.words.partition(":")[0] for reason in reasons(one, best)]
 
     assert {"expert 8", "data 2"} <= set(told(tensor=8, expert=8, data=2))
     assert {"expert 16 crosses the node"} <= set(told(tensor=8, expert=16, data=2))

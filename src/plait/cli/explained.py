@@ -168,7 +168,7 @@ def explain_on_cluster(asked: str, plans: ClusterPlans) -> Explanation:
         place=place,
         asked=asked,
         left_open=file.left_open,
-        one=explained(one, rival, tasks[0].machines, lost, plans.limit),
+        one=explained(one, rival, lost, plans.limit),
         obvious=plans.obvious,
         now=plans.best.found.seconds,
         what_if=plans.changes,

@@ -131,7 +131,7 @@ def plan_cluster(job: Job, objective: Objective = "time") -> ClusterPlans:
             plan=one.plan,
             found=one,
             bill=bill_of(one.seconds, tasks, job.training.steps),
-            lost_because=None if one is best else why_it_lost(one, best, groups[0]),
+            lost_because=None if one is best else why_it_lost(one, best),
         )
         for one in found.plans
     )

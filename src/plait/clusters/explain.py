@@ -38,7 +38,6 @@ from plait.planner.remedies import Smallest, dies_first
 from plait.plans.differences import differing
 from plait.plans.plan import Plan
 from plait.specs.catalogue import to_host_of
-from plait.specs.machines import Machines
 from plait.specs.wording import counted
 
 __all__ = ["explained", "reasons", "smallest", "too_large", "why_it_lost", "why_not_ranked"]
@@ -56,20 +55,20 @@ _UPDATES = ("data", "tensor", "pipeline", "zero", "stages")
 _FEWER_IN_HOST = (zero(1), MORE_RANKS, sgd, always("no offload"))
 
 
-def why_it_lost(loser: Played, winner: Played, machines: Machines) -> str:
-    """The reason that a plan is behind the best one on these machines."""
+def why_it_lost(loser: Played, winner: Played) -> str:
+    """The reason that a plan is behind the best one."""
     memory = loser.memory[loser.fullest].taken - winner.memory[winner.fullest].taken
-    return in_one_sentence(reasons(loser, winner, machines), loser.seconds, winner.seconds, memory)
+    return in_one_sentence(reasons(loser, winner), loser.seconds, winner.seconds, memory)
 
 
-def explained(one: Played, rival: Played, machines: Machines, lost_because: str | None, most_risk: float) -> Explained:
+def explained(one: Played, rival: Played, lost_because: str | None, most_risk: float) -> Explained:
     """A plan beside another, which fits where it runs out of memory with no more than `most_risk`."""
     return Explained(
         plan=one.plan,
         step_seconds=one.seconds,
         beside_seconds=rival.seconds,
         lost_because=lost_because,
-        reasons=reasons(one, rival, machines),
+        reasons=reasons(one, rival),
         fits=one.risk <= most_risk,
         risk=one.risk,
     )
@@ -83,19 +82,19 @@ def why_not_ranked(one: Played, best: Played, tasks: Sequence[Task], most_risk: 
         return (
             f"{1 - one.seconds / best.seconds:.1%} faster than the best: it was left out by its closed form, not played"
         )
-    return why_it_lost(one, best, tasks[0].machines)
+    return why_it_lost(one, best)
 
 
-def reasons(loser: Played, winner: Played, machines: Machines) -> tuple[Reason, ...]:
+def reasons(loser: Played, winner: Played) -> tuple[Reason, ...]:
     """Everything that costs the loser more than the winner, the largest first."""
-    return reasons_among(_costs(loser, winner, machines), loser.seconds)
+    return reasons_among(_costs(loser, winner), loser.seconds)
 
 
-def _costs(loser: Played, winner: Played, machines: Machines) -> Iterator[Cost]:
+def _costs(loser: Played, winner: Played) -> Iterator[Cost]:
     plan, terms, best, fastest = loser.plan, loser.terms, winner.terms, winner.seconds
     for axis, seconds in terms.exposed.items():
         more = as_more(seconds - best.exposed.get(axis, 0.0), fastest)
-        yield Cost(seconds, best.exposed.get(axis, 0.0), f"{_axis(axis, plan, machines)}: {more} communication")
+        yield Cost(seconds, best.exposed.get(axis, 0.0), f"{_axis(axis, loser)}: {more} communication")
     share, rounds = terms.bubble / loser.seconds, counted(loser.rounds, "microbatch", "es")
     words = f"pipeline {plan.pipeline}: bubble {share:.0%} at {rounds}"
     if best.bubble:
@@ -109,7 +108,8 @@ def _costs(loser: Played, winner: Played, machines: Machines) -> Iterator[Cost]:
     yield Cost(terms.optimizer, best.optimizer, f"{_update(loser, winner)}: optimizer {part}")
 
 
-def _axis(axis: str, plan: Plan, machines: Machines) -> str:
+def _axis(axis: str, one: Played) -> str:
+    plan = one.plan
     if axis == "pipeline":
         return f"pipeline {plan.pipeline}: transfers between stages"
     if axis == "data" and plan.data * plan.context == 1:
@@ -117,7 +117,7 @@ def _axis(axis: str, plan: Plan, machines: Machines) -> str:
     if axis == "data":
         return f"data {plan.data}, ZeRO 3" if plan.zero == 3 else f"data {plan.data}"
     name = f"{axis} {getattr(plan, axis)}"
-    crosses = rank_group(row_of(plan), cast("Axis", axis)).span[0] > machines.domain
+    crosses = rank_group(row_of(plan), cast("Axis", axis)).span[0] > one.machines.domain
     return f"{name} crosses the node" if crosses else name
 
 

@@ -89,7 +89,7 @@ def found_on_groups(job: Job, tasks: Sequence[Task]) -> Found:
         unfit=len(done) - len(fits) - len(daring),
         unpriced=allowed - priced,
         daring=not fits and bool(daring),
-        nearest=None if fits or daring else min(done, key=lambda one: one.memory[one.fullest].taken),
+        nearest=None if fits or daring else min(done, key=lambda one: one.fill),
     )
 
 

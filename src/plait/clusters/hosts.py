@@ -35,6 +35,11 @@ class FullestHost:
         return self.machines.host_memory_bytes
 
     @property
+    def fill(self) -> float:
+        """What part of that is kept; 0 where nobody knows."""
+        return self.held / self.room if self.room else 0.0
+
+    @property
     def overflows(self) -> bool:
         """Whether that is known not to be enough."""
         return self.room is not None and self.held > self.room

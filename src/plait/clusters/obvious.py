@@ -40,13 +40,13 @@ def obvious_plans(job: Job, task: Task, searched: Found) -> tuple[Obvious, ...]:
         seen.add(_shape(plan))
         one = played(plan, task)
         fits = one.risk <= searched.limit
-        reason = _why_it_lost(one, best, task) if fits else too_large(one, [task])
+        reason = _why_it_lost(one, best) if fits else too_large(one, [task])
         found.append(Obvious(name=name, why=reason, plan=plan, step_seconds=one.seconds if fits else None))
     return tuple(found)
 
 
-def _why_it_lost(one: Played, best: Played, task: Task) -> str:
-    reason = why_it_lost(one, best, task.machines)
+def _why_it_lost(one: Played, best: Played) -> str:
+    reason = why_it_lost(one, best)
     return reason if one.risk <= RISK else f"{reason}; it {may_run_out(one.risk)}"
 
 

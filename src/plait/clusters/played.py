@@ -23,7 +23,7 @@ from plait.clusters.pipelines import (
     row_of,
 )
 from plait.estimates.coverage import spread_of
-from plait.estimates.estimate import interval, reserved, running_out
+from plait.estimates.estimate import fullness, interval, reserved, running_out
 from plait.estimates.layers import Layer, layers_of
 from plait.estimates.memory import bytes_of_stage
 from plait.estimates.offload import kept_in_host
@@ -31,6 +31,7 @@ from plait.estimates.task import Task
 from plait.estimates.weights import held_by
 from plait.plans.plan import Plan
 from plait.plans.prediction import Terms
+from plait.specs.machines import Machines
 
 __all__ = ["KINDS", "Held", "Played", "held_at", "hosts_of", "played", "terms_of"]
 
@@ -40,11 +41,12 @@ KINDS = ("weights", "gradients", "optimizer", "activations", "logits")
 @dataclass(frozen=True, kw_only=True)
 class Held:
     """Bytes that a program allocates on a rank, by kind, those of its device that are then taken, how likely it is that
-    there are not as many, and those in its host's memory."""
+    there are not as many, what part of what there is they `fill`, and the bytes in its host's memory."""
 
     kinds: dict[str, float]
     taken: int
     risk: float
+    fill: float
     host: float
 
     @property
@@ -58,8 +60,8 @@ class Played:
     """A plan, its seconds, by what part of them four of five steps differ (`spread`), their terms, its `rounds`
     (microbatches of a step), and what ranks hold: `memory` of each kind of ranks, as many as `sizes` say, in the order
     of their numbers. Alike are those at one place along the pipeline; of unequal machines, in one group. `hosts`: of
-    each group of machines the one in whose memory most is kept; `even`: what part of the time until its last replica
-    has ended is left where microbatches are dealt out by speed."""
+    each group of machines the one in whose memory most is kept; `machines`: those of the rank whose terms these are;
+    `even`: what part of the time until its last replica has ended is left where microbatches are dealt out by speed."""
 
     plan: Plan
     seconds: float
@@ -69,6 +71,7 @@ class Played:
     memory: tuple[Held, ...]
     sizes: tuple[int, ...]
     hosts: tuple[FullestHost, ...]
+    machines: Machines
     even: float = 1.0
 
     @property
@@ -78,13 +81,18 @@ class Played:
 
     @property
     def fullest(self) -> int:
-        """The kind of ranks that is the likeliest to run out of memory; among equals the one that holds the most."""
-        return max(range(len(self.memory)), key=lambda place: (self.memory[place].risk, self.memory[place].taken))
+        """The kind of ranks that is the likeliest to run out of memory; among equals the one that fills it most."""
+        return max(range(len(self.memory)), key=lambda place: (self.memory[place].risk, self.memory[place].fill))
 
     @property
     def risk(self) -> float:
         """The probability that its fullest rank, or a host, runs out of memory."""
         return 1.0 if any(one.overflows for one in self.hosts) else self.memory[self.fullest].risk
+
+    @property
+    def fill(self) -> float:
+        """What part of its memory that rank needs, or a host where that is fuller."""
+        return max(self.memory[self.fullest].fill, *(one.fill for one in self.hosts))
 
     @property
     def host_bytes(self) -> int:
@@ -127,6 +135,7 @@ def played(plan: Plan, task: Task) -> Played:
         memory=memory,
         sizes=sizes,
         hosts=hosts_of(memory, sizes, [task]),
+        machines=task.machines,
     )
 
 
@@ -183,5 +192,6 @@ def held_at(plan: Plan, task: Task, place: int, blocks: int) -> Held:
         kinds=kinds,
         taken=round(float(reserved(total)[0])),
         risk=float(running_out(task, total)[0]),
+        fill=float(fullness(task, total)[0]),
         host=float(kept_in_host(task, row, held)[0]),
     )

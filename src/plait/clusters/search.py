@@ -66,7 +66,7 @@ def found_on(job: Job, task: Task, places: int = _PLACES, shapes: int = _SHAPES)
     chosen = fits or [one for one in detailed if one.risk <= DARING]  # stages of unequal size hold more than their mean
     nearest = None if best.smallest is None else played(plan_of(job, task, best.smallest), task)
     if nearest is None and not chosen:
-        nearest = min(detailed, key=lambda one: one.memory[one.fullest].taken)
+        nearest = min(detailed, key=lambda one: one.fill)
     return Found(
         plans=tuple(sorted(chosen, key=order)),
         considered=space.considered,

@@ -70,7 +70,7 @@ def _played(plan: Plan, tasks: Sequence[Task], layers: Sequence[Layers]) -> Play
     return Played(
         plan=plan, seconds=terms.seconds, spread=max(spread_of(task.machines.device, task.dtype) for task in tasks),
         terms=terms, rounds=pipeline.microbatches, memory=memory, sizes=sizes, hosts=hosts_of(memory, sizes, tasks),
-        even=_even(plan, tasks, layers),
+        machines=tasks[groups[busiest]].machines, even=_even(plan, tasks, layers),
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def running_out(task: Task, allocated: Column, in_host: Column | float = 0.0) ->
     return risk if there is None else np.where(in_host > there, 1.0, risk)
 
 
-def fullness(task: Task, allocated: Column, in_host: Column) -> Column:
+def fullness(task: Task, allocated: Column, in_host: Column | float = 0.0) -> Column:
     """The part of a device's memory that is needed, or of the host's where that is fuller: above 1 it does not fit."""
     on_device, there = reserved(allocated) / task.machines.device.memory_bytes, task.machines.host_memory_bytes
     return on_device if there is None else np.maximum(on_device, in_host / there)
