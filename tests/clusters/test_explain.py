@@ -128,6 +128,18 @@ def test_of_unequal_machines_the_rank_dies_first_that_lacks_the_most_of_its_own_
     assert too_large(one, tasks_of(asked)).startswith(words)
 
 
+def test_context_is_advised_where_it_has_a_price_alone():
+    training = replace(unequal().training, sequence_length=65536)
+    model = replace(SMALL, vocab=1000, max_positions=65536)
+    plan = Plan(data=4, pipeline=2, stages=(4, 4), microbatch=8, tensor_shares=(1,), data_shares=(1,) * 4)
+    for asked, axes in ((job(8), "tensor, context or pipeline"), (unequal(), "tensor or pipeline")):
+        asked = replace(asked, training=training, model=model)
+        words = too_large(price_plan(asked, plan), tasks_of(asked))
+        assert "dies first" in words
+        assert "most of it activations" in words
+        assert f"a smaller microbatch, more {axes} ranks, or shorter sequences" in words
+
+
 def test_operations_that_are_slower_name_what_is_another():
     found = plan_cluster(unequal())
     best = found.best.found

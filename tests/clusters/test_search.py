@@ -12,11 +12,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from plait.clusters import changes
 from plait.clusters.answer import plan_cluster, price_plan
 from plait.clusters.contest import contest
 from plait.clusters.explain import reasons
 from plait.clusters.played import played
 from plait.clusters.rules import legal
+from plait.clusters.search import found_on
 from plait.clusters.space import space_of
 from plait.clusters.tasks import tasks_of
 from plait.errors import IllegalJob, NothingFits, UnusableInput
@@ -319,6 +321,23 @@ def test_better_machines_are_never_worse_and_worse_ones_never_better(asked):
             assert seconds <= now * 1.0001
         else:
             assert seconds is None or seconds >= now * 0.9999
+
+
+def test_a_daring_best_plan_is_among_those_that_better_machines_are_judged_by(monkeypatch):
+    """Where a search on faster links finds a safe plan that the first one left out, but a slower one."""
+    asked = on_rtx_4090(16)
+    found = plan_cluster(asked)
+    best = found.best.found
+    assert best.risk > RISK
+    slow = replace(best, seconds=2 * best.seconds, memory=tuple(replace(held, risk=0.0) for held in best.memory))
+
+    def safe_alone(*args, **keys):
+        return replace(found_on(asked, found.tasks[0], places=1, shapes=1), plans=(slow,), daring=False)
+
+    monkeypatch.setattr(changes, "found_on", safe_alone)
+    faster = next(one for one in found.better if one.change == "links between hosts twice as fast")
+    assert faster.step_seconds <= best.seconds
+    assert not faster.changes
 
 
 def test_where_half_the_memory_is_too_little_nothing_would_fit():

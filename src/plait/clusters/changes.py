@@ -1,8 +1,9 @@
 """How machines of the catalogue might differ, for `what_if`: links between hosts, links inside, and memory, each
 doubled and halved.
 
-The plan that is best now is among those that are priced then, so that better machines are never told to be slower. Of
-unequal machines all groups differ, and the best is looked for among the plans that were found.
+The plan that is best now is among those that are priced then, as likely to run out of memory as the search that found
+it let a plan be, so that better machines are never told to be slower. Of unequal machines all groups differ, and the
+best is looked for among the plans that were found.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def changes(job: Job, tasks: Sequence[Task], found: Found, how: _How) -> tuple[W
     def best_on(changed: Sequence[Task]) -> tuple[Plan, float] | None:
         if len(changed) == 1:
             searched = found_on(job, changed[0], places=_PLACES, shapes=_SHAPES)
-            again, others, limit = [played(found.plans[0].plan, changed[0])], searched.plans, searched.limit
+            again, others = [played(found.plans[0].plan, changed[0])], searched.plans
+            limit = max(found.limit, searched.limit)
         else:
             again, others, limit = [played_on_groups(one.plan, changed) for one in found.plans], (), found.limit
         plans = [*(one for one in again if one.risk <= limit), *others]

@@ -49,6 +49,7 @@ _FEWER: dict[str, tuple[Remedy, ...]] = {
     ),
     "logits": (smaller_microbatch, ranks_along("tensor"), SHORTER),
 }  # fmt: skip
+_FEWER_ON_GROUPS = {**_FEWER, "activations": (recompute, sequence_parallel, smaller_microbatch, MORE_RANKS, SHORTER)}
 _COMPUTES = ("data", "tensor", "pipeline", "context", "expert", "schedule", "microbatch", "sequence_parallel")
 _DEALS = ("data", "data_shares")
 _UPDATES = ("data", "tensor", "pipeline", "zero", "stages")
@@ -176,7 +177,7 @@ def smallest(one: Played, tasks: Sequence[Task]) -> Smallest:
         held=held.taken,
         kind=held.dominant,
         most=round(held.kinds[held.dominant]),
-        fewer=fewer(_FEWER[held.dominant], case),
+        fewer=fewer((_FEWER if len(tasks) == 1 else _FEWER_ON_GROUPS)[held.dominant], case),
         room=device.memory_bytes,
         whose=f"{device.name} has",
         in_host=one.host_bytes,
