@@ -75,6 +75,33 @@ def test_an_axis_that_is_blamed_costs_the_winner_less(measurements):
     assert blamed or measurements is MACHINES["quick link"]
 
 
+@pytest.mark.parametrize("name", ["own devices", "slow link", "quick link"])
+def test_each_of_the_largest_reasons_taken_away_from_both_shrinks_the_gap_by_what_it_says(name):
+    prices, ranked = contest(MACHINES[name], 8)
+    (_, winner), *losers = ranked
+
+    def seconds(one, words):
+        if "bubble" in words:  # no rank waits for another: each has a device of its own
+            ends = [one.cost.working(place) + rank.slowed + rank.data for place, rank in enumerate(one.cost.ranks)]
+            rest = one.cost.tensor_sums + one.cost.pipeline_sums + one.cost.optimizer + one.cost.renewal
+            return max(ends) + rest if one.plan.pipeline > 1 else one.step.seconds
+        axis = re.search(r"along (\w+)", words) or re.search(r"(\w+) \d+: exposed", words)
+        return play(one.plan, one.cost.without(axis[1]), prices).seconds
+
+    bubbles = exposed = 0
+    for one, loser in losers:
+        if not one.lost_because.startswith("no single reason; the largest: "):
+            continue
+        for reason in reasons(loser, Rival(winner, prices))[:2]:
+            if "bubble" in reason.words or "exposed" in reason.words:
+                bubbles += "bubble" in reason.words
+                exposed += "exposed" in reason.words
+                shrunk = seconds(loser, reason.words) - seconds(winner, reason.words)
+                assert shrunk == pytest.approx(reason.without - winner.step.seconds)
+    assert bubbles
+    assert exposed or name == "quick link"
+
+
 def test_what_the_winner_pays_as_well_is_no_reason():
     """Both have two replicas and the same gradients; the loser's operations are smaller."""
     prices, ranked = contest(machine(latency=1e-3, link=1e8, dispatch=2e-6), 2, tensor=1, pipeline=1, zero=0)

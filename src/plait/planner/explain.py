@@ -2,7 +2,7 @@
 
     cost                        taken away by playing the step again with
     communication of an axis    that axis for nothing
-    bubble                      no waiting: as long as its busiest stage works, or the cores are full
+    bubble                      no waiting: each rank sums over data once its own work is done, or that of full cores
     uneven stages               every stage as slow as their mean
     uneven rows                 rows dealt out by speed, parts of one too
     ranks that only serve       as if these had rows like the others
@@ -22,10 +22,9 @@ from functools import cached_property
 
 from plait.planner.causes import Work, along, computing, dealing, serving, unevenly, updating, waiting
 from plait.planner.paces import pace_words, paces_of
-from plait.planner.playing import ended
 from plait.planner.prices import JobPrices
 from plait.planner.reasons import Cost, Reason, as_more, in_one_sentence, reasons_among
-from plait.planner.simulator import Played, play
+from plait.planner.simulator import Played, play, without_waiting
 from plait.planner.step_cost import StepCost
 from plait.plans.differences import differing
 from plait.plans.plan import Plan
@@ -188,14 +187,10 @@ def _slow(one: Played, prices: JobPrices) -> float:
 
 
 def _idle(one: Played, prices: JobPrices) -> float:
-    """What the pipeline takes longer than its busiest rank, or than all of its work on cores that are always full."""
-    plan = one.plan
-    if plan.pipeline == 1:
+    """What the step takes longer than if no rank waited for another."""
+    if one.plan.pipeline == 1:
         return 0.0
-    cores = prices.machine.shared_cores(plan)
-    work = [one.cost.working(place) for place in range(plan.pipeline)]
-    least = max(max(work) * cores.crowd, cores.full(work))
-    return max(0.0, max(ended(plan, one.cost, prices.machine).ends) - least)
+    return max(0.0, one.step.seconds - without_waiting(one.plan, one.cost, prices).seconds)
 
 
 def _work(one: Played, prices: JobPrices) -> Work:

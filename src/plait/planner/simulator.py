@@ -46,6 +46,7 @@ __all__ = [
     "predict",
     "risk",
     "state",
+    "without_waiting",
 ]
 
 
@@ -132,6 +133,15 @@ def least(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
     busy = [seconds * cores.crowd for seconds in work]
     ends = soonest(cost, busy, cores.crowd, cores.full(work), mirrored=plan.schedule in MIRRORED)
     return _step(cost, busy, ends)
+
+
+def without_waiting(plan: Plan, cost: StepCost, prices: JobPrices) -> Step:
+    """The step if no rank of the pipeline waited for another one: each works through what it has, on cores that all
+    ranks keep full."""
+    cores = prices.machine.shared_cores(plan)
+    work = [cost.working(place) for place in range(plan.pipeline)]
+    busy = [seconds * cores.crowd for seconds in work]
+    return _step(cost, busy, [max(seconds, cores.full(work)) for seconds in busy])
 
 
 def _step(
