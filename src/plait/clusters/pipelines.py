@@ -27,6 +27,7 @@ from plait.schedules.timeline import Timeline, simulate
 
 __all__ = [
     "Pipeline",
+    "actions_played",
     "balanced",
     "blocks_of_ranks",
     "ends_of",
@@ -189,6 +190,11 @@ def ends_of(pipeline: Pipeline) -> tuple[float, float]:
     if pipeline.ranks == 1:
         return pipeline.busy(0), pipeline.busy(0)
     return _end(pipeline), _end(replace(pipeline, sends=(0.0,) * len(pipeline.sends)))
+
+
+def actions_played(plan: Plan, rounds: int) -> int:
+    """About how many computations are played to know the end of its pipeline."""
+    return 2 * len(plan.stages) * min(rounds, 4 * plan.pipeline) * (plan.pipeline > 1)
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from plait.clusters.contest import Contest, contest
-from plait.clusters.pipelines import balanced
+from plait.clusters.pipelines import actions_played, balanced
 from plait.clusters.played import Played, played
 from plait.clusters.space import space_of
 from plait.errors import IllegalJob, UnusableInput
@@ -29,6 +29,8 @@ __all__ = ["Found", "found_on", "order", "plan_of"]
 
 _PLACES = 256  # of the contest
 _SHAPES, _MOST_SHAPES = 12, 48  # pipelines that are played: so many always, and where they come out slow
+_ACTIONS = 10_000  # computations: until so many are played, what may come out faster than its closed form is, too,
+_BELOW = 0.8  # which hardly anything does by more than this
 _LEVELS = 3  # ways to share out what each of them holds
 
 
@@ -88,21 +90,23 @@ def order(one: Played) -> tuple[float, ...]:
 
 def _detailed(job: Job, task: Task, best: Contest, shapes: int) -> list[Played]:
     """The first few shapes of pipelines, each with its first few ZeRO levels; and on, until one that was played and
-    fits is no slower than the next one's closed form."""
+    fits is no slower than the next one's closed form; than four fifths of it, while few actions have been played."""
     seen: dict[tuple[int, ...], int] = {}
     columns = ("data", "tensor", "pipeline", "context", "expert", "microbatch", "schedule", "virtual_stages",
                "sequence_parallel", "recompute")  # fmt: skip
     found: list[Played] = []
-    fastest = np.inf
+    fastest, actions = np.inf, 0
     for place, seconds in enumerate(best.seconds):
         row = best.plans.rows(np.array([place]))
         shape = tuple(int(getattr(row, name)[0]) for name in columns)
-        if shape not in seen and (len(seen) >= _MOST_SHAPES or (len(seen) >= shapes and fastest <= seconds)):
+        enough = seconds * (_BELOW if actions < _ACTIONS else 1.0)
+        if shape not in seen and (len(seen) >= _MOST_SHAPES or (len(seen) >= shapes and fastest <= enough)):
             continue
         seen[shape] = seen.get(shape, 0) + 1
         if seen[shape] <= _LEVELS:
             one = played(plan_of(job, task, row), task)
             found.append(one)
+            actions += actions_played(one.plan, one.rounds)
             fastest = min(fastest, one.seconds if one.risk <= best.limit else np.inf)
     return found
 
