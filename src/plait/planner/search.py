@@ -8,7 +8,7 @@ It knows a job and measurements, no file and no screen.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -111,7 +111,7 @@ class Plans:
 
 
 @contextmanager
-def _without_collecting() -> Iterator[None]:
+def _without_collecting() -> Generator[None]:
     """Nothing here refers to itself, so that nothing waits for the garbage collector; looking for such things among
     thousands of plans takes it a quarter of a large search."""
     enabled = gc.isenabled()
