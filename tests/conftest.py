@@ -27,6 +27,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 RunOnRanks = Callable[..., list[Any]]
 
+_LAUNCHED = ("hosts", "examples")  # folders whose tests start whole programs of ranks
 _MODULES = (*TRAINING_MODULES, "hypothesis", "pytest")  # imported once, by the zygote
 
 
@@ -46,5 +47,5 @@ def run_on_ranks(rank_pools: RankPools) -> RunOnRanks:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs several processes, so that `-m "not ranks"` is quick."""
     for item in items:
-        if "rank_pools" in getattr(item, "fixturenames", ()):
+        if "rank_pools" in getattr(item, "fixturenames", ()) or item.path.parent.name in _LAUNCHED:
             item.add_marker("ranks")
