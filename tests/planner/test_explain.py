@@ -72,7 +72,7 @@ def test_an_axis_that_is_blamed_costs_the_winner_less(measurements):
             assert silent <= rival * (1 + 1e-9)  # with that axis for nothing in both, it would not have lost
             if axis != "pipeline":  # whose transfers stand in the bubble
                 assert loser.step.terms.exposed[axis] > winner.step.terms.exposed[axis]
-    assert blamed or measurements is MACHINES["quick link"]
+    assert blamed or measurements in (MACHINES["quick link"], MACHINES["unlike ranks"])  # where it hides
 
 
 @pytest.mark.parametrize("name", ["own devices", "slow link", "quick link"])

@@ -381,12 +381,52 @@ def test_of_few_microbatches_a_shaped_link_rests_in_the_other_rank_s_turn():
     )
     assert (len(few.rounds), len(many.rounds)) == (1, 2)
     size = stage_message_bytes(GPT2, TRAINING, ONE, TRAINING.global_batch, tensor_rank=0)
-    pause = min(one.forward.total for one in few.stages)
+    pause = min(one.seconds for one in few.stages)  # to the next one in the same direction: forward and backward
     assert few.send == pytest.approx(size / 1e6 - 2 * pause, abs=1e-8)
-    pause = min(one.forward.total for one in many.stages)
+    pause = min(one.seconds for one in many.stages)
     assert many.send == pytest.approx(size / 2 / 1e6 - pause, abs=1e-8)
     # tied weights are summed after backward, in which nothing went there
     table = 80 * 4
     rested = min(one.backward.total for one in few.stages)
     assert few.pipeline_sums < table / 1e6
     assert few.pipeline_sums >= table / 1e6 - rested
+
+
+def test_stages_of_two_ranks_share_the_rest_of_their_link():
+    """Of four interleaved ones each rank sends two values on and a gradient back with every microbatch, or the other
+    way round; of zb-v's, whose second and third are one rank's, one and one."""
+    slow = replace(between_hosts(), collectives=tuple(
+        replace(one, bytes_per_second=1e4, burst=1e9) if one.hosts == 2 else one for one in between_hosts().collectives
+    ))  # fmt: skip
+    deep, batch = replace(GPT2, layers=4), TRAINING.global_batch
+    plan = Plan(pipeline=2, stages=(1, 1, 1, 1), virtual_stages=2, microbatch=batch // 2)
+    size = stage_message_bytes(deep, TRAINING, plan, plan.microbatch, tensor_rank=0)
+    for schedule, messages in (("interleaved", 3), ("zb-v", 2)):
+        asked = replace(plan, schedule=schedule)
+        found = JobPrices(deep, TRAINING, slow, ClusterSpec(ranks=2, nodes=2)).step(asked)
+        work = min(sum(one.seconds for one, at in zip(found.stages, found.places, strict=True) if at == place)
+                   for place in (0, 1))  # fmt: skip
+        assert found.send == pytest.approx(size / 1e4 - work / messages, abs=1e-8)
+
+
+def test_new_weights_travel_behind_the_next_forward_but_for_the_first_of_them():
+    kept = replace(THREE_BUCKETS, zero=1)  # half of an all-reduce each
+    slow = cost(kept, flops=1e6, latency=1e-3, link=1e18)
+    assert slow.renewal == pytest.approx(1e-3 + 0.5e-3, rel=1e-3)  # the norm, and one bucket
+    assert cost(kept, **QUICK).renewal == pytest.approx(1e-3 + 3 * 0.5e-3)  # no forward to speak of
+    crowded = cost(kept, flops=1e6, latency=1e-3, link=1e18, cores=2)  # who moves bytes takes a core from who computes
+    assert crowded.renewal == pytest.approx(1e-3 + 3 * 0.5e-3, rel=1e-3)
+
+
+def test_who_waits_for_weights_loses_nothing_to_their_messages_besides():
+    plan = replace(DP2, zero=3)
+
+    def lost(speed: float) -> float:
+        found = [
+            apart(plan, replace(one, collectives=tuple(replace(at, bytes_per_second=speed) for at in one.collectives)))
+            for one in (between_hosts(), between_hosts(all_gather=1e-5))
+        ]
+        before, after = (one.stages[0].forward.data + one.stages[0].backward.data for one in found)
+        return after - before
+
+    assert 0 < lost(1e5) < 0.2 * lost(1e18)

@@ -11,8 +11,10 @@ step, not the order in which a schedule puts them.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import ceil
 from operator import mul
 
@@ -149,8 +151,8 @@ class JobPrices:
         kinds = self.layers.by_kind(plan)
         parts = {place: tuple(self._parts(plan, place, stages[place], rounds, sent[place], kinds)) for place in sent}
         in_order = self._interrupted(plan, _in_order(plan, [parts[place] for place in like]))
-        # from one message of a rank to its next: of few microbatches a rank has one in its turn alone
-        pause = min(one.forward.total for one in in_order) * plan.pipeline / min(len(rounds), plan.pipeline)
+        # of few microbatches a rank has one in its turn alone
+        pause = _between_messages(plan, in_order) * plan.pipeline / min(len(rounds), plan.pipeline)
 
         def passed(kind: LinkKind) -> float:
             return self.machine.message(kind, pairs, size, plan.pipeline, pause) if plan.pipeline > 1 else 0.0
@@ -164,7 +166,7 @@ class JobPrices:
             pipeline_sums=self.sums.later(plan, stages, "pipeline", min(one.backward.total for one in in_order)),
             optimizer=self.updates.seconds(plan),
             renewal=self.sums.norm(plan, "data")
-            + max(self.sums.gathers(plan, messages, "update") for messages in sent.values())
+            + max(self.sums.renewing(plan, sent[place], parts[place][0].forward.total) for place in sent)
             + max(self.sums.served(plan, place, stages[place]) for place in sent),
             rounds=rounds,
         )
@@ -253,6 +255,17 @@ def _places_that_cost_alike(plan: Plan, stages: Sequence[Stage], rounds: Sequenc
         for place, stage in enumerate(stages)
     )
     return tuple(first.setdefault(key, place) for place, key in enumerate(keys))
+
+
+def _between_messages(plan: Plan, stages: Sequence[StageCost]) -> float:
+    """Seconds that a rank works, at least, between two messages to the same neighbour: with every microbatch it sends
+    one for each boundary to it, and one back for each boundary from it."""
+    work: defaultdict[int, float] = defaultdict(float)
+    for stage, place in zip(stages, plan.stage_rank, strict=True):
+        work[place] += stage.seconds
+    boundaries = [pair for pair in pairwise(plan.stage_rank) if pair[0] != pair[1]]
+    sent = Counter([*boundaries, *((there, here) for here, there in boundaries)])
+    return min((work[here] / times for (here, _), times in sent.items()), default=0.0)
 
 
 def _in_order(plan: Plan, by_place: Sequence[Sequence[StageCost]]) -> tuple[StageCost, ...]:

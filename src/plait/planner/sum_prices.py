@@ -2,7 +2,8 @@
 stands beside the schedule.
 
     backward       sums over data, bucket by bucket; under ZeRO weights that are fetched meanwhile
-    after it       what backward did not hide │ sums over tensor and pipeline │ norm │ new weights
+    after it       what backward did not hide │ sums over tensor and pipeline │ norm │ new weights, as far as the next
+                   forward doesn't hide them
     every H steps  averages, where replicas learn alone
 
 It knows the sums of a plan's stages and the machine; of a layer only when backward is done with it, which it is told.
@@ -212,6 +213,19 @@ class SumPrices:
             if one.when == when
         )
 
+    def renewing(self, plan: Plan, sent: Mapping[WeightMessage, int], forward: float) -> float:
+        """Seconds by which new weights, on their way to all who have not updated them, make the next step longer: they
+        leave in the order in which its first `forward` needs them, and the first of them nothing can hide."""
+        messages = sum(times for one, times in sent.items() if one.when == "update")
+        if not messages:
+            return 0.0
+        spent, group = self.gathers(plan, sent, "update"), self.machine.spread(plan, "data")
+        crowd = self.machine.crowd(plan.data * plan.tensor)
+        late = max(spent - forward * crowd * (1 - 1 / messages), spent / messages)
+        hidden = (spent - late) / spent
+        lost = hidden * messages * self.machine.overhead("all_gather", group) * crowd
+        return late + self.machine.exposed_share(plan) * (spent - late) + lost
+
     def fetching(self, plan: Plan, fetched: Mapping[Fetch, int], when: When) -> float:
         """Seconds that one microbatch's forward or backward computes longer, as a place's weights are put together for
         it."""
@@ -252,7 +266,8 @@ class SumPrices:
             lost += self._overheads(plan, each)
         spent /= self.machine.crowd(at_once)  # the simulation slows all of a stage's work down
         share = self.machine.exposed_share(plan)
-        return max(share * spent, spent - work) + lost
+        behind = min(1.0, work / spent) if spent else 1.0  # who waits for a message loses nothing to it besides
+        return max(share * spent, spent - work) + behind * lost
 
     def served(self, plan: Plan, place: int, stage: Stage) -> float:
         """Seconds of what travels under a parameter server beside sums of gradients."""
