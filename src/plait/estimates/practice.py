@@ -42,7 +42,7 @@ class Practice:
     loss_bytes: float = 12.0
     selects_products: bool = True
     overlap_data: bool = True
-    overlap_gathers: bool = False
+    overlap_gathers: bool = True
     bucket_bytes: float = 25 * 2.0**20
     overlap_tensor: bool = True
     waiting_weights: bool = True

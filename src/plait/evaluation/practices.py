@@ -20,7 +20,12 @@ from plait.evaluation.rows import Row
 __all__ = ["practice_of"]
 
 _MEGATRON = Practice(
-    fused_kernels=True, balanced=False, whole_sends=False, selects_products=False, waiting_weights=False
+    fused_kernels=True,
+    balanced=False,
+    whole_sends=False,
+    selects_products=False,
+    waiting_weights=False,
+    overlap_gathers=False,
 )
 _EXPLICIT = replace(
     _MEGATRON, fused_attention=False, masks=True, overlap_data=False, overlap_tensor=False, gradient_bytes=2
@@ -34,7 +39,7 @@ _EXPLICIT = replace(
 _CORE = replace(
     _MEGATRON, fused_gradients=True, overlap_sends=True, pipelined_tensor=True, overlap_gathers=True, bucket_bytes=inf
 )
-_FSDP = Practice(wide_shards=True, attention_kernel=2, waiting_weights=False, overlap_gathers=True)
+_FSDP = Practice(wide_shards=True, attention_kernel=2, waiting_weights=False)
 _YEAR = re.compile(r"(?<![0-9])20[12][0-9](?![0-9])")
 _OVERLAP_OFF = re.compile(r"overlap[^;,.]{0,40}\b(?:off|disabled)\b")
 _OVERLAPS = ("overlap_data", "overlap_gathers", "overlap_tensor", "overlap_sends", "pipelined_tensor")
