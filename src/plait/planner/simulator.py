@@ -52,7 +52,7 @@ __all__ = [
 
 # Where ranks share cores, and where hosts tell each other things, four of five measured steps lay within such a part of
 # the predicted one, more than the errors of operations and links explain (docs/benchmarks.md)
-_CROWDED, _ACROSS = 0.14, 0.2
+_CROWDED, _ACROSS = 0.35, 0.2
 
 _Found = TypeVar("_Found")
 
