@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TESTS = """
-import pytest, time
+import os, pytest, time
 from pathlib import Path
 
 def ran(name):
@@ -19,6 +19,8 @@ def ran(name):
     with Path("ran").open("a") as file:
         print(name, began, time.monotonic(), file=file)
     assert not Path(name).exists()
+    if Path(f"{name} is killed").exists():
+        os.kill(os.getpid(), 9)
 
 def test_plain(): ran("plain")
 
@@ -56,7 +58,20 @@ def test_all_are_run_once_and_those_that_measure_time_after_the_others(place: Pa
     assert max(times[name][1] for name in ("plain", "ranks")) < min(times[name][0] for name in ("clock", "both"))
 
 
-@pytest.mark.parametrize("name", ["plain", "ranks", "both"])
+@pytest.mark.parametrize("name", ["plain", "ranks", "clock"])
+def test_a_part_that_is_killed_is_no_success(place: Path, name: str):
+    (place / f"{name} is killed").touch()
+    assert halves(place).returncode == 128 + 9
+
+
+def test_a_part_may_have_no_test(place: Path):
+    (place / "test_it.py").write_text("def test_plain(): pass")
+    assert halves(place).returncode == 0
+    (place / "test_it.py").write_text("")
+    assert halves(place).returncode == 5
+
+
+@pytest.mark.parametrize("name", ["plain", "ranks", "both", "clock"])
 def test_whichever_fails_is_told(place: Path, name: str):
     (place / name).touch()
     ended = halves(place)
