@@ -177,7 +177,8 @@ class Shapes:
         forward, backward = core + moves + self._norms(), core_back + 2 * (moves + self._norms())
         count = 12.0 if self.practice.fused_attention else 19.0
         short = self.tokens * (self.widths.short or model.hidden) * self.each  # what tensor ranks' heads are made from
-        parts = self._half(forward, backward, count, products, self._around(products, self._sum(short)))
+        own = products if model.latent is None else products[1:]  # each rank makes the short vectors by itself
+        parts = self._half(forward, backward, count, products, self._around(own, self._sum(short)))
         ring = self._ring(core)
         again = self.nothing()
         if not self.practice.fused_attention:
@@ -293,9 +294,11 @@ class Shapes:
         return np.maximum(0.0, sent - core)
 
     def _around(self, products: Sequence[Product], enters: Column) -> Waits:
-        """A half's on the tensor axis: of what `enters`, by the seconds of an all-reduce, and of its result."""
-        first, *_, last = products
-        into = entering(self.rows, self.practice, enters, first, waiting=last.weights)
+        """A half's on the tensor axis: of what `enters`, by the seconds of an all-reduce, which all products but the
+        last one read, and of its result, which that makes."""
+        *readers, last = products
+        reader = Product(*(sum(one[1:], one[0]) for one in zip(*readers, strict=True)))
+        into = entering(self.rows, self.practice, enters, reader, waiting=last.weights)
         return into.and_(leaving(self.rows, self.practice, self._sum(self.residual_bytes), last))
 
     def _half(

@@ -21,9 +21,9 @@ class Practice:
     `selects_products`: where attention keeps no scores, selective recompute does half of the products again; else
     only what is element-wise, for next to nothing. `overlap_data`: sums over data go on behind backward;
     `overlap_gathers`: and new weights are gathered while the next forward goes on; both in pieces of a block, or of
-    `bucket_bytes` where these are smaller.
+    `bucket_bytes` where these are smaller (what ZeRO 3 fetches at each use everybody fetches a block ahead).
     `overlap_tensor`: weights' gradients are computed while their input's is summed over the tensor axis,
-    `waiting_weights`: those of a whole half of a block, and not of the product alone that read the input;
+    `waiting_weights`: those of a whole half of a block, and not of the products alone that read the input;
     `pipelined_tensor`: under sequence parallelism products and transfers are cut in a piece for each tensor rank, of
     which one is on its way while another is computed. `compiled`:
     element-wise work is fused by a compiler; `fused_kernels`: by hand; `fused_gradients`: products add weights'

@@ -100,8 +100,8 @@ class Stages:
             for kind, parts in self.kinds.items()
         ]
         ahead, back = (total(*parts) for parts in zip(*every, strict=True))
-        both = gpu(ahead) + gpu(back) + back.hidden
-        return (gpu(ahead) / both)[self._case], (back.weights / both)[self._case]
+        both = (gpu(ahead) + gpu(back))[self._case] + self.divided * back.hidden[self._case]
+        return gpu(ahead)[self._case] / both, back.weights[self._case] / both
 
     def bottleneck(self, blocks: Part, head: Part) -> tuple[Column, Column]:
         """Blocks of the rank with the most work, and whether it has the head."""
