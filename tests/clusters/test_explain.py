@@ -91,6 +91,14 @@ def test_of_unequal_machines_uneven_rows_are_blamed(shares):
     assert others == []
 
 
+def test_what_uneven_rows_wait_for_on_the_tensor_axis_is_theirs_and_counted_once():
+    asked = unequal(pipeline=1, tensor=2, microbatch=2, sequence_parallel=True)
+    best, other, found = beside_the_best(asked, data_shares=(1, 1, 3, 3))
+    assert other.terms.exposed["tensor"] > best.found.terms.exposed["tensor"] > 0
+    assert found[0].words.startswith("data shares 1 : 1 : 3 : 3: rows are not dealt out by speed +")
+    assert sum(one.own - one.rivals for one in found) <= 1.01 * (other.seconds - best.step_seconds)
+
+
 def test_rows_of_replicas_of_a_pipeline_are_counted_and_blamed():
     asked = unequal(pipeline=4, tensor=1, schedule="1f1b")
     best, other, found = beside_the_best(asked, data_shares=(3, 1))

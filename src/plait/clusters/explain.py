@@ -52,6 +52,7 @@ _FEWER: dict[str, tuple[Remedy, ...]] = {
 _FEWER_ON_GROUPS = {**_FEWER, "activations": (recompute, sequence_parallel, smaller_microbatch, MORE_RANKS, SHORTER)}
 _COMPUTES = ("data", "tensor", "pipeline", "context", "expert", "schedule", "microbatch", "sequence_parallel")
 _DEALS = ("data", "data_shares")
+_WAITED_EACH_TIME = ("tensor", "context", "expert")  # with each microbatch
 _UPDATES = ("data", "tensor", "pipeline", "zero", "stages")
 _FEWER_IN_HOST = (zero(1), MORE_RANKS, sgd, always("no offload"))
 
@@ -93,9 +94,12 @@ def reasons(loser: Played, winner: Played) -> tuple[Reason, ...]:
 
 def _costs(loser: Played, winner: Played) -> Iterator[Cost]:
     plan, terms, best, fastest = loser.plan, loser.terms, winner.terms, winner.seconds
+    fair, fairer = _fair(loser, winner), _fair(winner, loser)
     for axis, seconds in terms.exposed.items():
-        more = as_more(seconds - best.exposed.get(axis, 0.0), fastest)
-        yield Cost(seconds, best.exposed.get(axis, 0.0), f"{_axis(axis, loser)}: {more} communication")
+        own, others = seconds, best.exposed.get(axis, 0.0)
+        if axis in _WAITED_EACH_TIME:
+            own, others = own * fair, others * fairer
+        yield Cost(own, others, f"{_axis(axis, loser)}: {as_more(own - others, fastest)} communication")
     share, rounds = terms.bubble / loser.seconds, counted(loser.rounds, "microbatch", "es")
     words = f"pipeline {plan.pipeline}: bubble {share:.0%} at {rounds}"
     if best.bubble:
@@ -139,10 +143,14 @@ def _work(plan: Plan, best: Plan) -> str:
 def _compute(one: Played, other: Played) -> tuple[float, float]:
     """The seconds of a plan's microbatches that a deal by speed would save, and those that it would compute then; no
     deal saves anything where the other plan has the same."""
-    terms = one.terms
-    even = 1.0 if all(getattr(one.plan, key) == getattr(other.plan, key) for key in _DEALS) else one.even
-    waits = sum(terms.exposed[axis] for axis in ("tensor", "context", "expert"))
+    terms, even = one.terms, _fair(one, other)
+    waits = sum(terms.exposed[axis] for axis in _WAITED_EACH_TIME)
     return (1 - even) * (terms.compute + waits), even * terms.compute
+
+
+def _fair(one: Played, other: Played) -> float:
+    """What part of its microbatches' time would be left; all of it where the other has the same deal."""
+    return 1.0 if all(getattr(one.plan, key) == getattr(other.plan, key) for key in _DEALS) else one.even
 
 
 def _update(loser: Played, winner: Played) -> str:
