@@ -77,7 +77,15 @@ def test_counts_may_have_their_thousands_set_apart(tmp_path: Path, cell: str) ->
 
 
 @pytest.mark.parametrize(
-    ("cell", "number"), [("1,234.5", 1234.5), ("1 234.5", 1234.5), ("1 234", 1234.0), ("1,234", None), ("1,23.4", None)]
+    ("cell", "number"),
+    [
+        ("1,234.5", 1234.5),
+        ("1 234.5", 1234.5),
+        ("1 234", 1234.0),
+        ("1,234,567", 1234567.0),
+        ("1,234", None),
+        ("1,23.4", None),
+    ],
 )
 def test_a_comma_may_be_a_point_where_a_number_needs_not_be_whole(
     tmp_path: Path, cell: str, number: float | None

@@ -32,6 +32,7 @@ def test_values_are_shown_as_toml_has_them(value, text):
         ("\x1b]0;title\x07", r"\u001B]0;title\u0007"),
         ("a\r\n\tb\x7f\x9b", r"a\r\n\tb\u007F\u009B"),
         ("\u202egnp.exe", r"\u202Egnp.exe"),
+        ("a\u061cb\u200b\ufeffc", r"a\u061Cb\u200B\uFEFFc"),
         ("\udcff", r"\uDCFF"),
     ],
 )

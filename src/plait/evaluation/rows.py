@@ -177,7 +177,7 @@ def _row(line: int, names: list[str], cells: list[str]) -> Row:
 
 def _number(text: str, *, whole: bool, most: float) -> float | None:
     grouped = _GROUPED.fullmatch(text)
-    if grouped and (whole or grouped[2] or not grouped[1]):
+    if grouped and (whole or grouped[2] or not grouped[1] or text.count(",") > 1):
         text = re.sub(r"[^0-9.]", "", text)
     if not _NUMBER.fullmatch(text):
         return None

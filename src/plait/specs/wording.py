@@ -21,9 +21,9 @@ _KINDS: dict[type, str] = {
     list: "a list",
     dict: "a table",
 }
-# what a terminal obeys, or a line breaks at: control characters, marks that turn the direction of writing, and halves
-# of characters, which stand for bytes that are no text
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# what a terminal obeys, a line breaks at, or nobody sees: control characters, marks that turn the direction of writing
+# or take no room, and halves of characters, which stand for bytes that are no text
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\ufeff\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
 _BITS = 128  # past this, an integer is described rather than written
 
