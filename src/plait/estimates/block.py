@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import reduce
 
 import numpy as np
 
@@ -297,8 +298,7 @@ class Shapes:
         """A half's on the tensor axis: of what `enters`, by the seconds of an all-reduce, which all products but the
         last one read, and of its result, which that makes."""
         *readers, last = products
-        reader = Product(*(sum(one[1:], one[0]) for one in zip(*readers, strict=True)))
-        into = entering(self.rows, self.practice, enters, reader, waiting=last.weights)
+        into = entering(self.rows, self.practice, enters, reduce(Product.and_, readers), waiting=last.weights)
         return into.and_(leaving(self.rows, self.practice, self._sum(self.residual_bytes), last))
 
     def _half(

@@ -28,6 +28,10 @@ class Product(NamedTuple):
     inputs: Column
     weights: Column
 
+    def and_(self, other: Product) -> Product:
+        """Those of two products."""
+        return Product(*(one + two for one, two in zip(self, other, strict=True)))
+
 
 class Waits(NamedTuple):
     """Seconds that a layer's passes wait on the tensor axis; `hidden`: those that backward would wait, too, were the
