@@ -29,8 +29,8 @@ __all__ = ["Found", "found_on", "order", "plan_of"]
 
 _PLACES = 256  # of the contest
 _SHAPES, _MOST_SHAPES = 12, 48  # pipelines that are played: so many always, and where they come out slow
-_ACTIONS = 10_000  # computations: until so many are played, what may come out faster than its closed form is, too,
-_BELOW = 0.8  # which hardly anything does by more than this
+_ACTIONS = 800  # computations for each of these: until so many are played, what may come out faster than its closed
+_BELOW = 0.8  # form is, too, which hardly anything does by more than this
 _LEVELS = 3  # ways to share out what each of them holds
 
 
@@ -99,7 +99,7 @@ def _detailed(job: Job, task: Task, best: Contest, shapes: int) -> list[Played]:
     for place, seconds in enumerate(best.seconds):
         row = best.plans.rows(np.array([place]))
         shape = tuple(int(getattr(row, name)[0]) for name in columns)
-        enough = seconds * (_BELOW if actions < _ACTIONS else 1.0)
+        enough = seconds * (_BELOW if actions < shapes * _ACTIONS else 1.0)
         if shape not in seen and (len(seen) >= _MOST_SHAPES or (len(seen) >= shapes and fastest <= enough)):
             continue
         seen[shape] = seen.get(shape, 0) + 1
