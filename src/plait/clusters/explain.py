@@ -37,6 +37,7 @@ from plait.planner.reasons import Cost, Explained, Reason, as_more, in_one_sente
 from plait.planner.remedies import Smallest, dies_first
 from plait.plans.differences import differing
 from plait.plans.plan import Plan
+from plait.plans.prediction import Terms
 from plait.specs.catalogue import to_host_of
 from plait.specs.wording import counted
 
@@ -105,7 +106,7 @@ def _costs(loser: Played, winner: Played) -> Iterator[Cost]:
     if best.bubble:
         words += f" ({as_more(terms.bubble - best.bubble, fastest)})"
     yield Cost(terms.bubble, best.bubble, words)
-    (unfair, compute), (others, rivals) = _compute(loser, winner), _compute(winner, loser)
+    (unfair, compute), (others, rivals) = _compute(terms, fair), _compute(best, fairer)
     names = _listed(plan, winner.plan, _DEALS)
     yield Cost(unfair, others, f"{names}: rows are not dealt out by speed {as_more(unfair - others, fastest)}")
     yield Cost(compute, rivals, f"{_work(plan, winner.plan)}: compute {as_more(compute - rivals, best.compute)}")
@@ -140,16 +141,14 @@ def _work(plan: Plan, best: Plan) -> str:
     return f"{_listed(plan, best, _COMPUTES)}: its operations and their sums"
 
 
-def _compute(one: Played, other: Played) -> tuple[float, float]:
-    """The seconds of a plan's microbatches that a deal by speed would save, and those that it would compute then; no
-    deal saves anything where the other plan has the same."""
-    terms, even = one.terms, _fair(one, other)
+def _compute(terms: Terms, fair: float) -> tuple[float, float]:
+    """The seconds of a plan's microbatches that a deal by speed would save, and those that it would compute then."""
     waits = sum(terms.exposed[axis] for axis in _WAITED_EACH_TIME)
-    return (1 - even) * (terms.compute + waits), even * terms.compute
+    return (1 - fair) * (terms.compute + waits), fair * terms.compute
 
 
 def _fair(one: Played, other: Played) -> float:
-    """What part of its microbatches' time would be left; all of it where the other has the same deal."""
+    """What part of its microbatches' time a deal by speed would leave; all of it where the other has the same deal."""
     return 1.0 if all(getattr(one.plan, key) == getattr(other.plan, key) for key in _DEALS) else one.even
 
 
