@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -92,10 +92,10 @@ class Shapes:
         """Tokens of a rank's part of the residual stream."""
         return np.where(self.rows.sequence_parallel, self.tokens / self.rows.tensor, self.tokens)
 
-    @property
-    def residual_bytes(self) -> Column:
-        """Bytes of the residual stream, all tokens."""
-        return self.tokens * self.model.hidden * self.each
+    @cached_property
+    def residual_sum(self) -> Column:
+        """Seconds of an all-reduce of the residual stream over the tensor axis."""
+        return self._sum(self.tokens * self.model.hidden * self.each)
 
     @property
     def widths(self) -> Widths:
@@ -142,17 +142,17 @@ class Shapes:
         product = self._product(self.tokens, columns, np.asarray(float(self.model.hidden)))
         logits = self.tokens * columns * 4.0
         forward = product.forward + self.kernels.move(3 * logits, kernels=4) + self._norm()
-        backward = product.inputs + product.weights + self.kernels.move(2 * logits, kernels=3) + 2 * self._norm()
-        waits = entering(self.rows, self.practice, self._sum(self.residual_bytes), product)
+        backward = product.backward + self.kernels.move(2 * logits, kernels=3) + 2 * self._norm()
+        waits = entering(self.rows, self.practice, self.residual_sum, product)
         return self._passes(forward, backward, kernels=8, waits=waits)
 
     def _joining(self) -> Parts:
         """Hidden vectors and the next tokens' embeddings, normalised, become one vector; ranks gather their parts."""
         hidden = self.model.hidden
         product = self._product(self.tokens, hidden / self.rows.tensor, np.asarray(2.0 * hidden))
-        gathered = self._sum(self.residual_bytes) / 2
+        gathered = self.residual_sum / 2
         parts = self._passes(
-            product.forward + 2 * self._norm(), product.inputs + product.weights + 4 * self._norm(), kernels=5,
+            product.forward + 2 * self._norm(), product.backward + 4 * self._norm(), kernels=5,
             waits=Waits(gathered, gathered, np.zeros(len(self.rows))),
         )  # fmt: skip
         return parts + self.embedding()
@@ -163,7 +163,7 @@ class Shapes:
         table = self.model.vocab * self.model.hidden / self.rows.tensor * float(self.practice.gradient_bytes)
         return self._passes(
             self.kernels.move(3 * size, kernels=4), self.kernels.move(4 * size + table, kernels=3), kernels=5,
-            waits=leaving(self.rows, self.practice, self._sum(self.residual_bytes)),
+            waits=leaving(self.rows, self.practice, self.residual_sum),
         )  # fmt: skip
 
     # ---- halves of a block ------------------------------------------------------------------------------------------
@@ -177,9 +177,10 @@ class Shapes:
             moves = moves + self._moved(2 * self.tokens * (self.widths.queries + self.widths.keys))
         forward, backward = core + moves + self._norms(), core_back + 2 * (moves + self._norms())
         count = 12.0 if self.practice.fused_attention else 19.0
-        short = self.tokens * (self.widths.short or model.hidden) * self.each  # what tensor ranks' heads are made from
-        own = products if model.latent is None else products[1:]  # each rank makes the short vectors by itself
-        parts = self._half(forward, backward, count, products, self._around(own, self._sum(short)))
+        own, enters = products, self.residual_sum
+        if model.latent is not None:  # each rank makes the short vectors by itself, from which its heads are made
+            own, enters = products[1:], self._sum(self.tokens * self.widths.short * self.each)
+        parts = self._half(forward, backward, count, products, self._around(own, enters))
         ring = self._ring(core)
         again = self.nothing()
         if not self.practice.fused_attention:
@@ -199,7 +200,7 @@ class Shapes:
             (3 if self.model.gated else 2) * self.tokens * width + 3 * self.residual * self.model.hidden
         )
         moves = moves + self._norms()
-        return self._half(moves, 2 * moves, 9.0, products, self._around(products, self._sum(self.residual_bytes)))
+        return self._half(moves, 2 * moves, 9.0, products, self._around(products, self.residual_sum))
 
     def _experts(self, experts: Experts) -> Parts:
         rows, hidden = self.rows, self.model.hidden
@@ -210,7 +211,7 @@ class Shapes:
         chosen = self.kernels.multiply(tokens, np.asarray(float(experts.count)), np.asarray(float(hidden)))
         products = [self._product(*one, local) for one in self._feed(each, np.asarray(width))]
         moves = self._norms() + self._moved((3 if self.model.gated else 2) * routed * width + 8 * routed * hidden)
-        whole, nothing = self._sum(self.residual_bytes), np.zeros(len(rows))
+        whole, nothing = self.residual_sum, np.zeros(len(rows))
         gathered = np.where(rows.sequence_parallel, 0.0, whole / 2)  # each rank's part of the results, for all of them
         waits = Waits(gathered, gathered, nothing)
         if experts.shared:
@@ -299,14 +300,14 @@ class Shapes:
         last one read, and of its result, which that makes."""
         *readers, last = products
         into = entering(self.rows, self.practice, enters, reduce(Product.and_, readers), waiting=last.weights)
-        return into.and_(leaving(self.rows, self.practice, self._sum(self.residual_bytes), last))
+        return into.and_(leaving(self.rows, self.practice, self.residual_sum, last))
 
     def _half(
         self, forward: Column, backward: Column, kernels: float, products: Sequence[Product], waits: Waits
     ) -> Parts:
         """Both passes of a half: its products, and what is computed beside them."""
-        ahead, inputs, weights = (sum(one[1:], one[0]) for one in zip(*products, strict=True))
-        return self._passes(forward + ahead, backward + inputs + weights, kernels, waits, weights)
+        whole = reduce(Product.and_, products)
+        return self._passes(forward + whole.forward, backward + whole.backward, kernels, waits, whole.weights)
 
     def _passes(
         self, forward: Column, backward: Column, kernels: float, waits: Waits, weights: Column | float = 0.0

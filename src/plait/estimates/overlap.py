@@ -28,6 +28,11 @@ class Product(NamedTuple):
     inputs: Column
     weights: Column
 
+    @property
+    def backward(self) -> Column:
+        """Of both gradients."""
+        return self.inputs + self.weights
+
     def and_(self, other: Product) -> Product:
         """Those of two products."""
         return Product(*(one + two for one, two in zip(self, other, strict=True)))
@@ -46,12 +51,12 @@ class Waits(NamedTuple):
         return Waits(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-def late(transfers: Column, work: Column) -> Column:
+def late(transfers: Column | float, work: Column | float) -> Column:
     """What of the transfers is left over when so much work hides them."""
     return np.maximum(0.0, transfers - work)
 
 
-def in_pieces(transfers: Column, work: Column, pieces: Column | Numbers) -> Column:
+def in_pieces(transfers: Column | float, work: Column | float, pieces: Column | Numbers | int) -> Column:
     """What is waited for of transfers and work that are cut in so many pieces, of which each is on its way while
     another is computed: one piece, and what the others are late."""
     return np.maximum(late(transfers, work * (1 - 1 / pieces)), transfers / pieces)

@@ -110,8 +110,10 @@ class Sums:
     def data(self, mine: Column, m: Numbers, own: Part, blocks: Part) -> Column:
         """Seconds of a step in which sums over data, and weights' way to all who need them, hold a rank up."""
         fetched = (self.plans.zero == 3) & (not self.task.practice.gathers_once)
-        each_time = np.where(fetched, m * mine * self._of_a_block(mine, blocks), self._of_a_step(mine, m, own))
-        return each_time + self._repeated(mine)
+        found = self._of_a_step(mine, m, own)
+        if fetched.any():
+            found = np.where(fetched, m * mine * self._of_a_block(mine, blocks), found)
+        return found + self._repeated(mine)
 
     def _of_a_step(self, mine: Column, m: Numbers, own: Part) -> Column:
         """Of gradients, once, or under ZeRO 2 with every microbatch, as no rank keeps them whole; of new weights."""
@@ -121,13 +123,14 @@ class Sums:
         summed = scatter * np.where(plans.zero >= 1, 1, 2)
         gathered = np.where(plans.zero >= 1, self._shared_out(float(self.task.itemsize), dense, experts), 0.0)
         pieces = np.maximum(np.maximum(mine, 1), (dense + experts) * practice.gradient_bytes / practice.bucket_bytes)
-        earlier = scatter
+        earlier, seconds = scatter, self.stages.seconds(own)
+        forward, backward = self._passes(seconds)
         if practice.overlap_data:
             last_group = m - (-(-m // p) - 1) * p
-            summed = self._behind(summed, travelling(plans, self._backward(own), last_group), pieces)
-            earlier = self.late(scatter, self.stages.seconds(own))
+            summed = self._behind(summed, travelling(plans, backward, last_group), pieces)
+            earlier = self.late(scatter, seconds)
         if practice.overlap_gathers:
-            gathered = self._behind(gathered, travelling(plans, self._forward(own), np.minimum(m, p)), pieces)
+            gathered = self._behind(gathered, travelling(plans, forward, np.minimum(m, p)), pieces)
         return summed + gathered + np.where(plans.zero == 2, (m - 1) * earlier, 0.0)
 
     def _of_a_block(self, mine: Column, blocks: Part) -> Column:
@@ -135,15 +138,14 @@ class Sums:
         dense, experts = (elements / np.maximum(mine, 1) for elements in self._weights(mine))
         weights = self._shared_out(float(self.task.itemsize), dense, experts)
         gradients = self._shared_out(float(self.task.practice.gradient_bytes), dense, experts)
-        return self.late(weights, self._forward(blocks)) + self.late(weights + gradients, self._backward(blocks))
+        forward, backward = self._passes(self.stages.seconds(blocks))
+        return self.late(weights, forward) + self.late(weights + gradients, backward)
 
-    def _forward(self, part: Part) -> Column:
-        return self.stages.shares[0] * self.stages.seconds(part)
-
-    def _backward(self, part: Part) -> Column:
-        """Of it what makes gradients of weights, where that is done apart."""
+    def _passes(self, seconds: Column) -> tuple[Column, Column]:
+        """Of so many seconds of work those of forward and of backward; of that, where gradients of weights are made
+        apart, those of these."""
         forward, weights = self.stages.shares
-        return np.where(self.stages.divided, weights, 1 - forward) * self.stages.seconds(part)
+        return forward * seconds, np.where(self.stages.divided, weights, 1 - forward) * seconds
 
     def _behind(self, transfers: Column, work: Column, pieces: Column) -> Column:
         """What holds a step up of transfers in so many pieces behind work, and what they take of it meanwhile."""

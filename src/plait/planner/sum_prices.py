@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from plait.estimates.overlap import in_pieces
 from plait.planner.communication_volume import NUMBER_BYTES
 from plait.planner.machine import Machine
 from plait.planner.operations import Move, Views
@@ -221,7 +222,7 @@ class SumPrices:
             return 0.0
         spent, group = self.gathers(plan, sent, "update"), self.machine.spread(plan, "data")
         crowd = self.machine.crowd(plan.data * plan.tensor)
-        late = max(spent - forward * crowd * (1 - 1 / messages), spent / messages)
+        late = float(in_pieces(spent, forward * crowd, messages))
         hidden = (spent - late) / spent
         lost = hidden * messages * self.machine.overhead("all_gather", group) * crowd
         return late + self.machine.exposed_share(plan) * (spent - late) + lost
